@@ -1,0 +1,219 @@
+"""The executor of one machine: merges in one thread, one scoring thread for each evaluator.
+
+Children are merged while others are scored. Nothing is decided here, so the order of completion
+does not matter; every artefact goes through the store, which makes it once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from evomerge.adapters.pipeline import Pipeline
+from evomerge.domain.errors import CandidateError, PreflightError, StoppedError
+from evomerge.domain.events import (
+    CandidateFailed,
+    Event,
+    KinshipMeasured,
+    ModelMerged,
+    ModelScored,
+)
+from evomerge.domain.kinship import KinshipReading, Pair
+from evomerge.domain.model import Failure, Model, Stage
+from evomerge.domain.recipe import Recipe
+from evomerge.domain.scores import Scores
+from evomerge.ports import Evaluator, KinshipMeter, Merger, Observer, Progress
+from evomerge.store.artefacts import Store, read_checked
+from evomerge.store.atomic import write_atomic
+
+T = TypeVar("T")
+SCORES = "scores.json"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How hard to try.
+
+    Attributes:
+        attempts: tries of one merge or evaluation, each in a fresh child process.
+        max_failures: failed candidates in a row that stop the run.
+        merges_ahead: merged children that may wait for their scoring.
+    """
+
+    attempts: int = 2
+    max_failures: int = 4
+    merges_ahead: int = 2
+
+
+class LocalExecutor:
+    """Implements the `Executor` port over a merger, evaluators, a kinship meter and the store."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        merger: Merger,
+        evaluators: Sequence[Evaluator],
+        meter: KinshipMeter,
+        folders: Mapping[str, Path],
+        limits: Limits,
+        observer: Observer,
+    ) -> None:
+        """`folders` has the folder of the base and of every foundation model by content id."""
+        self._store = store
+        self._merger = merger
+        self._evaluators = evaluators
+        self._meter = meter
+        self._folders = folders
+        self._limits = limits
+        self._observer = observer
+        self._failures_in_a_row = 0
+        self._cancelled = threading.Event()
+
+    def folder(self, content_id: str) -> Path:
+        """Where the weights of a content id are or will be."""
+        return self._folders.get(content_id) or self._store.path(f"models/{content_id}")
+
+    def close(self) -> None:
+        """End every child process; work in flight fails and is not recorded."""
+        self._cancelled.set()
+        parts: list[Merger | Evaluator | KinshipMeter]
+        parts = [self._merger, *self._evaluators, self._meter]
+        for part in parts:
+            part.close()
+
+    def score(self, foundation: Sequence[Model]) -> Iterator[Event]:
+        """Score foundation models; one that fails is a preflight fault of the run."""
+        with closing(self._pipeline(foundation)) as events:
+            for event in events:
+                if isinstance(event, CandidateFailed):
+                    raise PreflightError(
+                        f"foundation model {event.model} cannot be scored: {event.failure.reason}",
+                        "every foundation model needs a score; mend it or take it out",
+                    )
+                yield event
+
+    def breed(self, offspring: Sequence[Model]) -> Iterator[Event]:
+        """Merge and score offspring; a failed one is an event.
+
+        Raises:
+            StoppedError: too many failed in a row.
+        """
+        with closing(self._pipeline(offspring)) as events:
+            for event in events:
+                yield event
+                if isinstance(event, CandidateFailed):
+                    self._count_failure(event)
+                elif isinstance(event, ModelScored):
+                    self._failures_in_a_row = 0
+
+    def measure(self, models: Sequence[Model], pairs: Sequence[Pair]) -> Iterator[Event]:
+        """Measure the kinship of `pairs` in one call.
+
+        Raises:
+            StoppedError: a model cannot be measured.
+        """
+        if not pairs:
+            return
+        started = time.monotonic()
+        ids = {model.name: model.content_id for model in models}
+        needed = {name for pair in pairs for name in pair}
+        folders = {
+            model.content_id: self._weights(model) for model in models if model.name in needed
+        }
+        progress = partial(self._observer.progressed, f"{len(pairs)} pairs", "kinship")
+        try:
+            measured = self._meter.measure(folders, [(ids[a], ids[b]) for a, b in pairs], progress)
+        except CandidateError as error:
+            raise StoppedError(f"kinship cannot be measured: {error.message}") from error
+        readings = tuple(
+            KinshipReading(**{**reading.model_dump(), "models": pair})
+            for pair, reading in zip(pairs, measured, strict=True)
+        )
+        yield KinshipMeasured(readings=readings, seconds=time.monotonic() - started)
+
+    def _pipeline(self, models: Sequence[Model]) -> Generator[Event, None, None]:
+        if models:
+            ahead = self._limits.merges_ahead
+            pipeline = Pipeline(self._merge, self._score, self._evaluators, ahead)
+            yield from pipeline.run(models, self.close)
+
+    def _merge(self, model: Model) -> Event | None:
+        if model.candidate is None or model.merged:
+            return None
+        started = time.monotonic()
+        made = partial(self._made, model, model.candidate.recipe)
+        reused = self._try("merge", self._merger.close, made)
+        return ModelMerged(model=model.name, seconds=time.monotonic() - started, reused=reused)
+
+    def _score(self, model: Model, evaluator: Evaluator) -> Event:
+        started = time.monotonic()
+        scores, reused = self._try(
+            "evaluation", evaluator.close, partial(self._scored, model, evaluator)
+        )
+        return ModelScored(
+            model=model.name, scores=scores, seconds=time.monotonic() - started, reused=reused
+        )
+
+    def _made(self, model: Model, recipe: Recipe) -> bool:
+        """Have the weights of an offspring in the store; whether they were there already."""
+
+        def build(into: Path) -> None:
+            inputs = {each: self.folder(each) for each in recipe.inputs}
+            self._merger.merge(recipe, inputs, into, self._progress(model, "merge"))
+
+        return self._store.obtain(f"models/{recipe.id}", build).reused
+
+    def _scored(self, model: Model, evaluator: Evaluator) -> tuple[Scores, bool]:
+        evaluation_id = evaluator.evaluation_id
+
+        def build(into: Path) -> None:
+            folder = self._weights(model)
+            scores = evaluator.evaluate(folder, into, self._progress(model, "score"))
+            write_atomic(into / SCORES, scores.model_dump_json(indent=1))
+
+        made = self._store.obtain(f"evaluations/{model.content_id}/{evaluation_id}", build)
+        return Scores.model_validate_json(read_checked(made.path, SCORES)), made.reused
+
+    def _weights(self, model: Model) -> Path:
+        """The folder of a model with its weights; lost ones are made again from the recipe."""
+        if model.candidate is not None:
+            self._made(model, model.candidate.recipe)
+        return self.folder(model.content_id)
+
+    def _progress(self, model: Model, activity: str) -> Progress:
+        return partial(self._observer.progressed, model.name, activity)
+
+    def _try(self, stage: Stage, renew: Callable[[], None], work: Callable[[], T]) -> T:
+        """Do `work`, again in a fresh child process after a failure.
+
+        Raises:
+            GivenUpError: the last attempt failed too.
+        """
+        for attempt in range(1, self._limits.attempts + 1):
+            try:
+                return work()
+            except CandidateError as error:
+                if self._cancelled.is_set():
+                    raise StoppedError("the run was stopped") from error
+                if attempt == self._limits.attempts:
+                    reason = str(error.message)
+                    failure = Failure(stage=stage, reason=reason, attempts=attempt)
+                    raise GivenUpError(failure) from error
+                renew()
+        raise AssertionError("at least one attempt is made")
+
+    def _count_failure(self, event: CandidateFailed) -> None:
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= self._limits.max_failures:
+            raise StoppedError(
+                f"{self._failures_in_a_row} candidates failed in a row, "
+                f"the last one for: {event.failure.reason}",
+                "mend the cause, then resume the run",
+            )

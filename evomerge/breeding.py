@@ -1,0 +1,97 @@
+"""From parents to a recipe: the config's merge section, applied to models of a run. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evomerge.config import Filtered, MergeConfig, Parameter, RawMerge
+from evomerge.domain.events import RunStarted
+from evomerge.domain.identity import derived_seed
+from evomerge.domain.model import Model
+from evomerge.domain.recipe import Ingredient, Recipe
+
+_OVER_WEIGHTS = {"slerp", "linear"}
+"""Methods that merge weights; the others merge task vectors over the base model."""
+
+_AT_RANDOM = {"dare_ties", "dare_linear", "della", "mergekit"}
+
+_OF_EACH_PARENT = {"weight", "density", "epsilon"}
+"""Parameters that mergekit reads per input model, not once per merge."""
+
+
+@dataclass(frozen=True)
+class Breeding:
+    """Writes the recipes of a run; the same parents always give the same recipe."""
+
+    merge: MergeConfig
+    start: RunStarted
+    engine: str
+
+    def recipe(self, parents: Sequence[Model]) -> Recipe:
+        """The recipe of the child of `parents`, given in merge order."""
+        own, shared = self._parameters()
+        ids = [parent.content_id for parent in parents]
+        return Recipe(
+            method=self.merge.method,
+            parents=tuple(Ingredient(model=each, parameters=own) for each in ids),
+            base=ids[0] if self._over_weights() else self.start.base.content_id,
+            parameters=shared,
+            dtype=self.merge.dtype,
+            tokenizer=self._tokenizer(),
+            chat_template=self.merge.chat_template,
+            seed=self._seed(ids),
+            fragment=self.merge.fragment if isinstance(self.merge, RawMerge) else {},
+            options={
+                name: True
+                for name in ("allow_crimes", "trust_remote_code")
+                if getattr(self.merge.options, name)
+            },
+            engine=self.engine,
+        )
+
+    def _over_weights(self) -> bool:
+        if isinstance(self.merge, RawMerge):
+            return self.merge.base == "first_parent"
+        return self.merge.method in _OVER_WEIGHTS
+
+    def _parameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(parameters of each parent, parameters of the merge) in mergekit's form."""
+        if isinstance(self.merge, RawMerge):
+            return self.merge.parent_parameters, {}
+        names = type(self.merge.parameters).model_fields
+        values = {
+            field.alias or name: spelled(getattr(self.merge.parameters, name))
+            for name, field in names.items()
+        }
+        own = {name: value for name, value in values.items() if name in _OF_EACH_PARENT}
+        return own, {name: value for name, value in values.items() if name not in own}
+
+    def _tokenizer(self) -> str | None:
+        match self.merge.tokenizer:
+            case "copy":
+                return None
+            case "auto":
+                return "union" if self._vocabularies_differ() else None
+            case name:
+                ids = {model.name: model.content_id for model in self.start.foundation}
+                return ids.get(name, name)
+
+    def _vocabularies_differ(self) -> bool:
+        members = (self.start.base, *self.start.foundation)
+        return len({model.vocabulary for model in members}) > 1
+
+    def _seed(self, parents: Sequence[str]) -> int | None:
+        """A seed of the run and the parents, so that siblings do not share their random masks."""
+        if self.merge.method not in _AT_RANDOM:
+            return None
+        return derived_seed("merge", self.start.seed, *parents)
+
+
+def spelled(value: Parameter | bool) -> Any:
+    """A parameter as mergekit spells it: filters become a list that ends with the default."""
+    if not isinstance(value, Filtered):
+        return value
+    chosen = [{"filter": name, "value": each} for name, each in value.filters.items()]
+    return [*chosen, {"value": value.default}]

@@ -1,0 +1,68 @@
+"""What `run` and `resume` share: drive a run and tell what happens."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from evomerge.cli.options import json_option
+from evomerge.config import Config
+from evomerge.domain.errors import StoppedError
+from evomerge.domain.state import RunState
+from evomerge.driver import drive
+from evomerge.store.run_directory import RunDirectory
+
+
+def driving_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--accept-drift, --plain and --json."""
+    command = json_option(command)
+    command = click.option("--plain", is_flag=True, help="One line per event, also on a terminal.")(
+        command
+    )
+    return click.option(
+        "--accept-drift",
+        is_flag=True,
+        help="Go on although models or library versions changed since the start.",
+    )(command)
+
+
+def drive_and_report(
+    run: RunDirectory, config: Config, *, accept_drift: bool, plain: bool, as_json: bool
+) -> RunState:
+    """Drive `run` to its end with a view on stderr, then print its result on stdout."""
+    from evomerge.terminal import reporter, result_document, result_text
+    from evomerge.wiring import LocalWorkplace
+
+    try:
+        with reporter(sys.stderr, plain=plain) as observer:
+            state = drive(
+                run,
+                config,
+                LocalWorkplace(config, run),
+                [observer],
+                accept_drift=accept_drift,
+                now=time.time,
+            )
+    except StoppedError as stopped:
+        if stopped.remedy is None and run.exists:
+            stopped.remedy = f"go on with: {resume_command(run)}"
+        raise
+    document = result_document(state) if as_json else None
+    click.echo(json.dumps(document, ensure_ascii=False) if document else result_text(state))
+    return state
+
+
+def resume_command(run: RunDirectory) -> str:
+    """The command that goes on with `run` from the current folder."""
+    words = ["evomerge", "resume", run.name]
+    runs = run.path.parent
+    if runs != Path.cwd() / "runs":
+        words += ["--dir", str(runs)]
+    return shlex.join(words)

@@ -1,0 +1,140 @@
+"""`evomerge replay`: a strategy over recorded scores and kinship."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from pydantic import ValidationError
+
+from evomerge.cli.options import json_option
+from evomerge.config import ExplorationConfig, StrategyConfig
+from evomerge.domain.errors import ConfigError, Problem
+from evomerge.domain.kinship import Metric
+from evomerge.domain.landscape import Landscape
+from evomerge.domain.stopping import MaxGenerations, PoolUnchanged
+from evomerge.replay import Replay, replay
+from evomerge.strategies import strategy_for
+
+
+@click.command()
+@click.argument("landscape", type=click.Path(path_type=Path))
+@click.option(
+    "--strategy",
+    type=click.Choice(["kinship", "greedy", "random"]),
+    help="Default: the landscape's.",
+)
+@click.option("--k", type=click.IntRange(min=2), help="Size of the pool; default: the landscape's.")
+@click.option(
+    "--candidates",
+    type=click.Choice(["grandparent_generation", "repository", "pool"]),
+    default="grandparent_generation",
+    show_default=True,
+    help="Who may be the partner of an exploration merge.",
+)
+@click.option(
+    "--prefer",
+    type=click.Choice(["lowest", "highest", "random"]),
+    default="lowest",
+    show_default=True,
+    help="Which kinship to the best model is preferred.",
+)
+@click.option(
+    "--metric",
+    type=click.Choice(list(Metric)),
+    default=Metric.PCC,
+    show_default=True,
+    help="What the recorded kinship values are.",
+)
+@click.option("--max-generations", type=click.IntRange(min=1), help="Default: the landscape's.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of random choices.")
+@json_option
+def command(
+    landscape: Path,
+    strategy: str | None,
+    k: int | None,
+    candidates: str,
+    prefer: str,
+    metric: Metric,
+    max_generations: int | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    r"""What would a strategy have chosen? Replays it over LANDSCAPE, a JSON file.
+
+    \b
+    LANDSCAPE: {"format": 1, "name": …, "k": 3, "strategy": "kinship", "max_generations": 5,
+      "foundation": {name: score},
+      "children": [{"model": …, "parents": [a, b], "score": …}],
+      "kinship": [{"models": [a, b], "value": …}]}
+    JSON output: {"generations": [[{"model", "kind", "parents"}]], "pool": […], "stop": "…"};
+    the model of a proposed pair that is not recorded is null, and the replay stops there.
+    """
+    world = read_landscape(landscape)
+    config = StrategyConfig.model_validate(
+        {
+            "name": strategy or world.strategy,
+            "k": k or world.k,
+            "exploration": ExplorationConfig.model_validate(
+                {"candidates": candidates, "prefer": prefer}
+            ),
+        }
+    )
+    criteria = (
+        PoolUnchanged(),
+        MaxGenerations(max_generations=max_generations or world.max_generations),
+    )
+    result = replay(world, strategy_for(config), criteria, metric=Metric(metric), seed=seed)
+    click.echo(json.dumps(as_document(result), ensure_ascii=False) if as_json else as_text(result))
+
+
+def read_landscape(path: Path) -> Landscape:
+    """The landscape in a file.
+
+    Raises:
+        ConfigError: the file is not readable or no landscape; names every problem.
+    """
+    try:
+        return Landscape.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigError([Problem(str(path), "", str(error.strerror))]) from error
+    except ValidationError as error:
+        raise ConfigError(
+            [
+                Problem(str(path), ".".join(str(part) for part in each["loc"]), each["msg"])
+                for each in error.errors()
+            ]
+        ) from error
+
+
+def as_document(result: Replay) -> dict[str, object]:
+    """The JSON form of a replay."""
+    return {
+        "generations": [
+            [
+                {"model": merge.model, "kind": merge.kind, "parents": list(merge.parents)}
+                for merge in generation
+            ]
+            for generation in result.generations
+        ],
+        "pool": list(result.pool),
+        "stop": result.stop,
+    }
+
+
+def as_text(result: Replay) -> str:
+    """A replay for a reader: one line a merge."""
+    lines = []
+    for number, generation in enumerate(result.generations, start=1):
+        lines.append(f"generation {number}")
+        for merge in generation:
+            model = result.state.models.get(merge.model or "")
+            score = "not recorded" if model is None else f"{model.score:6.2f}"
+            lines.append(
+                f"  {merge.model or '?':<14} {score:>6}  {' × '.join(merge.parents)}"
+                f"  ({merge.reason})"
+            )
+    scores = {model.name: model.score for model in result.state.ranking}
+    pool = ", ".join(f"{name} {scores[name]:.2f}" for name in result.pool)
+    return "\n".join([*lines, f"pool   {pool}", f"stop   {result.stop}"])

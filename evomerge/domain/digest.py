@@ -1,0 +1,48 @@
+"""The decision digest: two runs that decided alike have the same one.
+
+It covers recipes, parents, seeds, scores, kinship and selection; no time, no host, no path, and
+not the order in which parallel work was done.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evomerge.domain.identity import content_id
+from evomerge.domain.state import RunState
+
+
+def decisions(state: RunState) -> dict[str, Any]:
+    """Everything that the digest covers, as JSON data in a fixed order."""
+    return {
+        "seed": state.start.seed,
+        "k": state.k,
+        "strategy": state.start.strategy,
+        "metric": str(state.start.metric),
+        "base": state.start.base.content_id,
+        "models": [
+            {
+                "name": model.name,
+                "kind": model.kind,
+                "generation": model.generation,
+                "content_id": model.content_id,
+                "parents": list(model.parents),
+                "recipe": model.candidate.recipe.model_dump(mode="json")
+                if model.candidate
+                else None,
+                "scores": model.scores.model_dump(mode="json") if model.scores else None,
+                "failed": model.failure.stage if model.failure else None,
+            }
+            for model in state.models.values()
+        ],
+        "kinship": [
+            state.readings[pair].model_dump(mode="json") for pair in sorted(state.readings)
+        ],
+        "pools": [list(generation.pool or ()) for generation in state.generations],
+        "stop": state.stop,
+    }
+
+
+def decision_digest(state: RunState) -> str:
+    """The digest as `decisions1-<32 hex digits>`."""
+    return content_id("decisions", 1, decisions(state))

@@ -1,0 +1,125 @@
+"""What can happen in a run. The journal is a list of these; the state is their fold.
+
+An event says that something is done, never that it is about to be: artefact first, event second.
+`seconds` and `reused` are for the reader; no decision depends on them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from evomerge.domain.kinship import KinshipReading, Metric
+from evomerge.domain.model import Candidate, Failure, Foundation
+from evomerge.domain.scores import Scores
+from evomerge.domain.value import Value
+
+
+class RunStarted(Value):
+    """The first event of every run: what it evolves and under which settings.
+
+    `config_id` identifies the settings that change results; `versions` those of the libraries.
+    """
+
+    type: Literal["run_started"] = "run_started"
+    name: str
+    seed: int
+    k: int
+    strategy: str
+    metric: Metric
+    base: Foundation
+    foundation: tuple[Foundation, ...]
+    config_id: str
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+class RunResumed(Value):
+    """A driver took the run up again; the clock of `max_hours` goes on from here.
+
+    `drift` names what had changed since the start and was accepted.
+    """
+
+    type: Literal["run_resumed"] = "run_resumed"
+    versions: dict[str, str] = Field(default_factory=dict)
+    drift: tuple[str, ...] = ()
+
+
+class ModelMerged(Value):
+    """The weights of a candidate are complete in the store."""
+
+    type: Literal["model_merged"] = "model_merged"
+    model: str
+    seconds: float
+    reused: bool = False
+
+
+class ModelScored(Value):
+    """A model was scored; the evaluation is complete in the store."""
+
+    type: Literal["model_scored"] = "model_scored"
+    model: str
+    scores: Scores
+    seconds: float
+    reused: bool = False
+
+
+class CandidateFailed(Value):
+    """A candidate failed for good: it is never selected, and its pair is not tried again."""
+
+    type: Literal["candidate_failed"] = "candidate_failed"
+    model: str
+    failure: Failure
+
+
+class KinshipMeasured(Value):
+    """New kinship readings, each pair once in a run."""
+
+    type: Literal["kinship_measured"] = "kinship_measured"
+    readings: tuple[KinshipReading, ...]
+    seconds: float
+    reused: bool = False
+
+
+class GenerationProposed(Value):
+    """The strategy chose the merges of a generation."""
+
+    type: Literal["generation_proposed"] = "generation_proposed"
+    generation: int = Field(ge=1)
+    candidates: tuple[Candidate, ...]
+
+
+class GenerationFinished(Value):
+    """Every candidate of a generation is scored or failed; the new pool, best first.
+
+    `stop` names the criterion that ends the run, None when it goes on.
+    """
+
+    type: Literal["generation_finished"] = "generation_finished"
+    generation: int = Field(ge=0)
+    pool: tuple[str, ...]
+    stop: str | None = None
+
+
+class RunFinished(Value):
+    """The run is at its end; nothing follows."""
+
+    type: Literal["run_finished"] = "run_finished"
+    best: str
+    stop: str
+
+
+Event = Annotated[
+    RunStarted
+    | RunResumed
+    | ModelMerged
+    | ModelScored
+    | CandidateFailed
+    | KinshipMeasured
+    | GenerationProposed
+    | GenerationFinished
+    | RunFinished,
+    Field(discriminator="type"),
+]
+
+EVENT: TypeAdapter[Event] = TypeAdapter(Event)

@@ -1,0 +1,59 @@
+"""Content ids: versioned hashes of canonical JSON.
+
+Two values have the same id exactly when they are equal as JSON: the order of keys and the
+spelling of a number (1, 1.0) do not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+_DIGITS = 32
+
+
+def canonical(value: Any) -> Any:
+    """`value` with tuples as lists, whole floats as integers and string keys.
+
+    Raises:
+        ValueError: a number is not finite, or a value has no JSON form.
+    """
+    if isinstance(value, bool) or value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} has no place in an identity")
+        return int(value) if value.is_integer() else value
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise ValueError("the keys of an identity are strings")
+        return {key: canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    raise ValueError(f"{type(value).__name__} has no place in an identity")
+
+
+def canonical_json(value: Any) -> str:
+    """The one JSON text of `value`: sorted keys, no spaces, UTF-8 kept."""
+    return json.dumps(
+        canonical(value),
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
+    )
+
+
+def content_id(kind: str, version: int, value: Any) -> str:
+    """`<kind><version>-<32 hex digits>`: the id of `value` under version `version` of its form."""
+    text = f"{kind}/{version}\n{canonical_json(value)}"
+    return f"{kind}{version}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}"
+
+
+def derived_seed(*parts: str | int) -> int:
+    """A seed in [0, 2**31) that depends on every part and on nothing else."""
+    digest = hashlib.sha256("\n".join(str(part) for part in parts).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1

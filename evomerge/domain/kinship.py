@@ -1,0 +1,95 @@
+"""Model kinship: how alike two models changed from their base (arXiv 2410.12613, section 3).
+
+The numbers come from `evomerge.kinship`; here is what is done with them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import combinations
+
+from pydantic import field_validator
+
+from evomerge.domain.value import Value
+
+
+class Metric(StrEnum):
+    """Pearson correlation, cosine and Euclidean distance of two weight deltas."""
+
+    PCC = "pcc"
+    COSINE = "cosine"
+    EUCLIDEAN = "euclidean"
+
+
+Pair = tuple[str, str]
+
+
+def pair(a: str, b: str) -> Pair:
+    """The unordered pair of two model names, in one order for both spellings."""
+    return (a, b) if a <= b else (b, a)
+
+
+class KinshipReading(Value):
+    """The kinship of two models of a run under every metric.
+
+    None where undefined: a model equal to the base has no correlation with anything.
+    """
+
+    models: Pair
+    pcc: float | None = None
+    cosine: float | None = None
+    euclidean: float | None = None
+
+    @field_validator("models")
+    @classmethod
+    def _unordered(cls, models: Pair) -> Pair:
+        return pair(*models)
+
+    def value(self, metric: Metric) -> float | None:
+        """The reading under one metric."""
+        return {
+            Metric.PCC: self.pcc,
+            Metric.COSINE: self.cosine,
+            Metric.EUCLIDEAN: self.euclidean,
+        }[metric]
+
+
+@dataclass(frozen=True)
+class KinshipMatrix:
+    """The known readings of one metric, symmetric, without a diagonal."""
+
+    metric: Metric
+    values: Mapping[Pair, float | None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, metric: Metric, readings: Iterable[KinshipReading]) -> KinshipMatrix:
+        """The matrix of `metric` over `readings`."""
+        return cls(metric, {reading.models: reading.value(metric) for reading in readings})
+
+    def between(self, a: str, b: str) -> float | None:
+        """Kinship of `a` and `b`; None when it is unknown or undefined."""
+        return self.values.get(pair(a, b))
+
+    def closeness(self, a: str, b: str) -> float | None:
+        """Like `between`, turned so that a higher value always means closer kin."""
+        value = self.between(a, b)
+        if value is None:
+            return None
+        return -value if self.metric is Metric.EUCLIDEAN else value
+
+    def mean(self, models: Sequence[str]) -> float | None:
+        """Kinship of n models: the mean over all of their pairs; None if a pair has none."""
+        values = [self.between(a, b) for a, b in combinations(models, 2)]
+        defined = [value for value in values if value is not None]
+        if not values or len(defined) < len(values):
+            return None
+        return math.fsum(defined) / len(defined)
+
+
+def all_pairs(models: Sequence[str]) -> Iterator[Pair]:
+    """Every unordered pair of `models`, in their order."""
+    for a, b in combinations(models, 2):
+        yield pair(a, b)

@@ -1,0 +1,40 @@
+"""Where a model comes from, and what each merge brought."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from evomerge.domain.model import Model
+
+
+def merge_gain(model: Model, models: Mapping[str, Model]) -> float | None:
+    """Score of the child minus the mean score of its parents, in points.
+
+    None for a foundation model and while a score is missing.
+    """
+    scores = [models[parent].score for parent in model.parents]
+    known = [score for score in scores if score is not None]
+    if model.score is None or not known or len(known) < len(scores):
+        return None
+    return model.score - math.fsum(known) / len(known)
+
+
+def ancestors(name: str, models: Mapping[str, Model]) -> tuple[str, ...]:
+    """Every model that `name` descends from, nearest first, each once, without `name`."""
+    found: dict[str, None] = {}
+    queue = list(models[name].parents)
+    while queue:
+        parent = queue.pop(0)
+        if parent not in found:
+            found[parent] = None
+            queue.extend(models[parent].parents)
+    return tuple(found)
+
+
+def lineage(name: str, models: Mapping[str, Model]) -> str:
+    """The family tree of `name` as an expression over foundation models: `((a × b) × c)`."""
+    parents = models[name].parents
+    if not parents:
+        return name
+    return "(" + " × ".join(lineage(parent, models) for parent in parents) + ")"

@@ -1,0 +1,273 @@
+"""The state of a run: the fold of its journal, and nothing else.
+
+`fold` is the only way to a state, so that a resumed run cannot know more or less than an
+uninterrupted one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, singledispatch
+
+from evomerge.domain.events import (
+    CandidateFailed,
+    Event,
+    GenerationFinished,
+    GenerationProposed,
+    KinshipMeasured,
+    ModelMerged,
+    ModelScored,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+)
+from evomerge.domain.kinship import KinshipMatrix, KinshipReading, Metric, Pair, all_pairs
+from evomerge.domain.model import Candidate, Model
+from evomerge.domain.value import Value
+
+
+class Entry(Value):
+    """An event with the time at which it was recorded, in seconds since 1970."""
+
+    at: float
+    event: Event
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One generation: what was proposed, and the pool that it left, best first.
+
+    `pool` is None while the generation is open.
+    """
+
+    number: int
+    candidates: tuple[Candidate, ...] = ()
+    pool: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Everything that is known of a run.
+
+    Attributes:
+        models: by name, foundation models first, then by generation and number.
+        generations: in order; generation 0 holds the pool of foundation models.
+        readings: kinship by unordered pair of names.
+        stop: the criterion that ended the search.
+        seconds: time that drivers spent on the run, pauses left out.
+    """
+
+    started: RunStarted | None = None
+    models: Mapping[str, Model] = field(default_factory=dict)
+    generations: tuple[Generation, ...] = ()
+    readings: Mapping[Pair, KinshipReading] = field(default_factory=dict)
+    stop: str | None = None
+    finished: bool = False
+    seconds: float = 0.0
+    last_at: float | None = None
+
+    @property
+    def start(self) -> RunStarted:
+        """The run's first event.
+
+        Raises:
+            ValueError: nothing was recorded yet.
+        """
+        if self.started is None:
+            raise ValueError("the run has not started")
+        return self.started
+
+    @property
+    def k(self) -> int:
+        """The size of the pool S."""
+        return self.start.k
+
+    @cached_property
+    def ranking(self) -> tuple[Model, ...]:
+        """M: every scored model, best first; ties by earlier generation, then by name."""
+        scored = [model for model in self.models.values() if model.scores is not None]
+        return tuple(sorted(scored, key=rank))
+
+    @property
+    def pool(self) -> tuple[Model, ...]:
+        """S: the top k of M."""
+        return self.ranking[: self.k]
+
+    @property
+    def best(self) -> Model | None:
+        """The best model of M."""
+        return self.ranking[0] if self.ranking else None
+
+    @property
+    def generation(self) -> Generation | None:
+        """The generation that was proposed last."""
+        return self.generations[-1] if self.generations else None
+
+    @property
+    def open_generation(self) -> Generation | None:
+        """The generation whose candidates are not all done, or that is not yet closed."""
+        last = self.generation
+        return last if last is not None and last.pool is None else None
+
+    @cached_property
+    def unscored(self) -> tuple[Model, ...]:
+        """Models of the run that have neither scores nor a failure, in order."""
+        return tuple(
+            model
+            for model in self.models.values()
+            if model.scores is None and model.failure is None
+        )
+
+    @cached_property
+    def unmeasured(self) -> tuple[Pair, ...]:
+        """Pairs of scored models whose kinship was not measured yet, in order."""
+        names = [model.name for model in self.models.values() if model.scores is not None]
+        return tuple(pair for pair in all_pairs(names) if pair not in self.readings)
+
+    @cached_property
+    def kinship(self) -> KinshipMatrix:
+        """All readings under the run's metric."""
+        return self.kinship_by(self.start.metric)
+
+    def kinship_by(self, metric: Metric) -> KinshipMatrix:
+        """All readings under `metric`."""
+        return KinshipMatrix.of(metric, self.readings.values())
+
+    @cached_property
+    def tried(self) -> frozenset[frozenset[str]]:
+        """The sets of parents that were merged in this run, failed merges included."""
+        return frozenset(
+            frozenset(model.parents) for model in self.models.values() if model.parents
+        )
+
+    @property
+    def evaluations(self) -> int:
+        """Models scored, foundation models included."""
+        return len(self.ranking)
+
+    @property
+    def merges(self) -> int:
+        """Models merged."""
+        return sum(model.merged for model in self.models.values())
+
+    def at_generation(self, number: int) -> tuple[Model, ...]:
+        """The models born in generation `number`, in order."""
+        return tuple(model for model in self.models.values() if model.generation == number)
+
+
+def rank(model: Model) -> tuple[float, int, str]:
+    """The order of M: by score, ties by the earlier generation, then by name."""
+    return (-(model.score or 0.0), model.generation, model.name)
+
+
+def fold(entries: Iterable[Entry], state: RunState | None = None) -> RunState:
+    """The state after `entries`, starting from `state` (an empty run if None).
+
+    Folding a prefix and then the rest gives what folding all gives.
+
+    Raises:
+        ValueError: an entry cannot follow the ones before it.
+    """
+    state = state or RunState()
+    for entry in entries:
+        state = apply(state, entry)
+    return state
+
+
+def apply(state: RunState, entry: Entry) -> RunState:
+    """The state after one more entry."""
+    if state.finished and not isinstance(entry.event, RunResumed):
+        raise ValueError(f"{entry.event.type} after the end of the run")
+    if state.started is None and not isinstance(entry.event, RunStarted):
+        raise ValueError(f"a journal starts with run_started, not with {entry.event.type}")
+    paused = isinstance(entry.event, RunStarted | RunResumed) or state.last_at is None
+    step = 0.0 if paused else max(0.0, entry.at - (state.last_at or 0.0))
+    return replace(_apply(entry.event, state), seconds=state.seconds + step, last_at=entry.at)
+
+
+@singledispatch
+def _apply(event: object, state: RunState) -> RunState:
+    raise TypeError(f"no rule for {type(event).__name__}")
+
+
+@_apply.register
+def _(event: RunStarted, state: RunState) -> RunState:
+    if state.started is not None:
+        raise ValueError("run_started twice")
+    models = {
+        model.name: Model(model.name, "foundation", 0, model.content_id, merged=False)
+        for model in event.foundation
+    }
+    return replace(state, started=event, models=models, generations=(Generation(0),))
+
+
+@_apply.register
+def _(event: RunResumed, state: RunState) -> RunState:
+    return state
+
+
+@_apply.register
+def _(event: GenerationProposed, state: RunState) -> RunState:
+    expected = len(state.generations)
+    if state.open_generation is not None or event.generation != expected:
+        raise ValueError(f"generation {event.generation} proposed where {expected} is due")
+    models = dict(state.models)
+    for candidate in event.candidates:
+        if candidate.name in models:
+            raise ValueError(f"{candidate.name} is in the run already")
+        models[candidate.name] = Model(
+            name=candidate.name,
+            kind=candidate.proposal.kind,
+            generation=event.generation,
+            content_id=candidate.recipe.id,
+            parents=candidate.proposal.parents,
+            candidate=candidate,
+        )
+    generation = Generation(event.generation, event.candidates)
+    return replace(state, models=models, generations=(*state.generations, generation))
+
+
+@_apply.register
+def _(event: ModelMerged, state: RunState) -> RunState:
+    return _change(state, event.model, merged=True)
+
+
+@_apply.register
+def _(event: ModelScored, state: RunState) -> RunState:
+    return _change(state, event.model, scores=event.scores)
+
+
+@_apply.register
+def _(event: CandidateFailed, state: RunState) -> RunState:
+    return _change(state, event.model, failure=event.failure)
+
+
+@_apply.register
+def _(event: KinshipMeasured, state: RunState) -> RunState:
+    readings = dict(state.readings)
+    for reading in event.readings:
+        readings[reading.models] = reading
+    return replace(state, readings=readings)
+
+
+@_apply.register
+def _(event: GenerationFinished, state: RunState) -> RunState:
+    last = state.open_generation
+    if last is None or last.number != event.generation:
+        raise ValueError(f"generation {event.generation} finished, but it is not open")
+    closed = replace(last, pool=event.pool)
+    return replace(state, generations=(*state.generations[:-1], closed), stop=event.stop)
+
+
+@_apply.register
+def _(event: RunFinished, state: RunState) -> RunState:
+    return replace(state, stop=event.stop, finished=True)
+
+
+def _change(state: RunState, name: str, **changes: object) -> RunState:
+    model = state.models.get(name)
+    if model is None:
+        raise ValueError(f"{name} is not in the run")
+    changed: Model = replace(model, **changes)  # type: ignore[arg-type]
+    return replace(state, models={**state.models, name: changed})

@@ -1,0 +1,195 @@
+"""Start or resume a run and drive it to its end; everything is left resumable on the way."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from types import FrameType
+from typing import Protocol
+
+from evomerge.breeding import Breeding
+from evomerge.config import Config
+from evomerge.domain.errors import PreflightError, SignalledError, StoppedError
+from evomerge.domain.events import RunResumed, RunStarted
+from evomerge.domain.model import Foundation
+from evomerge.domain.state import Entry, RunState, fold
+from evomerge.evolution import evolve
+from evomerge.ports import Executor, Observer
+from evomerge.store.journal import Journal
+from evomerge.store.ledger import JournalLedger
+from evomerge.store.run_directory import RunDirectory
+from evomerge.strategies import strategy_for
+
+
+class Workplace(Protocol):
+    """What a config means on this machine; `evomerge.wiring` has the real one."""
+
+    @property
+    def engine(self) -> str:
+        """What executes recipes, with its version."""
+
+    def foundation(self) -> tuple[Foundation, tuple[Foundation, ...]]:
+        """The base and the foundation models, pinned and checked.
+
+        Raises:
+            PreflightError: names every model that cannot be used.
+        """
+
+    def versions(self) -> dict[str, str]:
+        """Versions of what determines results."""
+
+    def check(self) -> None:
+        """Everything that can be known before the first merge: tasks, metrics, disk.
+
+        Raises:
+            PreflightError: with every problem found.
+        """
+
+    def executor(self, observer: Observer) -> Executor:
+        """Who does the work; started lazily."""
+
+    def describe(self) -> tuple[str, str, dict[str, object]]:
+        """(config id, resolved config as YAML, environment) to record with a new run."""
+
+    def close(self) -> None:
+        """End every child process."""
+
+
+def drive(
+    run: RunDirectory,
+    config: Config,
+    workplace: Workplace,
+    observers: Sequence[Observer],
+    *,
+    accept_drift: bool = False,
+    now: Callable[[], float],
+) -> RunState:
+    """Bring `run` to its end from wherever it stands.
+
+    A finished run is left as it is. The caller made sure that `config` is the run's own.
+
+    Raises:
+        LockedError: another process drives the run.
+        PreflightError: the run cannot start, or what it builds on has changed since it started.
+        StoppedError: it stopped before its end and can be resumed.
+    """
+    with run.driven():
+        if run.exists:
+            finished = fold(run.read())
+            if finished.finished:
+                return finished
+        with closing(workplace), signals_stop():
+            journal = _open(run, workplace, config, accept_drift, now)
+            with journal:
+                ledger = JournalLedger(run, journal, observers)
+                breeding = Breeding(config.merge, ledger.state.start, workplace.engine)
+                return evolve(
+                    ledger,
+                    strategy_for(config.strategy),
+                    config.stopping,
+                    breeding.recipe,
+                    workplace.executor(_Everyone(observers)),
+                )
+
+
+class _Everyone:
+    """Several observers as one."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = observers
+
+    def happened(self, event: object, state: RunState) -> None:
+        """Events reach the observers through the ledger."""
+
+    def progressed(self, model: str, activity: str, done: int, total: int) -> None:
+        """Tell every observer."""
+        for observer in self._observers:
+            observer.progressed(model, activity, done, total)
+
+
+def _open(
+    run: RunDirectory,
+    workplace: Workplace,
+    config: Config,
+    accept_drift: bool,
+    now: Callable[[], float],
+) -> Journal:
+    """The journal of a new run, or of a known one after a check of what it builds on."""
+    base, foundation = workplace.foundation()
+    versions = workplace.versions()
+    if run.exists:
+        state = fold(run.read())
+        changes = drift(state.start, base, foundation, versions)
+        if changes and not accept_drift:
+            raise PreflightError(
+                f"run {run.name} cannot go on as it began:\n  " + "\n  ".join(changes),
+                "restore what changed, start a new run, or pass --accept-drift to go on all "
+                "the same (it is recorded)",
+            )
+        workplace.check()
+        journal = Journal(run.journal)
+        journal.append(Entry(at=now(), event=RunResumed(versions=versions, drift=tuple(changes))))
+        return Journal(run.journal)
+    workplace.check()
+    config_id, text, environment = workplace.describe()
+    started = RunStarted(
+        name=run.name,
+        seed=config.run.seed,
+        k=config.strategy.k,
+        strategy=config.strategy.name,
+        metric=config.kinship.metric,
+        base=base,
+        foundation=foundation,
+        config_id=config_id,
+        versions=versions,
+    )
+    return run.start(Entry(at=now(), event=started), text, environment)
+
+
+def drift(
+    start: RunStarted,
+    base: Foundation,
+    foundation: Sequence[Foundation],
+    versions: dict[str, str],
+) -> list[str]:
+    """What is not as it was when the run started, one line each."""
+    before = {model.name: model for model in start.foundation}
+    lines = [
+        f"foundation model {model.name} changed: {before[model.name].content_id} at the start, "
+        f"{model.content_id} now"
+        for model in foundation
+        if model.name in before and before[model.name].content_id != model.content_id
+    ]
+    if start.base.content_id != base.content_id:
+        lines.append(f"the base model changed: {start.base.content_id}, now {base.content_id}")
+    return lines + [
+        f"{name} {start.versions[name]} at the start, {now} now"
+        for name, now in versions.items()
+        if name in start.versions and start.versions[name] != now
+    ]
+
+
+@contextmanager
+def signals_stop() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGUSR1 (SLURM) raise `SignalledError`; a second one ends at once.
+
+    Raising in the middle of anything is as safe as a kill: every file is complete or absent.
+    """
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        for each in caught:
+            signal.signal(each, signal.SIG_DFL)
+        name = signal.Signals(signum).name
+        raise SignalledError(signum, f"stopped by {name}; everything done is kept")
+
+    caught = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.signal(each, stop) for each in caught]
+    try:
+        yield
+    finally:
+        for each, handler in zip(caught, before, strict=True):
+            signal.signal(each, handler)
+
+
+__all__ = ["StoppedError", "Workplace", "drift", "drive", "signals_stop"]

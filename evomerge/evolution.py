@@ -1,0 +1,106 @@
+"""Algorithm 1 of arXiv 2410.12613 over the ports; `domain/` and `strategies/` hold its steps.
+
+Every step asks the state what is still to be done, so that an interrupted run goes on by calling
+`evolve` again: nothing that the ledger holds is done twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from evomerge.domain.events import GenerationFinished, GenerationProposed, RunFinished
+from evomerge.domain.identity import derived_seed
+from evomerge.domain.model import Candidate, Model, Proposal
+from evomerge.domain.recipe import Recipe
+from evomerge.domain.state import RunState
+from evomerge.domain.stopping import Criterion, evaluations_left, first_reached
+from evomerge.ports import Executor, Ledger, record_all
+from evomerge.strategies.base import Strategy
+
+WriteRecipe = Callable[[Sequence[Model]], Recipe]
+NameChild = Callable[[int, int, Proposal], str]
+
+
+def child_name(generation: int, number: int, proposal: Proposal) -> str:
+    """`model-<generation>-<number>`, and `model-<generation>-exp` for the exploration child."""
+    return f"model-{generation}-{'exp' if proposal.kind == 'exploration' else number}"
+
+
+def evolve(
+    ledger: Ledger,
+    strategy: Strategy,
+    criteria: Sequence[Criterion],
+    write_recipe: WriteRecipe,
+    executor: Executor,
+    name_child: NameChild = child_name,
+) -> RunState:
+    """Run Algorithm 1 from wherever the ledger stands to its end; the state at the end.
+
+    Each turn of the loop either proposes a generation (steps 1, 2a, 2b) or does what is left of
+    the open one and closes it (2c, 2d); generation 0 is the foundation models.
+
+    Raises:
+        StoppedError: the run cannot go on now; the ledger holds everything done so far.
+    """
+    while ledger.state.stop is None:
+        generation = ledger.state.open_generation
+        if generation is None:
+            offspring = propose(ledger.state, strategy, criteria, write_recipe, name_child)
+            if not offspring.candidates:
+                break
+            ledger.record(offspring)
+            continue
+        work = executor.breed if generation.number else executor.score
+        record_all(ledger, work(ledger.state.unscored))
+        record_all(ledger, executor.measure(ledger.state.ranking, ledger.state.unmeasured))
+        ledger.record(close(ledger.state, criteria))
+    if not ledger.state.finished:
+        ledger.record(finish(ledger.state, criteria))
+    return ledger.state
+
+
+def propose(
+    state: RunState,
+    strategy: Strategy,
+    criteria: Sequence[Criterion],
+    write_recipe: WriteRecipe,
+    name_child: NameChild,
+) -> GenerationProposed:
+    """The next generation: the strategy's merges, cut to the evaluations that are left."""
+    number = len(state.generations)
+    rng = Random(derived_seed("strategy", state.start.seed, number))
+    proposals = strategy.propose(state, state.kinship, rng)
+    proposals = proposals[: evaluations_left(criteria, state)]
+    candidates = tuple(
+        Candidate(
+            name=name_child(number, place, proposal),
+            proposal=proposal,
+            recipe=write_recipe([state.models[parent] for parent in proposal.parents]),
+        )
+        for place, proposal in enumerate(proposals, start=1)
+    )
+    return GenerationProposed(generation=number, candidates=candidates)
+
+
+def close(state: RunState, criteria: Sequence[Criterion]) -> GenerationFinished:
+    """The end of the open generation: S' = top k of M, and whether a criterion is reached.
+
+    Generation 0 only scores the foundation models; no criterion applies to it.
+    """
+    number = state.generations[-1].number
+    pool = tuple(model.name for model in state.pool)
+    stop = first_reached(criteria, state) if number else None
+    return GenerationFinished(generation=number, pool=pool, stop=stop)
+
+
+def finish(state: RunState, criteria: Sequence[Criterion]) -> RunFinished:
+    """The end of the run: the best model of M, and why the search ended."""
+    if state.best is None:
+        raise ValueError("a run without a scored model has no result")
+    exhausted = (
+        "max_evaluations: no evaluation is left"
+        if evaluations_left(criteria, state) == 0
+        else "exhausted: no pair is left to merge"
+    )
+    return RunFinished(best=state.best.name, stop=state.stop or exhausted)

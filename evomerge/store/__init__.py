@@ -1,0 +1,4 @@
+"""Durable files: the journal, the run directory and the store that all runs share.
+
+Every file here is complete or absent: written aside, synced, renamed, and its folder synced.
+"""

@@ -1,0 +1,183 @@
+"""The content-addressed store that all runs of a runs folder share.
+
+An artefact is a folder that was made once and never changes: built aside, listed in a manifest
+with sizes and sha256, synced, renamed into place. The folder's existence means nothing; the
+manifest, which is written last, does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evomerge.domain.errors import DamagedError
+from evomerge.store.atomic import (
+    make_folder,
+    storage_faults,
+    sync_folder,
+    sync_tree,
+    write_atomic,
+)
+from evomerge.store.lock import waiting
+
+MANIFEST = "manifest.json"
+_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Made:
+    """An artefact at hand.
+
+    Attributes:
+        seconds: spent on making it, 0 when it was reused.
+    """
+
+    path: Path
+    reused: bool
+    seconds: float
+
+
+class Store:
+    """Artefacts below one folder, named by relative paths such as `models/<content id>`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._aside = root / "tmp"
+        self._locks = root / "locks"
+
+    def path(self, name: str) -> Path:
+        """Where the artefact `name` is or will be."""
+        return self.root / name
+
+    def holds(self, name: str) -> bool:
+        """Whether `name` is complete: its manifest is there and every file has its size."""
+        return not problems(self.path(name), deep=False)
+
+    def obtain(self, name: str, build: Callable[[Path], None]) -> Made:
+        """The artefact `name`, built by `build(empty folder)` if it is not complete.
+
+        Two processes that want one artefact at the same time make it once.
+        """
+        make_folder(self.path(name).parent)
+        make_folder(self._locks)
+        with waiting(self._locks / name.replace("/", "--")):
+            if self.holds(name):
+                return Made(self.path(name), reused=True, seconds=0.0)
+            started = time.monotonic()
+            with self._aside_folder(name) as folder:
+                build(folder)
+                self._commit(folder, name)
+            return Made(self.path(name), reused=False, seconds=time.monotonic() - started)
+
+    @contextlib.contextmanager
+    def _aside_folder(self, name: str) -> Iterator[Path]:
+        make_folder(self._aside)
+        folder = self._aside / f"{name.replace('/', '--')}.{os.getpid()}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            with storage_faults(folder):
+                yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _commit(self, folder: Path, name: str) -> None:
+        write_atomic(folder / MANIFEST, json.dumps(manifest_of(folder), indent=1))
+        sync_tree(folder)
+        target = self.path(name)
+        if target.exists():
+            # A damaged artefact is in the way; it must not be mixed with the new one.
+            shutil.rmtree(target)
+        folder.rename(target)
+        sync_folder(target.parent)
+
+    def sweep(self) -> int:
+        """Remove what killed processes left aside; the number of folders removed."""
+        removed = 0
+        for folder in self._aside.glob("*") if self._aside.is_dir() else ():
+            pid = folder.name.rpartition(".")[2]
+            if pid.isdigit() and not _alive(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
+                removed += 1
+        return removed
+
+
+def manifest_of(folder: Path) -> dict[str, Any]:
+    """Size and sha256 of every file below `folder`, by relative path."""
+    files = {
+        path.relative_to(folder).as_posix(): {
+            "size": path.stat().st_size,
+            "sha256": sha256(path),
+        }
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    return {"files": files}
+
+
+def problems(folder: Path, *, deep: bool) -> list[str]:
+    """What is wrong with an artefact; empty when it is whole.
+
+    Args:
+        deep: read every byte and compare its sha256 too, not only the sizes.
+    """
+    try:
+        files = json.loads((folder / MANIFEST).read_text())["files"]
+        listed = {name: (int(item["size"]), str(item["sha256"])) for name, item in files.items()}
+    except FileNotFoundError:
+        return [f"{folder}: no manifest" if folder.exists() else f"{folder}: missing"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [f"{folder / MANIFEST}: not readable"]
+    found = []
+    for name, (size, digest) in listed.items():
+        path = folder / name
+        if not path.is_file():
+            found.append(f"{path}: missing")
+        elif path.stat().st_size != size:
+            found.append(f"{path}: {path.stat().st_size} bytes where {size} were written")
+        elif deep and sha256(path) != digest:
+            found.append(f"{path}: its content is not what was written")
+    return found
+
+
+def read_checked(folder: Path, name: str) -> bytes:
+    """The content of a small file of an artefact, compared with its sha256.
+
+    Raises:
+        DamagedError: it is not what was written.
+    """
+    data = (folder / name).read_bytes()
+    expected = json.loads((folder / MANIFEST).read_text())["files"][name]["sha256"]
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise DamagedError(
+            f"{folder / name}: its content is not what was written",
+            f"delete {folder} to have it made again",
+        )
+    return data
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file as hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

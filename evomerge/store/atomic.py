@@ -1,0 +1,96 @@
+"""Writes that survive a kill or a power cut: aside, fsync, rename, fsync of the folder.
+
+A failed write or fsync is never tried again on the same file: after a failed fsync the kernel may
+have dropped the data and report success the next time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from evomerge.domain.errors import StoppedError
+
+_STORAGE_FAULTS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EIO: "the disk reports an input/output error",
+    errno.EROFS: "the file system became read-only",
+}
+
+
+@contextlib.contextmanager
+def storage_faults(path: Path) -> Iterator[None]:
+    """Turn a full or failing disk below `path` into a stop that can be resumed.
+
+    Raises:
+        StoppedError: in the place of the OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        what = _STORAGE_FAULTS.get(error.errno or 0)
+        if what is None:
+            raise
+        raise StoppedError(f"{what}: writing {path} failed; {free_space(path)}") from error
+
+
+def free_space(path: Path) -> str:
+    """How much is free where `path` is, for a message."""
+    place = next((p for p in (path, *path.parents) if p.exists()), Path("/"))
+    return f"{shutil.disk_usage(place).free / 1e9:.2f} GB are free there"
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Replace the file `path` by `data`: readers see the old or the new whole, never a part."""
+    content = data.encode() if isinstance(data, str) else data
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with storage_faults(path):
+        try:
+            with aside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.rename(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                aside.unlink()
+            raise
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make every file and every name below `folder` durable."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        elif path.is_dir():
+            sync_folder(path)
+    sync_folder(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Create `folder` and the missing folders above it, durably; an existing one is fine."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    with storage_faults(folder):
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)

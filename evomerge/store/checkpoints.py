@@ -1,0 +1,78 @@
+"""Generation checkpoints: a readable file per generation that says what happened and why.
+
+They are derived from the state and can be written again at any time; the journal is the truth.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from evomerge.domain.lineage import lineage, merge_gain
+from evomerge.domain.model import Model
+from evomerge.domain.state import Generation, RunState
+from evomerge.store.atomic import write_atomic
+from evomerge.store.run_directory import RunDirectory
+
+
+def checkpoint(state: RunState, generation: Generation) -> dict[str, Any]:
+    """The content of the checkpoint of a finished generation."""
+    return {
+        "generation": generation.number,
+        "strategy": state.start.strategy,
+        "models": [_model(state, model) for model in state.at_generation(generation.number)],
+        "pool": [
+            {"model": name, "score": _points(state.models[name].score)}
+            for name in generation.pool or ()
+        ],
+        "pool_kinship": _kinship(state.kinship.mean(generation.pool or ())),
+        "stop": state.stop if generation is state.generation else None,
+    }
+
+
+def write_checkpoints(run: RunDirectory, state: RunState) -> None:
+    """Write the checkpoint of every finished generation that has none yet."""
+    for generation in state.generations:
+        path = run.generations / f"{generation.number:02}.yaml"
+        if generation.pool is not None and not path.exists():
+            text = yaml.safe_dump(
+                checkpoint(state, generation), sort_keys=False, allow_unicode=True, width=100
+            )
+            write_atomic(path, text)
+
+
+def _model(state: RunState, model: Model) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": model.name, "kind": model.kind, "id": model.content_id}
+    if model.candidate is not None:
+        proposal = model.candidate.proposal
+        entry |= {
+            "parents": list(model.parents),
+            "why": proposal.reason,
+            "mean_score_of_parents": _points(proposal.mean_score),
+            "kinship_of_parents": _kinship(proposal.kinship),
+            "method": model.candidate.recipe.method,
+            "lineage": lineage(model.name, state.models),
+        }
+    if model.failure is not None:
+        return entry | {"failed": model.failure.model_dump()}
+    entry |= {"score": _points(model.score), "gain": _points(merge_gain(model, state.models))}
+    if model.scores is not None:
+        entry["stderr"] = _points(model.scores.stderr)
+        entry["tasks"] = {
+            f"{task.task} {task.metric}": {
+                "score": _points(task.value),
+                "stderr": _points(task.stderr),
+                "samples": task.samples,
+            }
+            for task in model.scores.tasks
+        }
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def _points(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _kinship(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

@@ -1,0 +1,172 @@
+r"""The journal: one event a line, appended and synced; the one truth of a run.
+
+A line is a JSON object whose last key is the CRC-32 of everything before it:
+`{"schema":1,"number":4,"at":1763.5,"event":{...},"crc":"89abcdef"}`, ended by a newline.
+
+The file comes into being with its first line, by a rename, so an empty journal is damage, not a
+new run. Only the last line can be torn by a kill: it is cut before the next append. Damage before
+it is refused, with the number of the line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from evomerge.domain.errors import DamagedError, StoppedError
+from evomerge.domain.state import Entry
+from evomerge.store.atomic import storage_faults, write_atomic
+
+SCHEMA = 1
+_CRC = len(',"crc":"00000000"}')
+
+
+@dataclass(frozen=True)
+class JournalContent:
+    """What a journal holds.
+
+    Attributes:
+        length: bytes up to the end of the last whole line.
+        torn: bytes after it, left by a kill in the middle of an append.
+    """
+
+    entries: tuple[Entry, ...]
+    length: int
+    torn: int
+
+
+def line_of(number: int, entry: Entry) -> bytes:
+    """The line of the `number`th entry, counted from 0."""
+    record = {
+        "schema": SCHEMA,
+        "number": number,
+        "at": entry.at,
+        "event": entry.event.model_dump(mode="json"),
+    }
+    body = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    checked = body[:-1].encode()
+    return checked + f',"crc":"{zlib.crc32(checked):08x}"}}\n'.encode()
+
+
+def read_journal(path: Path) -> JournalContent:
+    """All entries of the journal at `path`; a torn last line is left out.
+
+    Raises:
+        DamagedError: a line before the torn tail is not what was written, the file is empty, or
+            it was written by a newer evomerge.
+    """
+    data = path.read_bytes()
+    length = data.rfind(b"\n") + 1
+    lines = data[:length].split(b"\n")[:-1]
+    if not lines:
+        raise DamagedError(
+            f"{path}: the journal holds no whole line, so what the run did is not known",
+            "restore the file from a backup, or start a new run under another name: "
+            "everything in the store is reused",
+        )
+    entries = tuple(_parse(path, number, line) for number, line in enumerate(lines))
+    return JournalContent(entries, length, len(data) - length)
+
+
+def _parse(path: Path, number: int, line: bytes) -> Entry:
+    record = _checked(path, number, line)
+    schema = record.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise DamagedError(
+            f"{path}: written by a newer evomerge (journal schema {schema}, this one reads "
+            f"up to {SCHEMA})",
+            "upgrade evomerge to resume this run",
+        )
+    try:
+        if record.get("number") != number:
+            raise ValueError(f"entry {record.get('number')} where entry {number} is due")
+        return Entry.model_validate({"at": record["at"], "event": record["event"]})
+    except (KeyError, ValueError, ValidationError) as error:
+        raise _damaged(path, number, str(error).splitlines()[0]) from error
+
+
+def _checked(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    body, tail = line[:-_CRC], line[-_CRC:]
+    if tail != f',"crc":"{zlib.crc32(body):08x}"}}'.encode():
+        raise _damaged(path, number, "its checksum is wrong")
+    try:
+        record = json.loads(body + b"}")
+    except ValueError as error:
+        raise _damaged(path, number, "it is no JSON") from error
+    if not isinstance(record, dict):
+        raise _damaged(path, number, "it is no record")
+    return record
+
+
+def _damaged(path: Path, number: int, why: str) -> DamagedError:
+    return DamagedError(
+        f"{path}:{number + 1}: the journal is damaged here: {why}",
+        "restore the file from a backup; nothing was changed",
+    )
+
+
+class Journal:
+    """The writer of a journal; the caller holds the run's lock."""
+
+    def __init__(self, path: Path) -> None:
+        """Open an existing journal, cutting a torn tail.
+
+        Raises:
+            DamagedError: as `read_journal`.
+        """
+        content = read_journal(path)
+        self.path = path
+        self.entries = content.entries
+        self._number = len(content.entries)
+        self._broken = False
+        with storage_faults(path):
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            if content.torn:
+                os.ftruncate(self._descriptor, content.length)
+                os.fsync(self._descriptor)
+
+    @classmethod
+    def create(cls, path: Path, first: Entry) -> Self:
+        """A new journal with its first entry."""
+        write_atomic(path, line_of(0, first))
+        return cls(path)
+
+    def append(self, entry: Entry) -> None:
+        """Add an entry; it is durable on return.
+
+        Raises:
+            StoppedError: the disk is full or failing. The journal takes no entry after that: what
+                reached the disk is found out when it is opened again.
+        """
+        if self._broken:
+            raise StoppedError(f"{self.path}: an earlier write failed, nothing more is recorded")
+        line = memoryview(line_of(self._number, entry))
+        self._broken = True
+        with storage_faults(self.path):
+            while line:
+                line = line[os.write(self._descriptor, line) :]
+            os.fsync(self._descriptor)
+        self._broken = False
+        self._number += 1
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

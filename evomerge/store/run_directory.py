@@ -1,0 +1,131 @@
+"""The folder of one run: its config, journal, lock, logs, checkpoints and links to weights."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evomerge.domain.errors import UsageError
+from evomerge.domain.state import Entry
+from evomerge.store.atomic import make_folder, write_atomic
+from evomerge.store.journal import Journal, read_journal
+from evomerge.store.lock import exclusive, holder
+
+STORE_FOLDER = "store"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of a run; nothing is created by making one of these."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name: the last part of its path."""
+        return self.path.name
+
+    @property
+    def journal(self) -> Path:
+        """The one truth of the run."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions and hardware at the start."""
+        return self.path / "environment.json"
+
+    @property
+    def generations(self) -> Path:
+        """Readable checkpoints, one a generation."""
+        return self.path / "generations"
+
+    @property
+    def models(self) -> Path:
+        """Links into the store, by model name."""
+        return self.path / "models"
+
+    @property
+    def logs(self) -> Path:
+        """What the child processes printed."""
+        return self.path / "logs"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was started here."""
+        return self.journal.exists()
+
+    def read(self) -> list[Entry]:
+        """All entries of the journal, without the lock; a torn tail is left out.
+
+        Raises:
+            DamagedError: the journal is damaged.
+        """
+        return list(read_journal(self.journal).entries)
+
+    def holder(self) -> str | None:
+        """The process that drives the run now, for a message; None if there is none."""
+        return holder(self.path / "lock")
+
+    @contextlib.contextmanager
+    def driven(self) -> Iterator[None]:
+        """Hold the run's lock.
+
+        Raises:
+            LockedError: another process drives the run.
+        """
+        make_folder(self.path)
+        with exclusive(self.path / "lock", f"run {self.name}"):
+            yield
+
+    def start(self, first: Entry, config: str, environment: dict[str, Any]) -> Journal:
+        """Lay out a new run; the journal comes last, since its existence makes the run."""
+        for folder in (self.generations, self.models, self.logs):
+            make_folder(folder)
+        write_atomic(self.config, config)
+        write_atomic(self.environment, json.dumps(environment, indent=1) + "\n")
+        return Journal.create(self.journal, first)
+
+    def link(self, name: str, content_id: str) -> None:
+        """Let `models/<name>` point into the store, so that the runs folder can be moved."""
+        place = self.models / name
+        if not place.is_symlink():
+            place.symlink_to(Path("../..") / STORE_FOLDER / "models" / content_id)
+
+
+def list_runs(runs_dir: Path) -> list[RunDirectory]:
+    """Every run below a runs folder, by name."""
+    if not runs_dir.is_dir():
+        return []
+    runs = (RunDirectory(path) for path in sorted(runs_dir.iterdir()) if path.is_dir())
+    return [run for run in runs if run.exists]
+
+
+def find_run(run: str, runs_dir: Path) -> RunDirectory:
+    """The run named `run` below `runs_dir`, or the one in the folder `run`.
+
+    Raises:
+        UsageError: there is none; names the nearest one.
+    """
+    for path in (runs_dir / run, Path(run)):
+        found = RunDirectory(path)
+        if found.exists:
+            return RunDirectory(path.resolve())
+    names = [known.name for known in list_runs(runs_dir)]
+    near = difflib.get_close_matches(run, names, n=1)
+    raise UsageError(
+        f"no run named {run!r} below {runs_dir}/",
+        f"did you mean {near[0]!r}?"
+        if near
+        else f"runs there: {', '.join(names) or 'none'}; --dir names another runs folder",
+    )

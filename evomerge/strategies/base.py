@@ -1,0 +1,112 @@
+"""The contract of a strategy, and the steps of Algorithm 1 that several of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from random import Random
+from typing import Literal, Protocol
+
+from evomerge.domain.kinship import KinshipMatrix
+from evomerge.domain.model import Model, Proposal
+from evomerge.domain.state import RunState, rank
+
+CandidateSet = Literal["grandparent_generation", "repository", "pool"]
+Parents = frozenset[str]
+
+
+class Strategy(Protocol):
+    """Chooses merges; holds no state of its own, so that a resumed run decides alike.
+
+    Attributes:
+        k: the size of the pool S.
+    """
+
+    @property
+    def k(self) -> int: ...
+
+    def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
+        """The merges of the next generation, greedy ones first, in the order of their names.
+
+        Args:
+            state: at the end of a generation.
+            kinship: readings of every pair of scored models.
+            rng: seeded from the run's seed and the generation; the only source of chance.
+        """
+
+
+def greedy_pairs(state: RunState, kinship: KinshipMatrix) -> tuple[Proposal, ...]:
+    """Algorithm 1, steps 1 and 2a.
+
+    Generation 1: every pair of foundation models. Later: the pairs of S that were never merged
+    in this run, by their mean score (ties: by the names of the pair), the first k of them.
+    """
+    first = state.generation is not None and state.generation.number == 0
+    members = state.ranking if first else state.pool
+    pairs = [
+        (a, b)
+        for a, b in combinations(members, 2)
+        if frozenset((a.name, b.name)) not in state.tried
+    ]
+    pairs.sort(key=lambda pair: (-mean_score(pair), sorted(model.name for model in pair)))
+    chosen = pairs if first else pairs[: state.k]
+    return tuple(
+        propose_merge(
+            "greedy",
+            pair,
+            kinship,
+            "every pair of foundation models is merged first"
+            if first
+            else f"pair {place} of the pool by mean score",
+        )
+        for place, pair in enumerate(chosen, start=1)
+    )
+
+
+def exploration_candidates(
+    state: RunState, candidates: CandidateSet, proposed: Sequence[Proposal]
+) -> tuple[Model, ...]:
+    """The partners that M_best may explore with (Algorithm 1, step 2b), by generation and name.
+
+    Left out: M_best itself and every model that it was merged with before, in any generation or
+    by one of the `proposed` merges of this one.
+    """
+    best, last = state.best, state.generation
+    if best is None or last is None or last.number == 0:
+        return ()
+    members = {
+        "grandparent_generation": state.at_generation(last.number - 1),
+        "repository": state.ranking,
+        "pool": state.pool,
+    }[candidates]
+    taken = state.tried | {frozenset(proposal.parents) for proposal in proposed}
+    return tuple(
+        model
+        for model in sorted(members, key=lambda model: (model.generation, model.name))
+        if model.scores is not None
+        and model.name != best.name
+        and frozenset((best.name, model.name)) not in taken
+    )
+
+
+def propose_merge(
+    kind: Literal["greedy", "exploration"],
+    parents: Sequence[Model],
+    kinship: KinshipMatrix,
+    reason: str,
+) -> Proposal:
+    """A proposal with its parents in merge order, the better-scoring one first."""
+    ordered = sorted(parents, key=rank)
+    names = tuple(model.name for model in ordered)
+    return Proposal(
+        kind=kind,
+        parents=names,
+        mean_score=mean_score(ordered),
+        kinship=kinship.mean(names),
+        reason=reason,
+    )
+
+
+def mean_score(models: Sequence[Model]) -> float:
+    """Mean score in points; the models are scored."""
+    return sum(model.score or 0.0 for model in models) / len(models)

@@ -1,0 +1,22 @@
+"""Top-k greedy merging: Algorithm 1 without its exploration step, the paper's baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from evomerge.domain.kinship import KinshipMatrix
+from evomerge.domain.model import Proposal
+from evomerge.domain.state import RunState
+from evomerge.strategies.base import greedy_pairs
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """Merges the pairs of the top k, and nothing else."""
+
+    k: int
+
+    def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
+        """The greedy pairs of the next generation."""
+        return greedy_pairs(state, kinship)

@@ -1,0 +1,73 @@
+"""Top-k greedy merging with model kinship: Algorithm 1 of arXiv 2410.12613.
+
+The printed line 9 asks for the candidate of *highest* kinship; the text around it and every
+recorded merge take the least related one, so `lowest` is the default. `highest` and `random`
+exist as ablations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+from evomerge.domain.kinship import KinshipMatrix
+from evomerge.domain.model import Model, Proposal
+from evomerge.domain.state import RunState
+from evomerge.strategies.base import (
+    CandidateSet,
+    exploration_candidates,
+    greedy_pairs,
+    propose_merge,
+)
+
+Preference = Literal["lowest", "highest", "random"]
+
+
+@dataclass(frozen=True)
+class KinshipGuided:
+    """The greedy pairs, and one merge of M_best with its least related candidate."""
+
+    k: int
+    candidates: CandidateSet = "grandparent_generation"
+    prefer: Preference = "lowest"
+
+    def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
+        """The greedy pairs of the next generation, then M_best × M_f where there is an M_f."""
+        greedy = greedy_pairs(state, kinship)
+        best = state.best
+        partners = [
+            model
+            for model in exploration_candidates(state, self.candidates, greedy)
+            if best is not None and kinship.between(best.name, model.name) is not None
+        ]
+        if best is None or not partners:
+            return greedy
+        partner = self._choose(best, partners, kinship, rng)
+        reason = (
+            f"exploration: {best.name} is the best model, {partner.name} "
+            f"{self._because()} of {len(partners)} candidates"
+        )
+        return (*greedy, propose_merge("exploration", (best, partner), kinship, reason))
+
+    def _choose(
+        self, best: Model, partners: list[Model], kinship: KinshipMatrix, rng: Random
+    ) -> Model:
+        if self.prefer == "random":
+            return rng.choice(partners)
+        sign = 1 if self.prefer == "lowest" else -1
+        return min(
+            partners,
+            key=lambda model: (
+                sign * (kinship.closeness(best.name, model.name) or 0.0),
+                model.generation,
+                model.name,
+            ),
+        )
+
+    def _because(self) -> str:
+        return {
+            "lowest": "its least related",
+            "highest": "its closest",
+            "random": "drawn at random",
+        }[self.prefer]

@@ -1,0 +1,41 @@
+"""Top-k greedy merging with a random exploration merge: the control for kinship guidance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from evomerge.domain.kinship import KinshipMatrix
+from evomerge.domain.model import Proposal
+from evomerge.domain.state import RunState
+from evomerge.strategies.base import (
+    CandidateSet,
+    exploration_candidates,
+    greedy_pairs,
+    propose_merge,
+)
+
+
+@dataclass(frozen=True)
+class RandomExploration:
+    """The greedy pairs, and one merge of M_best with a candidate drawn at random.
+
+    Unlike `KinshipGuided(prefer="random")` it does not ask that the kinship be defined.
+    """
+
+    k: int
+    candidates: CandidateSet = "grandparent_generation"
+
+    def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
+        """The greedy pairs of the next generation, then M_best × a random candidate."""
+        greedy = greedy_pairs(state, kinship)
+        partners = exploration_candidates(state, self.candidates, greedy)
+        best = state.best
+        if best is None or not partners:
+            return greedy
+        partner = rng.choice(partners)
+        reason = (
+            f"exploration: {best.name} is the best model, {partner.name} was drawn at random "
+            f"from {len(partners)} candidates"
+        )
+        return (*greedy, propose_merge("exploration", (best, partner), kinship, reason))

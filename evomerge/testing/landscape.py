@@ -1,0 +1,153 @@
+"""Models that are vectors: a whole evolution in milliseconds, with real files and no torch.
+
+A model is a folder with `vector.json`, its delta from the base at the origin. A merge is the mean
+of its parents plus a little of what they differ in, the score is how near the vector is to a
+hidden optimum, and kinship is computed from the vectors, so that a landscape run obeys the same
+laws as a real one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from random import Random
+
+from evomerge.domain.errors import CandidateError
+from evomerge.domain.identity import content_id
+from evomerge.domain.kinship import KinshipReading, Pair, pair
+from evomerge.domain.model import Foundation
+from evomerge.domain.recipe import Recipe
+from evomerge.domain.scores import Scores, TaskScore
+from evomerge.ports import Progress
+
+VECTOR = "vector.json"
+DIMENSIONS = 12
+_TASKS = 3
+
+
+def make_foundation(folder: Path, name: str, seed: int) -> Foundation:
+    """Write a foundation model into `folder` and describe it; the same seed, the same model."""
+    rng = Random(seed)
+    vector = [rng.gauss(0.0, 1.0) for _ in range(DIMENSIONS)]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / VECTOR).write_text(json.dumps(vector))
+    return Foundation(
+        name=name, source=str(folder), content_id=content_id("vector", 1, vector), vocabulary=1
+    )
+
+
+def make_base(folder: Path) -> Foundation:
+    """Write the base model, the origin, into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    vector = [0.0] * DIMENSIONS
+    (folder / VECTOR).write_text(json.dumps(vector))
+    return Foundation(
+        name="base", source=str(folder), content_id=content_id("vector", 1, vector), vocabulary=1
+    )
+
+
+def read_vector(folder: Path) -> list[float]:
+    """The vector of a model.
+
+    Raises:
+        CandidateError: the folder holds none, or a component is not finite.
+    """
+    try:
+        vector = [float(value) for value in json.loads((folder / VECTOR).read_text())]
+    except (OSError, ValueError, TypeError) as error:
+        raise CandidateError(f"{folder / VECTOR}: not a vector") from error
+    if not all(math.isfinite(value) for value in vector):
+        raise CandidateError(f"{folder / VECTOR}: a component is not finite")
+    return vector
+
+
+class LandscapeMerger:
+    """Averages parents in the proportion 0.6 : 0.4, the first one first, then overshoots."""
+
+    engine = "landscape 1"
+
+    def merge(
+        self, recipe: Recipe, inputs: Mapping[str, Path], into: Path, progress: Progress
+    ) -> None:
+        """Write the child's vector; a seeded recipe adds noise that depends on its seed only."""
+        parents = [read_vector(inputs[parent.model]) for parent in recipe.parents]
+        rest = 0.4 / max(1, len(parents) - 1)
+        weights = [0.6, *([rest] * (len(parents) - 1))]
+        noise = Random(recipe.seed or 0)
+        child = [
+            1.1 * math.fsum(w * value for w, value in zip(weights, values, strict=True))
+            + (noise.gauss(0.0, 0.05) if recipe.seed is not None else 0.0)
+            for values in zip(*parents, strict=True)
+        ]
+        (into / VECTOR).write_text(json.dumps(child))
+        (into / "recipe.json").write_text(recipe.model_dump_json())
+        progress(1, 1)
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class LandscapeEvaluator:
+    """Scores by the distance to a hidden optimum of each task."""
+
+    def __init__(self, seed: int = 0) -> None:
+        rng = Random(f"optimum {seed}")
+        self._optima = [[rng.gauss(0.0, 0.6) for _ in range(DIMENSIONS)] for _ in range(_TASKS)]
+        self.evaluation_id = content_id("evaluation", 1, {"landscape": seed})
+
+    def evaluate(self, model: Path, into: Path, progress: Progress) -> Scores:
+        """100 at the optimum of a task, falling with the squared distance."""
+        vector = read_vector(model)
+        tasks = []
+        for number, optimum in enumerate(self._optima):
+            distance = math.dist(vector, optimum) ** 2 / DIMENSIONS
+            value = 100.0 * math.exp(-distance)
+            tasks.append(
+                TaskScore(
+                    task=f"task-{number}", metric="near", value=value, stderr=1.0, samples=100
+                )
+            )
+            progress(number + 1, _TASKS)
+        (into / "samples.jsonl").write_text(json.dumps({"vector": vector}) + "\n")
+        return Scores(evaluation_id=self.evaluation_id, tasks=tuple(tasks))
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class LandscapeMeter:
+    """Kinship of vectors by its definition, the base being the origin."""
+
+    def measure(
+        self, models: Mapping[str, Path], pairs: Sequence[Pair], progress: Progress
+    ) -> list[KinshipReading]:
+        """pcc, cosine and Euclidean distance; pcc and cosine are undefined for the origin."""
+        vectors = {name: read_vector(folder) for name, folder in models.items()}
+        progress(len(pairs), len(pairs))
+        return [self._reading(each, vectors[each[0]], vectors[each[1]]) for each in pairs]
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+    def _reading(self, names: Pair, a: list[float], b: list[float]) -> KinshipReading:
+        return KinshipReading(
+            models=pair(*names),
+            pcc=_cosine(_centred(a), _centred(b)),
+            cosine=_cosine(a, b),
+            euclidean=math.dist(a, b),
+        )
+
+
+def _centred(vector: list[float]) -> list[float]:
+    mean = math.fsum(vector) / len(vector)
+    return [value - mean for value in vector]
+
+
+def _cosine(a: list[float], b: list[float]) -> float | None:
+    norm = math.hypot(*a) * math.hypot(*b)
+    if norm == 0.0:
+        return None
+    value = math.fsum(x * y for x, y in zip(a, b, strict=True)) / norm
+    return max(-1.0, min(1.0, value))

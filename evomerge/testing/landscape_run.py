@@ -1,0 +1,162 @@
+"""A whole run over the landscape fakes: real driver, real executor, real files, no torch.
+
+    python -m evomerge.testing.landscape_run FOLDER [--strategy kinship] [--generations 3]
+
+makes four foundation models in FOLDER/foundation, runs or resumes FOLDER/runs/landscape and
+prints the decision digest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from evomerge.adapters.local import Limits, LocalExecutor
+from evomerge.config import Config
+from evomerge.domain.digest import decision_digest
+from evomerge.domain.errors import EvomergeError
+from evomerge.domain.events import Event
+from evomerge.domain.model import Foundation
+from evomerge.domain.state import RunState
+from evomerge.driver import drive
+from evomerge.ports import Evaluator, KinshipMeter, Merger, Observer
+from evomerge.store.artefacts import Store
+from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
+from evomerge.testing.landscape import (
+    LandscapeEvaluator,
+    LandscapeMerger,
+    LandscapeMeter,
+    make_base,
+    make_foundation,
+)
+
+NAMES = ("ash", "birch", "cedar", "dogwood")
+
+
+class Silence:
+    """An observer that says nothing."""
+
+    def happened(self, event: Event, state: RunState) -> None:
+        """Nothing."""
+
+    def progressed(self, model: str, activity: str, done: int, total: int) -> None:
+        """Nothing."""
+
+
+class LandscapeWorkplace:
+    """Implements `evomerge.driver.Workplace` over fakes; each part can be replaced."""
+
+    engine = LandscapeMerger.engine
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        merger: Merger | None = None,
+        evaluators: tuple[Evaluator, ...] | None = None,
+        meter: KinshipMeter | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._root = root
+        self._parts = (
+            merger or LandscapeMerger(),
+            evaluators or (LandscapeEvaluator(),),
+            meter or LandscapeMeter(),
+        )
+        self._limits = limits or Limits()
+        self._executor: LocalExecutor | None = None
+
+    def foundation(self) -> tuple[Foundation, tuple[Foundation, ...]]:
+        """Four vectors and the origin."""
+        folder = self._root / "foundation"
+        models = tuple(
+            make_foundation(folder / name, name, seed) for seed, name in enumerate(NAMES)
+        )
+        return make_base(folder / "base"), models
+
+    def versions(self) -> dict[str, str]:
+        """The landscape's own."""
+        return {"landscape": "1"}
+
+    def check(self) -> None:
+        """Nothing can be wrong."""
+
+    def executor(self, observer: Observer) -> LocalExecutor:
+        """A real executor over the fakes and a real store."""
+        base, models = self.foundation()
+        merger, evaluators, meter = self._parts
+        self._executor = LocalExecutor(
+            store=Store(self._root / "runs" / STORE_FOLDER),
+            merger=merger,
+            evaluators=evaluators,
+            meter=meter,
+            folders={model.content_id: Path(model.source) for model in (base, *models)},
+            limits=self._limits,
+            observer=observer,
+        )
+        return self._executor
+
+    def describe(self) -> tuple[str, str, dict[str, Any]]:
+        """A config id, a note in the place of a config, an empty environment."""
+        return "landscape", "# a landscape run has no config file\n", {}
+
+    def close(self) -> None:
+        """Close the executor."""
+        if self._executor is not None:
+            self._executor.close()
+
+
+def landscape_config(**changes: Any) -> Config:
+    """A config of a landscape run; `changes` replace top-level sections."""
+    document: dict[str, Any] = {
+        "run": {"name": "landscape", "seed": 1},
+        "base_model": "base",
+        "foundation_models": list(NAMES),
+        "strategy": {"name": "kinship", "k": 3},
+        "merge": {"method": "dare_ties"},
+        "evaluation": {"tasks": ["landscape"]},
+        "stopping": [{"max_generations": 3}],
+    }
+    return Config.model_validate({**document, **changes})
+
+
+def run_landscape(
+    root: Path,
+    config: Config | None = None,
+    workplace: LandscapeWorkplace | None = None,
+    observer: Observer | None = None,
+) -> RunState:
+    """Run or resume `root/runs/landscape`; the state at its end."""
+    return drive(
+        RunDirectory(root / "runs" / "landscape"),
+        config or landscape_config(),
+        workplace or LandscapeWorkplace(root),
+        [observer or Silence()],
+        now=time.time,
+    )
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--strategy", default="kinship", choices=["kinship", "greedy", "random"])
+    parser.add_argument("--generations", type=int, default=3)
+    arguments = parser.parse_args()
+    config = landscape_config(
+        strategy={"name": arguments.strategy, "k": 3},
+        stopping=[{"max_generations": arguments.generations}],
+    )
+    try:
+        state = run_landscape(arguments.folder, config)
+    except EvomergeError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
+    sys.stdout.write(decision_digest(state) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""A run over the landscape fakes, killed and stopped in every way: it decides as if it was not."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from evomerge.adapters.local import Limits
+from evomerge.domain.digest import decision_digest
+from evomerge.domain.errors import (
+    CandidateError,
+    DamagedError,
+    LockedError,
+    PreflightError,
+    SignalledError,
+    StoppedError,
+)
+from evomerge.domain.state import fold
+from evomerge.store.journal import read_journal
+from evomerge.testing.landscape import LandscapeEvaluator, LandscapeMerger
+from evomerge.testing.landscape_run import (
+    LandscapeWorkplace,
+    Silence,
+    landscape_config,
+    run_landscape,
+)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return decision_digest(run_landscape(tmp_path_factory.mktemp("whole")))
+
+
+def journal(root):
+    return root / "runs/landscape/journal.jsonl"
+
+
+class StopsAfter(Silence):
+    """Raises after the nth event, as a signal would."""
+
+    def __init__(self, events, error):
+        self.left = events
+        self.error = error
+
+    def happened(self, event, state):
+        self.left -= 1
+        if self.left == 0:
+            raise self.error
+
+
+def events_of_a_whole_run(tmp_path):
+    run_landscape(tmp_path / "count")
+    return len(read_journal(journal(tmp_path / "count")).entries)
+
+
+def test_stopped_after_every_event_it_decides_alike(tmp_path, uninterrupted):
+    total = events_of_a_whole_run(tmp_path)
+    assert total > 30
+    for number in range(1, total):
+        root = tmp_path / str(number)
+        with pytest.raises(SignalledError):
+            run_landscape(root, observer=StopsAfter(number, SignalledError(15, "stopped")))
+        state = run_landscape(root)
+        assert decision_digest(state) == uninterrupted, f"stopped after event {number}"
+        assert state.finished
+
+
+def test_nothing_recorded_is_done_again(tmp_path):
+    class Counting(LandscapeEvaluator):
+        evaluated = 0
+
+        def evaluate(self, model, into, progress):
+            Counting.evaluated += 1
+            return super().evaluate(model, into, progress)
+
+    def workplace():
+        return LandscapeWorkplace(tmp_path, evaluators=(Counting(),))
+
+    with pytest.raises(SignalledError):
+        run_landscape(
+            tmp_path,
+            workplace=workplace(),
+            observer=StopsAfter(20, SignalledError(15, "stopped")),
+        )
+    state = run_landscape(tmp_path, workplace=workplace())
+    assert Counting.evaluated <= state.evaluations + 3, "only what was in flight may be repeated"
+    before = Counting.evaluated
+    run_landscape(tmp_path, workplace=workplace())
+    assert Counting.evaluated == before, "a finished run does nothing"
+
+
+def test_a_second_arm_pays_only_for_what_is_new(tmp_path):
+    first = run_landscape(tmp_path)
+    shared = {model.content_id for model in first.models.values()}
+    journal(tmp_path).parent.rename(tmp_path / "runs/first")
+
+    config = landscape_config(strategy={"name": "greedy", "k": 3})
+    second = run_landscape(tmp_path, config)
+    entries = read_journal(journal(tmp_path)).entries
+    for entry in entries:
+        if entry.event.type in ("model_merged", "model_scored"):
+            model = second.models[entry.event.model]
+            assert entry.event.reused == (model.content_id in shared)
+    assert any(getattr(entry.event, "reused", False) for entry in entries)
+
+
+@pytest.mark.parametrize("evaluators", [1, 2, 3])
+def test_the_number_of_workers_changes_nothing(tmp_path, uninterrupted, evaluators):
+    workplace = LandscapeWorkplace(
+        tmp_path, evaluators=tuple(LandscapeEvaluator() for _ in range(evaluators))
+    )
+    assert decision_digest(run_landscape(tmp_path, workplace=workplace)) == uninterrupted
+
+
+class FailingMerger(LandscapeMerger):
+    """Fails the first `failures` merges that it is asked for."""
+
+    def __init__(self, failures):
+        self.failures = failures
+        self.renewed = 0
+
+    def merge(self, recipe, inputs, into, progress):
+        if self.failures:
+            self.failures -= 1
+            (into / "half").write_text("x")
+            raise CandidateError("killed by signal 9 (out of memory?)")
+        super().merge(recipe, inputs, into, progress)
+
+    def close(self):
+        self.renewed += 1
+
+
+def test_a_merge_that_fails_once_is_tried_again_in_a_fresh_child(tmp_path, uninterrupted):
+    merger = FailingMerger(1)
+    state = run_landscape(tmp_path, workplace=LandscapeWorkplace(tmp_path, merger=merger))
+    assert decision_digest(state) == uninterrupted
+    assert merger.renewed >= 1
+
+
+def test_a_merge_that_keeps_failing_is_an_event_and_the_run_goes_on(tmp_path):
+    workplace = LandscapeWorkplace(tmp_path, merger=FailingMerger(4))
+    state = run_landscape(tmp_path, workplace=workplace)
+    failed = [model for model in state.models.values() if model.failure]
+    assert len(failed) == 2
+    assert all("signal 9" in model.failure.reason for model in failed)
+    assert not {model.name for model in failed} & {model.name for model in state.ranking}
+    assert state.finished
+    assert not list((tmp_path / "runs/store/tmp").iterdir())
+
+
+def test_a_generation_in_which_all_children_fail_ends_sensibly(tmp_path):
+    workplace = LandscapeWorkplace(
+        tmp_path, merger=FailingMerger(12), limits=Limits(max_failures=99)
+    )
+    config = landscape_config(stopping=["pool_unchanged", {"max_generations": 3}])
+    state = run_landscape(tmp_path, config, workplace)
+    assert state.finished
+    assert state.best.kind == "foundation"
+
+
+def test_many_failures_in_a_row_stop_the_run_resumably(tmp_path):
+    workplace = LandscapeWorkplace(
+        tmp_path, merger=FailingMerger(99), limits=Limits(max_failures=3)
+    )
+    with pytest.raises(StoppedError, match="3 candidates failed in a row"):
+        run_landscape(tmp_path, workplace=workplace)
+    assert run_landscape(tmp_path).finished
+
+
+def test_a_foundation_model_without_a_score_is_a_preflight_fault(tmp_path):
+    class Blind(LandscapeEvaluator):
+        def evaluate(self, model, into, progress):
+            raise CandidateError("NaN in lm_head.weight")
+
+    with pytest.raises(PreflightError, match=r"foundation model ash .*NaN in lm_head"):
+        run_landscape(tmp_path, workplace=LandscapeWorkplace(tmp_path, evaluators=(Blind(),)))
+
+
+def test_a_changed_foundation_model_is_named_and_refused_unless_accepted(tmp_path):
+    with pytest.raises(SignalledError):
+        run_landscape(tmp_path, observer=StopsAfter(12, SignalledError(15, "stopped")))
+
+    class Newer(LandscapeWorkplace):
+        def versions(self):
+            return {"landscape": "2"}
+
+    with pytest.raises(PreflightError, match="landscape 1 at the start, 2 now"):
+        run_landscape(tmp_path, workplace=Newer(tmp_path))
+
+
+def test_a_damaged_journal_is_refused_and_left_as_it_is(tmp_path):
+    run_landscape(tmp_path)
+    data = bytearray(journal(tmp_path).read_bytes())
+    data[200] ^= 4
+    journal(tmp_path).write_bytes(data)
+    with pytest.raises(DamagedError, match=r"journal.jsonl:1"):
+        run_landscape(tmp_path)
+    assert journal(tmp_path).read_bytes() == bytes(data)
+
+
+def test_a_second_driver_is_refused(tmp_path):
+    class Reenters(Silence):
+        def happened(self, event, state):
+            if event.type == "generation_proposed":
+                with pytest.raises(LockedError, match=f"pid {os.getpid()}"):
+                    run_landscape(tmp_path)
+
+    assert run_landscape(tmp_path, observer=Reenters()).finished
+
+
+def start(root):
+    return subprocess.Popen(
+        [sys.executable, "-m", "evomerge.testing.landscape_run", str(root)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("size", [1, 6000, 14000, 22000])
+def test_killed_at_some_size_of_the_journal_it_decides_alike(tmp_path, uninterrupted, size):
+    process = start(tmp_path)
+    while process.poll() is None:
+        if journal(tmp_path).exists() and journal(tmp_path).stat().st_size >= size:
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.0005)
+    process.communicate()
+    assert start(tmp_path).communicate()[0].strip() == uninterrupted
+    assert fold(read_journal(journal(tmp_path)).entries).finished

@@ -1,0 +1,78 @@
+"""The strategies propose exactly the merges that the paper recorded, generation by generation."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evomerge.domain.landscape import Landscape
+from evomerge.domain.stopping import MaxGenerations, PoolUnchanged
+from evomerge.replay import replay
+from evomerge.strategies import Greedy, KinshipGuided, RandomExploration
+
+PAPER = Path(__file__).parent / "paper"
+STRATEGIES = {"greedy": Greedy(3), "kinship": KinshipGuided(3)}
+
+
+def landscape(arm: str) -> Landscape:
+    return Landscape.model_validate_json((PAPER / f"landscape-{arm}.json").read_text())
+
+
+def recorded(arm: str) -> list[dict]:
+    return json.loads((PAPER / "table2.json").read_text())["arms"][arm]
+
+
+@pytest.mark.parametrize("arm", ["greedy", "kinship"])
+def test_an_arm_proposes_the_recorded_merges(arm):
+    world = landscape(arm)
+    criteria = (PoolUnchanged(), MaxGenerations(max_generations=world.max_generations))
+    result = replay(world, STRATEGIES[arm], criteria)
+
+    rows = recorded(arm)
+    by_generation = {}
+    for row in rows:
+        by_generation.setdefault(row["generation"], set()).add((row["model"], row["kind"]))
+    assert [
+        {(merge.model, merge.kind) for merge in generation} for generation in result.generations
+    ] == [by_generation[number] for number in sorted(by_generation)]
+    for row in rows:
+        if row["parents"]:
+            assert set(result.state.models[row["model"]].parents) == set(row["parents"])
+        assert result.state.models[row["model"]].score == row["avg"]
+    assert result.stop.startswith("max_generations")
+
+
+def test_the_greedy_arm_has_two_children_in_generation_three():
+    world = landscape("greedy")
+    result = replay(world, Greedy(3), (MaxGenerations(max_generations=4),))
+    assert len(result.generations[2]) == 2, "model-1-3 × Open-chat is already model-2-1"
+
+
+def test_the_printed_line_nine_would_choose_otherwise():
+    world = landscape("kinship")
+    highest = replay(
+        world, KinshipGuided(3, prefer="highest"), (MaxGenerations(max_generations=2),)
+    )
+    merges = highest.generations[1]
+    assert {"model-1-3", "Instruct"} != set(merges[-1].parents)
+
+
+def test_a_pair_that_is_not_recorded_stops_the_replay_and_is_named():
+    world = landscape("kinship")
+    result = replay(world, KinshipGuided(4), (MaxGenerations(max_generations=9),))
+    assert result.stop.startswith("not_recorded: model-1-3 × MetaMath")
+    missing = [merge for merge in result.generations[-1] if merge.model is None]
+    assert [set(merge.parents) for merge in missing] == [{"model-1-3", "MetaMath"}]
+
+
+def test_random_exploration_is_reproducible_from_its_seed():
+    world = landscape("kinship")
+
+    def proposals(seed):
+        result = replay(
+            world, RandomExploration(3), (MaxGenerations(max_generations=2),), seed=seed
+        )
+        return [[merge.parents for merge in generation] for generation in result.generations]
+
+    assert proposals(3) == proposals(3)
+    assert len({str(proposals(seed)) for seed in range(12)}) > 1

@@ -1,0 +1,140 @@
+"""The shared store: made once, complete or absent, damage found."""
+
+import json
+import os
+import threading
+
+import pytest
+
+from evomerge.domain.errors import DamagedError, LockedError
+from evomerge.store.artefacts import MANIFEST, Store, problems, read_checked
+from evomerge.store.atomic import write_atomic
+from evomerge.store.lock import exclusive, holder
+
+
+def build(text="hello"):
+    def write(folder):
+        (folder / "a.txt").write_text(text)
+        (folder / "sub").mkdir()
+        (folder / "sub" / "b.txt").write_text("b")
+
+    return write
+
+
+def test_an_artefact_is_made_once(tmp_path):
+    store = Store(tmp_path)
+    first = store.obtain("models/x", build())
+    second = store.obtain("models/x", lambda _: pytest.fail("built again"))
+    assert (first.reused, second.reused) == (False, True)
+    assert (second.path / "sub/b.txt").read_text() == "b"
+    assert problems(second.path, deep=True) == []
+
+
+def test_two_threads_make_it_once(tmp_path):
+    built = []
+
+    def slow(folder):
+        built.append(folder)
+        threading.Event().wait(0.1)
+        build()(folder)
+
+    threads = [
+        threading.Thread(target=Store(tmp_path).obtain, args=("models/x", slow)) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(built) == 1
+
+
+def test_a_failed_build_leaves_nothing(tmp_path):
+    store = Store(tmp_path)
+
+    def failing(folder):
+        build()(folder)
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError):
+        store.obtain("models/x", failing)
+    assert not store.holds("models/x")
+    assert not store.path("models/x").exists()
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / MANIFEST).unlink(),
+        lambda folder: (folder / MANIFEST).write_text("{"),
+        lambda folder: (folder / MANIFEST).write_text('{"files": 3}'),
+        lambda folder: (folder / "a.txt").unlink(),
+        lambda folder: (folder / "a.txt").write_text(""),
+        lambda folder: (folder / "a.txt").write_text("hello and more"),
+        lambda folder: [path.unlink() for path in folder.iterdir() if path.is_file()],
+    ],
+    ids=["no manifest", "half manifest", "odd manifest", "gone", "empty", "longer", "bare"],
+)
+def test_a_damaged_artefact_is_made_again(tmp_path, damage):
+    store = Store(tmp_path)
+    path = store.obtain("models/x", build()).path
+    damage(path)
+    assert not store.holds("models/x")
+    assert not store.obtain("models/x", build()).reused
+    assert problems(path, deep=True) == []
+
+
+def test_a_flipped_bit_is_found_by_a_deep_look(tmp_path):
+    path = Store(tmp_path).obtain("models/x", build()).path
+    (path / "a.txt").write_text("hellp")
+    assert problems(path, deep=False) == []
+    assert "not what was written" in problems(path, deep=True)[0]
+    with pytest.raises(DamagedError, match="not what was written"):
+        read_checked(path, "a.txt")
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path):
+    store = Store(tmp_path)
+    store.obtain("models/x", build())
+    dead = tmp_path / "tmp" / f"models--y.{_dead_pid()}"
+    alive = tmp_path / "tmp" / f"models--z.{os.getpid()}"
+    for folder in (dead, alive):
+        folder.mkdir()
+    assert store.sweep() == 1
+    assert not dead.exists()
+    assert alive.exists()
+
+
+def _dead_pid():
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return pid
+
+
+def test_a_held_lock_says_who_holds_it(tmp_path):
+    lock = tmp_path / "lock"
+    assert holder(lock) is None
+    with exclusive(lock, "run x"):
+        assert f"pid {os.getpid()}" in holder(lock)
+        with pytest.raises(LockedError, match=f"run x is driven .*pid {os.getpid()}"):
+            with exclusive(lock, "run x"):
+                pass
+    assert holder(lock) is None
+    with exclusive(lock, "run x"):
+        pass
+
+
+def test_a_failed_atomic_write_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    write_atomic(path, json.dumps(1))
+
+    def failing(descriptor):
+        raise OSError(22, "no")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError):
+        write_atomic(path, json.dumps(2))
+    assert path.read_text() == "1"
+    assert list(tmp_path.iterdir()) == [path]

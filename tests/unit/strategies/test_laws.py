@@ -1,0 +1,148 @@
+"""Laws that hold for every strategy on every state."""
+
+from itertools import combinations
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evomerge.domain.kinship import KinshipMatrix, Metric
+from evomerge.domain.landscape import Landscape
+from evomerge.domain.model import Model
+from evomerge.domain.scores import Scores, TaskScore
+from evomerge.domain.state import Generation, RunState
+from evomerge.replay import _start
+from evomerge.strategies import Greedy, KinshipGuided, RandomExploration
+
+STRATEGIES = [
+    Greedy(3),
+    KinshipGuided(3),
+    KinshipGuided(2, candidates="repository", prefer="highest"),
+    KinshipGuided(3, candidates="pool", prefer="random"),
+    RandomExploration(3, candidates="repository"),
+]
+
+
+def scored(name, generation, value, parents=()):
+    scores = Scores(
+        evaluation_id="e", tasks=(TaskScore(task="t", metric="m", value=value, samples=1),)
+    )
+    kind = "greedy" if parents else "foundation"
+    return Model(name, kind, generation, f"id-{name}", tuple(parents), scores=scores, merged=True)
+
+
+@st.composite
+def worlds(draw):
+    """A state after some generations with random scores, parents and kinship."""
+    score = st.integers(0, 40).map(lambda points: points * 2.5)  # ties are frequent
+    foundation = [f"f{i}" for i in range(draw(st.integers(2, 5)))]
+    models = [scored(name, 0, draw(score)) for name in foundation]
+    tried = set()
+    generations = draw(st.integers(0, 3))
+    for generation in range(1, generations + 1):
+        pairs = [p for p in combinations([m.name for m in models], 2) if frozenset(p) not in tried]
+        count = draw(st.integers(0, min(4, len(pairs))))
+        for number, parents in enumerate(draw(st.permutations(pairs))[:count], start=1):
+            tried.add(frozenset(parents))
+            models.append(scored(f"model-{generation}-{number}", generation, draw(score), parents))
+    values = {
+        tuple(sorted(p)): draw(st.none() | st.floats(-1, 1))
+        for p in combinations([m.name for m in models], 2)
+    }
+    return models, generations, values
+
+
+def state_of(models, generations, k):
+    world = Landscape(format=1, name="w", foundation={"a": 1.0, "b": 2.0})
+    return RunState(
+        started=_start(world, k, Metric.PCC, 7),
+        models={model.name: model for model in models},
+        generations=tuple(Generation(number, pool=()) for number in range(generations + 1)),
+    )
+
+
+def propose(strategy, models, generations, values, metric=Metric.PCC):
+    state = state_of(models, generations, strategy.k)
+    return strategy.propose(state, KinshipMatrix(metric, values), Random(11))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+@given(world=worlds(), order=st.randoms())
+def test_the_order_of_the_population_does_not_matter(strategy, world, order):
+    models, generations, values = world
+    shuffled = list(models)
+    order.shuffle(shuffled)
+    items = list(values.items())
+    order.shuffle(items)
+    expected = propose(strategy, models, generations, values)
+    assert propose(strategy, shuffled, generations, dict(items)) == expected
+    assert propose(strategy, models, generations, values) == expected
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+@given(world=worlds())
+def test_no_pair_is_ever_merged_twice(strategy, world):
+    models, generations, values = world
+    tried = {frozenset(model.parents) for model in models if model.parents}
+    proposed = [frozenset(p.parents) for p in propose(strategy, models, generations, values)]
+    assert len(set(proposed)) == len(proposed)
+    assert not set(proposed) & tried
+    assert all(len(parents) == 2 for parents in proposed)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+@given(world=worlds())
+def test_greedy_merges_come_first_and_are_few(strategy, world):
+    models, generations, values = world
+    proposals = propose(strategy, models, generations, values)
+    kinds = [proposal.kind for proposal in proposals]
+    assert kinds == sorted(kinds, reverse=True), "greedy, then exploration"
+    assert kinds.count("exploration") <= 1
+    if generations:
+        assert kinds.count("greedy") <= strategy.k
+    else:
+        assert kinds.count("greedy") == len(models) * (len(models) - 1) // 2
+        assert "exploration" not in kinds
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+@given(world=worlds())
+def test_the_better_parent_comes_first(strategy, world):
+    models, generations, values = world
+    scores = {model.name: model.score for model in models}
+    for proposal in propose(strategy, models, generations, values):
+        first, second = proposal.parents
+        assert scores[first] >= scores[second]
+
+
+@given(world=worlds())
+def test_the_exploration_partner_is_the_least_related_candidate(world):
+    models, generations, values = world
+    strategy = KinshipGuided(3, candidates="repository")
+    state = state_of(models, generations, 3)
+    proposals = propose(strategy, models, generations, values)
+    explored = [p for p in proposals if p.kind == "exploration"]
+    if not explored:
+        return
+    best = state.best.name
+    (partner,) = set(explored[0].parents) - {best}
+    taken = {frozenset(model.parents) for model in models} | {
+        frozenset(p.parents) for p in proposals if p.kind == "greedy"
+    }
+    others = [
+        values[tuple(sorted((best, model.name)))]
+        for model in models
+        if model.name != best and frozenset((best, model.name)) not in taken
+    ]
+    assert values[tuple(sorted((best, partner)))] == min(v for v in others if v is not None)
+
+
+def test_under_euclidean_the_least_related_is_the_most_distant():
+    models = [scored("a", 0, 90.0), scored("b", 0, 10.0), scored("c", 0, 20.0)]
+    models += [scored("model-1-1", 1, 50.0, ("b", "c"))]
+    values = {("a", "b"): 1.0, ("a", "c"): 9.0, ("b", "c"): 5.0}
+    values |= {(name, "model-1-1"): 3.0 for name in "abc"}
+    strategy = KinshipGuided(2)
+    assert propose(strategy, models, 1, values, Metric.EUCLIDEAN)[-1].parents == ("a", "c")
+    assert propose(strategy, models, 1, values, Metric.PCC)[-1].parents == ("a", "b")
