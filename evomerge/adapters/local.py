@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from evomerge.adapters.pipeline import Pipeline
+from evomerge.adapters.pipeline import GivenUpError, Pipeline
 from evomerge.domain.errors import CandidateError, PreflightError, StoppedError
 from evomerge.domain.events import (
     CandidateFailed,
