@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from evomerge.config import Filtered, MergeConfig, Parameter, RawMerge
-from evomerge.domain.events import RunStarted
 from evomerge.domain.identity import derived_seed
-from evomerge.domain.model import Model
+from evomerge.domain.model import Foundation, Model
 from evomerge.domain.recipe import Ingredient, Recipe
 
 _OVER_WEIGHTS = {"slerp", "linear"}
 """Methods that merge weights; the others merge task vectors over the base model."""
 
 _AT_RANDOM = {"dare_ties", "dare_linear", "della", "mergekit"}
+
+_OF_THE_RESULT = {"allow_crimes", "trust_remote_code", "device", "threads", "shard_size"}
+"""Options that change the files of a merge: sums in another order round differently."""
 
 _OF_EACH_PARENT = {"weight", "density", "epsilon"}
 """Parameters that mergekit reads per input model, not once per merge."""
@@ -26,7 +28,9 @@ class Breeding:
     """Writes the recipes of a run; the same parents always give the same recipe."""
 
     merge: MergeConfig
-    start: RunStarted
+    seed: int
+    base: Foundation
+    foundation: tuple[Foundation, ...]
     engine: str
 
     def recipe(self, parents: Sequence[Model]) -> Recipe:
@@ -36,18 +40,14 @@ class Breeding:
         return Recipe(
             method=self.merge.method,
             parents=tuple(Ingredient(model=each, parameters=own) for each in ids),
-            base=ids[0] if self._over_weights() else self.start.base.content_id,
+            base=ids[0] if self._over_weights() else self.base.content_id,
             parameters=shared,
             dtype=self.merge.dtype,
             tokenizer=self._tokenizer(),
             chat_template=self.merge.chat_template,
             seed=self._seed(ids),
             fragment=self.merge.fragment if isinstance(self.merge, RawMerge) else {},
-            options={
-                name: True
-                for name in ("allow_crimes", "trust_remote_code")
-                if getattr(self.merge.options, name)
-            },
+            options=self.merge.options.model_dump(exclude_defaults=True, include=_OF_THE_RESULT),
             engine=self.engine,
         )
 
@@ -75,18 +75,18 @@ class Breeding:
             case "auto":
                 return "union" if self._vocabularies_differ() else None
             case name:
-                ids = {model.name: model.content_id for model in self.start.foundation}
+                ids = {model.name: model.content_id for model in self.foundation}
                 return ids.get(name, name)
 
     def _vocabularies_differ(self) -> bool:
-        members = (self.start.base, *self.start.foundation)
+        members = (self.base, *self.foundation)
         return len({model.vocabulary for model in members}) > 1
 
     def _seed(self, parents: Sequence[str]) -> int | None:
         """A seed of the run and the parents, so that siblings do not share their random masks."""
         if self.merge.method not in _AT_RANDOM:
             return None
-        return derived_seed("merge", self.start.seed, *parents)
+        return derived_seed("merge", self.seed, *parents)
 
 
 def spelled(value: Parameter | bool) -> Any:

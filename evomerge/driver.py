@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
@@ -12,10 +13,10 @@ from evomerge.breeding import Breeding
 from evomerge.config import Config
 from evomerge.domain.errors import PreflightError, SignalledError, StoppedError
 from evomerge.domain.events import RunResumed, RunStarted
-from evomerge.domain.model import Foundation
+from evomerge.domain.model import Foundation, Model
 from evomerge.domain.state import Entry, RunState, fold
 from evomerge.evolution import evolve
-from evomerge.ports import Executor, Observer
+from evomerge.ports import Observer, RebuildingExecutor
 from evomerge.store.journal import Journal
 from evomerge.store.ledger import JournalLedger
 from evomerge.store.run_directory import RunDirectory
@@ -46,7 +47,7 @@ class Workplace(Protocol):
             PreflightError: with every problem found.
         """
 
-    def executor(self, observer: Observer) -> Executor:
+    def executor(self, observer: Observer) -> RebuildingExecutor:
         """Who does the work; started lazily."""
 
     def describe(self) -> tuple[str, str, dict[str, object]]:
@@ -83,7 +84,12 @@ def drive(
             journal = _open(run, workplace, config, accept_drift, now)
             with journal:
                 ledger = JournalLedger(run, journal, observers)
-                breeding = Breeding(config.merge, ledger.state.start, workplace.engine)
+                for observer in observers:
+                    observer.happened(journal.entries[-1].event, ledger.state)
+                start = ledger.state.start
+                breeding = Breeding(
+                    config.merge, start.seed, start.base, start.foundation, workplace.engine
+                )
                 return evolve(
                     ledger,
                     strategy_for(config.strategy),
@@ -91,6 +97,23 @@ def drive(
                     breeding.recipe,
                     workplace.executor(_Everyone(observers)),
                 )
+
+
+def rebuild(workplace: Workplace, state: RunState, model: Model, observer: Observer) -> Path:
+    """Make the weights of an offspring again; the folder that holds them.
+
+    Raises:
+        StoppedError: what was made is not what it was.
+        PreflightError: a foundation model is missing or changed.
+    """
+    with closing(workplace):
+        base, foundation = workplace.foundation()
+        changes = drift(state.start, base, foundation, {})
+        if changes:
+            raise PreflightError("\n  ".join(["what the run builds on changed:", *changes]))
+        executor = workplace.executor(observer)
+        executor.remember(state.models.values())
+        return executor.weights(model)
 
 
 class _Everyone:
@@ -129,7 +152,9 @@ def _open(
             )
         workplace.check()
         journal = Journal(run.journal)
-        journal.append(Entry(at=now(), event=RunResumed(versions=versions, drift=tuple(changes))))
+        resumed = RunResumed(versions=versions, drift=tuple(changes), retention=config.retention)
+        journal.append(Entry(at=now(), event=resumed))
+        journal.close()
         return Journal(run.journal)
     workplace.check()
     config_id, text, environment = workplace.describe()
@@ -143,6 +168,8 @@ def _open(
         foundation=foundation,
         config_id=config_id,
         versions=versions,
+        retention=config.retention,
+        candidates=config.strategy.exploration.candidates,
     )
     return run.start(Entry(at=now(), event=started), text, environment)
 

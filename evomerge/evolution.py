@@ -13,6 +13,7 @@ from evomerge.domain.events import GenerationFinished, GenerationProposed, RunFi
 from evomerge.domain.identity import derived_seed
 from evomerge.domain.model import Candidate, Model, Proposal
 from evomerge.domain.recipe import Recipe
+from evomerge.domain.retention import needed
 from evomerge.domain.state import RunState
 from evomerge.domain.stopping import Criterion, evaluations_left, first_reached
 from evomerge.ports import Executor, Ledger, record_all
@@ -46,6 +47,7 @@ def evolve(
     while ledger.state.stop is None:
         generation = ledger.state.open_generation
         if generation is None:
+            executor.prune(ledger.state)
             offspring = propose(ledger.state, strategy, criteria, write_recipe, name_child)
             if not offspring.candidates:
                 break
@@ -53,10 +55,12 @@ def evolve(
             continue
         work = executor.breed if generation.number else executor.score
         record_all(ledger, work(ledger.state.unscored))
-        record_all(ledger, executor.measure(ledger.state.ranking, ledger.state.unmeasured))
+        pairs = ledger.state.unmeasured(among=needed(ledger.state))
+        record_all(ledger, executor.measure(ledger.state.ranking, pairs))
         ledger.record(close(ledger.state, criteria))
     if not ledger.state.finished:
         ledger.record(finish(ledger.state, criteria))
+    executor.prune(ledger.state)
     return ledger.state
 
 

@@ -97,6 +97,26 @@ class Executor(Protocol):
     def measure(self, models: Sequence[Model], pairs: Sequence[Pair]) -> Iterator[Event]:
         """Measure the kinship of `pairs` of `models`, all given by name."""
 
+    def prune(self, state: RunState) -> None:
+        """Let go of weights that no run needs any more (`evomerge.domain.retention`).
+
+        Called only after the event that makes them unneeded was recorded; doing it again is fine.
+        """
+
+
+class RebuildingExecutor(Executor, Protocol):
+    """An executor that can make weights again."""
+
+    def remember(self, models: Iterable[Model]) -> None:
+        """Learn recipes, so that any ancestor can be made again."""
+
+    def weights(self, model: Model) -> Path:
+        """The folder of a model with its weights; pruned or lost ones are made again.
+
+        Raises:
+            StoppedError: they are not what they were.
+        """
+
 
 class Ledger(Protocol):
     """The record of a run: what was recorded is never lost."""

@@ -94,6 +94,9 @@ class RecordedWorld:
         )
         yield KinshipMeasured(readings=readings, seconds=0.0)
 
+    def prune(self, state: RunState) -> None:
+        """There are no weights."""
+
     def name(self, generation: int, number: int, proposal: Proposal) -> str:
         """The recorded name of a child; a proposal without one gets a name that no file has."""
         child = self.landscape.child_of.get(pair(*proposal.parents))

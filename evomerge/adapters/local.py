@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -27,13 +27,17 @@ from evomerge.domain.events import (
 from evomerge.domain.kinship import KinshipReading, Pair
 from evomerge.domain.model import Failure, Model, Stage
 from evomerge.domain.recipe import Recipe
+from evomerge.domain.retention import needed, unneeded
 from evomerge.domain.scores import Scores
+from evomerge.domain.state import RunState
 from evomerge.ports import Evaluator, KinshipMeter, Merger, Observer, Progress
 from evomerge.store.artefacts import Store, read_checked
 from evomerge.store.atomic import write_atomic
 
 T = TypeVar("T")
 SCORES = "scores.json"
+WEIGHTS = (".safetensors", ".bin")
+"""Files that are pruned."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,15 @@ class LocalExecutor:
         folders: Mapping[str, Path],
         limits: Limits,
         observer: Observer,
+        needed_elsewhere: Callable[[], set[str]] = set,
     ) -> None:
-        """`folders` has the folder of the base and of every foundation model by content id."""
+        """Sweep what killed drivers left in the store, and be ready.
+
+        Args:
+            folders: the folder of the base and of every foundation model by content id.
+            needed_elsewhere: the content ids whose weights other runs need.
+        """
+        store.sweep()
         self._store = store
         self._merger = merger
         self._evaluators = evaluators
@@ -73,6 +84,8 @@ class LocalExecutor:
         self._folders = folders
         self._limits = limits
         self._observer = observer
+        self._needed_elsewhere = needed_elsewhere
+        self._recipes: dict[str, Recipe] = {}
         self._failures_in_a_row = 0
         self._cancelled = threading.Event()
 
@@ -119,13 +132,14 @@ class LocalExecutor:
         Raises:
             StoppedError: a model cannot be measured.
         """
+        self.remember(models)
         if not pairs:
             return
         started = time.monotonic()
         ids = {model.name: model.content_id for model in models}
         needed = {name for pair in pairs for name in pair}
         folders = {
-            model.content_id: self._weights(model) for model in models if model.name in needed
+            model.content_id: self.weights(model) for model in models if model.name in needed
         }
         progress = partial(self._observer.progressed, f"{len(pairs)} pairs", "kinship")
         try:
@@ -138,8 +152,18 @@ class LocalExecutor:
         )
         yield KinshipMeasured(readings=readings, seconds=time.monotonic() - started)
 
+    def prune(self, state: RunState) -> None:
+        """Let go of the weights that neither this run nor another one of the folder needs."""
+        wanted = {state.models[name].content_id for name in needed(state)}
+        gone = {state.models[name].content_id for name in unneeded(state)} - wanted
+        if gone:
+            gone -= self._needed_elsewhere()
+        for content_id in sorted(gone):
+            self._store.prune(f"models/{content_id}", *WEIGHTS)
+
     def _pipeline(self, models: Sequence[Model]) -> Generator[Event, None, None]:
         if models:
+            self.remember(models)
             ahead = self._limits.merges_ahead
             pipeline = Pipeline(self._merge, self._score, self._evaluators, ahead)
             yield from pipeline.run(models, self.close)
@@ -148,7 +172,7 @@ class LocalExecutor:
         if model.candidate is None or model.merged:
             return None
         started = time.monotonic()
-        made = partial(self._made, model, model.candidate.recipe)
+        made = partial(self._made, model.candidate.recipe, self._progress(model, "merge"))
         reused = self._try("merge", self._merger.close, made)
         return ModelMerged(model=model.name, seconds=time.monotonic() - started, reused=reused)
 
@@ -161,12 +185,18 @@ class LocalExecutor:
             model=model.name, scores=scores, seconds=time.monotonic() - started, reused=reused
         )
 
-    def _made(self, model: Model, recipe: Recipe) -> bool:
-        """Have the weights of an offspring in the store; whether they were there already."""
+    def _made(self, recipe: Recipe, progress: Progress) -> bool:
+        """Have the weights of a recipe in the store; whether they were there already.
+
+        Parents whose weights were pruned or lost are made again first.
+        """
 
         def build(into: Path) -> None:
+            for each in recipe.inputs:
+                if each in self._recipes:
+                    self._made(self._recipes[each], progress)
             inputs = {each: self.folder(each) for each in recipe.inputs}
-            self._merger.merge(recipe, inputs, into, self._progress(model, "merge"))
+            self._merger.merge(recipe, inputs, into, progress)
 
         return self._store.obtain(f"models/{recipe.id}", build).reused
 
@@ -174,18 +204,24 @@ class LocalExecutor:
         evaluation_id = evaluator.evaluation_id
 
         def build(into: Path) -> None:
-            folder = self._weights(model)
+            folder = self.weights(model)
             scores = evaluator.evaluate(folder, into, self._progress(model, "score"))
             write_atomic(into / SCORES, scores.model_dump_json(indent=1))
 
         made = self._store.obtain(f"evaluations/{model.content_id}/{evaluation_id}", build)
         return Scores.model_validate_json(read_checked(made.path, SCORES)), made.reused
 
-    def _weights(self, model: Model) -> Path:
-        """The folder of a model with its weights; lost ones are made again from the recipe."""
+    def weights(self, model: Model) -> Path:
+        """The folder of a model; pruned or lost weights are made again from the recipe."""
         if model.candidate is not None:
-            self._made(model, model.candidate.recipe)
+            self._made(model.candidate.recipe, self._progress(model, "merge"))
         return self.folder(model.content_id)
+
+    def remember(self, models: Iterable[Model]) -> None:
+        """Learn recipes, so that any ancestor can be made again."""
+        for model in models:
+            if model.candidate is not None:
+                self._recipes[model.content_id] = model.candidate.recipe
 
     def _progress(self, model: Model, activity: str) -> Progress:
         return partial(self._observer.progressed, model.name, activity)

@@ -23,6 +23,9 @@ COMMANDS = {
     "show": "one model's whole story",
     "replay": "what a strategy would choose on recorded scores",
     "digest": "the decision digest of a run",
+    "verify": "check every byte of a run",
+    "rebuild": "make pruned weights again",
+    "gc": "free what no run refers to",
     "validate": "check a config",
     "init": "write a commented config to start from",
     "schema": "the JSON Schema of configs",
@@ -34,7 +37,7 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All commands, in the order of a newcomer's path."""
-        return list(COMMANDS)
+        return [*COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, or None if there is no such name."""
@@ -53,14 +56,15 @@ class LazyGroup(click.Group):
             import difflib
 
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            if near:
-                error.message += f" Did you mean {near[0]!r}?"
-            raise
+            if not near:
+                raise
+            message = f"{error.message} Did you mean {near[0]!r}?"
+            raise click.UsageError(message, ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([*COMMANDS.items()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -61,7 +61,7 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    r"""What would a strategy have chosen? Replays it over LANDSCAPE, a JSON file.
+    """What would a strategy have chosen? Replays it over LANDSCAPE, a JSON file.
 
     \b
     LANDSCAPE: {"format": 1, "name": …, "k": 3, "strategy": "kinship", "max_generations": 5,

@@ -19,7 +19,8 @@ from evomerge.domain.value import Value
 class RunStarted(Value):
     """The first event of every run: what it evolves and under which settings.
 
-    `config_id` identifies the settings that change results; `versions` those of the libraries.
+    `config_id` identifies the settings that change results; `versions` those of the libraries;
+    `candidates` says who exploration may choose, which decides whose weights are kept.
     """
 
     type: Literal["run_started"] = "run_started"
@@ -32,6 +33,8 @@ class RunStarted(Value):
     foundation: tuple[Foundation, ...]
     config_id: str
     versions: dict[str, str] = Field(default_factory=dict)
+    retention: Literal["all", "pool", "best"] = "all"
+    candidates: Literal["grandparent_generation", "repository", "pool"] = "grandparent_generation"
 
 
 class RunResumed(Value):
@@ -43,6 +46,7 @@ class RunResumed(Value):
     type: Literal["run_resumed"] = "run_resumed"
     versions: dict[str, str] = Field(default_factory=dict)
     drift: tuple[str, ...] = ()
+    retention: Literal["all", "pool", "best"] | None = None
 
 
 class ModelMerged(Value):

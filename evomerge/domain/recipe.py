@@ -33,7 +33,7 @@ class Recipe(Value):
         tokenizer: `union`, `base`, a content id, or None to copy the base's.
         seed: of methods that draw at random, None for the others.
         fragment: further keys of a mergekit configuration, as the user wrote them.
-        options: mergekit options that change the result.
+        options: options of the merge that change a weight or a file and are not the default.
         engine: what executes the recipe, with its version: `mergekit 0.1.5`.
     """
 
@@ -57,5 +57,7 @@ class Recipe(Value):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The content ids whose weights must be at hand, without repetition: parents, then base."""
-        return tuple(dict.fromkeys([*(parent.model for parent in self.parents), self.base]))
+        """The content ids that a merge reads, each once: parents, base, the tokenizer's model."""
+        tokenizer = [] if self.tokenizer in {None, "union", "base"} else [self.tokenizer]
+        ids = [*(parent.model for parent in self.parents), self.base, *tokenizer]
+        return tuple(dict.fromkeys(each for each in ids if each is not None))

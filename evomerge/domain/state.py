@@ -6,9 +6,10 @@ uninterrupted one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, singledispatch
+from typing import Literal
 
 from evomerge.domain.events import (
     CandidateFailed,
@@ -55,6 +56,7 @@ class RunState:
         generations: in order; generation 0 holds the pool of foundation models.
         readings: kinship by unordered pair of names.
         stop: the criterion that ended the search.
+        retention: whose weights are kept: all, possible parents, the best.
         seconds: time that drivers spent on the run, pauses left out.
     """
 
@@ -64,6 +66,7 @@ class RunState:
     readings: Mapping[Pair, KinshipReading] = field(default_factory=dict)
     stop: str | None = None
     finished: bool = False
+    retention: Literal["all", "pool", "best"] = "all"
     seconds: float = 0.0
     last_at: float | None = None
 
@@ -119,10 +122,13 @@ class RunState:
             if model.scores is None and model.failure is None
         )
 
-    @cached_property
-    def unmeasured(self) -> tuple[Pair, ...]:
-        """Pairs of scored models whose kinship was not measured yet, in order."""
-        names = [model.name for model in self.models.values() if model.scores is not None]
+    def unmeasured(self, among: Collection[str]) -> tuple[Pair, ...]:
+        """Pairs of scored models `among` these whose kinship was not measured yet, in order."""
+        names = [
+            model.name
+            for model in self.models.values()
+            if model.scores is not None and model.name in among
+        ]
         return tuple(pair for pair in all_pairs(names) if pair not in self.readings)
 
     @cached_property
@@ -199,12 +205,18 @@ def _(event: RunStarted, state: RunState) -> RunState:
         model.name: Model(model.name, "foundation", 0, model.content_id, merged=False)
         for model in event.foundation
     }
-    return replace(state, started=event, models=models, generations=(Generation(0),))
+    return replace(
+        state,
+        started=event,
+        models=models,
+        generations=(Generation(0),),
+        retention=event.retention,
+    )
 
 
 @_apply.register
 def _(event: RunResumed, state: RunState) -> RunState:
-    return state
+    return replace(state, retention=event.retention or state.retention)
 
 
 @_apply.register

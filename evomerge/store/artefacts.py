@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evomerge.domain.errors import DamagedError
+from evomerge.domain.errors import DamagedError, StoppedError
 from evomerge.store.atomic import (
     make_folder,
     storage_faults,
@@ -26,9 +26,12 @@ from evomerge.store.atomic import (
     sync_tree,
     write_atomic,
 )
+from evomerge.store.faults import reached
 from evomerge.store.lock import waiting
 
 MANIFEST = "manifest.json"
+PRUNED = "pruned.json"
+"""The manifest of an artefact whose weights were let go; what is small stays."""
 _BLOCK = 1 << 22
 
 
@@ -68,12 +71,14 @@ class Store:
         """
         make_folder(self.path(name).parent)
         make_folder(self._locks)
-        with waiting(self._locks / name.replace("/", "--")):
+        with waiting(self._lock_of(name)):
             if self.holds(name):
                 return Made(self.path(name), reused=True, seconds=0.0)
             started = time.monotonic()
             with self._aside_folder(name) as folder:
+                reached("artefact.started")
                 build(folder)
+                reached("artefact.built")
                 self._commit(folder, name)
             return Made(self.path(name), reused=False, seconds=time.monotonic() - started)
 
@@ -91,13 +96,48 @@ class Store:
 
     def _commit(self, folder: Path, name: str) -> None:
         write_atomic(folder / MANIFEST, json.dumps(manifest_of(folder), indent=1))
+        reached("artefact.listed")
         sync_tree(folder)
+        reached("artefact.synced")
         target = self.path(name)
         if target.exists():
-            # A damaged artefact is in the way; it must not be mixed with the new one.
+            _compare(target, folder)
+            # A damaged or pruned artefact is in the way; it must not be mixed with the new one.
             shutil.rmtree(target)
         folder.rename(target)
+        reached("artefact.renamed")
         sync_folder(target.parent)
+        reached("artefact.durable")
+
+    def prune(self, name: str, *suffixes: str) -> int:
+        """Let the large files of an artefact go, those with one of `suffixes`; bytes freed.
+
+        The manifest is renamed first: a kill in between leaves an artefact that is known to be
+        incomplete, never one that seems whole.
+        """
+        folder = self.path(name)
+        make_folder(self._locks)
+        with waiting(self._lock_of(name)):
+            if (folder / MANIFEST).is_file():
+                (folder / MANIFEST).rename(folder / PRUNED)
+                sync_folder(folder)
+                reached("prune.before")
+            if not (folder / PRUNED).is_file():
+                return 0
+            large = [path for path in folder.rglob("*") if path.suffix in suffixes]
+            freed = sum(path.stat().st_size for path in large)
+            for path in large:
+                path.unlink()
+                reached("prune.removed")
+            return freed
+
+    def remove(self, name: str) -> None:
+        """Delete an artefact for good."""
+        with waiting(self._lock_of(name)):
+            shutil.rmtree(self.path(name))
+
+    def _lock_of(self, name: str) -> Path:
+        return self._locks / name.replace("/", "--")
 
     def sweep(self) -> int:
         """Remove what killed processes left aside; the number of folders removed."""
@@ -106,8 +146,28 @@ class Store:
             pid = folder.name.rpartition(".")[2]
             if pid.isdigit() and not _alive(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
+                reached("sweep.removed")
                 removed += 1
         return removed
+
+
+def _compare(pruned: Path, made: Path) -> None:
+    """A pruned artefact that is made again must be what it was.
+
+    Raises:
+        StoppedError: a file differs.
+    """
+    if not (pruned / PRUNED).is_file():
+        return
+    before = json.loads((pruned / PRUNED).read_text())["files"]
+    now = json.loads((made / MANIFEST).read_text())["files"]
+    changed = sorted(name for name in before if before[name] != now.get(name))
+    if changed:
+        raise StoppedError(
+            f"{pruned.name} was made again and is not what it was: {', '.join(changed)} differ",
+            "its scores belong to the old weights; resume on the kind of machine and with the "
+            "library versions that made them (environment.json)",
+        )
 
 
 def manifest_of(folder: Path) -> dict[str, Any]:

@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evomerge.domain.errors import StoppedError
+from evomerge.store.faults import reached
 
-_STORAGE_FAULTS = {
+STORAGE_FAULTS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EIO: "the disk reports an input/output error",
     errno.EROFS: "the file system became read-only",
 }
+"""Faults of the machine that stop a run; it can go on when they are mended."""
 
 
 @contextlib.contextmanager
@@ -33,7 +35,7 @@ def storage_faults(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = _STORAGE_FAULTS.get(error.errno or 0)
+        what = STORAGE_FAULTS.get(error.errno or 0)
         if what is None:
             raise
         raise StoppedError(f"{what}: writing {path} failed; {free_space(path)}") from error
@@ -52,14 +54,18 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     with storage_faults(path):
         try:
             with aside.open("wb") as file:
+                reached("atomic.opened")
                 file.write(content)
                 file.flush()
+                reached("atomic.written")
                 os.fsync(file.fileno())
+            reached("atomic.synced")
             aside.rename(path)
         except BaseException:
             with contextlib.suppress(OSError):
                 aside.unlink()
             raise
+        reached("atomic.renamed")
         sync_folder(path.parent)
 
 

@@ -13,6 +13,7 @@ from evomerge.domain.lineage import lineage, merge_gain
 from evomerge.domain.model import Model
 from evomerge.domain.state import Generation, RunState
 from evomerge.store.atomic import write_atomic
+from evomerge.store.faults import reached
 from evomerge.store.run_directory import RunDirectory
 
 
@@ -40,6 +41,7 @@ def write_checkpoints(run: RunDirectory, state: RunState) -> None:
                 checkpoint(state, generation), sort_keys=False, allow_unicode=True, width=100
             )
             write_atomic(path, text)
+            reached("checkpoint.written")
 
 
 def _model(state: RunState, model: Model) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from evomerge.domain.errors import DamagedError, StoppedError
 from evomerge.domain.state import Entry
 from evomerge.store.atomic import storage_faults, write_atomic
+from evomerge.store.faults import reached
 
 SCHEMA = 1
 _CRC = len(',"crc":"00000000"}')
@@ -131,11 +132,13 @@ class Journal:
             if content.torn:
                 os.ftruncate(self._descriptor, content.length)
                 os.fsync(self._descriptor)
+                reached("journal.torn_tail_cut")
 
     @classmethod
     def create(cls, path: Path, first: Entry) -> Self:
         """A new journal with its first entry."""
         write_atomic(path, line_of(0, first))
+        reached("journal.created")
         return cls(path)
 
     def append(self, entry: Entry) -> None:
@@ -150,9 +153,12 @@ class Journal:
         line = memoryview(line_of(self._number, entry))
         self._broken = True
         with storage_faults(self.path):
+            reached("journal.before_write")
             while line:
                 line = line[os.write(self._descriptor, line) :]
+            reached("journal.written")
             os.fsync(self._descriptor)
+        reached("journal.synced")
         self._broken = False
         self._number += 1
 

@@ -9,6 +9,7 @@ from evomerge.domain.events import Event
 from evomerge.domain.state import Entry, RunState, apply, fold
 from evomerge.ports import Observer
 from evomerge.store.checkpoints import write_checkpoints
+from evomerge.store.faults import reached
 from evomerge.store.journal import Journal
 from evomerge.store.run_directory import RunDirectory
 
@@ -41,8 +42,10 @@ class JournalLedger:
         state = apply(self._state, entry)
         self._journal.append(entry)
         self._state = state
+        reached("ledger.recorded")
         if event.type in ("model_merged", "generation_finished"):
             self._derive()
+            reached("ledger.derived")
         for observer in self._observers:
             observer.happened(event, state)
 

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from evomerge.domain.errors import LockedError
 
+_LOOKS = 10
+
 
 @contextlib.contextmanager
 def exclusive(path: Path, what: str) -> Iterator[None]:
@@ -28,7 +30,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(descriptor)
         except BlockingIOError:
             raise LockedError(
                 f"{what} is driven by another process ({_owner(path)})",
@@ -60,12 +62,22 @@ def holder(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return _owner(path)
     finally:
         os.close(descriptor)
     return None
+
+
+def _take(descriptor: int) -> None:
+    """Lock at once, but for somebody who only looks whether it is locked."""
+    for _ in range(_LOOKS):
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+    return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _myself() -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from evomerge.domain.errors import UsageError
 from evomerge.domain.state import Entry
 from evomerge.store.atomic import make_folder, write_atomic
+from evomerge.store.faults import reached
 from evomerge.store.journal import Journal, read_journal
 from evomerge.store.lock import exclusive, holder
 
@@ -86,6 +87,7 @@ class RunDirectory:
         """
         make_folder(self.path)
         with exclusive(self.path / "lock", f"run {self.name}"):
+            reached("lock.taken")
             yield
 
     def start(self, first: Entry, config: str, environment: dict[str, Any]) -> Journal:
@@ -94,6 +96,7 @@ class RunDirectory:
             make_folder(folder)
         write_atomic(self.config, config)
         write_atomic(self.environment, json.dumps(environment, indent=1) + "\n")
+        reached("run.laid_out")
         return Journal.create(self.journal, first)
 
     def link(self, name: str, content_id: str) -> None:
@@ -101,6 +104,7 @@ class RunDirectory:
         place = self.models / name
         if not place.is_symlink():
             place.symlink_to(Path("../..") / STORE_FOLDER / "models" / content_id)
+            reached("link.made")
 
 
 def list_runs(runs_dir: Path) -> list[RunDirectory]:

@@ -1,0 +1,295 @@
+"""A long-lived child process that does one kind of work: its death spares the run.
+
+The child runs `evomerge.adapters.serve`, which describes the protocol. It is started on the first
+call and serves any number of them, so that heavy imports are paid once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, cast
+
+from evomerge.domain.errors import CandidateError, EvomergeError, PreflightError, StoppedError
+from evomerge.ports import Progress
+
+ENVIRONMENT = {
+    "DO_NOT_TRACK": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "PYTHONFAULTHANDLER": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "warning",
+}
+"""Set for every child, over what it inherits; a `Child`'s own environment comes last."""
+
+_GRACE = 3.0
+_TAIL_LINES = 5
+_TAIL_BYTES = 8192
+_LONGEST_TAIL = 800
+
+
+class _DeathError(Exception):
+    """The child's end of the protocol is closed."""
+
+
+class _LateError(Exception):
+    """No answer within the time limit."""
+
+
+class Child:
+    """One child process and the calls to it; calls come from one thread at a time.
+
+    Args:
+        module: name of the module whose OPERATIONS it serves; imported in the child only.
+        log: file that its stderr, and whatever libraries print, is appended to.
+        environment: variables set for it, over the inherited ones and `ENVIRONMENT`.
+        name: of it in messages.
+    """
+
+    def __init__(
+        self, module: str, log: Path, environment: Mapping[str, str] | None = None, name: str = ""
+    ) -> None:
+        self.name = name or module.rpartition(".")[2]
+        self._module = module
+        self._log = log
+        self._environment = {**ENVIRONMENT, **(environment or {})}
+        self._process: _Process | None = None
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start the process, if there is none, so that it imports while the caller does other work.
+
+        Raises:
+            CandidateError: the process cannot be started.
+        """
+        self._running()
+
+    def call(
+        self,
+        operation: str,
+        payload: Mapping[str, Any],
+        progress: Progress | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """The result of `operation`; `payload` and the result are JSON objects.
+
+        The process is ended when the call does not end regularly (`timeout` seconds are over,
+        `progress` raises, a signal handler raises); the next call starts a fresh one.
+
+        Raises:
+            PreflightError, CandidateError: the operation raised it.
+            StoppedError: the operation met a full or failing disk.
+            CandidateError: the operation raised something else, or did not answer in time, or the
+                process died; the message then holds its last lines.
+        """
+        process = self._running()
+        try:
+            answer = process.ask({"operation": operation, "payload": payload}, progress, timeout)
+        except _DeathError:
+            self._drop(process)
+            raise CandidateError(self._obituary(process, operation)) from None
+        except _LateError:
+            self._drop(process)
+            process.kill()
+            raise CandidateError(
+                f"{self.name} did not answer {operation!r} within {timeout:g} s and was ended"
+            ) from None
+        except BaseException:
+            self._drop(process)
+            process.kill()
+            raise
+        if "error" in answer:
+            raise _raised(answer["error"])
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def close(self) -> None:
+        """End the process and all that it started; may come from any thread.
+
+        A call that is under way raises CandidateError at once; a later call starts a new process.
+        """
+        with self._lock:
+            process, self._process = self._process, None
+        if process is not None:
+            process.closed = True
+            process.terminate()
+
+    def _running(self) -> _Process:
+        with self._lock:
+            if self._process is not None and self._process.alive:
+                return self._process
+            if self._process is not None:
+                self._process.kill()
+            try:
+                self._process = _Process(self._module, self._log, self._environment)
+            except OSError as error:
+                raise CandidateError(f"{self.name} cannot be started: {error}") from error
+            return self._process
+
+    def _drop(self, process: _Process) -> None:
+        with self._lock:
+            if self._process is process:
+                self._process = None
+
+    def _obituary(self, process: _Process, operation: str) -> str:
+        code = process.exit_code()
+        if process.closed:
+            return f"{self.name} was closed during {operation!r}"
+        tail = process.last_lines()
+        said = f"; its last lines: {tail}" if tail else ""
+        return f"{self.name} {_manner(code)} during {operation!r}{said}"
+
+
+class _Process:
+    """The parent's handles of one started process."""
+
+    def __init__(self, module: str, log: Path, environment: Mapping[str, str]) -> None:
+        self.closed = False
+        self._buffer = bytearray()
+        self._log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        held, self._lifeline = os.pipe()
+        try:
+            with log.open("ab") as stderr:
+                self._log_start = stderr.tell()
+                self._popen = subprocess.Popen(
+                    [sys.executable, "-m", "evomerge.adapters.serve", module, str(held)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=stderr,
+                    env={**os.environ, **environment},
+                    pass_fds=(held,),
+                    # A Ctrl-C in the terminal reaches the parent alone, which decides.
+                    start_new_session=True,
+                )
+        except OSError:
+            os.close(self._lifeline)
+            raise
+        finally:
+            os.close(held)
+        self._asking = threading.RLock()
+        self._ending = threading.Lock()
+        self._ended = False
+
+    @property
+    def alive(self) -> bool:
+        return not self._ended and self._popen.poll() is None
+
+    def ask(
+        self, request: Mapping[str, Any], progress: Progress | None, timeout: float | None
+    ) -> dict[str, Any]:
+        """The message that ends the exchange; raises _DeathError or _LateError."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._asking:
+            self._send(json.dumps(request).encode() + b"\n")
+            while True:
+                message = self._receive(deadline)
+                if "progress" not in message:
+                    return message
+                if progress is not None:
+                    progress(*message["progress"])
+
+    def _send(self, line: bytes) -> None:
+        requests = cast("IO[bytes]", self._popen.stdin)
+        try:
+            requests.write(line)
+            requests.flush()
+        except (OSError, ValueError):  # ValueError: `close` was quicker
+            raise _DeathError from None
+
+    def _receive(self, deadline: float | None) -> dict[str, Any]:
+        while b"\n" not in self._buffer:
+            self._buffer += self._read(deadline)
+        line, _, rest = self._buffer.partition(b"\n")
+        self._buffer = rest
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+    def _read(self, deadline: float | None) -> bytes:
+        """Some bytes of the replies, waited for until `deadline` (of the monotonic clock)."""
+        replies = cast("IO[bytes]", self._popen.stdout)
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(replies, selectors.EVENT_READ)
+                if not selector.select(left):
+                    raise _LateError
+            chunk = os.read(replies.fileno(), 1 << 16)
+        except (OSError, ValueError):
+            raise _DeathError from None
+        if not chunk:
+            raise _DeathError
+        return chunk
+
+    def terminate(self) -> None:
+        """Let the process leave in order, then kill what is left of its group."""
+        with contextlib.suppress(ProcessLookupError):
+            self._popen.terminate()
+        self.exit_code()
+
+    def kill(self) -> None:
+        """Kill the process and all that it started."""
+        self._kill_group()
+        self.exit_code()
+
+    def exit_code(self) -> int:
+        """The exit code, or minus the signal; whoever is still there after a moment is killed."""
+        with self._ending:
+            if not self._ended:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._popen.wait(_GRACE)
+                self._kill_group()
+                self._popen.wait()
+                self._ended = True
+                os.close(self._lifeline)
+        self._close_pipes()
+        return self._popen.returncode
+
+    def last_lines(self) -> str:
+        """The end of what this process wrote to the log, in one line."""
+        with self._log.open("rb") as log:
+            end = log.seek(0, os.SEEK_END)
+            log.seek(max(self._log_start, end - _TAIL_BYTES))
+            lines = log.read().decode(errors="replace").splitlines()
+        tail = [line.strip() for line in lines if line.strip()][-_TAIL_LINES:]
+        return " | ".join(tail)[-_LONGEST_TAIL:]
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+
+    def _close_pipes(self) -> None:
+        # Never under the feet of a call, which reads by file descriptor; the process is dead, so
+        # the call ends by itself.
+        with self._asking:
+            for stream in (self._popen.stdin, self._popen.stdout):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
+
+
+def _raised(error: Mapping[str, Any]) -> EvomergeError:
+    kinds = {kind.__name__: kind for kind in (CandidateError, PreflightError, StoppedError)}
+    return kinds[error["type"]](error["message"], error["remedy"])
+
+
+def _manner(code: int) -> str:
+    """How a process with exit code `code` ended; a negative one is a signal."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was killed by {name}" + (" (out of memory?)" if code == -signal.SIGKILL else "")

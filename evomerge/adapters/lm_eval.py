@@ -1,0 +1,152 @@
+"""The `Evaluator` of real models: lm-eval, in a child process that lives as long as the run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from evomerge.adapters.child import Child
+from evomerge.adapters.lm_eval_identity import evaluation_id
+from evomerge.config import EvaluationConfig
+from evomerge.domain.errors import CandidateError, PreflightError
+from evomerge.domain.scores import Scores, TaskScore
+from evomerge.ports import Progress
+
+_CHILD = "evomerge.adapters.lm_eval_child"
+WARNINGS = "warnings.json"
+
+
+class Caller(Protocol):
+    """What is needed of a child process."""
+
+    def start(self) -> None:
+        """See `evomerge.adapters.child.Child.start`."""
+
+    def call(
+        self,
+        operation: str,
+        payload: Mapping[str, Any],
+        progress: Progress | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """See `evomerge.adapters.child.Child.call`."""
+
+    def close(self) -> None:
+        """End the process."""
+
+
+class LmEvalEvaluator:
+    """Scores models on one device with lm-eval.
+
+    Args:
+        config: what a score is; include folders are relative to the working directory.
+        device: `cpu` or `cuda:<number>`; no part of the evaluation id.
+        log: file for what the child and its libraries print.
+        timeout: seconds that one evaluation may take.
+        trust_remote_code: run Python code from model folders; part of the evaluation id if so.
+        allow_pickle: load weights that are not safetensors.
+        child: stands in for the child process in tests.
+    """
+
+    def __init__(
+        self,
+        config: EvaluationConfig,
+        device: str,
+        log: Path,
+        timeout: float | None = None,
+        *,
+        trust_remote_code: bool = False,
+        allow_pickle: bool = False,
+        child: Caller | None = None,
+    ) -> None:
+        self._config = config
+        self._timeout = timeout
+        environment, device = _placed(config, device)
+        self._child: Caller = child or Child(_CHILD, log, environment, name=f"scoring on {device}")
+        include = tuple(path.expanduser().resolve() for path in config.include)
+        sent = config.model_copy(update={"include": include})
+        self._payload = {
+            "evaluation": sent.model_dump(mode="json"),
+            "place": {
+                "device": device,
+                "trust_remote_code": trust_remote_code,
+                "allow_pickle": allow_pickle,
+            },
+        }
+        self._trusting = trust_remote_code
+        self._evaluation_id: str | None = None
+
+    def start(self) -> None:
+        """Start the child, so that it imports torch and lm-eval in the background."""
+        self._child.start()
+
+    @property
+    def evaluation_id(self) -> str:
+        """The id of everything but the model that determines the scores; loads the tasks once.
+
+        Raises:
+            PreflightError: every task, metric, filter, item or device that cannot be used, a line
+                each, with its key of the config.
+            CandidateError: the child died.
+        """
+        if self._evaluation_id is None:
+            described = self._child.call("describe", self._payload)
+            self._evaluation_id = self._id(described)
+        return self._evaluation_id
+
+    def evaluate(self, model: Path, into: Path, progress: Progress) -> Scores:
+        """Score the model in folder `model`.
+
+        Writes into the empty folder `into`: `samples_<task>.jsonl` (see
+        `lm_eval_results.write_samples`) and, if there are any, `warnings.json` (a list of
+        sentences).
+
+        Args:
+            progress: counts lm-eval's requests.
+
+        Raises:
+            CandidateError: the evaluation failed, a weight, log-likelihood or score is not finite,
+                or the tasks are no longer those that `evaluation_id` was made of.
+        """
+        expected = self.evaluation_id
+        paths = {"model": str(model.resolve()), "into": str(into.resolve())}
+        payload = {**self._payload, **paths}
+        try:
+            result = self._child.call("evaluate", payload, progress, self._timeout)
+        except PreflightError as error:  # a child that was started anew loads the tasks anew
+            raise CandidateError(error.message, error.remedy) from None
+        if self._id(result) != expected:
+            raise CandidateError(
+                "a task's definition or data, or a library, changed while the run was going on"
+            )
+        if result["warnings"]:
+            text = json.dumps(result["warnings"], ensure_ascii=False, indent=1)
+            (into / WARNINGS).write_text(text + "\n", encoding="utf-8")
+        tasks = tuple(TaskScore.model_validate(task) for task in result["tasks"])
+        return Scores(evaluation_id=expected, tasks=tasks)
+
+    def _id(self, answer: Mapping[str, Any]) -> str:
+        description = answer["description"]
+        if self._trusting:
+            description = {**description, "trust_remote_code": True}
+        return evaluation_id(self._config, description)
+
+    def close(self) -> None:
+        """End the child; a further evaluation starts a new one."""
+        self._child.close()
+
+
+def _placed(config: EvaluationConfig, device: str) -> tuple[dict[str, str], str]:
+    """The child's environment and its name for `device`.
+
+    vllm takes no device but the first that it can see.
+    """
+    kind, _, number = device.partition(":")
+    if config.backend != "vllm" or kind != "cuda" or not number.isdigit():
+        return {}, device
+    visible = [item for item in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if item]
+    chosen = visible[int(number)] if int(number) < len(visible) else number
+    return {"CUDA_VISIBLE_DEVICES": chosen}, "cuda:0"

@@ -1,0 +1,134 @@
+"""The tasks' data: found beside the YAML that names them, processed once, digested."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lm_eval.api.task import ConfigurableTask
+
+from evomerge.adapters.lm_eval_json import digest, plain
+
+
+def seed_everything(seed: int) -> None:
+    """Put every global random number generator into the state that `seed` names."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002, task code draws from the global generator
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def data_beside_yaml() -> Iterator[None]:
+    """While tasks are loaded, find relative `data_files` beside their YAML too.
+
+    lm-eval looks in the working directory only, so that a run would depend on where it is started.
+    A file that is there still counts first.
+    """
+    original = ConfigurableTask.download
+
+    @functools.wraps(original)
+    def download(self: Any, dataset_kwargs: dict[str, Any] | None = None, **others: Any) -> None:
+        source = (self.config.metadata or {}).get("config_source")
+        if dataset_kwargs and source and source != "inline":
+            dataset_kwargs = _resolved(dataset_kwargs, Path(source).parent)
+        original(self, dataset_kwargs, **others)
+
+    ConfigurableTask.download = download
+    try:
+        yield
+    finally:
+        ConfigurableTask.download = original
+
+
+def _resolved(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    resolved = dict(arguments)
+    for name in ("data_files", "data_dir"):
+        if name in resolved:
+            resolved[name] = _beside(resolved[name], folder)
+    return resolved
+
+
+def _beside(value: Any, folder: Path) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _beside(item, folder) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_beside(item, folder) for item in value]
+    if not isinstance(value, str) or "://" in value or Path(value).is_absolute():
+        return value
+    here, beside = (any(place.glob(value)) for place in (Path(), folder))
+    return str(folder / value) if beside and not here else value
+
+
+def memoized_documents(task: Any, seed: int) -> None:
+    """Let a task process its documents once instead of at every look at them.
+
+    It saves time, and a `process_docs` that draws random numbers gives one set of documents.
+    """
+    process = getattr(task.config, "process_docs", None)
+    if callable(process):
+        seed_everything(seed)
+        task.config.process_docs = functools.lru_cache(maxsize=None)(process)
+
+
+def description(suite: Any) -> dict[str, Any]:
+    """What determines scores and stands in no config: versions, and digests of tasks and items.
+
+    JSON. Paths and machines are no part of it.
+    """
+    libraries = ["lm_eval", "transformers", "tokenizers", "torch"]
+    libraries += ["vllm"] if suite.config.backend == "vllm" else []
+    return {
+        # a build's local part (+cpu, +cu128) tells the machine, and the device is no identity
+        "versions": {name: version(name).partition("+")[0] for name in libraries},
+        "groups": {
+            name: digest([group.to_dict()]) for name, group in suite.task_dict["groups"].items()
+        },
+        "tasks": {name: _task_description(suite, name) for name in suite.tasks},
+        "metrics": [entry.result_key for entry in suite.entries],
+    }
+
+
+def _task_description(suite: Any, name: str) -> dict[str, Any]:
+    task = suite.tasks[name]
+    documents = suite.documents(name)
+    return {
+        "version": plain(task.VERSION),
+        "config": digest([_without_places(task.config.to_dict(keep_callable=True))]),
+        "items": len(documents),
+        "documents": digest(documents),
+        "fewshot": digest(_fewshot_documents(task)),
+    }
+
+
+def _without_places(config: dict[str, Any]) -> dict[str, Any]:
+    """A task's config without where its files lie: their content is digested instead."""
+    kept = {
+        key: value for key, value in config.items() if key not in ("dataset_kwargs", "metadata")
+    }
+    kept["dataset_kwargs"] = {
+        key: value
+        for key, value in (config.get("dataset_kwargs") or {}).items()
+        if key not in ("data_files", "data_dir")
+    }
+    kept["metadata"] = {
+        key: value
+        for key, value in (config.get("metadata") or {}).items()
+        if key != "config_source"
+    }
+    if Path(str(kept.get("dataset_path"))).exists():
+        del kept["dataset_path"]
+    return kept
+
+
+def _fewshot_documents(task: Any) -> list[Any]:
+    if not task.config.num_fewshot:
+        return []
+    sampler = getattr(task, "sampler", None)
+    return list(sampler.df if sampler is not None else task.fewshot_docs())

@@ -1,0 +1,58 @@
+"""What an evaluation id is made of: the identity fields of the config, and the harness's view.
+
+The harness's view (`lm_eval_tasks.description`) adds what a config does not say: versions of
+libraries and tasks, and digests of every task's resolved config and of the items scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from evomerge.adapters.lm_eval_secrets import without_secrets
+from evomerge.config import EvaluationConfig
+from evomerge.domain.identity import content_id
+
+_VERSION = 1
+
+
+def evaluation_id(config: EvaluationConfig, description: Mapping[str, Any]) -> str:
+    """The id of everything but the model that determines the scores.
+
+    The tasks count in their order and all together: lm-eval batches the requests of all tasks
+    as one list, and the neighbours in a batch can change a score in half precision.
+    """
+    fields = identity_fields(config)
+    fields["model_args"] = without_secrets(config.model_args)
+    return content_id("evaluation", _VERSION, {"config": fields, "harness": dict(description)})
+
+
+def identity_fields(value: BaseModel) -> dict[str, Any]:
+    """The fields that are marked `identity`, as JSON values; nested records are descended.
+
+    Raises:
+        TypeError: a field is marked neither `identity` nor `runtime`.
+    """
+    fields = value.model_dump(mode="json")
+    kept: dict[str, Any] = {}
+    for name, field in type(value).model_fields.items():
+        extra = field.json_schema_extra
+        role = extra.get("role") if isinstance(extra, dict) else None
+        nested = _records(getattr(value, name))
+        if nested is not None:
+            kept[name] = [identity_fields(record) for record in nested]
+        elif role == "identity":
+            kept[name] = fields[name]
+        elif role != "runtime":
+            raise TypeError(f"{type(value).__name__}.{name} is neither identity nor runtime")
+    return kept
+
+
+def _records(value: object) -> list[BaseModel] | None:
+    if isinstance(value, BaseModel):
+        return [value]
+    if isinstance(value, tuple) and value and all(isinstance(item, BaseModel) for item in value):
+        return list(value)
+    return None

@@ -1,0 +1,63 @@
+"""Plain JSON values of whatever tasks hold: numpy scalars, functions, records, data sets' rows."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from evomerge.domain.identity import canonical_json
+
+
+def plain(value: Any) -> Any:  # noqa: PLR0911, one line a type
+    """`value` as JSON, the same in every process: no addresses, no numbers that JSON lacks.
+
+    A function becomes the digest of the file that defines it, so that a change of what it calls
+    there counts too; any other object becomes the name of its type.
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((plain(item) for item in value), key=canonical_json)
+    if isinstance(value, bytes):
+        return hashlib.sha256(value).hexdigest()
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    return _code(value) if callable(value) else _type_name(type(value))
+
+
+def digest(values: Iterable[Any]) -> str:
+    """The SHA-256 of the canonical JSON of `values`, one a line, in their order."""
+    state = hashlib.sha256()
+    for value in values:
+        state.update(canonical_json(plain(value)).encode())
+        state.update(b"\n")
+    return state.hexdigest()
+
+
+def _code(function: Any) -> Any:
+    if isinstance(function, functools.partial):
+        return [plain(function.func), plain(function.args), plain(function.keywords)]
+    target = inspect.unwrap(function)
+    name = getattr(target, "__qualname__", None) or _type_name(type(target))
+    try:
+        text = Path(inspect.getsourcefile(target) or "").read_bytes()
+    except (OSError, TypeError):
+        return name
+    return {"function": name, "file": hashlib.sha256(text).hexdigest()}
+
+
+def _type_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

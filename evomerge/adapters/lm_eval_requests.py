@@ -1,0 +1,72 @@
+"""A task's requests, built once for all models.
+
+`lm_eval.evaluate` builds every prompt again for every model, and compiles every Jinja template
+again for every item: with small models that is most of the time. Both depend on the task alone,
+unless a chat template is applied, which belongs to the model's tokenizer.
+"""
+
+from __future__ import annotations
+
+import functools
+from copy import deepcopy
+from typing import Any
+
+import lm_eval.utils
+
+from evomerge.adapters.lm_eval_data import seed_everything
+
+_TEMPLATES = 4096
+
+
+class RequestsOnce:
+    """Stands in for `task.build_all_requests`.
+
+    What a model, a filter or a metric may have written into a request is put back before the next
+    model sees it: responses, arguments and documents are those of the first building.
+
+    Attributes:
+        template: names the chat template (any text that differs where templates do); None without.
+    """
+
+    def __init__(self, task: Any, seed: int) -> None:
+        self.template: str | None = None
+        self._task = task
+        self._seed = seed
+        self._build = task.build_all_requests
+        self._built_for: tuple[Any, ...] | None = None
+        self._pristine: list[tuple[Any, Any]] = []
+        task.build_all_requests = self
+
+    def __call__(self, **arguments: Any) -> None:
+        """Make `task.instances` ready for a model.
+
+        The few-shot generator starts anew, so that the examples of an item do not depend on how
+        often requests were built before.
+        """
+        key = (
+            self.template,
+            arguments.get("samples"),
+            arguments.get("system_instruction"),
+            arguments.get("apply_chat_template", False),
+        )
+        if self._built_for != key:
+            self._built_for = None
+            seed_everything(self._seed)
+            self._task.set_fewshot_seed(self._seed)
+            self._build(**arguments)
+            self._pristine = [
+                (deepcopy(request.arguments), deepcopy(request.doc))
+                for request in self._task.instances
+            ]
+            self._built_for = key
+            return
+        for request, (pristine, doc) in zip(self._task.instances, self._pristine, strict=True):
+            request.arguments, request.doc = deepcopy(pristine), deepcopy(doc)
+            request.resps, request.filtered_resps = [], {}
+
+
+def compile_templates_once() -> None:
+    """Let lm-eval's Jinja environment remember its compiled templates; they hold no state."""
+    environment = lm_eval.utils.env
+    if not hasattr(environment.from_string, "cache_info"):
+        environment.from_string = functools.lru_cache(_TEMPLATES)(environment.from_string)

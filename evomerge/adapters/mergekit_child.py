@@ -1,0 +1,317 @@
+"""The child's side of `evomerge.adapters.mergekit`: runs mergekit and distrusts its result.
+
+mergekit is silent about much that spoils a model: unknown keys, densities above 1, NaN weights,
+a tokenizer that could not be copied, weights cached from an earlier merge. Each of these is an
+error here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import mergekit.io.tasks as mergekit_tasks
+import mergekit.merge as mergekit_merge
+import mergekit.tokenizer.build as mergekit_tokenizer
+import torch
+import transformers
+import yaml
+from mergekit import merge_methods
+from mergekit.architecture.auto import infer_architecture_info
+from mergekit.common import ModelReference, parse_kmb
+from mergekit.config import MergeConfiguration
+from mergekit.merge_methods.registry import registered_methods
+from mergekit.options import MergeOptions
+from mergekit.tokenizer.config import TokenizerConfig
+from safetensors import safe_open
+
+from evomerge.adapters.serve import Operation
+from evomerge.domain.errors import CandidateError, PreflightError
+from evomerge.ports import Progress
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+
+_INPUTS = ".inputs"
+_RANGES = {"density": (0.0, 1.0), "gamma": (0.0, 1.0), "epsilon": (0.0, 1.0)}
+_OWN_OPTIONS = frozenset({"device", "low_cpu_memory", "trust_remote_code"})
+
+transformers.utils.logging.disable_progress_bar()
+
+
+class Configuration(MergeConfiguration):  # type: ignore[misc]
+    """A configuration whose models come in the same order in every process.
+
+    mergekit gives them in the order of a set; the rows that a union of vocabularies adds, and the
+    chat template that `auto` chooses among equals, depend on it.
+    """
+
+    def referenced_models(self) -> list[ModelReference]:
+        """Every model once, by name."""
+        return sorted(super().referenced_models(), key=str)
+
+
+def check(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """The checks that need no model; see `MergekitMerger.check`."""
+    _options(payload)
+    _configuration(payload["config"])
+    return {}
+
+
+def merge(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Merge `inputs` (content id -> folder) into the folder `into`; see `MergekitMerger.merge`."""
+    options = _options(payload)
+    configuration = _configuration(payload["config"])
+    into, folders = Path(payload["into"]), payload["inputs"]
+    _refuse_pickle(folders, payload["options"]["allow_pickle"])
+    torch.set_num_threads(payload["options"]["threads"])
+    with _inputs_by_name(into, folders), _fresh_caches(), _hooks(progress) as finite:
+        mergekit_merge.run_merge(configuration, str(into), options, config_source=payload["config"])
+    _check_weights(into, finite)
+    _check_tokenizer(into, folders)
+    _copy_generation_config(into, Path(folders[str(configuration.base_model)]))
+    _open_modes(into)
+    return {"tensors": len(finite)}
+
+
+def _options(payload: Mapping[str, Any]) -> MergeOptions:
+    own: dict[str, Any] = payload["options"]
+    further: dict[str, Any] = payload["recipe_options"]
+    unknown = sorted(set(further) - set(MergeOptions.model_fields))
+    if unknown:
+        raise PreflightError(f"mergekit has no option {', '.join(unknown)}")
+    try:
+        shard_size = parse_kmb(own["shard_size"])
+    except ValueError:
+        raise PreflightError(
+            f"merge.options.shard_size: {own['shard_size']!r} is not a size", "write 5B or 500M"
+        ) from None
+    values = {
+        **{key: own[key] for key in ("allow_crimes", *_OWN_OPTIONS)},
+        "out_shard_size": shard_size,
+        **further,
+        # Without a seed mergekit draws from whatever state the process is in.
+        "random_seed": payload["seed"] or 0,
+        "quiet": True,
+        "safe_serialization": True,
+        "write_model_card": False,
+    }
+    return MergeOptions(**values)
+
+
+def _configuration(text: str) -> Configuration:
+    content = yaml.safe_load(text)
+    unknown = sorted(set(content) - set(MergeConfiguration.model_fields))
+    tokenizer = content.get("tokenizer")
+    if isinstance(tokenizer, dict):
+        unknown += sorted(f"tokenizer.{key}" for key in set(tokenizer) - _fields(TokenizerConfig))
+    if unknown:
+        raise PreflightError(
+            f"mergekit knows no key {', '.join(unknown)} and would ignore it",
+            "see mergekit's documentation of its configuration",
+        )
+    try:
+        method = merge_methods.get(content["merge_method"])
+    except RuntimeError as error:
+        names = sorted(method.spec.name for method in registered_methods())
+        raise PreflightError(
+            f"mergekit has no merge method {content['merge_method']!r}",
+            f"it has {', '.join(names)}",
+        ) from error
+    _check_parameters(content, {parameter.name for parameter in method.spec.parameters})
+    try:
+        configuration: Configuration = Configuration.model_validate(content)
+    except (ValueError, RuntimeError) as error:
+        raise PreflightError(f"mergekit refuses the configuration: {error}") from error
+    return configuration
+
+
+def _fields(model: Any) -> set[str]:
+    return set(model.model_fields)
+
+
+def _check_parameters(content: Mapping[str, Any], known: set[str]) -> None:
+    groups = [content.get("parameters"), *(m.get("parameters") for m in content["models"])]
+    for name, value in ((n, v) for group in groups if group for n, v in group.items()):
+        if name not in known:
+            raise PreflightError(
+                f"the merge method {content['merge_method']} has no parameter {name!r} "
+                "and would ignore it",
+                f"it has {', '.join(sorted(known)) or 'none'}",
+            )
+        low, high = _RANGES.get(name, (float("-inf"), float("inf")))
+        outside = [number for number in _numbers(value) if not low <= number <= high]
+        if outside:
+            raise PreflightError(f"{name} {outside[0]:g} is not between {low:g} and {high:g}")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Every number of a parameter: alone, in a gradient, under filters."""
+    if isinstance(value, Mapping):
+        yield from _numbers(value.get("value"))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield float(value)
+
+
+def _refuse_pickle(folders: Mapping[str, str], allowed: bool) -> None:
+    for name, folder in folders.items():
+        weights = [Path(folder, "model.safetensors" + end) for end in ("", ".index.json")]
+        if not allowed and not any(path.exists() for path in weights):
+            raise CandidateError(
+                f"{name} holds no safetensors weights ({folder})",
+                "`merge.options.allow_pickle: true` lets mergekit load pickled weights",
+            )
+
+
+@contextlib.contextmanager
+def _inputs_by_name(into: Path, folders: Mapping[str, str]) -> Iterator[None]:
+    """Work where the inputs lie under their content ids.
+
+    So no path of this machine is written into the child, an `@` or `+` in a path means nothing to
+    mergekit, and no order depends on where the models happen to be.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    if any(into.iterdir()):
+        raise CandidateError(f"{into} is not empty")
+    links, before = into / _INPUTS, Path.cwd()
+    links.mkdir()
+    try:
+        for name, folder in folders.items():
+            (links / name).symlink_to(folder, target_is_directory=True)
+        os.chdir(links)
+        yield
+    finally:
+        os.chdir(before)
+        shutil.rmtree(links)
+
+
+@contextlib.contextmanager
+def _fresh_caches() -> Iterator[None]:
+    """Mergekit caches by name, and each merge gives the names a new meaning."""
+    try:
+        mergekit_tasks.LoaderCache.loaders.clear()
+        infer_architecture_info.cache_clear()
+        yield
+    finally:
+        mergekit_tasks.LoaderCache.loaders.clear()
+        gc.collect()
+
+
+@contextlib.contextmanager
+def _hooks(progress: Progress) -> Iterator[set[str]]:
+    """Report progress, and look at every tensor on its way to the disk.
+
+    Yields:
+        The names of the tensors that were looked at and are finite.
+    """
+    finite: set[str] = set()
+
+    class Executor(mergekit_merge.Executor):  # type: ignore[misc]
+        def run(self, quiet: bool = False, desc: str | None = None) -> Iterator[Any]:
+            total = len(self.targets)
+            for done, item in enumerate(super().run(quiet=quiet, desc=desc), start=1):
+                progress(done, total)
+                yield item
+
+    class Writer(mergekit_tasks.TensorWriter):  # type: ignore[misc]
+        def save_tensor(self, name: str, tensor: torch.Tensor, clone: bool = False) -> None:
+            _refuse_non_finite(name, tensor)
+            finite.add(name)
+            super().save_tensor(name=name, tensor=tensor, clone=clone)
+
+    with (
+        _replaced(mergekit_merge, "Executor", Executor),
+        _replaced(mergekit_tasks, "TensorWriter", Writer),
+        _replaced(mergekit_tokenizer, "build_tokenizer", _build_tokenizer),
+    ):
+        yield finite
+
+
+_mergekit_build_tokenizer = mergekit_tokenizer.build_tokenizer
+
+
+def _build_tokenizer(*args: Any, **kwargs: Any) -> mergekit_tokenizer.TokenizerInfo:
+    """Mergekit's own, with an entry for every token of the result in every model.
+
+    It leaves out the tokens for which a model's embedding is too short (a `[PAD]` that was added
+    to the tokenizer alone) and then fails on them; here such a token is one that the model lacks.
+    """
+    info = _mergekit_build_tokenizer(*args, **kwargs)
+    for rows in info.permutations.values():
+        for token_id in info.tokenizer.get_vocab().values():
+            rows.setdefault(token_id, -1)
+    return info
+
+
+@contextlib.contextmanager
+def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    original = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, original)
+
+
+def _refuse_non_finite(name: str, tensor: torch.Tensor) -> None:
+    if not tensor.is_floating_point() or tensor.numel() == 0:
+        return
+    # aminmax hands NaN on and is ten times as fast as isfinite().all().
+    low, high = torch.aminmax(tensor)
+    if not (torch.isfinite(low) and torch.isfinite(high)):
+        raise CandidateError(f"tensor {name} of the merged model holds NaN or infinity")
+
+
+def _check_weights(into: Path, finite: set[str]) -> None:
+    """Every tensor that was written has been looked at: now, where the hook did not see it."""
+    files = sorted(into.glob("*.safetensors"))
+    if not files:
+        raise CandidateError("mergekit wrote no weights")
+    for file in files:
+        with safe_open(file, framework="pt") as weights:
+            for name in set(weights.keys()) - finite:
+                _refuse_non_finite(name, weights.get_tensor(name))
+
+
+def _check_tokenizer(into: Path, folders: Mapping[str, str]) -> None:
+    """Mergekit only logs that a tokenizer could not be copied."""
+    donors = [name for name, folder in folders.items() if _has_tokenizer(Path(folder))]
+    if donors and not _has_tokenizer(into):
+        lacking = [name for name in folders if name not in donors] or list(folders)
+        raise CandidateError(
+            f"the merged model got no tokenizer; {', '.join(lacking)} has none that can be copied",
+            "give `merge.tokenizer` a model that has one",
+        )
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in TOKENIZER_FILES)
+
+
+def _copy_generation_config(into: Path, base: Path) -> None:
+    """Mergekit copies it only together with a tokenizer that it does not rebuild."""
+    source = base / "generation_config.json"
+    if source.is_file():
+        shutil.copyfile(source, into / source.name)
+
+
+def _open_modes(into: Path) -> None:
+    """Give files the modes that the umask asks for: safetensors makes them private."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in into.rglob("*"):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+
+
+OPERATIONS: dict[str, Operation] = {"check": check, "merge": merge}
+
+# What is imported stays; the collections between merges need not look at it again (0.2 s each).
+gc.collect()
+gc.freeze()

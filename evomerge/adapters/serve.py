@@ -1,0 +1,151 @@
+"""The child's side of `evomerge.adapters.child`: `python -m evomerge.adapters.serve MODULE [FD]`.
+
+MODULE exposes `OPERATIONS: dict[str, Operation]`. Requests come as JSON lines on stdin,
+`{"operation": .., "payload": {..}}`; every answer is a JSON line on what was stdout at the start:
+`{"progress": [done, total]}` any number of times, then `{"result": {..}}` or
+`{"error": {"type": .., "message": .., "remedy": ..}}`.
+FD is the reading end of a pipe whose other end only the parent holds: its hang-up is the
+parent's death.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from queue import SimpleQueue
+from typing import Any, TextIO
+
+from evomerge.domain.errors import CandidateError, EvomergeError, PreflightError, StoppedError
+from evomerge.ports import Progress
+from evomerge.store.atomic import STORAGE_FAULTS
+
+Operation = Callable[[dict[str, Any], Progress], dict[str, Any]]
+"""Takes the payload of a call and a place to report progress to; returns the call's result."""
+
+_PROGRESS_INTERVAL = 0.1
+_LONGEST_MESSAGE = 1000
+
+
+class Replies:
+    """Where answers go; libraries may report progress from any thread."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._last_progress = 0.0
+
+    def send(self, **message: Any) -> None:
+        """Send one message.
+
+        Raises:
+            TypeError, ValueError: it has no JSON form; nothing is sent then.
+        """
+        line = json.dumps(message) + "\n"
+        with self._lock:
+            self._stream.write(line)
+            self._stream.flush()
+
+    def progress(self, done: int, total: int) -> None:
+        """Send how far the work is, but not more often than a reader could want; the end always."""
+        now = time.monotonic()
+        if done >= total or now - self._last_progress >= _PROGRESS_INTERVAL:
+            self._last_progress = now
+            self.send(progress=[done, total])
+
+
+def answer(operations: Mapping[str, Operation], request: Mapping[str, Any], to: Replies) -> None:
+    """Do what `request` asks and send the outcome; whatever the operation raises is an outcome."""
+    try:
+        operation = operations[request["operation"]]
+        to.send(result=operation(request["payload"], to.progress))
+    except Exception as error:
+        traceback.print_exc()
+        to.send(error=_described(error))
+
+
+def _described(error: Exception) -> dict[str, str | None]:
+    if (isinstance(error, OSError) and error.errno in STORAGE_FAULTS) or "os error 28" in str(
+        error
+    ):
+        # The candidate is not at fault, and the next one would fare no better.
+        message = f"the disk is full or failing: {error}"
+        return {"type": StoppedError.__name__, "message": message, "remedy": None}
+    if isinstance(error, EvomergeError):
+        kind = PreflightError if isinstance(error, PreflightError) else CandidateError
+        return {"type": kind.__name__, "message": error.message, "remedy": error.remedy}
+    message = f"{type(error).__name__}: {error}"[:_LONGEST_MESSAGE]
+    return {"type": CandidateError.__name__, "message": message, "remedy": None}
+
+
+def _private_pipes() -> tuple[TextIO, TextIO]:
+    """The two ends of the protocol, out of reach of libraries that print or ask questions."""
+    requests = os.fdopen(os.dup(0), "r", encoding="utf-8")
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return requests, replies
+
+
+def _die() -> None:
+    """End this process and, where it leads a group, every process that it started."""
+    if os.getpgid(0) == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def _die_with_parent(lifeline: int) -> None:
+    """Let the kernel kill this process group as soon as the parent's end of `lifeline` closes.
+
+    PR_SET_PDEATHSIG would do less and worse: it fires when the *thread* that started this process
+    ends, and it spares grandchildren. A watching thread alone would wait for the GIL, which a long
+    call into C may hold.
+    """
+    if sys.platform != "linux" or os.getpgid(0) != os.getpid():
+        return
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+    flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
+
+
+def _read(requests: TextIO, into: SimpleQueue[dict[str, Any]]) -> None:
+    """Hand requests on; the end of them is the end of the parent, on any system."""
+    for line in requests:
+        into.put(json.loads(line))
+    _die()
+
+
+def _terminated(_signum: int, _frame: object) -> None:
+    """Leave through the `finally` clauses, so that temporary files go."""
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def main() -> None:
+    """Serve the operations of the module named on the command line until the parent is gone."""
+    if len(sys.argv) > 2:
+        _die_with_parent(int(sys.argv[2]))
+    signal.signal(signal.SIGTERM, _terminated)
+    requests, replies = _private_pipes()
+    # Libraries that log through the root logger would otherwise install a handler of their own.
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+    waiting: SimpleQueue[dict[str, Any]] = SimpleQueue()
+    threading.Thread(target=_read, args=(requests, waiting), daemon=True).start()
+    operations: Mapping[str, Operation] = importlib.import_module(sys.argv[1]).OPERATIONS
+    to = Replies(replies)
+    while True:
+        answer(operations, waiting.get(), to)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""`evomerge gc`: show, then free, what no run refers to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from evomerge.cli.options import json_option, runs_dir_option
+from evomerge.store.artefacts import Store
+from evomerge.store.census import unreferenced
+from evomerge.store.run_directory import STORE_FOLDER
+
+
+@click.command()
+@runs_dir_option
+@click.option("--yes", is_flag=True, help="Free it; without this it is only shown.")
+@json_option
+def command(runs_dir: Path, yes: bool, as_json: bool) -> None:
+    """Show what lies in the store of a runs folder and belongs to no run; --yes frees it.
+
+    JSON output: {"freed": true|false, "bytes", "artefacts": [{"name", "size"}]}.
+    """
+    store = Store(runs_dir / STORE_FOLDER)
+    found = unreferenced(runs_dir, store)
+    if yes:
+        store.sweep()
+        for artefact in found:
+            store.remove(artefact.name)
+    total = sum(artefact.size for artefact in found)
+    if as_json:
+        document = {"freed": yes, "bytes": total, "artefacts": [asdict(each) for each in found]}
+        click.echo(json.dumps(document))
+        return
+    for artefact in found:
+        click.echo(f"{artefact.size / 1e6:10.1f} MB  {artefact.name}")
+    done = "freed" if yes else "can be freed with --yes"
+    click.echo(f"{len(found)} artefacts of no run, {total / 1e6:.1f} MB {done}")

@@ -1,0 +1,45 @@
+"""`evomerge list`: all runs of a runs folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from evomerge.cli.options import json_option, runs_dir_option
+from evomerge.domain.errors import DamagedError
+from evomerge.domain.state import RunState
+from evomerge.store.run_directory import RunDirectory, list_runs
+from evomerge.terminal import Standing, standings_table, stdout_console
+from evomerge.terminal.documents import runs_document
+
+
+@click.command()
+@runs_dir_option
+@json_option
+def command(runs_dir: Path, as_json: bool) -> None:
+    """List all runs of the runs folder, one line each; a damaged one is named and passed over.
+
+    \b
+    JSON output: {"format": 1, "runs": [RUN]}, RUN as in `evomerge status --help` up to "hours";
+    "state" may also be "damaged", "damage" says why then.
+    """
+    standings = [standing_of(directory) for directory in list_runs(runs_dir)]
+    for standing in standings:
+        if standing.damage is not None:
+            click.echo(f"{standing.name}: {standing.damage}", err=True)
+    if as_json:
+        click.echo(json.dumps(runs_document(standings), ensure_ascii=False))
+    elif standings:
+        stdout_console().print(standings_table(standings))
+    else:
+        click.echo(f"no runs below {runs_dir}/", err=True)
+
+
+def standing_of(directory: RunDirectory) -> Standing:
+    """How a run stands; a journal that cannot be read makes it `damaged`."""
+    try:
+        return Standing.of(directory.name, directory.path, directory.read(), directory.holder())
+    except (DamagedError, OSError, ValueError) as error:
+        return Standing(directory.name, directory.path, RunState(), damage=str(error))

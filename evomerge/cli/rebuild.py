@@ -1,0 +1,39 @@
+"""`evomerge rebuild`: make pruned weights again and prove that they are the same."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from evomerge.cli.options import runs_dir_option
+from evomerge.configfile import load
+from evomerge.domain.errors import UsageError
+from evomerge.domain.state import fold
+from evomerge.store.run_directory import find_run
+
+
+@click.command()
+@click.argument("run")
+@click.argument("model")
+@runs_dir_option
+def command(run: str, model: str, runs_dir: Path) -> None:
+    """Make the weights of MODEL of RUN again from its lineage, and print their folder.
+
+    Every pruned ancestor is made again on the way. The sha256 of each file is compared with the one
+    that was recorded before pruning; a difference is an error, and nothing is replaced.
+    """
+    from evomerge.driver import rebuild, signals_stop
+    from evomerge.terminal import reporter
+    from evomerge.terminal.naming import model_named
+    from evomerge.wiring import LocalWorkplace
+
+    found = find_run(run, runs_dir)
+    state = fold(found.read())
+    wanted = state.models[model_named(model, state, found.name)]
+    if wanted.candidate is None:
+        raise UsageError(f"{model} is a foundation model; only offspring are made by evomerge")
+    with signals_stop(), reporter(sys.stderr, plain=True) as observer:
+        folder = rebuild(LocalWorkplace(load(found.config), found), state, wanted, observer)
+    click.echo(str(folder))

@@ -1,0 +1,46 @@
+"""`evomerge status`: where a run stands."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from evomerge.cli.driving import resume_command
+from evomerge.cli.options import json_option, runs_dir_option
+from evomerge.store.run_directory import find_run
+from evomerge.terminal import Standing, standing_panel, stdout_console
+from evomerge.terminal.documents import status_document
+
+
+@click.command()
+@click.argument("run")
+@runs_dir_option
+@json_option
+def command(run: str, runs_dir: Path, as_json: bool) -> None:
+    """Show where RUN stands: a name below the runs folder, or a path. It may be at work.
+
+    \b
+    JSON output (unknown values are null, numbers are not rounded):
+    {"format": 1, "name", "path", "state": "running|stopped|finished", "damage": null,
+     "strategy", "k", "metric", "seed", "config_id", "generation", "stop",
+     "best": MODEL, "best_foundation": MODEL, "gain_over_foundation",
+     "merges", "evaluations", "failures", "unscored", "reused", "hours",
+     "holder", "pool": [MODEL],
+     "generations": [{"generation", "models": [name], "pool": [name],
+                      "pool_kinship", "best_score"}],
+     "last_event", "last_event_at", "last_event_age_seconds", "resume": "command"}
+    MODEL: {"name", "kind": "foundation|greedy|exploration", "generation", "content_id",
+     "parents": [name], "parents_kinship", "merged", "score", "stderr", "gain",
+     "failure": {"stage", "reason", "attempts"}}
+    """
+    directory = find_run(run, runs_dir)
+    standing = Standing.of(directory.name, directory.path, directory.read(), directory.holder())
+    resume = resume_command(directory) if standing.status == "stopped" else None
+    if as_json:
+        document = status_document(standing, resume, time.time())
+        click.echo(json.dumps(document, ensure_ascii=False))
+    else:
+        stdout_console().print(standing_panel(standing, resume))

@@ -1,0 +1,48 @@
+"""`evomerge verify`: is everything of a run what was written?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from evomerge.cli.options import json_option, runs_dir_option
+from evomerge.domain.errors import DamagedError
+from evomerge.domain.state import fold
+from evomerge.store.artefacts import Store
+from evomerge.store.run_directory import STORE_FOLDER, find_run
+from evomerge.store.verification import verify
+
+
+@click.command()
+@click.argument("run")
+@runs_dir_option
+@json_option
+def command(run: str, runs_dir: Path, as_json: bool) -> None:
+    """Check the journal of RUN and read every byte of its weights and evaluations.
+
+    Pruned weights are whole in the sense of their recipe: `evomerge rebuild` makes them again.
+    Exits with 3 when something is damaged or missing; resuming the run makes that again.
+    JSON output: {"whole", "pruned", "damaged", "missing", "findings": [{"name", "verdict",
+    "problems"}]}.
+    """
+    found = find_run(run, runs_dir)
+    findings = verify(fold(found.read()), Store(found.path.parent / STORE_FOLDER))
+    counts = {
+        verdict: sum(finding.verdict == verdict for finding in findings)
+        for verdict in ("whole", "pruned", "damaged", "missing")
+    }
+    if as_json:
+        document = {**counts, "findings": [asdict(finding) for finding in findings]}
+        click.echo(json.dumps(document, ensure_ascii=False))
+    else:
+        summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+        click.echo(f"journal whole; artefacts: {summary or 'none'}")
+    faults = [problem for finding in findings for problem in finding.problems]
+    if faults:
+        raise DamagedError(
+            "\n".join([f"run {found.name} is not what was written:", *faults]),
+            "resume the run or rebuild the models to have them made again",
+        )

@@ -1,0 +1,172 @@
+"""The whole YAML schema, section by section; `configfile` reads it from a file with line numbers.
+
+Every leaf is marked `identity` (it can change a result, so it belongs to the identity of a run)
+or `runtime` (it changes where, how fast or how long; never a number). A field that holds a
+section, or a list of sections, carries no mark: its leaves do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from evomerge.config.evaluation import EvaluationConfig, TaskConfig
+from evomerge.config.faults import Fault, refuse, refuse_any
+from evomerge.config.merging import MergeConfig, MergeOptions, RawMerge
+from evomerge.config.models import TOKENIZERS, FoundationModels, ModelConfig
+from evomerge.config.parameters import Filtered, Gradient, Number, Parameter
+from evomerge.config.sections import identity, runtime
+from evomerge.config.texts import Device, FilePath, ModelName, NonEmpty
+from evomerge.domain.kinship import Metric
+from evomerge.domain.stopping import (
+    AnyCriterion,
+    KinshipSaturation,
+    MaxGenerations,
+    NoImprovement,
+    NoImprovementRule,
+)
+from evomerge.domain.value import Value
+
+CONFIG_VERSION = 1
+
+__all__ = [
+    "CONFIG_VERSION",
+    "Config",
+    "EvaluationConfig",
+    "ExecutionConfig",
+    "ExplorationConfig",
+    "Filtered",
+    "Gradient",
+    "KinshipConfig",
+    "MergeConfig",
+    "MergeOptions",
+    "ModelConfig",
+    "Number",
+    "Parameter",
+    "RawMerge",
+    "RunConfig",
+    "StrategyConfig",
+    "TaskConfig",
+]
+
+
+class RunConfig(Value):
+    """Where the run lives, and the seed of its random choices."""
+
+    name: ModelName = runtime(description="folder of the run below `dir`")
+    dir: FilePath = runtime(default=Path("runs"), description="the runs folder, shared by all runs")
+    seed: int = identity(default=0, ge=0, lt=2**31, description="seeds every random choice")
+
+    @model_validator(mode="after")
+    def _not_the_store(self) -> Self:
+        if self.name.lower() == "store":
+            refuse((("name",), "`store` is the folder that all runs share; choose another name"))
+        return self
+
+
+class ExplorationConfig(Value):
+    """How the partner of the best model is chosen."""
+
+    candidates: Literal["grandparent_generation", "repository", "pool"] = identity(
+        default="grandparent_generation",
+        description="who may be the partner: models two generations before the child (as in the "
+        "paper), all models, or the pool",
+    )
+    prefer: Literal["lowest", "highest", "random"] = identity(
+        default="lowest", description="kinship to the best model; `highest`, `random`: ablations"
+    )
+
+
+class StrategyConfig(Value):
+    """Which merges are proposed."""
+
+    name: Literal["kinship", "greedy", "random"] = identity(
+        default="kinship", description="exploration merges: by kinship, none, or at random"
+    )
+    k: int = identity(
+        default=3, ge=2, le=100, description="size of the pool, and greedy merges a generation"
+    )
+    exploration: ExplorationConfig = ExplorationConfig()
+
+
+class KinshipConfig(Value):
+    """How kinship is measured."""
+
+    metric: Metric = identity(default=Metric.PCC, description="pcc, cosine or euclidean")
+    exclude: tuple[NonEmpty, ...] = identity(
+        default=(), description="patterns of tensor names to leave out, `*` matches anything"
+    )
+
+
+def _devices(devices: tuple[str, ...]) -> tuple[str, ...]:
+    if "auto" in devices and len(devices) > 1:
+        refuse(((devices.index("auto"),), "`auto` means all GPUs and stands alone"))
+    return devices
+
+
+class ExecutionConfig(Value):
+    """On what the work is done."""
+
+    devices: Annotated[
+        tuple[Device, ...],
+        Field(min_length=1, max_length=1024),
+        AfterValidator(_devices),
+    ] = runtime(
+        default=("auto",),
+        description="one evaluation worker each: cpu, cuda:0 (repeat an entry for more workers on "
+        "it); auto: all GPUs, else one cpu",
+    )
+    merges_ahead: int = runtime(default=2, ge=1, description="merged children that may wait")
+    attempts: int = runtime(
+        default=2, ge=1, le=100, description="tries of a merge or an evaluation"
+    )
+    max_failures: int = runtime(default=4, ge=1, description="failures in a row that stop the run")
+    timeout_minutes: float | None = runtime(
+        default=None, gt=0, description="of one merge or evaluation; default: none"
+    )
+
+
+class Config(Value):
+    """A run of evomerge."""
+
+    run: RunConfig
+    base_model: ModelConfig = Field(
+        description="the pre-trained model from which all deltas are taken"
+    )
+    foundation_models: FoundationModels = Field(
+        description="the fine-tunes that evolution starts from, generation 0"
+    )
+    strategy: StrategyConfig = StrategyConfig()
+    merge: MergeConfig = Field(description="how parents become a child")
+    kinship: KinshipConfig = KinshipConfig()
+    evaluation: EvaluationConfig
+    stopping: Annotated[tuple[AnyCriterion, ...], Field(min_length=1)] = identity(
+        default=(
+            NoImprovement(no_improvement=NoImprovementRule(patience=2)),
+            MaxGenerations(max_generations=10),
+        ),
+        description="criteria; the first that is reached at the end of a generation stops the run",
+    )
+    execution: ExecutionConfig = ExecutionConfig()
+    retention: Literal["all", "pool", "best"] = runtime(
+        default="all", description="whose weights are kept: all, possible parents, the best"
+    )
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        refuse_any(self._disagreements())
+        return self
+
+    def _disagreements(self) -> Iterator[Fault]:
+        tokenizer = self.merge.tokenizer
+        names = [*TOKENIZERS, *(model.short_name for model in self.foundation_models)]
+        if tokenizer not in names and "/" not in tokenizer:
+            expected = f"expected one of {', '.join(names)}, a hub id or a path"
+            yield ("merge", "tokenizer"), f"{expected}, got {tokenizer[:80]!r}"
+        for i, criterion in enumerate(self.stopping):
+            if isinstance(criterion, KinshipSaturation) and self.kinship.metric is Metric.EUCLIDEAN:
+                what = "a distance does not saturate; use the metric pcc or cosine"
+                yield ("stopping", i, "kinship_saturation"), what

@@ -1,0 +1,115 @@
+"""What a score is: tasks, metrics, and how the model is run to measure them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from evomerge.config.faults import Fault, refuse, refuse_any
+from evomerge.config.sections import Spelled, identity, runtime
+from evomerge.config.texts import FilePath, NonEmpty, TaskName
+from evomerge.domain.value import Value
+
+_LOWER_IS_BETTER = {
+    "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter",
+}  # fmt: skip
+_SECRET = re.compile(r"(?i)(.*_)?(token|api_?key|password|passwd|secret|credentials?)")
+_MODEL_ARGS_ELSEWHERE = {
+    "pretrained": "evomerge fills in each model",
+    "model": "evomerge fills in each model",
+    "device": "it is set by `execution.devices`",
+    "dtype": "it is set by `evaluation.dtype`",
+    "batch_size": "it is set by `evaluation.batch_size`",
+    "max_length": "it is set by `evaluation.max_length`",
+    "max_model_len": "it is set by `evaluation.max_length`",
+    "trust_remote_code": "it is set by `merge.options.trust_remote_code`",
+}
+
+
+class TaskConfig(Spelled):
+    """One lm-eval task and the metric that counts."""
+
+    main = "name"
+
+    name: TaskName = identity(description="lm-eval's name of the task")
+    metric: NonEmpty = identity(
+        default="acc", description="lm-eval's name of the metric; a higher value must be better"
+    )
+    filter: NonEmpty | None = identity(
+        default=None, description="lm-eval's filter; needed where a task has several"
+    )
+    weight: float = identity(default=1.0, gt=0, description="in the mean over the tasks")
+    fewshot: int | None = identity(
+        default=None, ge=0, le=1000, description="examples in the prompt; default: the task's own"
+    )
+    limit: int | None = identity(
+        default=None, ge=1, description="only the first items; default all"
+    )
+
+    @model_validator(mode="after")
+    def _higher_is_better(self) -> Self:
+        if "," in self.metric:
+            metric, _, name = self.metric.partition(",")
+            what = f"write `metric: {metric.strip()}` and `filter: {name.strip()}`"
+            refuse((("metric",), f"{self.metric!r} names a metric and a filter: {what}"))
+        if self.metric in _LOWER_IS_BETTER:
+            refuse((("metric",), f"{self.metric} falls as models improve; a score must rise"))
+        return self
+
+
+def _each_task_once(tasks: tuple[TaskConfig, ...]) -> tuple[TaskConfig, ...]:
+    first = {task.name: i for i, task in reversed(list(enumerate(tasks)))}
+    refuse_any(
+        ((i, "name"), f"the task {task.name!r} again; evaluation.tasks.{first[task.name]} has it")
+        for i, task in enumerate(tasks)
+        if first[task.name] != i
+    )
+    return tasks
+
+
+def _model_args(arguments: dict[str, Any]) -> dict[str, Any]:
+    def faults() -> Iterator[Fault]:
+        for key in arguments:
+            if _SECRET.fullmatch(key):
+                what = "a secret has no place in a config; set it in the environment (HF_TOKEN)"
+                yield (key,), what
+            elif key in _MODEL_ARGS_ELSEWHERE:
+                yield (key,), f"this argument is not set here: {_MODEL_ARGS_ELSEWHERE[key]}"
+
+    refuse_any(faults())
+    return arguments
+
+
+class EvaluationConfig(Value):
+    """What a score is."""
+
+    tasks: Annotated[
+        tuple[TaskConfig, ...], Field(min_length=1), AfterValidator(_each_task_once)
+    ] = Field(description="the score is the weighted mean over these lm-eval tasks, 0–100")
+    include: tuple[FilePath, ...] = runtime(
+        default=(), description="folders of task YAML files (from the current folder)"
+    )
+    backend: Literal["hf", "vllm"] = identity(default="hf", description="how models are run")
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = identity(
+        default="auto", description="of the model when scored; auto: that of its weights"
+    )
+    batch_size: int = identity(
+        default=8, ge=1, le=65536, description="fixed, never `auto`: it can change scores"
+    )
+    max_length: int | None = identity(
+        default=None, ge=1, description="window in tokens; default: the model's"
+    )
+    chat_template: bool = identity(default=False, description="apply the model's chat template")
+    system_instruction: str | None = identity(default=None, description="system prompt")
+    model_args: Annotated[dict[NonEmpty, str | int | float | bool], AfterValidator(_model_args)] = (
+        identity(default_factory=dict, description="further arguments of lm-eval's model")
+    )
+    seed: int = identity(
+        default=1234, ge=0, lt=2**32, description="of few-shot choice and sampling"
+    )
+    allow_unsafe: tuple[NonEmpty, ...] = runtime(
+        default=(), description="tasks that may run model output or code of their own"
+    )

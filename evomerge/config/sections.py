@@ -1,0 +1,33 @@
+"""What sections of the config are made of: the two roles of a field, and the short spelling."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, ClassVar
+
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from evomerge.domain.value import Value
+
+identity = partial(Field, json_schema_extra={"role": "identity"})
+runtime = partial(Field, json_schema_extra={"role": "runtime"})
+
+
+class Spelled(Value):
+    """A section that may be written as one text, which is its `main` key."""
+
+    main: ClassVar[str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {cls.main: value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        text = {"type": "string", "description": f"short for `{{{cls.main}: ...}}`"}
+        return {"anyOf": [text, handler(core_schema)]}

@@ -1,0 +1,63 @@
+"""Texts with a rule: names, paths, devices."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, StringConstraints
+
+from evomerge.config.faults import refuse
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+SHARD_PATTERN = r"^[1-9][0-9]{0,14}[kKmMbB]?$"
+TASK_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.()+:@-]{0,127}$"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DEVICE_FILE = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?|mps|xpu(:[0-9]{1,3})?")
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a file of this name can exist on every system, below the folder meant for it."""
+    fits = re.fullmatch(NAME_PATTERN.strip("^$"), name) and not name.endswith(".")
+    return bool(fits) and not _DEVICE_FILE.fullmatch(name)
+
+
+def _file_name(name: str) -> str:
+    if not is_file_name(name):
+        refuse(((), f"{name!r} cannot be the name of a file on every system"))
+    return name
+
+
+def path_fault(path: Path) -> str | None:
+    """What is wrong with a path before any file system is asked; None for nothing."""
+    parts = path.parts
+    if _CONTROL.search(str(path)) or any(
+        len(part.encode(errors="replace")) > 255 for part in parts
+    ):
+        return "a part of the path is longer than 255 bytes or holds a control character"
+    if parts and parts[0] != "~" and parts[0].startswith("~"):
+        return "only `~/` stands for a home; for a folder of that name write `./~...`"
+    return None
+
+
+def _path(path: Path) -> Path:
+    if fault := path_fault(path):
+        refuse(((), fault))
+    return path
+
+
+def _device(name: str) -> str:
+    if not _DEVICE.fullmatch(name):
+        refuse(((), f"expected auto, cpu, cuda, cuda:N, mps or xpu, got {name!r}"))
+    return name
+
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+ModelName = Annotated[str, StringConstraints(pattern=NAME_PATTERN), AfterValidator(_file_name)]
+ShardSize = Annotated[str, StringConstraints(pattern=SHARD_PATTERN)]
+TaskName = Annotated[str, StringConstraints(pattern=TASK_PATTERN)]
+FilePath = Annotated[Path, AfterValidator(_path)]
+Device = Annotated[str, AfterValidator(_device)]

@@ -1,0 +1,185 @@
+"""From a document to a `Config`, or to every fault of it, each with its place and a remedy."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from evomerge.config import Config
+from evomerge.configfile import wording
+from evomerge.configfile.document import Document, Fault, KeyPath
+from evomerge.configfile.shape import Spot, alternatives, fields, homes, methods, spot
+
+_MISSING = "is missing"
+_UNKNOWN = "unknown key"
+
+
+def checked(document: Document) -> Config:
+    """The config that `document` holds.
+
+    Raises:
+        ConfigError: with every fault of the document, in the order of the file.
+    """
+    if document.data is None and document.faults:
+        raise document.refusal(document.faults)
+    if not isinstance(document.data, dict):
+        what = f"expected a mapping (`key: value` lines), got {wording.described(document.data)}"
+        raise document.refusal([Fault(document.place(()), (), what)])
+    try:
+        # JSON mode with `strict`: the types that the file spells count; no "3" becomes a 3
+        config = Config.model_validate_json(json.dumps(document.data), strict=True)
+    except ValidationError as error:
+        found = _faults(document, error)
+    else:
+        found = []
+    faults = [*document.faults, *(fault for fault in found if not _told(fault, document))]
+    if faults:
+        raise document.refusal(faults)
+    return config
+
+
+def _told(fault: Fault, document: Document) -> bool:
+    """Whether `fault` only repeats what reading the file found: a value or key it refused."""
+    read = {each.path for each in document.faults}
+    repeats = fault.message == _UNKNOWN or _got(document, fault.path) is None
+    return fault.path in read and repeats
+
+
+def _faults(document: Document, error: ValidationError) -> list[Fault]:
+    errors = error.errors(include_url=False, include_input=False)
+    errors += _below_a_wrong_method(document, errors)
+    faults = [fault for each in errors for fault in _of(each, document)]
+    misspelt = {(fault.path[:-1], fault.remedy) for fault in faults}
+    return list(
+        {
+            (fault.path, fault.message): fault
+            for fault in faults
+            if not _is_the_other_half(fault, misspelt)
+        }.values()
+    )
+
+
+def _is_the_other_half(fault: Fault, misspelt: set[tuple[KeyPath, str | None]]) -> bool:
+    """Whether a key is missing only because it is there under a misspelt name."""
+    if not fault.message.startswith(_MISSING) or not fault.path:
+        return False
+    return (fault.path[:-1], wording.did_you_mean(str(fault.path[-1]))) in misspelt
+
+
+def _below_a_wrong_method(document: Document, errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """The further errors of `merge` when its method is a slip: told now, not after the next try."""
+    slip = next(
+        (e for e in errors if e["type"] == "union_tag_invalid" and e["loc"] == ("merge",)), None
+    )
+    if slip is None:
+        return []
+    meant = wording.nearest([document.data["merge"]["method"]], wording.choices(slip))
+    if meant is None:
+        return []
+    tree = copy.deepcopy(document.data)
+    tree["merge"]["method"] = meant
+    try:
+        Config.model_validate_json(json.dumps(tree), strict=True)
+    except ValidationError as error:
+        further = error.errors(include_url=False, include_input=False)
+        return [each for each in further if each["loc"][:1] == ("merge",)]
+    return []
+
+
+def _of(error: ErrorDetails, document: Document) -> Iterator[Fault]:
+    """The faults behind one error of pydantic's."""
+    where = spot(error["loc"])
+    got = _got(document, where.path)
+    match error["type"]:
+        case "refused":
+            for below, what in error["ctx"]["faults"]:
+                path = (*where.path, *below)
+                yield Fault(document.place(path), path, what)
+        case "missing":
+            yield _missing(where, document)
+        case "extra_forbidden":
+            yield _unknown(where, document)
+        case "union_tag_not_found" if where.path[:1] == ("stopping",):
+            what, remedy = wording.of_criterion(got)
+            yield Fault(document.place(where.path), where.path, what, remedy)
+        case "union_tag_not_found" if not isinstance(got, dict):
+            what = f"expected a mapping, got {wording.described(got)}"
+            yield Fault(document.place(where.path), where.path, what)
+        case "union_tag_not_found":
+            path = (*where.path, "method")
+            known = wording.either(_all_methods())
+            yield Fault(document.place(path), path, f"{_MISSING}: one of {known}")
+        case "too_short" if len(got) >= error["ctx"]["min_length"]:
+            pass  # items that are wrong were not counted; they are told themselves
+        case _:
+            yield _wrong_value(error, where.path, document)
+
+
+def _got(document: Document, path: KeyPath) -> Any:
+    try:
+        return document.value(path)
+    except LookupError:
+        return None
+
+
+def _missing(where: Spot, document: Document) -> Fault:
+    field = None if where.section is None else fields(where.section).get(str(where.path[-1]))
+    if field is None:
+        means = None
+    else:
+        means = field.description or getattr(field.annotation, "__doc__", None)
+    return Fault(
+        document.place(where.path),
+        where.path,
+        _MISSING + (f": {means.rstrip('.')}" if means else ""),
+    )
+
+
+def _wrong_value(error: ErrorDetails, path: KeyPath, document: Document) -> Fault:
+    if error["type"] == "union_tag_invalid":
+        path = (*path, "method")
+    got = _got(document, path)
+    remedy = None
+    if error["type"] in {"literal_error", "enum", "union_tag_invalid"} and isinstance(got, str):
+        remedy = wording.did_you_mean(wording.nearest([got], wording.choices(error)))
+    elif error["type"] == "string_type" and isinstance(got, bool | int | float):
+        remedy = "put it in quotes"
+    elif error["type"] in {"list_type", "tuple_type"} and isinstance(got, str | dict):
+        remedy = "write it as `[...]`, or with `- ` before each item"
+    what = wording.message(error, got)
+    if path[:2] == ("evaluation", "model_args") and len(path) > 2:  # one error per type it may have
+        what = f"expected a text, a number, true or false, got {wording.described(got)}"
+    return Fault(document.place(path), path, what, remedy)
+
+
+def _unknown(where: Spot, document: Document) -> Fault:
+    """An unknown key, with the key that was meant or the place where it belongs."""
+    key = str(where.path[-1])
+    return Fault(document.place(where.path), where.path, _UNKNOWN, _meant(key, where))
+
+
+def _meant(key: str, where: Spot) -> str | None:
+    section = where.section
+    siblings = [] if section is None else list(fields(section))
+    here = ".".join("N" if isinstance(part, int) else part for part in where.path)
+    elsewhere = homes().get(key, ())
+    for path, owners in elsewhere:
+        if path == here and owners:
+            return f"it belongs to the method {wording.either(dict.fromkeys(owners))}"
+    if near := wording.did_you_mean(wording.nearest([key], siblings)):
+        return near
+    if elsewhere:
+        return f"it belongs at {wording.either(f'`{path}`' for path, _ in elsewhere)}"
+    if distant := wording.nearest([key], homes()):
+        return f"did you mean {wording.either(f'`{path}`' for path, _ in homes()[distant])}?"
+    return f"the keys here are {', '.join(siblings)}" if siblings else None
+
+
+def _all_methods() -> list[str]:
+    sections = alternatives(Config.model_fields["merge"].annotation)
+    return [method for section in sections for method in methods(section)]

@@ -1,0 +1,119 @@
+"""A config as it was read: its values, and where each of them stands."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from evomerge.domain.errors import ConfigError, Problem
+
+KeyPath = tuple[str | int, ...]
+
+_BARE_KEY = re.compile(r"[^\s.\"'=]+")
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where a value comes from; places order as the file, then the overrides.
+
+    Attributes:
+        source: 0 for the file, n for the n-th override.
+        line: from 1; 0 for the file as a whole.
+    """
+
+    source: int = 0
+    line: int = 0
+    column: int = 0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A problem before it is put into words for its file."""
+
+    place: Place
+    path: KeyPath
+    message: str
+    remedy: str | None = None
+    exact: bool = False
+    """Whether the column is told: it is for what is wrong with the YAML itself."""
+
+
+@dataclass
+class Document:
+    """The tree of a config with the place of every key and list item.
+
+    Attributes:
+        name: what the file is called in messages.
+        places: of each value by its path; a mapping's value stands at its key.
+        faults: found so far; reading goes on after them, so that all are told at once.
+        overrides: the texts of the overrides applied.
+    """
+
+    name: str
+    data: Any = None
+    places: dict[KeyPath, Place] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+
+    def place(self, path: KeyPath) -> Place:
+        """The place of `path`, or of the nearest value around it."""
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places.get(path, Place())
+
+    def value(self, path: KeyPath) -> Any:
+        """The value at `path`.
+
+        Raises:
+            LookupError: there is none.
+        """
+        here = self.data
+        for part in path:
+            if not isinstance(here, dict | list):
+                raise LookupError(path)  # noqa: TRY004 - as a missing key or index
+            here = here[part]  # type: ignore[index]
+        return here
+
+    def refusal(self, faults: Iterable[Fault]) -> ConfigError:
+        """All `faults` as one error, in the order of the file."""
+        ordered = sorted(faults, key=lambda fault: fault.place)
+        return ConfigError([self._problem(fault) for fault in ordered])
+
+    def _problem(self, fault: Fault) -> Problem:
+        where = self.where(fault.place, exact=fault.exact)
+        return Problem(where, dotted(fault.path), fault.message, fault.remedy)
+
+    def where(self, place: Place, *, exact: bool = False) -> str:
+        """`file:line`, `file:line:column` or the override."""
+        if place.source:
+            return f"--set {shown(self.overrides[place.source - 1])}"
+        name = printable(self.name)
+        if not place.line:
+            return name
+        return f"{name}:{place.line}:{place.column}" if exact else f"{name}:{place.line}"
+
+
+def dotted(path: KeyPath) -> str:
+    """`a.b.0.c`, as overrides spell it; a key with a dot or a space is quoted."""
+    parts = (str(part) for part in path)
+    return ".".join(
+        printable(part) if _BARE_KEY.fullmatch(part) else json.dumps(part) for part in parts
+    )
+
+
+def shown(override: str) -> str:
+    """An override for a message, cut where it is long, without the value of a secret."""
+    key, equals, value = override.partition("=")
+    if re.search(r"(?i)token\b|key\b|secret|passw|credential", key.rpartition(".")[2]):
+        value = "…"
+    text = printable(key + equals + value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with whatever a terminal could choke on escaped."""
+    safe = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in safe)

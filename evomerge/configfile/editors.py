@@ -1,0 +1,30 @@
+"""The JSON Schema of a config, for editors that complete and check YAML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evomerge.config import Config
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema, draft 2020-12, with a description for every key."""
+    schema = Config.model_json_schema(by_alias=True, mode="validation")
+    definitions = schema.get("$defs", {})
+    for section in (schema, *definitions.values()):
+        for key, field in section.get("properties", {}).items():
+            field.pop("title", None)
+            field.setdefault("description", _description(field, section, definitions) or key)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "evomerge config",
+    }
+
+
+def _description(
+    field: dict[str, Any], section: dict[str, Any], definitions: dict[str, Any]
+) -> str | None:
+    """What the section that a field holds says of itself, else the section around it."""
+    name = str(field.get("$ref", "")).rpartition("/")[2]
+    return definitions.get(name, {}).get("description") or section.get("description")

@@ -1,0 +1,143 @@
+"""The shape of the schema, read from the types: which keys there are, and which a path names.
+
+pydantic says where it found an error in terms of its own union tags; `spot` takes them out.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import Tag
+from pydantic.fields import FieldInfo
+
+from evomerge.config import Config
+from evomerge.configfile.document import KeyPath
+from evomerge.domain.value import Value
+
+Section = type[Value]
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A place in the schema.
+
+    Attributes:
+        path: keys and list indices only.
+        section: the section that the last key belongs to, or would belong to.
+        below: the type of the value there; None where the schema does not say.
+    """
+
+    path: KeyPath
+    section: Section | None
+    below: Any
+
+
+def key_of(name: str, field: FieldInfo) -> str:
+    """A field as the YAML spells it."""
+    return field.alias or name
+
+
+def fields(section: Section) -> dict[str, FieldInfo]:
+    """The fields of a section by their keys."""
+    return {key_of(name, field): field for name, field in section.model_fields.items()}
+
+
+def is_section(kind: Any) -> bool:
+    """Whether a type is a section of the config."""
+    return isinstance(kind, type) and issubclass(kind, Value)
+
+
+def spot(location: KeyPath) -> Spot:
+    """What pydantic's `location` of an error means."""
+    path: list[str | int] = []
+    section: Section | None = None
+    here: Any = Config
+    for part in location:
+        choices = alternatives(here)
+        if len(choices) > 1:
+            here = next((choice for choice in choices if _tagged(choice, part)), None)
+            continue
+        if part == "[key]":
+            break
+        path.append(part)
+        here, section = _step(choices[0], part)
+    return Spot(tuple(path), section, here)
+
+
+def spot_of_path(path: KeyPath) -> Spot:
+    """The schema at a path of keys; unknown beyond a choice of shapes."""
+    section: Section | None = None
+    here: Any = Config
+    for part in path:
+        choices = alternatives(here)
+        here, section = _step(choices[0], part) if len(choices) == 1 else (None, None)
+    return Spot(path, section, here)
+
+
+def alternatives(kind: Any) -> list[Any]:
+    """The members of a union, `None` left out; a list of one for any other type."""
+    bare = _bare(kind)
+    if get_origin(bare) not in {Union, types.UnionType}:
+        return [kind]
+    return [member for member in get_args(bare) if member is not type(None)]
+
+
+def _bare(kind: Any) -> Any:
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    return kind
+
+
+def _tagged(choice: Any, part: str | int) -> bool:
+    marks = get_args(choice)[1:] if get_origin(choice) is Annotated else ()
+    if any(isinstance(mark, Tag) for mark in marks):
+        return any(isinstance(mark, Tag) and mark.tag == part for mark in marks)
+    kind = _bare(choice)
+    return is_section(kind) and part in methods(kind)
+
+
+def methods(section: Section) -> tuple[str, ...]:
+    """The merge methods whose section this is; none for other sections."""
+    field = section.model_fields.get("method")
+    literal = None if field is None else field.annotation
+    return get_args(literal) if get_origin(literal) is Literal else ()
+
+
+def _step(kind: Any, part: str | int) -> tuple[Any, Section | None]:
+    bare = _bare(kind)
+    if is_section(bare):
+        field = fields(bare).get(str(part))
+        return (None if field is None else field.annotation), bare
+    inner = get_args(bare)
+    if get_origin(bare) in {tuple, list} and isinstance(part, int):
+        return inner[0], None
+    if get_origin(bare) is dict:
+        return inner[1], None
+    return None, None
+
+
+@cache
+def homes() -> dict[str, tuple[tuple[str, tuple[str, ...]], ...]]:
+    """Key -> (dotted path, merge methods that have it there) for every key of the schema."""
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for path, of_methods in _keys(Config, "", ()):
+        places = found.setdefault(path.rpartition(".")[2], {})
+        places[path] = (*places.get(path, ()), *of_methods)
+    return {key: tuple(places.items()) for key, places in found.items()}
+
+
+def _keys(kind: Any, path: str, of: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for choice in alternatives(kind):
+        bare = _bare(choice)
+        if is_section(bare):
+            here = methods(bare) or of
+            for key, field in fields(bare).items():
+                below = f"{path}.{key}" if path else key
+                yield below, here
+                yield from _keys(field.annotation, below, here)
+        elif get_origin(bare) in {tuple, list}:
+            yield from _keys(get_args(bare)[0], f"{path}.N", of)

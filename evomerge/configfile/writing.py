@@ -1,0 +1,64 @@
+"""A config as YAML again, and with its paths made independent of the current folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from evomerge.config import Config, ModelConfig
+from evomerge.config.models import is_path
+from evomerge.configfile import scalars
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes whatever this reader or another (YAML 1.1) would not take for the text it is."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+for _tag, _form, _first in scalars.RULES:
+    _Dumper.add_implicit_resolver(_tag, _form, _first)
+
+
+def dump(config: Config) -> str:
+    """`config` with every default written out, as YAML that parses to an equal config."""
+    tree = config.model_dump(mode="json", by_alias=True)
+    merge = tree["merge"]
+    tree["merge"] = {"method": merge.pop("method"), **merge}
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def anchored(config: Config, root: Path) -> Config:
+    """`config` with its local paths absolute: relative ones start at `root`, `~` is the home.
+
+    A model is local if its text can only be a path, or if it is a folder below `root`.
+    """
+
+    def absolute(path: Path) -> Path:
+        return root.absolute() / path.expanduser()
+
+    def located(text: str) -> str:
+        return str(absolute(Path(text))) if is_path(text) or (root / text).is_dir() else text
+
+    def model(each: ModelConfig) -> ModelConfig:
+        # the name is kept as it was: an absolute path must not rename a model
+        return ModelConfig(model=located(each.model), name=each.short_name)
+
+    known = {each.short_name for each in config.foundation_models}
+    tokenizer = config.merge.tokenizer
+    if tokenizer not in known and "/" in tokenizer:
+        tokenizer = located(tokenizer)
+    return config.model_copy(
+        update={
+            "run": config.run.model_copy(update={"dir": absolute(config.run.dir)}),
+            "base_model": model(config.base_model),
+            "foundation_models": tuple(model(each) for each in config.foundation_models),
+            "merge": config.merge.model_copy(update={"tokenizer": tokenizer}),
+            "evaluation": config.evaluation.model_copy(
+                update={"include": tuple(absolute(path) for path in config.evaluation.include)}
+            ),
+        }
+    )

@@ -1,0 +1,201 @@
+"""The sufficient statistics of kinship, and every figure that derives from them.
+
+Of every tensor: the number of elements and the Gram matrix, float64, over the rows
+[1, base, delta_1 .. delta_N]. Sums over tensors add, so any selection of tensors is a
+`Statistics` of its own; `evomerge.kinship.metrics` has the equations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import TypeAlias
+
+import numpy as np
+
+from evomerge.kinship.errors import KinshipError
+from evomerge.kinship.grouping import kind_of, layer_of, natural
+from evomerge.kinship.metrics import similarity
+from evomerge.kinship.passes import Floats, Pass
+from evomerge.kinship.union import (
+    Known,
+    common_rows,
+    lacking_models,
+    refuse_missing,
+    unknown_pairs,
+    unseen_pairs,
+)
+
+Matrix: TypeAlias = tuple[tuple[float | None, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSize:
+    """A tensor and how much of it counts: `rows` of the base's `base_rows`, `count` elements."""
+
+    name: str
+    count: int
+    rows: int
+    base_rows: int
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """The statistics of models against one base, in the order of `models`.
+
+    Attributes:
+        base: the id of the base.
+        models: the ids of the models.
+        tensors: the tensors that count, in natural order of their names.
+        gram: float64, [tensors, 2 + models, 2 + models], read-only; rows [1, base, deltas].
+        absent: tensors of the base that do not count, with the models that lack them (or hold
+            something else than floats there).
+        extra, skipped, renamed: what was left aside in the files, as in `matching.Matching`.
+    """
+
+    base: str
+    models: tuple[str, ...]
+    tensors: tuple[TensorSize, ...]
+    gram: Floats = field(repr=False)
+    absent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    skipped: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        width = 2 + len(self.models)
+        if self.gram.shape != (len(self.tensors), width, width):
+            raise KinshipError(f"a Gram array of {self.gram.shape} does not fit these statistics")
+        if len(set(self.models)) < len(self.models):
+            raise KinshipError("the models of statistics must be distinct")
+        self.gram.setflags(write=False)
+
+    @classmethod
+    def merge(cls, passes: Sequence[Pass], models: Sequence[str] | None = None) -> Statistics:
+        """Unite passes, in any order, into the statistics of `models` (default: all, sorted).
+
+        Raises:
+            MissingPairsError: a pair of `models` is not in the passes; its `pairs` tell which.
+            PassFormatError: two passes contradict each other.
+        """
+        known = Known.of(passes)
+        models = known.models if models is None else tuple(models)
+        missing = unseen_pairs(known.models, models)
+        refuse_missing(missing)
+        indices = [known.models.index(model) for model in models]
+        sizes, grams, absent = [], [], {}
+        for name, tensor in sorted(known.tensors.items(), key=lambda item: natural(item[0])):
+            if lacking := lacking_models(tensor, indices):
+                absent[name] = tuple(known.models[index] for index in lacking)
+                continue
+            rows = common_rows(tensor, indices)
+            sizes.append(TensorSize(name, rows * tensor.row_size, rows, tensor.base_rows))
+            grams.append(tensor.gram(indices, rows))
+            missing |= unknown_pairs(models, grams[-1])
+        refuse_missing(missing)
+        width = 2 + len(models)
+        chosen = {known.base, *models}
+        return cls(
+            known.base,
+            models,
+            tuple(sizes),
+            np.array(grams, np.float64).reshape(len(sizes), width, width),
+            absent,
+            {key: item for one in passes for key, item in one.extra.items() if key in chosen},
+            {key: item for one in passes for key, item in one.skipped.items() if key in chosen},
+            {key: item for one in passes for key, item in one.renamed.items() if key in chosen},
+        )
+
+    @property
+    def count(self) -> int:
+        """Elements compared, over all tensors."""
+        return sum(tensor.count for tensor in self.tensors)
+
+    @property
+    def cut(self) -> tuple[TensorSize, ...]:
+        """The tensors of which rows were left out, since a model has fewer than the base."""
+        return tuple(tensor for tensor in self.tensors if tensor.rows < tensor.base_rows)
+
+    @property
+    def equal_to_base(self) -> tuple[str, ...]:
+        """The models whose delta is zero: their pcc and cosine are undefined."""
+        squares = np.diagonal(self.gram.sum(axis=0))[2:]
+        return tuple(m for m, square in zip(self.models, squares, strict=True) if square == 0)
+
+    def pair(self, metric: str, a: str, b: str, *, split: bool = False) -> float | None:
+        """The kinship of two models: one entry of `matrix`."""
+        return self.select((a, b) if a != b else (a,)).matrix(metric, split=split)[0][-1]
+
+    def matrix(self, metric: str, *, split: bool = False) -> Matrix:
+        """The kinship of all models, [models][models], symmetric.
+
+        Args:
+            metric: one of `metrics.METRICS`.
+            split: the mean of the tensors' kinships weighted by their elements, undefined ones
+                left out (the public tool's `--split-calculation`), not that of the whole delta.
+
+        Returns:
+            None where undefined: a delta that is zero or (pcc) constant, or no tensor at all.
+        """
+        if not split:
+            values = similarity(metric, self.gram.sum(axis=0))
+        else:
+            each = similarity(metric, self.gram)
+            counts = np.array([tensor.count for tensor in self.tensors], np.float64)
+            weights = np.where(np.isnan(each), 0.0, counts[:, None, None])
+            with np.errstate(invalid="ignore"):
+                values = np.sum(weights * np.nan_to_num(each), axis=0) / weights.sum(axis=0)
+        return tuple(
+            tuple(None if np.isnan(value) else float(value) for value in row) for row in values
+        )
+
+    def select(self, models: Sequence[str]) -> Statistics:
+        """The statistics of some of the models, in this order, over the same elements.
+
+        Raises:
+            KinshipError: a model is not among these.
+        """
+        unknown = [model for model in models if model not in self.models]
+        if unknown:
+            raise KinshipError(f"there are no statistics of {', '.join(unknown)}")
+        rows = [0, 1, *(2 + self.models.index(model) for model in models)]
+        return replace(self, models=tuple(models), gram=self.gram[:, rows][:, :, rows])
+
+    def without(self, *patterns: str) -> Statistics:
+        """The statistics with some tensors left out.
+
+        Patterns are shell patterns over the whole of the base's name of a tensor, case-sensitive:
+        `*norm*`, `lm_head.*`, `model.layers.[0-3].*`. A plain name leaves out that tensor only.
+        """
+        return self._of(
+            index
+            for index, tensor in enumerate(self.tensors)
+            if not any(fnmatchcase(tensor.name, pattern) for pattern in patterns)
+        )
+
+    def by_tensor(self) -> dict[str, Statistics]:
+        """The statistics of each tensor on its own, in natural order."""
+        return self.split_by(lambda name: name)
+
+    def by_layer(self) -> dict[str, Statistics]:
+        """Those of each layer (`model.layers.3`), in order; tensors outside layers are left out."""
+        return self.split_by(layer_of)
+
+    def by_kind(self) -> dict[str, Statistics]:
+        """Those of each kind of tensor that occurs: see `grouping.Kind`."""
+        return self.split_by(lambda name: kind_of(name).value)
+
+    def split_by(self, key: Callable[[str], str | None]) -> dict[str, Statistics]:
+        """One `Statistics` for every key of a tensor's name, in order of appearance."""
+        groups: dict[str, list[int]] = {}
+        for index, tensor in enumerate(self.tensors):
+            group = key(tensor.name)
+            if group is not None:
+                groups.setdefault(group, []).append(index)
+        return {group: self._of(indices) for group, indices in groups.items()}
+
+    def _of(self, indices: Iterable[int]) -> Statistics:
+        kept = list(indices)
+        tensors = tuple(self.tensors[index] for index in kept)
+        return replace(self, tensors=tensors, gram=self.gram[kept])

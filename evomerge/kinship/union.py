@@ -1,0 +1,168 @@
+"""The union of measuring passes: what is known of a set of models, and what is not yet.
+
+A tensor counts over the rows that the base and every model of the set have in common. Gram rows
+taken over another number of rows say nothing about those, so a block is used only where its rows
+are the ones wanted. Where two passes hold the same product, they differ by rounding at most; the
+smaller is taken, so that the order of the passes does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from evomerge.kinship.errors import KinshipError, MissingPairsError, PassFormatError
+from evomerge.kinship.passes import Floats, Pass, TensorBlock
+
+Pairs: TypeAlias = frozenset[tuple[str, str]]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+Places: TypeAlias = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTensor:
+    """What the passes hold of one tensor over all models they know, in the order of `Known`.
+
+    `model_rows` is -1 for a model of which no pass tells whether it has the tensor.
+    """
+
+    name: str
+    row_size: int
+    base_rows: int
+    model_rows: tuple[int, ...]
+    blocks: tuple[tuple[Places, TensorBlock], ...]
+
+    def gram(self, indices: Sequence[int], rows: int) -> Floats:
+        """The Gram matrix over [1, base, deltas of the models at `indices`], NaN where unknown.
+
+        `rows` is the number of rows compared; only blocks over exactly these are used.
+        """
+        full = np.full((2 + len(self.model_rows),) * 2, np.nan)
+        full[0, 0] = rows * self.row_size
+        for places, block in self.blocks:
+            if block.rows == rows and block.new:
+                columns = np.concatenate([[0, 1], 2 + places])
+                upper = np.ix_(columns[[1, *(2 + index for index in block.new)]], columns)
+                full[upper] = np.fmin(full[upper], block.gram)
+                full.T[upper] = np.fmin(full.T[upper], block.gram)
+        wanted = [0, 1, *(2 + index for index in indices)]
+        return full[np.ix_(wanted, wanted)]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that a sequence of passes over one base holds, by tensor name."""
+
+    base: str
+    models: tuple[str, ...]
+    tensors: Mapping[str, KnownTensor]
+
+    @classmethod
+    def of(cls, passes: Sequence[Pass]) -> Known:
+        """Gather passes in any order.
+
+        Raises:
+            KinshipError: there is no pass, or they have different bases.
+            PassFormatError: two passes contradict each other about one id.
+        """
+        if len({one.base for one in passes}) != 1:
+            raise KinshipError("statistics can be united only over one base")
+        models = tuple(sorted({model for one in passes for model in one.models}))
+        place = {model: index for index, model in enumerate(models)}
+        found: dict[str, list[tuple[Places, TensorBlock]]] = {}
+        for one in passes:
+            places = np.array([place[model] for model in one.models], np.intp)
+            for block in one.tensors:
+                found.setdefault(block.name, []).append((places, block))
+        tensors = {name: _gather(blocks, len(models)) for name, blocks in found.items()}
+        return cls(passes[0].base, models, tensors)
+
+
+def missing_pairs(passes: Sequence[Pass], models: Iterable[str]) -> Pairs:
+    """The unordered pairs of `models`, each with itself included, that are still to be measured.
+
+    Pairs are sorted within. A pair is missing when any tensor lacks it over the rows that the base
+    and all `models` have in common. Empty means that `Statistics.merge` will succeed.
+    """
+    wanted = tuple(sorted(set(models)))
+    if not passes:
+        return unseen_pairs((), wanted)
+    known = Known.of(passes)
+    missing = unseen_pairs(known.models, wanted)
+    if not missing:
+        indices = [known.models.index(model) for model in wanted]
+        for tensor in known.tensors.values():
+            if not lacking_models(tensor, indices):
+                gram = tensor.gram(indices, common_rows(tensor, indices))
+                missing |= unknown_pairs(wanted, gram)
+    return missing
+
+
+def unseen_pairs(seen: Collection[str], models: Sequence[str]) -> Pairs:
+    """The pairs of `models` that have one in them that was never seen."""
+    unseen = [model for model in models if model not in seen]
+    return frozenset((min(a, b), max(a, b)) for a in unseen for b in models)
+
+
+def unknown_pairs(models: Sequence[str], gram: Floats) -> Pairs:
+    """The pairs of `models` that a Gram matrix over [1, base, deltas] lacks."""
+    pairs = ((models[a], models[b]) for a, b in np.argwhere(np.isnan(gram[2:, 2:])))
+    return frozenset((min(a, b), max(a, b)) for a, b in pairs)
+
+
+def lacking_models(tensor: KnownTensor, indices: Sequence[int]) -> list[int]:
+    """Those of `indices` whose models lack the tensor."""
+    return [index for index in indices if tensor.model_rows[index] == 0]
+
+
+def common_rows(tensor: KnownTensor, indices: Sequence[int]) -> int:
+    """The rows that the base and the models at `indices` have in common."""
+    rows = [tensor.model_rows[index] for index in indices]
+    return min([tensor.base_rows, *(count for count in rows if count > 0)])
+
+
+def cover(missing: Flags) -> list[int]:
+    """Few models, ascending, that together touch every missing pair of a symmetric matrix."""
+    left = missing.copy()
+    chosen = []
+    while left.any():
+        # Of equals the later: the newest model is the one that nobody measured yet.
+        best = len(left) - 1 - int(np.argmax(left.sum(axis=1)[::-1]))
+        chosen.append(best)
+        left[best, :] = left[:, best] = False
+    return sorted(chosen)
+
+
+def refuse_missing(pairs: Pairs) -> None:
+    """Raise MissingPairsError if there are any pairs."""
+    if pairs:
+        shown = ", ".join(f"{a} with {b}" for a, b in sorted(pairs)[:3])
+        more = f" and {len(pairs) - 3} more" if len(pairs) > 3 else ""
+        raise MissingPairsError(
+            f"kinship was not measured yet: {shown}{more}",
+            "measure these models against the known passes first",
+            pairs=pairs,
+        )
+
+
+def _gather(blocks: Sequence[tuple[Places, TensorBlock]], models: int) -> KnownTensor:
+    first = blocks[0][1]
+    rows = np.full(models, -1)
+    for places, block in blocks:
+        told = np.array(block.model_rows)
+        contradicted = (rows[places] != -1) & (rows[places] != told)
+        if contradicted.any() or (block.base_rows, block.row_size) != (
+            first.base_rows,
+            first.row_size,
+        ):
+            raise PassFormatError(
+                f"two passes contradict each other about the shape of {block.name}",
+                "an id must stand for one set of weights: measure again",
+            )
+        rows[places] = told
+    model_rows = tuple(int(count) for count in rows)
+    return KnownTensor(first.name, first.row_size, first.base_rows, model_rows, tuple(blocks))

@@ -1,0 +1,75 @@
+"""Named fault points, for tests of what a kill, a signal or a full disk leaves behind.
+
+`EVOMERGE_FAULT=point:n:action` acts when `point` is reached for the nth time (counted from 1):
+`kill` ends the process by SIGKILL, `term` sends it SIGTERM, `raise` raises RuntimeError and
+`enospc` OSError(ENOSPC). Without the variable a point costs one comparison.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+
+VARIABLE = "EVOMERGE_FAULT"
+
+POINTS = (
+    "lock.taken",
+    "run.laid_out",
+    "journal.created",
+    "journal.torn_tail_cut",
+    "journal.before_write",
+    "journal.written",
+    "journal.synced",
+    "ledger.recorded",
+    "ledger.derived",
+    "checkpoint.written",
+    "link.made",
+    "atomic.opened",
+    "atomic.written",
+    "atomic.synced",
+    "atomic.renamed",
+    "artefact.started",
+    "artefact.built",
+    "artefact.listed",
+    "artefact.synced",
+    "artefact.renamed",
+    "artefact.durable",
+    "prune.before",
+    "prune.removed",
+    "sweep.removed",
+)
+"""Every point, in the order in which a run meets them."""
+
+_setting = os.environ.get(VARIABLE)
+_count = 0
+_lock = threading.Lock()
+
+
+def reached(point: str) -> None:
+    """Tell that `point` is reached; acts if the environment asks for it here and now."""
+    if _setting is not None:
+        _act(point, _setting)
+
+
+def _act(point: str, setting: str) -> None:
+    global _count  # noqa: PLW0603 - one process, one fault
+    wanted, number, action = setting.rsplit(":", 2)
+    if wanted != point:
+        return
+    with _lock:
+        _count += 1
+        if _count != int(number):
+            return
+    match action:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "term":
+            os.kill(os.getpid(), signal.SIGTERM)
+        case "enospc":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        case "raise":
+            raise RuntimeError(f"fault at {point}")
+        case _:
+            raise ValueError(f"{VARIABLE}: no action {action!r}")

@@ -1,0 +1,45 @@
+"""Is everything that a run refers to what was written?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from evomerge.domain.model import Model
+from evomerge.domain.state import RunState
+from evomerge.store.artefacts import PRUNED, Store, problems
+
+Verdict = Literal["whole", "pruned", "damaged", "missing"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The verdict on one artefact; `problems` are empty when it is whole or pruned."""
+
+    name: str
+    verdict: Verdict
+    problems: tuple[str, ...] = ()
+
+
+def verify(state: RunState, store: Store) -> list[Finding]:
+    """Every artefact of a run, read byte by byte: weights, then evaluations."""
+    findings = []
+    for model in state.models.values():
+        if model.merged:
+            findings.append(_judge(store, f"models/{model.content_id}", model))
+        if model.scores is not None:
+            name = f"evaluations/{model.content_id}/{model.scores.evaluation_id}"
+            findings.append(_judge(store, name, model))
+    return findings
+
+
+def _judge(store: Store, name: str, model: Model) -> Finding:
+    folder: Path = store.path(name)
+    label = f"{model.name}: {name}"
+    if not folder.exists():
+        return Finding(label, "missing", (f"{folder}: missing",))
+    if (folder / PRUNED).is_file():
+        return Finding(label, "pruned")
+    found = problems(folder, deep=True)
+    return Finding(label, "damaged" if found else "whole", tuple(found))

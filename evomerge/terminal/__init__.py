@@ -1,0 +1,35 @@
+"""What a person sees of a run: pure renderers of its state, and the observers that show them.
+
+Nothing here imports torch, reads a run's files or decides anything. Whatever comes from outside
+(names, reasons) is shown as it is spelled: it is never read as markup, and never moves the cursor.
+"""
+
+from __future__ import annotations
+
+from evomerge.terminal.documents import result_document
+from evomerge.terminal.live import LiveReporter
+from evomerge.terminal.panel import model_panel
+from evomerge.terminal.plain import PlainReporter
+from evomerge.terminal.screen import reporter, stdout_console
+from evomerge.terminal.standing import Standing, standing_panel, standings_table
+from evomerge.terminal.summary import result_text, summary
+from evomerge.terminal.tables import choices_table, generations_table, pool_table
+from evomerge.terminal.tree import lineage_tree
+
+__all__ = [
+    "LiveReporter",
+    "PlainReporter",
+    "Standing",
+    "choices_table",
+    "generations_table",
+    "lineage_tree",
+    "model_panel",
+    "pool_table",
+    "reporter",
+    "result_document",
+    "result_text",
+    "standing_panel",
+    "standings_table",
+    "stdout_console",
+    "summary",
+]

@@ -1,0 +1,202 @@
+"""The picture that the live view shows: a pure function of what is known at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.progress_bar import ProgressBar
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from evomerge.domain.model import Model
+from evomerge.domain.state import RunState
+from evomerge.terminal import figures
+from evomerge.terminal.activity import Task
+from evomerge.terminal.figures import spelled
+from evomerge.terminal.sentences import Sentence
+from evomerge.terminal.summary import best_text
+from evomerge.terminal.tables import choices_table, pool_table
+
+_DOING = {"merge": "merging", "score": "scoring", "kinship": "kinship"}
+_EVENTS = 6
+_BAR = (10, 40)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One moment of a run.
+
+    Attributes:
+        slots: how many rows to keep for tasks, so that the picture stands still.
+        events: with the time at which each happened, the last one last.
+        elapsed: seconds of work on the run.
+        left: seconds to the end of the generation; None where unknown.
+    """
+
+    state: RunState
+    tasks: tuple[Task, ...] = ()
+    slots: int = 1
+    events: tuple[tuple[float, Sentence], ...] = ()
+    elapsed: float = 0.0
+    left: float | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the picture that can do with fewer rows.
+
+    Attributes:
+        overhead: rows around its content: a blank line, a header.
+        wish: rows of content that show all of it.
+    """
+
+    overhead: int
+    wish: int
+
+
+class Dashboard:
+    """A scene, fitted to the width and height of the terminal."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        scene, state = self._scene, self._scene.state
+        last = state.generations[-1].number
+        fixed = 4  # the two lines of the header, the rule, the bar of the generation
+        sections = [
+            Section(0, max(scene.slots, len(scene.tasks))),
+            Section(2, len(state.pool)),
+            Section(2, len(state.at_generation(last))),
+            Section(1, min(_EVENTS, len(scene.events))),
+        ]
+        height = options.height or console.size.height
+        tasks, pool, choices, events = allot(height - 1 - fixed, sections)
+        yield header(scene)
+        yield Text.assemble(("best  ", "dim"), best_text(state), no_wrap=True, overflow="ellipsis")
+        yield Rule(style="dim")
+        yield work(scene, tasks, options.max_width)
+        if pool:
+            yield ""
+            yield pool_table(state, rows=pool)
+        if choices:
+            yield ""
+            yield from _choices(scene, choices)
+        if events:
+            yield ""
+            yield last_events(scene.events[-events:])
+
+
+def allot(rows: int, sections: Sequence[Section]) -> list[int]:
+    """Rows of content for each section, the first ones served first.
+
+    Every section that finds room gets one row before any gets more; one that finds none gets
+    nothing and needs no overhead.
+    """
+    given = []
+    for section in sections:
+        fits = section.wish > 0 and rows > section.overhead
+        given.append(1 if fits else 0)
+        rows -= section.overhead + 1 if fits else 0
+    for place, section in enumerate(sections):
+        if given[place]:
+            more = min(section.wish - 1, max(0, rows))
+            given[place] += more
+            rows -= more
+    return given
+
+
+def header(scene: Scene) -> RenderableType:
+    """Who runs: name, strategy, metric; and how far it is: generation, elapsed time."""
+    start = scene.state.start
+    left = spelled(start.name, "bold")
+    about = f"{start.strategy} strategy, k {start.k}, {start.metric.value}"
+    left.append(f"  {figures.printable(about)}", "dim")
+    generation = len(scene.state.generations) - 1
+    where = f"generation {generation}" if generation else "foundation models"
+    grid = Table.grid(expand=True, padding=(0, 0, 0, 2), pad_edge=False)
+    grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_row(left, Text(f"{where}  {figures.clock(scene.elapsed)}"))
+    return grid
+
+
+def work(scene: Scene, rows: int, width: int) -> RenderableType:
+    """The bar of the generation, and one for every task; free rows keep the picture still."""
+    state = scene.state
+    born = state.at_generation(state.generations[-1].number)
+    done = sum(m.scores is not None or m.failure is not None for m in born)
+    tasks = scene.tasks[:rows]
+    whole = f"generation {state.generations[-1].number}"
+    names = [whole, *(figures.printable(task.model) for task in tasks)]
+    name_width = min(max(map(cell_len, names)), max(12, width // 3))
+    bar_width = min(_BAR[1], max(_BAR[0], width - name_width - 38))
+    grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+    grid.add_column(no_wrap=True, width=7)
+    grid.add_column(no_wrap=True, width=name_width, overflow="ellipsis")
+    grid.add_column(width=bar_width)
+    grid.add_column(no_wrap=True, justify="right", width=9)
+    grid.add_column(no_wrap=True)
+    _bar(grid, "models", whole, bar_width, (done, len(born)), scene.left)
+    for task in tasks:
+        doing = _DOING.get(task.activity, task.activity)
+        _bar(grid, doing, task.model, bar_width, (task.done, task.total), task.left)
+    for _ in range(rows - len(tasks)):
+        grid.add_row(Text("·", style="dim"))
+    return grid
+
+
+def _bar(
+    grid: Table, doing: str, name: str, width: int, part: tuple[int, int], left: float | None
+) -> None:
+    done, total = part
+    bar = ProgressBar(
+        total=total or None,
+        completed=min(done, total),
+        width=width,
+        complete_style="cyan",
+        finished_style="green",
+        pulse=total <= 0,
+    )
+    counted = f"{done}/{total}" if total > 0 else ""
+    eta = "" if left is None or done >= total > 0 else f"{figures.clock(left)} left"
+    grid.add_row(spelled(doing, "dim"), spelled(name), bar, spelled(counted), spelled(eta, "dim"))
+
+
+def _choices(scene: Scene, rows: int) -> RenderResult:
+    """The merges of the generation; where not all fit, those that go on and the best first."""
+    state = scene.state
+    busy = {task.model: task for task in scene.tasks}
+    born = state.at_generation(state.generations[-1].number)
+    shown: Sequence[Model] = born
+    if len(born) > rows:
+        shown = sorted(born, key=lambda m: (m.name not in busy, m.scores is None, -(m.score or 0)))
+        shown = shown[: max(1, rows - 1)]
+    outcomes = {name: _outcome(task) for name, task in busy.items()}
+    yield choices_table(state, outcomes, shown)
+    if rows > 1 and len(shown) < len(born):
+        yield Text(f"and {len(born) - len(shown)} more", style="dim")
+
+
+def _outcome(task: Task) -> Text:
+    share = "" if task.share is None else f" {task.share:.0%}"
+    return spelled(f"{_DOING.get(task.activity, task.activity)}{share}", "yellow")
+
+
+def last_events(events: Sequence[tuple[float, Sentence]]) -> RenderableType:
+    """What happened last, one line each."""
+    clocks = [figures.clock(at) for at, _ in events]
+    clock_width = max(map(len, clocks))
+    verb_width = max(len(sentence.verb) for _, sentence in events)
+    lines = []
+    for clock, (_, sentence) in zip(clocks, events, strict=True):
+        line = spelled("")
+        line.append(f"{clock:>{clock_width}}  ", "dim")
+        line.append(f"{sentence.verb:<{verb_width}}  ", sentence.style or "dim")
+        line.append(f"{figures.printable(sentence.model)}  " if sentence.model else "")
+        lines.append(line.append(figures.printable(sentence.detail), "dim"))
+    return Group(*lines)

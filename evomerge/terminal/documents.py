@@ -1,0 +1,156 @@
+"""JSON documents of a run for scripts. Numbers are not rounded; what is unknown is null.
+
+Keys are added, never renamed or removed, while `format` stays the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from evomerge.domain.lineage import ancestors, merge_gain
+from evomerge.domain.model import Model
+from evomerge.domain.state import RunState
+from evomerge.terminal.sentences import best_over_foundation
+from evomerge.terminal.standing import Standing
+
+FORMAT = 1
+
+Document = dict[str, Any]
+
+
+def status_document(standing: Standing, resume: str | None, now: float) -> Document:
+    """`evomerge status --json`."""
+    last_at = standing.state.last_at
+    return {
+        **run_document(standing),
+        **_course(standing.state),
+        "holder": standing.holder,
+        "last_event": standing.last_event,
+        "last_event_at": last_at,
+        "last_event_age_seconds": None if last_at is None else max(0.0, now - last_at),
+        "resume": resume,
+    }
+
+
+def run_document(standing: Standing) -> Document:
+    """One item of `evomerge list --json`."""
+    return {
+        "format": FORMAT,
+        "name": standing.name,
+        "path": str(standing.path),
+        "state": standing.status,
+        "damage": standing.damage,
+        "reused": standing.reused,
+        **_result(standing.state),
+    }
+
+
+def result_document(state: RunState) -> Document:
+    """`evomerge run --json`: what a run came to, with the lineage of its best model."""
+    best = state.best
+    names = [] if best is None else [best.name, *ancestors(best.name, state.models)]
+    return {
+        "format": FORMAT,
+        "name": state.start.name,
+        "state": "finished" if state.finished else "stopped",
+        **_result(state),
+        **_course(state),
+        "lineage": [_brief(state.models[name], state) for name in names],
+    }
+
+
+def runs_document(standings: Sequence[Standing]) -> Document:
+    """`evomerge list --json`."""
+    return {"format": FORMAT, "runs": [run_document(standing) for standing in standings]}
+
+
+def tree_document(state: RunState, model: str) -> Document:
+    """`evomerge tree --json`: the model, then its ancestors, nearest first, each once."""
+    names = [model, *ancestors(model, state.models)]
+    return {
+        "format": FORMAT,
+        "model": model,
+        "models": [_brief(state.models[name], state) for name in names],
+    }
+
+
+def model_document(state: RunState, model: str) -> Document:
+    """`evomerge show --json`."""
+    subject = state.models[model]
+    proposal = subject.candidate and subject.candidate.proposal
+    recipe = subject.candidate and subject.candidate.recipe
+    others = [name for name in state.models if name != model]
+    kinship = {name: state.kinship.between(model, name) for name in others}
+    return {
+        "format": FORMAT,
+        **_brief(subject, state),
+        "source": next((f.source for f in state.start.foundation if f.name == model), None),
+        "reason": proposal and proposal.reason,
+        "parents_mean_score": proposal and proposal.mean_score,
+        "metric": state.start.metric.value,
+        "kinship": {name: value for name, value in kinship.items() if value is not None},
+        "recipe": recipe and recipe.model_dump(mode="json"),
+        "scores": subject.scores and subject.scores.model_dump(mode="json"),
+        "children": [m.name for m in state.models.values() if model in m.parents],
+        "rank": state.ranking.index(subject) + 1 if subject.scores else None,
+    }
+
+
+def _result(state: RunState) -> Document:
+    """Settings, best model and counts."""
+    start, over = state.started, best_over_foundation(state)
+    return {
+        "strategy": start and start.strategy,
+        "k": start and start.k,
+        "metric": start and start.metric.value,
+        "seed": start and start.seed,
+        "config_id": start and start.config_id,
+        "generation": len(state.generations) - 1 if state.generations else None,
+        "stop": state.stop,
+        "best": state.best and _brief(state.best, state),
+        "best_foundation": over and _brief(over[0], state),
+        "gain_over_foundation": over and over[1],
+        "merges": state.merges,
+        "evaluations": state.evaluations,
+        "failures": sum(model.failure is not None for model in state.models.values()),
+        "unscored": len(state.unscored),
+        "hours": state.seconds / 3600,
+    }
+
+
+def _course(state: RunState) -> Document:
+    """The pool now and after every generation; a run without a first event has none."""
+    return {
+        "pool": [] if state.started is None else [_brief(model, state) for model in state.pool],
+        "generations": [_generation(number, state) for number in range(len(state.generations))],
+    }
+
+
+def _brief(model: Model, state: RunState) -> Document:
+    proposal = model.candidate and model.candidate.proposal
+    return {
+        "name": model.name,
+        "kind": model.kind,
+        "generation": model.generation,
+        "content_id": model.content_id,
+        "parents": list(model.parents),
+        "parents_kinship": proposal and proposal.kinship,
+        "merged": model.merged,
+        "score": model.score,
+        "stderr": model.scores and model.scores.stderr,
+        "gain": merge_gain(model, state.models),
+        "failure": model.failure and model.failure.model_dump(mode="json"),
+    }
+
+
+def _generation(number: int, state: RunState) -> Document:
+    generation, born = state.generations[number], state.at_generation(number)
+    pool = generation.pool
+    return {
+        "generation": number,
+        "models": [model.name for model in born],
+        "pool": None if pool is None else list(pool),
+        "pool_kinship": None if pool is None else state.kinship.mean(pool),
+        "best_score": state.models[pool[0]].score if pool else None,
+    }

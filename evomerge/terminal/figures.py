@@ -1,0 +1,94 @@
+"""Numbers and names as text: one spelling of each, wherever it is shown."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from evomerge.domain.kinship import Metric
+from evomerge.domain.model import Model
+from evomerge.domain.scores import TaskScore
+
+MISSING = "–"
+"""Stands for a number that is not known, or not defined."""
+
+
+def printable(text: str) -> str:
+    """`text` on one line, without characters that would move a cursor or change a colour."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def spelled(text: str, style: str = "") -> Text:
+    """`text` for rich: on one line, cut with an ellipsis where there is no room, never markup."""
+    return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis")
+
+
+def points(value: float | None, stderr: float | None = None) -> str:
+    """A score: `71.30`, with its standard error `71.30 ± 1.2`."""
+    if value is None:
+        return MISSING
+    return f"{value:.2f}" if stderr is None else f"{value:.2f} ± {stderr:.1f}"
+
+
+def score(model: Model) -> str:
+    """The aggregate score of a model with its standard error."""
+    return points(model.score, None if model.scores is None else model.scores.stderr)
+
+
+def task_points(task: TaskScore, with_error: bool = False) -> str:
+    """One task's score: `90.0`, or `90.0 ± 1.5`."""
+    error = "" if task.stderr is None or not with_error else f" ± {task.stderr:.1f}"
+    return f"{task.value:.1f}{error}"
+
+
+def gain(value: float | None) -> str:
+    """A difference of scores, always with its sign; what rounds to nothing is `0.00`."""
+    if value is None:
+        return MISSING
+    return "0.00" if abs(value) < 0.005 else f"{value:+.2f}"
+
+
+def gain_style(value: float | None) -> str:
+    """The style of a difference; the sign tells the same without colours."""
+    if value is None or abs(value) < 0.005:
+        return "dim"
+    return "green" if value > 0 else "red"
+
+
+def kinship(value: float | None, metric: Metric) -> str:
+    """A kinship: two decimals for similarities, three digits for distances."""
+    if value is None:
+        return MISSING
+    if metric is Metric.EUCLIDEAN:
+        return f"{value:.3g}"
+    return f"{0.0 if abs(value) < 0.005 else value:.2f}"
+
+
+def parents(names: tuple[str, ...]) -> str:
+    """The parents of a merge in merge order: `a × b`."""
+    return " × ".join(names)
+
+
+def clock(seconds: float) -> str:
+    """Time that passed, as a clock shows it: `00:41`, `1:02:03`, `2d 01:02:03`."""
+    minutes, rest = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours:02}:{minutes:02}:{rest:02}"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def duration(seconds: float) -> str:
+    """A span of time in its natural unit: `4.2 s`, `42 s`, `12 min`, `3.4 h`, `5 days`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    if seconds < 172_800:
+        return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86_400:.0f} days"
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """`1 merge`, `2 merges`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

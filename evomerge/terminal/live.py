@@ -1,0 +1,131 @@
+"""A run as a picture that stands still: for a person at a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from threading import Lock
+from typing import Any, Self
+
+from rich.console import Console, RenderableType
+from rich.control import Control
+from rich.live import Live
+from rich.text import Text
+
+from evomerge.domain.events import Event
+from evomerge.domain.state import RunState
+from evomerge.terminal.activity import Activity, seconds_left
+from evomerge.terminal.dashboard import Dashboard, Scene
+from evomerge.terminal.sentences import Sentence, sentences
+from evomerge.terminal.summary import summary
+
+_FRAMES = 4  # per second: steady to the eye, nothing to the machine
+_KEPT_EVENTS = 12
+
+
+class LiveReporter:
+    """An `Observer` that shows a run on a terminal while it is entered, and leaves the summary.
+
+    What other threads print or log meanwhile goes above the picture. Nothing is drawn by the
+    thread that tells of events: a terminal that hangs does not hold up the run.
+    """
+
+    def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._now = now
+        self._lock = Lock()
+        self._activity = Activity(now)
+        self._events: deque[tuple[float, Sentence]] = deque(maxlen=_KEPT_EVENTS)
+        self._state: RunState | None = None
+        self._state_at = now()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._live = _SteadyLive(
+            console=self._console,
+            get_renderable=self.render,
+            refresh_per_second=_FRAMES,
+            transient=True,
+            vertical_overflow="crop",
+        )
+        self._stack.enter_context(self._live)
+        self._stack.enter_context(_logs_above())
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+        if self._state is not None:
+            self._console.print(summary(self._state))
+
+    def happened(self, event: Event, state: RunState) -> None:
+        """Take note of an event; the picture follows at its next frame."""
+        self._activity.happened(event)
+        gist = sentences(event, state)[0]
+        with self._lock:
+            self._state, self._state_at = state, self._now()
+            self._events.append((state.seconds, gist))
+
+    def progressed(self, model: str, activity: str, done: int, total: int) -> None:
+        """Take note of progress; from any thread."""
+        self._activity.progressed(model, activity, done, total)
+
+    def render(self) -> RenderableType:
+        """The picture of this moment."""
+        with self._lock:
+            state, since = self._state, self._now() - self._state_at
+            events = tuple(self._events)
+        if state is None:
+            return Text("starting", style="dim")
+        return Dashboard(
+            Scene(
+                state=state,
+                tasks=self._activity.tasks(),
+                slots=self._activity.widest,
+                events=events,
+                elapsed=state.seconds + since,
+                left=seconds_left(state, self._activity),
+            )
+        )
+
+
+class _SteadyLive(Live):
+    """A live display that survives a change of the terminal's width.
+
+    The terminal breaks the lines of the last frame anew, so that its height is no longer known;
+    the only way to a clean picture is a clean screen.
+    """
+
+    _width: int | None = None
+
+    def refresh(self) -> None:
+        """Draw the next frame, on a clean screen if the width changed."""
+        width = self.console.width
+        if self._width not in (None, width) and self.is_started:
+            self.console.control(Control.home(), Control.clear())
+        self._width = width
+        super().refresh()
+
+
+@contextmanager
+def _logs_above() -> Iterator[None]:
+    """Let log handlers that kept the real stderr or stdout write above the picture instead.
+
+    They were made before the live display put its own streams in the place of those.
+    """
+    real = {sys.__stderr__: sys.stderr, sys.__stdout__: sys.stdout}
+    moved: list[tuple[logging.StreamHandler[Any], Any]] = []
+    names = [None, *logging.root.manager.loggerDict]
+    for name in names:
+        for handler in logging.getLogger(name).handlers:
+            stream = getattr(handler, "stream", None)
+            if isinstance(handler, logging.StreamHandler) and stream in real:
+                moved.append((handler, handler.setStream(real[stream])))
+    try:
+        yield
+    finally:
+        for handler, stream in moved:
+            handler.setStream(stream)

@@ -1,0 +1,118 @@
+"""A run as lines of text: for logs, pipes and terminals that cannot redraw."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Lock
+from typing import IO, Self
+
+from rich.cells import cell_len
+from rich.console import Console
+
+from evomerge.domain.events import Event, RunFinished
+from evomerge.domain.state import RunState
+from evomerge.terminal.figures import clock, printable
+from evomerge.terminal.sentences import Sentence, sentences
+from evomerge.terminal.summary import summary
+
+HEARTBEAT = 600.0
+"""Seconds after which work that is still going on is mentioned again."""
+
+_ASCII = str.maketrans({"±": "+-", "×": "x", "–": "-", "…": "...", "─": "-", "│": "|"})
+_SUMMARY_WIDTH = 100
+
+
+class PlainReporter:
+    """An `Observer` that writes one line per event.
+
+        [00:41] gen 2  scored    model-2-1  71.30 ± 1.2  gain +2.10  (sort 52.5, copy 90.1)  12 s
+
+    Time is the time spent on the run, pauses left out. A stream that cannot be written to any
+    more is left alone: watching a run never ends it. Safe from any thread.
+    """
+
+    def __init__(
+        self,
+        stream: IO[str],
+        heartbeat: float = HEARTBEAT,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = stream
+        self._heartbeat = heartbeat
+        self._now = now
+        self._lock = Lock()
+        self._mentioned: dict[tuple[str, str], float] = {}
+        self._state: RunState | None = None
+        self._state_at = 0.0
+        self._broken = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return None
+
+    def happened(self, event: Event, state: RunState) -> None:
+        """Write the lines of `event`, and the summary after the last event of a run."""
+        with self._lock:
+            self._state, self._state_at = state, self._now()
+            name_width = _name_width(state)
+            for sentence in sentences(event, state):
+                self._write(line(sentence, state.seconds, name_width) + "\n")
+            if isinstance(event, RunFinished):
+                self._write("\n" + self._rendered(state))
+
+    def progressed(self, model: str, activity: str, done: int, total: int) -> None:
+        """Mention work that goes on for long, once per heartbeat."""
+        with self._lock:
+            key, now = (model, activity), self._now()
+            if 0 < total <= done:
+                self._mentioned.pop(key, None)
+            elif now - self._mentioned.setdefault(key, now) >= self._heartbeat:
+                self._mentioned[key] = now
+                self._write(self._still(model, activity, done, total, now) + "\n")
+
+    def _still(self, model: str, activity: str, done: int, total: int, now: float) -> str:
+        state = self._state
+        member = None if state is None else state.models.get(model)
+        generation = f"gen {member.generation}" if member else "run"
+        elapsed = 0.0 if state is None else state.seconds + now - self._state_at
+        width = 0 if state is None else _name_width(state)
+        share = f"{done * 100 // total} %  ({done} of {total})" if total > 0 else str(done)
+        detail = f"{activity} {share}"
+        return line(Sentence(generation, "working", model, detail), elapsed, width)
+
+    def _rendered(self, state: RunState) -> str:
+        console = Console(
+            width=_SUMMARY_WIDTH, color_system=None, force_terminal=False, highlight=False
+        )
+        with console.capture() as captured:
+            console.print(summary(state))
+        return "".join(text.rstrip() + "\n" for text in captured.get().splitlines())
+
+    def _write(self, text: str) -> None:
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        if "utf" not in encoding.lower():
+            text = text.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
+        if self._broken:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):  # the reader went away, or the stream was closed
+            self._broken = True
+
+
+def line(sentence: Sentence, elapsed: float, name_width: int = 0) -> str:
+    """One event as one line, its columns aligned with those of other lines."""
+    model = printable(sentence.model)
+    if model:
+        model += " " * (name_width - cell_len(model)) + "  "
+    text = f"[{clock(elapsed)}] {sentence.where:<6} {sentence.verb:<8}  {model}{sentence.detail}"
+    return "".join(c if c.isprintable() else " " for c in text).rstrip()
+
+
+def _name_width(state: RunState) -> int:
+    widest = max((cell_len(printable(name)) for name in state.models), default=0)
+    return min(widest, 24)

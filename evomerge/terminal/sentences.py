@@ -1,0 +1,191 @@
+"""Events in words, for the plain lines and for the last events of the live view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import singledispatch
+
+from rich.cells import cell_len
+
+from evomerge.domain.events import (
+    CandidateFailed,
+    Event,
+    GenerationFinished,
+    GenerationProposed,
+    KinshipMeasured,
+    ModelMerged,
+    ModelScored,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+)
+from evomerge.domain.lineage import merge_gain
+from evomerge.domain.model import Candidate, Model
+from evomerge.domain.state import RunState
+from evomerge.terminal import figures
+from evomerge.terminal.figures import printable
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One line about an event.
+
+    Attributes:
+        where: `run`, or the generation.
+        model: whom it is about; empty where it is about no single model.
+        style: of the verb where it stands out, for a terminal with colours.
+    """
+
+    where: str
+    verb: str
+    model: str
+    detail: str
+    style: str = ""
+
+
+def sentences(event: Event, state: RunState) -> list[Sentence]:
+    """What to say of `event`, the gist first; `state` is the state after it.
+
+    A proposed generation has one more sentence for every merge; all others have one.
+    """
+    return _said(event, state)
+
+
+def best_over_foundation(state: RunState) -> tuple[Model, float] | None:
+    """The best foundation model, and the points by which the run's best model exceeds it."""
+    foundation = next((model for model in state.ranking if model.generation == 0), None)
+    if foundation is None or state.best is None:
+        return None
+    return foundation, (state.best.score or 0.0) - (foundation.score or 0.0)
+
+
+@singledispatch
+def _said(event: object, state: RunState) -> list[Sentence]:
+    raise TypeError(f"no words for {type(event).__name__}")
+
+
+@_said.register
+def _(event: RunStarted, state: RunState) -> list[Sentence]:
+    detail = (
+        f"{event.strategy} strategy, k {event.k}, kinship {event.metric.value}, "
+        f"seed {event.seed}, {figures.count(len(event.foundation), 'foundation model')}, "
+        f"base {event.base.name}"
+    )
+    return [Sentence("run", "started", event.name, detail)]
+
+
+@_said.register
+def _(event: RunResumed, state: RunState) -> list[Sentence]:
+    detail = (
+        f"{figures.count(state.evaluations, 'model')} scored so far, "
+        f"{len(state.unscored)} open in generation {len(state.generations) - 1}"
+    )
+    if event.drift:
+        detail += f"; changes accepted: {printable('; '.join(event.drift))}"
+    return [Sentence("run", "resumed", state.start.name, detail)]
+
+
+@_said.register
+def _(event: GenerationProposed, state: RunState) -> list[Sentence]:
+    where = _generation(event.generation)
+    greedy = sum(c.proposal.kind == "greedy" for c in event.candidates)
+    exploration = len(event.candidates) - greedy
+    gist = figures.count(len(event.candidates), "merge")
+    if exploration:
+        gist += f" ({greedy} greedy, {exploration} exploration)"
+    names = [printable(figures.parents(c.proposal.parents)) for c in event.candidates]
+    width = max(map(cell_len, names), default=0)
+    merges = [
+        _proposed(candidate, where, parents + " " * (width - cell_len(parents)), state)
+        for candidate, parents in zip(event.candidates, names, strict=True)
+    ]
+    return [Sentence(where, "proposed", "", gist), *merges]
+
+
+def _proposed(candidate: Candidate, where: str, parents: str, state: RunState) -> Sentence:
+    proposal = candidate.proposal
+    kin = figures.kinship(proposal.kinship, state.start.metric)
+    detail = f"{parents}  kinship {kin:>5}  ({printable(proposal.reason)})"
+    return Sentence(where, "merge", candidate.name, detail)
+
+
+@_said.register
+def _(event: ModelMerged, state: RunState) -> list[Sentence]:
+    return [_about(event.model, state, "merged", _cost(event.seconds, event.reused))]
+
+
+@_said.register
+def _(event: ModelScored, state: RunState) -> list[Sentence]:
+    model = state.models[event.model]
+    parts = [figures.points(event.scores.aggregate, event.scores.stderr)]
+    gain = merge_gain(model, state.models)
+    if gain is not None:
+        parts.append(f"gain {figures.gain(gain)}")
+    if len(event.scores.tasks) > 1:
+        tasks = (f"{task.task} {figures.task_points(task)}" for task in event.scores.tasks)
+        parts.append(f"({', '.join(tasks)})")
+    parts.append(_cost(event.seconds, event.reused))
+    if model.generation and state.best is model:
+        parts.append("best so far")
+    return [_about(event.model, state, "scored", "  ".join(parts), "green")]
+
+
+@_said.register
+def _(event: CandidateFailed, state: RunState) -> list[Sentence]:
+    failure = event.failure
+    attempts = figures.count(failure.attempts, "attempt")
+    detail = f"{failure.stage} failed after {attempts}: {printable(failure.reason)}"
+    return [_about(event.model, state, "FAILED", detail, "red")]
+
+
+@_said.register
+def _(event: KinshipMeasured, state: RunState) -> list[Sentence]:
+    metric = state.start.metric
+    values = [value for r in event.readings if (value := r.value(metric)) is not None]
+    detail = figures.count(len(event.readings), "pair")
+    if len(event.readings) == 1:
+        detail = figures.parents(event.readings[0].models)
+    if values:
+        spread = dict.fromkeys(figures.kinship(v, metric) for v in (min(values), max(values)))
+        detail += f"  {metric.value} {' to '.join(spread)}"
+    undefined = len(event.readings) - len(values)
+    if undefined:
+        detail += f"  {undefined} undefined"
+    detail += f"  {_cost(event.seconds, event.reused)}"
+    return [Sentence(_generation(len(state.generations) - 1), "kinship", "", detail)]
+
+
+@_said.register
+def _(event: GenerationFinished, state: RunState) -> list[Sentence]:
+    best = state.best
+    parts = [f"pool {', '.join(event.pool)}"]
+    if best is not None:
+        parts.append(f"best {best.name} {figures.score(best)}")
+    mean = state.kinship.mean(event.pool)
+    if mean is not None:
+        parts.append(f"mean kinship {figures.kinship(mean, state.start.metric)}")
+    if event.stop is not None:
+        parts.append(f"stop: {event.stop}")
+    return [Sentence(_generation(event.generation), "done", "", printable("; ".join(parts)))]
+
+
+@_said.register
+def _(event: RunFinished, state: RunState) -> list[Sentence]:
+    detail = figures.score(state.models[event.best])
+    over = best_over_foundation(state)
+    if over is not None:
+        detail += f"  {figures.gain(over[1])} over {over[0].name}"
+    return [Sentence("run", "finished", event.best, f"{detail}  stop: {event.stop}", "green")]
+
+
+def _about(name: str, state: RunState, verb: str, detail: str, style: str = "") -> Sentence:
+    where = _generation(state.models[name].generation)
+    return Sentence(where, verb, name, detail, style)
+
+
+def _generation(number: int) -> str:
+    return f"gen {number}"
+
+
+def _cost(seconds: float, reused: bool) -> str:
+    return "reused" if reused else figures.duration(seconds)

@@ -1,0 +1,172 @@
+"""How a run stands, seen from outside: at work, stopped or finished, and how to go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from evomerge.domain.events import ModelMerged, ModelScored
+from evomerge.domain.state import Entry, RunState, fold
+from evomerge.terminal import figures
+from evomerge.terminal.columns import Fitted, numbers, words
+from evomerge.terminal.figures import MISSING, printable, spelled
+from evomerge.terminal.panel import Fact, facts_table
+from evomerge.terminal.sentences import best_over_foundation
+from evomerge.terminal.summary import best_text, counts_text
+from evomerge.terminal.tables import generations_table, pool_table
+
+Status = Literal["running", "stopped", "finished", "damaged"]
+
+_STYLES = {"running": "cyan", "stopped": "yellow", "finished": "green", "damaged": "red"}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One run at one moment.
+
+    Attributes:
+        holder: who drives it now; None if nobody does.
+        reused: merges and evaluations that were taken from the store.
+        last_event: the type of the last event.
+        damage: why the journal could not be read; the state is empty then.
+    """
+
+    name: str
+    path: Path
+    state: RunState
+    holder: str | None = None
+    reused: int = 0
+    last_event: str | None = None
+    damage: str | None = None
+
+    @classmethod
+    def of(
+        cls, name: str, path: Path, entries: Sequence[Entry], holder: str | None = None
+    ) -> Standing:
+        """The standing of a run whose journal holds `entries`.
+
+        Raises:
+            ValueError: an entry cannot follow the ones before it.
+        """
+        events = [entry.event for entry in entries]
+        reused = sum(isinstance(e, ModelMerged | ModelScored) and e.reused for e in events)
+        last = events[-1].type if events else None
+        return cls(name, path, fold(entries), holder, reused, last)
+
+    @property
+    def status(self) -> Status:
+        """Whether the run is at work, at its end, or waits to be resumed."""
+        if self.damage is not None:
+            return "damaged"
+        if self.state.finished:
+            return "finished"
+        return "stopped" if self.holder is None else "running"
+
+    @property
+    def gain(self) -> float | None:
+        """Points of the best model over the best foundation model."""
+        over = best_over_foundation(self.state)
+        return None if over is None else over[1]
+
+    @property
+    def generation(self) -> int | None:
+        """The generation that was proposed last; None for a run without a first event."""
+        return len(self.state.generations) - 1 if self.state.generations else None
+
+
+def standing_panel(
+    standing: Standing, resume: str | None = None, now: float | None = None
+) -> RenderableType:
+    """A run's status for a reader: what it is, how far it is, its best model, pool, generations.
+
+    Args:
+        resume: the command that goes on with it, if it is stopped.
+        now: seconds since 1970.
+    """
+    state = standing.state
+    title = Text.assemble((printable(standing.name), "bold"), "  ")
+    title.append(standing.status, _STYLES[standing.status])
+    if standing.holder is not None:
+        title.append(f"  {printable(standing.holder)}", "dim")
+    if state.started is None:
+        return Group(title, Text("nothing is recorded yet", style="dim"))
+    counts = counts_text(state)
+    if standing.reused:
+        counts.append(f", {standing.reused} reused from the store", "dim")
+    facts: list[Fact] = [
+        ("run", Text(printable(_settings(state)))),
+        ("generation", Text(printable(_progress(state)))),
+        ("best", best_text(state)),
+        ("work", counts),
+        ("last event", Text(_last_event(standing, time.time() if now is None else now))),
+    ]
+    if resume is not None:
+        facts.append(("resume with", Text(resume, style="bold")))
+    parts: list[RenderableType] = [title, facts_table(facts)]
+    if state.pool:
+        parts += ["", pool_table(state)]
+    if any(generation.pool is not None for generation in state.generations):
+        parts += ["", generations_table(state)]
+    return Group(*parts)
+
+
+def standings_table(standings: Sequence[Standing]) -> Fitted:
+    """All runs of a folder, one line each."""
+    states = [standing.state for standing in standings]
+    bests = [state.best for state in states]
+    gains = [standing.gain for standing in standings]
+    name = words("run", (spelled(s.name, "bold") for s in standings))
+    status = words("state", (spelled(s.status, _STYLES[s.status]) for s in standings))
+    strategy = words("strategy", (s.started.strategy if s.started else MISSING for s in states))
+    generation = numbers(
+        "gen", (MISSING if s.generation is None else str(s.generation) for s in standings)
+    )
+    best = words("best", (MISSING if model is None else model.name for model in bests))
+    score = numbers(
+        "score", (MISSING if model is None else figures.score(model) for model in bests)
+    )
+    gain = numbers("gain", (spelled(figures.gain(g), figures.gain_style(g)) for g in gains))
+    hours = numbers("hours", (f"{state.seconds / 3600:.2f}" for state in states))
+    merges = numbers("merges", (str(state.merges) for state in states))
+    failed = numbers("failed", (str(_failures(state)) for state in states))
+    return Fitted(
+        [name, status, strategy, generation, best, score, gain, merges, failed, hours],
+        [name, status, strategy, generation, best, score, gain, hours],
+        [name, status, generation, score, gain],
+    )
+
+
+def _settings(state: RunState) -> str:
+    start = state.start
+    foundation = figures.count(len(start.foundation), "foundation model")
+    return (
+        f"{start.strategy} strategy, k {start.k}, kinship {start.metric.value}, "
+        f"seed {start.seed}, {foundation}, base {start.base.name}"
+    )
+
+
+def _progress(state: RunState) -> str:
+    number = len(state.generations) - 1
+    if state.stop is not None:
+        return f"{number}; stop: {state.stop}"
+    born = state.at_generation(number)
+    done = sum(m.scores is not None or m.failure is not None for m in born)
+    what = "models" if number else "foundation models"
+    return f"{number}, {done} of {len(born)} {what} done"
+
+
+def _last_event(standing: Standing, now: float) -> str:
+    if standing.state.last_at is None or standing.last_event is None:
+        return MISSING
+    ago = figures.duration(max(0.0, now - standing.state.last_at))
+    return f"{standing.last_event}, {ago} ago"
+
+
+def _failures(state: RunState) -> int:
+    return sum(model.failure is not None for model in state.models.values())

@@ -1,0 +1,106 @@
+"""What is left on the screen when a driver ends."""
+
+from __future__ import annotations
+
+import shlex
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from evomerge.domain.lineage import ancestors, lineage
+from evomerge.domain.state import RunState
+from evomerge.terminal import figures
+from evomerge.terminal.panel import facts_table
+from evomerge.terminal.sentences import best_over_foundation
+from evomerge.terminal.tables import generations_table, kind_style, pool_table
+from evomerge.terminal.tree import lineage_tree
+
+_LEAVES = 12  # of a lineage that is still read at a glance
+
+
+def summary(state: RunState) -> RenderableType:
+    """How a run stands when its driver ends, be that the end of the run or not.
+
+    Best model, gain over the best foundation model, counts, generations, pool, and the lineage
+    of the best model.
+    """
+    if state.started is None:
+        return Text("nothing is recorded yet", style="dim")
+    parts: list[RenderableType] = [
+        Text.assemble((figures.printable(state.start.name), "bold"), "  ", _ending(state)),
+        facts_table([("best", best_text(state)), ("work", counts_text(state))]),
+    ]
+    if any(generation.pool is not None for generation in state.generations):
+        parts += ["", generations_table(state)]
+    if state.pool:
+        parts += ["", pool_table(state)]
+    if state.best is not None and state.best.parents:
+        parts += ["", Text("lineage of the best", style="dim")]
+        parts.append(lineage_tree(state, state.best.name))
+    return Group(*parts)
+
+
+def result_text(state: RunState) -> str:
+    """What a run came to, for stdout: the best model, its lineage, and why the run ended.
+
+    One line each; a lineage too long for a line is left to `evomerge tree`.
+    """
+    if state.best is None:
+        return "no model is scored yet"
+    name, run = state.best.name, figures.printable(state.start.name)
+    lines = [f"best     {best_text(state).plain}"]
+    if leaves(name, state) <= _LEAVES:
+        lines.append(f"lineage  {figures.printable(lineage(name, state.models))}")
+    else:
+        lines.append(
+            f"lineage  {figures.count(len(ancestors(name, state.models)), 'ancestor')}: "
+            f"evomerge tree {shlex.quote(run)}"
+        )
+    if state.stop is not None:
+        lines.append(f"stop     {figures.printable(state.stop)}")
+    return "\n".join(lines)
+
+
+def leaves(name: str, state: RunState) -> int:
+    """How many names the lineage of a model spells out; it may double with every generation."""
+    known: dict[str, int] = {}
+    for model in sorted(state.models.values(), key=lambda model: model.generation):
+        known[model.name] = sum(known[parent] for parent in model.parents) or 1
+    return known[name]
+
+
+def best_text(state: RunState) -> Text:
+    """The best model so far, its score, and what it gains over the best foundation model."""
+    best, over = state.best, best_over_foundation(state)
+    if best is None or over is None:
+        return Text("no model is scored yet", style="dim")
+    text = Text(figures.printable(best.name), style=f"bold {kind_style(best)}")
+    text = Text.assemble(text, f"  {figures.score(best)}  ")
+    foundation, gain = over
+    if foundation is best:
+        return text.append("the best foundation model", "dim")
+    text.append(figures.gain(gain), figures.gain_style(gain))
+    other = f" over {figures.printable(foundation.name)} ({figures.points(foundation.score)})"
+    return text.append(other, "dim")
+
+
+def counts_text(state: RunState) -> Text:
+    """Merges, evaluations, failures, and the time that they took."""
+    failures = sum(model.failure is not None for model in state.models.values())
+    parts = [
+        figures.count(len(state.generations) - 1, "generation"),
+        figures.count(state.merges, "merge"),
+        figures.count(state.evaluations, "evaluation"),
+    ]
+    text = Text(", ".join(parts))
+    if failures:
+        text.append(", ").append(f"{failures} failed", "red")
+    return text.append(f", {figures.duration(state.seconds)}")
+
+
+def _ending(state: RunState) -> Text:
+    if state.finished:
+        return Text(figures.printable(f"finished: {state.stop}"), style="green")
+    open_models = len(state.unscored)
+    where = f"stopped in generation {len(state.generations) - 1}"
+    return Text(f"{where}, {open_models} to score" if open_models else where, style="yellow")

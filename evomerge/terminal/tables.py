@@ -1,0 +1,171 @@
+"""The pool, the generations and the last choices of a run as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.text import Text
+
+from evomerge.domain.lineage import merge_gain
+from evomerge.domain.model import Model
+from evomerge.domain.state import Generation, RunState
+from evomerge.terminal import figures
+from evomerge.terminal.columns import Column, Fitted, numbers, words
+from evomerge.terminal.figures import MISSING, spelled
+
+EXPLORATION = "cyan"
+FAILURE = "red"
+
+
+def pool_table(state: RunState, rows: int | None = None) -> Fitted:
+    """S, best first, with scores and gains, and the task scores, parents and kinship that fit.
+
+    Args:
+        rows: show no more than the best so many.
+    """
+    pool = state.pool[:rows]
+    model = words("pool", (name_text(m, bold=m is state.best) for m in pool))
+    score = numbers("score", (figures.score(m) for m in pool))
+    gains = numbers("gain", (gain_text(m, state) for m in pool))
+    kin = numbers("kinship", (kinship_text(m, state) for m in pool))
+    parents = words("parents", (spelled(figures.parents(m.parents), "dim") for m in pool))
+    tasks, tasks_with_errors = task_columns(pool), task_columns(pool, with_errors=True)
+    return Fitted(
+        [model, score, gains, *tasks_with_errors, kin, parents],
+        [model, score, gains, *tasks, kin, parents],
+        [model, score, gains, *tasks, kin],
+        [model, score, gains, *tasks],
+        [model, score, gains, kin],
+        [model, score, gains],
+    )
+
+
+def generations_table(state: RunState) -> Fitted:
+    """One row per closed generation: its best child, the best so far, and the pool it left.
+
+    The kinship is the mean over all pairs of that pool.
+    """
+    rows = [generation for generation in state.generations if generation.pool is not None]
+    best_child = [_best_of(generation, state) for generation in rows]
+    best_so_far = [state.models[g.pool[0]] if g.pool else None for g in rows]
+    number = numbers("gen", (str(generation.number) for generation in rows))
+    born = numbers("models", (str(len(state.at_generation(g.number))) for g in rows))
+    failed = numbers("failed", (_failed(generation, state) for generation in rows))
+    child = words("best of generation", (name_text(m) for m in best_child))
+    child_score = numbers("score", (_points(m) for m in best_child))
+    best = numbers("best so far", (_points(m) for m in best_so_far))
+    means = (state.kinship.mean(generation.pool or ()) for generation in rows)
+    kin = numbers("pool kinship", (figures.kinship(v, state.start.metric) for v in means))
+    pool = words("pool", (spelled(", ".join(g.pool or ()), "dim") for g in rows))
+    return Fitted(
+        [number, born, failed, child, child_score, best, kin, pool],
+        [number, born, failed, child, child_score, best, kin],
+        [number, child, child_score, best],
+    )
+
+
+def choices_table(
+    state: RunState, outcomes: Mapping[str, Text], models: Sequence[Model] | None = None
+) -> Fitted:
+    """The merges of the last generation: parents, their kinship, and what became of each.
+
+    Args:
+        outcomes: what to say of a model that has neither a score nor a failure.
+        models: show these of the generation; all of it if None.
+    """
+    last = state.generations[-1]
+    shown = state.at_generation(last.number) if models is None else models
+    header = f"generation {last.number}" if last.number else "foundation"
+    model = words(header, (name_text(m) for m in shown))
+    outcome = words("outcome", (outcome_text(m, state, outcomes) for m in shown))
+    if not last.number:
+        source = {foundation.name: foundation.source for foundation in state.start.foundation}
+        sources = words("source", (spelled(source[m.name], "dim") for m in shown))
+        return Fitted([model, outcome, sources], [model, outcome])
+    parents = words("parents", (figures.parents(m.parents) for m in shown))
+    kin = numbers("kinship", (kinship_text(m, state) for m in shown))
+    kind = words("kind", (spelled(m.kind, kind_style(m)) for m in shown))
+    why = words("why", (spelled(reason(m), "dim") for m in shown))
+    return Fitted(
+        [model, parents, kin, outcome, kind, why],
+        [model, parents, kin, outcome, kind],
+        [model, parents, kin, outcome],
+    )
+
+
+def task_columns(models: Sequence[Model], with_errors: bool = False) -> list[Column]:
+    """A column for every task that one of the models was scored on."""
+    scores = [
+        {} if model.scores is None else {task.task: task for task in model.scores.tasks}
+        for model in models
+    ]
+    names = dict.fromkeys(name for tasks in scores for name in tasks)
+    return [
+        numbers(
+            name,
+            (
+                figures.task_points(tasks[name], with_errors) if name in tasks else MISSING
+                for tasks in scores
+            ),
+        )
+        for name in names
+    ]
+
+
+def name_text(model: Model | None, bold: bool = False) -> Text:
+    """The name of a model; exploration children stand out."""
+    if model is None:
+        return spelled(MISSING, "dim")
+    return spelled(model.name, f"bold {kind_style(model)}" if bold else kind_style(model))
+
+
+def kind_style(model: Model) -> str:
+    """The style that tells exploration children from the others."""
+    return EXPLORATION if model.kind == "exploration" else ""
+
+
+def gain_text(model: Model, state: RunState) -> Text:
+    """The merge gain of a model."""
+    value = merge_gain(model, state.models)
+    return spelled(figures.gain(value), figures.gain_style(value))
+
+
+def kinship_text(model: Model, state: RunState) -> Text:
+    """The kinship of a model's parents when they were chosen."""
+    value = parents_kinship(model)
+    return spelled(figures.kinship(value, state.start.metric), "dim" if value is None else "")
+
+
+def parents_kinship(model: Model) -> float | None:
+    """The kinship of a model's parents as the choice recorded it."""
+    return None if model.candidate is None else model.candidate.proposal.kinship
+
+
+def reason(model: Model) -> str:
+    """Why the merge was chosen; empty for a foundation model."""
+    return "" if model.candidate is None else model.candidate.proposal.reason
+
+
+def outcome_text(model: Model, state: RunState, outcomes: Mapping[str, Text]) -> Text:
+    """What became of a model: its score and gain, its failure, or what `outcomes` says."""
+    if model.failure is not None:
+        return spelled(f"failed: {model.failure.stage}", FAILURE)
+    if model.scores is None:
+        return outcomes.get(model.name) or spelled("merged" if model.merged else "waiting", "dim")
+    text = spelled(figures.score(model))
+    if merge_gain(model, state.models) is not None:
+        text.append("  ").append_text(gain_text(model, state))
+    return text
+
+
+def _points(model: Model | None) -> str:
+    return figures.points(None if model is None else model.score)
+
+
+def _best_of(generation: Generation, state: RunState) -> Model | None:
+    return next((m for m in state.ranking if m.generation == generation.number), None)
+
+
+def _failed(generation: Generation, state: RunState) -> Text:
+    failed = sum(m.failure is not None for m in state.at_generation(generation.number))
+    return spelled(str(failed), FAILURE if failed else "dim")

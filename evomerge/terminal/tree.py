@@ -1,0 +1,87 @@
+"""Lineage as a tree: a model on top, its parents below it, down to the foundation models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.text import Text
+from rich.tree import Tree
+
+from evomerge.domain.model import Model
+from evomerge.domain.state import RunState
+from evomerge.terminal import figures
+from evomerge.terminal.figures import printable, spelled
+from evomerge.terminal.tables import gain_text, kinship_text, name_text, outcome_text
+
+_INDENT = 4  # of one level of a rich tree
+_NAME_LIMIT = 40  # beyond it, alignment costs more than it gives
+
+
+@dataclass(frozen=True)
+class _Node:
+    model: Model
+    depth: int
+    repeated: bool
+
+
+def lineage_tree(state: RunState, model: str) -> Tree:
+    """The family tree of `model`: score, merge gain, kinship of the parents, kind.
+
+    An ancestor that appears again is named, but its own lineage is drawn only once: a deep
+    lineage stays as long as the run has models.
+
+    Raises:
+        KeyError: the run has no such model.
+    """
+    nodes = list(_walk(state, model))
+    name_width = min(
+        max(node.depth * _INDENT + cell_len(printable(node.model.name)) for node in nodes),
+        _NAME_LIMIT,
+    )
+    score_width = max(cell_len(_score(node.model, state).plain) for node in nodes)
+    branches: list[Tree] = []
+    for node in nodes:
+        label = _label(node, state, name_width, score_width)
+        if node.depth == 0:
+            branch = Tree(label, guide_style="dim")
+        else:
+            branch = branches[node.depth - 1].add(label, guide_style="dim")
+        branches[node.depth :] = [branch]
+    return branches[0]
+
+
+def _walk(state: RunState, root: str) -> Iterator[_Node]:
+    """The tree from the top, depth first, without recursion: lineages may be deep."""
+    seen: set[str] = set()
+    stack = [(root, 0)]
+    while stack:
+        name, depth = stack.pop()
+        model = state.models[name]
+        repeated = name in seen and bool(model.parents)
+        seen.add(name)
+        yield _Node(model, depth, repeated)
+        if not repeated:
+            stack.extend((parent, depth + 1) for parent in reversed(model.parents))
+
+
+def _label(node: _Node, state: RunState, name_width: int, score_width: int) -> Text:
+    model = node.model
+    label = name_text(model, bold=node.depth == 0)
+    label.pad_right(max(0, name_width - node.depth * _INDENT - label.cell_len))
+    score = _score(model, state)
+    label.append("  ").append_text(score).append(" " * (score_width - score.cell_len))
+    if node.repeated:
+        return label.append("  as above", "dim")
+    if not model.parents:
+        return label.append("  foundation", "dim")
+    gain = gain_text(model, state)
+    label.append("  gain ", "dim").append(" " * (6 - gain.cell_len)).append_text(gain)
+    kin = kinship_text(model, state)
+    label.append("  kinship ", "dim").append(" " * (5 - kin.cell_len)).append_text(kin)
+    return label.append(f"  {model.kind}", "dim")
+
+
+def _score(model: Model, state: RunState) -> Text:
+    return outcome_text(model, state, {}) if model.scores is None else spelled(figures.score(model))

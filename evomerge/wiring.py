@@ -1,0 +1,195 @@
+"""The only place where a config becomes objects; heavy parts are made when they are asked for."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from math import comb
+from pathlib import Path
+from typing import Any
+
+from evomerge import __version__
+from evomerge.adapters.foundation import Resolved, resolve_all
+from evomerge.adapters.kinship import StreamedKinship
+from evomerge.adapters.lm_eval import LmEvalEvaluator
+from evomerge.adapters.local import Limits, LocalExecutor
+from evomerge.adapters.mergekit import MergekitMerger
+from evomerge.breeding import Breeding
+from evomerge.config import Config
+from evomerge.configfile import config_id, dump
+from evomerge.domain.errors import PreflightError
+from evomerge.domain.model import Foundation, Model
+from evomerge.ports import Observer
+from evomerge.store.artefacts import Store
+from evomerge.store.atomic import make_folder
+from evomerge.store.census import needed_weights, states_of
+from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
+
+LIBRARIES = ("mergekit", "lm_eval", "transformers", "torch", "safetensors")
+_GPUS = Path("/proc/driver/nvidia/gpus")
+
+
+class LocalWorkplace:
+    """A config on this machine: real models, mergekit, lm-eval, kinship from weights."""
+
+    def __init__(self, config: Config, run: RunDirectory) -> None:
+        self._config = config
+        self._run = run
+        self._store = Store(run.path.parent / STORE_FOLDER)
+
+    @property
+    def engine(self) -> str:
+        """`mergekit` and its version."""
+        return self._merger.engine
+
+    def foundation(self) -> tuple[Foundation, tuple[Foundation, ...]]:
+        """The base and the foundation models, pinned and checked against each other."""
+        base, *models = (resolved.foundation for resolved in self._resolved)
+        return base, tuple(models)
+
+    def versions(self) -> dict[str, str]:
+        """Installed versions of what determines results, without importing any of it."""
+        return {name: _version(name) for name in LIBRARIES}
+
+    def check(self) -> None:
+        """Tasks, metrics and disk, while the child processes of the run start up."""
+        self._check_disk()
+        self._merger.start()
+        for evaluator in self._evaluators:
+            evaluator.start()
+        self._check_recipe()
+        for evaluator in self._evaluators:
+            _ = evaluator.evaluation_id
+
+    def executor(self, observer: Observer) -> LocalExecutor:
+        """Merges, scores and measures on this machine."""
+        execution = self._config.execution
+        return LocalExecutor(
+            store=self._store,
+            merger=self._merger,
+            evaluators=self._evaluators,
+            meter=self._meter,
+            folders={each.foundation.content_id: each.path for each in self._resolved},
+            limits=Limits(execution.attempts, execution.max_failures, execution.merges_ahead),
+            observer=observer,
+            needed_elsewhere=lambda: needed_weights(states_of(self._run.path.parent, self._run)),
+        )
+
+    def describe(self) -> tuple[str, str, dict[str, Any]]:
+        """The config's id, the config as YAML, versions and hardware."""
+        environment = {
+            "evomerge": __version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "cpus": os.cpu_count(),
+            "devices": list(self.devices),
+            "versions": self.versions(),
+        }
+        return config_id(self._config), dump(self._config), environment
+
+    def close(self) -> None:
+        """End every child process."""
+        for part in ("_merger", "_meter"):
+            if part in self.__dict__:
+                getattr(self, part).close()
+        for evaluator in self.__dict__.get("_evaluators", ()):
+            evaluator.close()
+
+    @cached_property
+    def devices(self) -> tuple[str, ...]:
+        """One device per evaluator; `auto` is every visible GPU, or the CPU."""
+        configured = self._config.execution.devices
+        return _visible_gpus() or ("cpu",) if configured == ("auto",) else configured
+
+    @cached_property
+    def _resolved(self) -> tuple[Resolved, ...]:
+        make_folder(self._store.root)
+        return resolve_all(
+            self._config.base_model,
+            self._config.foundation_models,
+            self._config.merge.options,
+            self._store.root / "digests.json",
+        )
+
+    @cached_property
+    def _merger(self) -> MergekitMerger:
+        return MergekitMerger(self._config.merge.options, self._log("merge"), timeout=self._timeout)
+
+    @cached_property
+    def _evaluators(self) -> tuple[LmEvalEvaluator, ...]:
+        return tuple(
+            LmEvalEvaluator(
+                self._config.evaluation,
+                device,
+                self._log(f"score-{number}"),
+                self._timeout,
+                trust_remote_code=self._config.merge.options.trust_remote_code,
+                allow_pickle=self._config.merge.options.allow_pickle,
+            )
+            for number, device in enumerate(self.devices)
+        )
+
+    @cached_property
+    def _meter(self) -> StreamedKinship:
+        base = self._resolved[0]
+        return StreamedKinship(
+            base.foundation,
+            base.path,
+            self._store.root / "kinship" / base.foundation.content_id,
+            self._config.kinship.exclude,
+            self._log("kinship"),
+        )
+
+    @property
+    def _timeout(self) -> float | None:
+        minutes = self._config.execution.timeout_minutes
+        return None if minutes is None else minutes * 60
+
+    def _log(self, name: str) -> Path:
+        make_folder(self._run.logs)
+        return self._run.logs / f"{name}.log"
+
+    def _check_recipe(self) -> None:
+        """The recipe of the first merge, as far as it can be judged without weights."""
+        base, foundation = self.foundation()
+        breeding = Breeding(
+            self._config.merge, self._config.run.seed, base, foundation, self.engine
+        )
+        parents = [Model(each.name, "foundation", 0, each.content_id) for each in foundation[:2]]
+        self._merger.check(breeding.recipe(parents))
+
+    def _check_disk(self) -> None:
+        """The weights of one generation must fit; ENOSPC later on stops the run resumably."""
+        models = self._resolved[1:]
+        largest = max(each.size for each in models)
+        k = self._config.strategy.k
+        generation = comb(len(models), 2) if not self._run.exists else min(comb(k, 2), k) + 1
+        free = shutil.disk_usage(self._store.root).free
+        if free < generation * largest:
+            raise PreflightError(
+                f"not enough disk: a generation of {generation} models of {largest / 1e9:.1f} GB "
+                f"needs {generation * largest / 1e9:.1f} GB, {free / 1e9:.1f} GB are free in "
+                f"{self._store.root}",
+                "free some space or put the runs folder elsewhere (run.dir)",
+            )
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _visible_gpus() -> tuple[str, ...]:
+    """`cuda:0`, `cuda:1`, …: as torch will number them, told without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        count = len([each for each in re.split(r"\s*,\s*", visible.strip()) if each])
+    else:
+        count = len(list(_GPUS.iterdir())) if _GPUS.is_dir() else 0
+    return tuple(f"cuda:{number}" for number in range(count))

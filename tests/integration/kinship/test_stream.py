@@ -1,0 +1,230 @@
+"""A pass over real files against plain float64, under every way of reading and sharing work."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import struct
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from evomerge.kinship import KinshipError, Statistics, measure, missing_pairs
+from evomerge.kinship.products import one_thread_each
+
+HALVES = torch.bfloat16, torch.float16, torch.float32, torch.float64
+
+
+def rounded(weights, dtype):
+    return {name: weight.to(dtype) for name, weight in weights.items()}
+
+
+def assert_figures(statistics, deltas):
+    """pcc and cosine within 1e-7, euclidean within 1e-6 relative, of the float64 deltas."""
+    for a, b in itertools.combinations(deltas, 2):
+        x, y = deltas[a], deltas[b]
+        assert statistics.pair("pcc", a, b) == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-7)
+        cosine = x @ y / np.linalg.norm(x) / np.linalg.norm(y)
+        assert statistics.pair("cosine", a, b) == pytest.approx(cosine, abs=1e-7)
+        apart = np.linalg.norm(x - y)
+        assert statistics.pair("euclidean", a, b) == pytest.approx(apart, rel=1e-6)
+
+
+@pytest.mark.parametrize("reader", ["mmap", "pread", "auto"])
+@pytest.mark.parametrize("shards", [1, 3])
+def test_figures_are_those_of_float64(workshop, reader, shards):
+    base, models = workshop.family()
+    base = rounded(base, torch.bfloat16)
+    models = {name: rounded(weights, torch.bfloat16) for name, weights in models.items()}
+    paths = {name: workshop.write(name, weights, shards) for name, weights in models.items()}
+    taken = measure(workshop.write("base", base), paths, base_id="base", reader=reader)
+    statistics = Statistics.merge([taken])
+    assert statistics.models == tuple("abc")
+    assert_figures(statistics, {m: workshop.delta(base, models[m]) for m in models})
+    names = [name for name in base if name.startswith("model.layers.1.")]
+    assert_figures(
+        statistics.by_layer()["model.layers.1"],
+        {m: workshop.delta(base, models[m], names) for m in models},
+    )
+
+
+def test_dtypes_may_differ(workshop):
+    base, models = workshop.family("abcd")
+    base = rounded(base, torch.float16)
+    for model, dtype in zip(models, HALVES, strict=True):
+        models[model] = rounded(models[model], dtype)
+    models["b"]["lm_head.weight"] = models["b"]["lm_head.weight"].to(torch.bfloat16)
+    paths = {name: workshop.write(name, weights) for name, weights in models.items()}
+    statistics = Statistics.merge([measure(workshop.write("base", base), paths, base_id="base")])
+    assert_figures(statistics, {m: workshop.delta(base, models[m]) for m in models})
+
+
+def test_long_tensors_stay_accurate(workshop):
+    torch.manual_seed(0)
+    base = {"long": torch.randn(3, 1_000_003) + 1}
+    common = torch.randn(3, 1_000_003)
+    models = {
+        "a": {"long": base["long"] + 1e-2 * common + 1e-3},
+        "b": {"long": base["long"] + 1e-2 * (common + 0.1 * torch.randn(3, 1_000_003))},
+        "c": {"long": base["long"] - 1e-3 * torch.randn(3, 1_000_003)},
+    }
+    paths = {name: workshop.write(name, weights) for name, weights in models.items()}
+    statistics = Statistics.merge([measure(workshop.write("base", base), paths, base_id="base")])
+    assert_figures(statistics, {m: workshop.delta(base, models[m]) for m in models})
+
+
+def test_readers_and_threads_do_not_change_a_bit(workshop):
+    base, models = workshop.family("ab", vocabulary=30_000, hidden=96)
+    folder = workshop.write("base", rounded(base, torch.bfloat16))
+    paths = {name: workshop.write(name, weights, 2) for name, weights in models.items()}
+    ways = itertools.product(("mmap", "pread"), (1, 2, 3))
+    results = {
+        measure(folder, paths, base_id="base", reader=reader, threads=threads).to_bytes()
+        for reader, threads in ways
+    }
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("reader", ["mmap", "pread"])
+def test_tensors_may_lie_anywhere(workshop, reader):
+    """A one-byte tensor in front puts all others at odd offsets."""
+    base, models = workshop.family("ab")
+    paths = {}
+    for name, weights in {"base": base, **models}.items():
+        paths[name] = workshop.write(name, weights)
+        file = paths[name] / "model.safetensors"
+        content = file.read_bytes()
+        (length,) = struct.unpack("<Q", content[:8])
+        header = {"flag": {"dtype": "BOOL", "shape": [1], "data_offsets": [0, 1]}}
+        for key, entry in json.loads(content[8 : 8 + length]).items():
+            if key != "__metadata__":
+                entry["data_offsets"] = [offset + 1 for offset in entry["data_offsets"]]
+                header[key] = entry
+        text = json.dumps(header).encode()
+        file.write_bytes(struct.pack("<Q", len(text)) + text + b"\1" + content[8 + length :])
+    taken = measure(paths.pop("base"), paths, base_id="base", reader=reader)
+    assert_figures(Statistics.merge([taken]), {m: workshop.delta(base, models[m]) for m in models})
+    assert taken.skipped == {"base": {"flag": "BOOL"}}
+
+
+@pytest.mark.parametrize("block", [1, 7, 100, 1024])
+def test_blocks_of_any_length_agree(workshop, block):
+    base, models = workshop.family()
+    paths = {name: workshop.write(name, weights) for name, weights in models.items()}
+    taken = measure(workshop.write("base", base), paths, base_id="base", block=block)
+    assert_figures(Statistics.merge([taken]), {m: workshop.delta(base, models[m]) for m in models})
+
+
+def test_more_models_than_a_tile_of_products(workshop):
+    names = "abcdefghijklmnopqrs"
+    base, models = workshop.family(names, vocabulary=600)
+    folder = workshop.write("base", base)
+    paths = {name: workshop.write(name, models[name]) for name in names}
+    deltas = {model: workshop.delta(base, models[model]) for model in names}
+    whole = measure(folder, paths, base_id="base")
+    assert_figures(Statistics.merge([whole]), deltas)
+    first = measure(folder, {name: paths[name] for name in names[:5]}, base_id="base")
+    rest = measure(folder, paths, base_id="base", known=[first])
+    assert rest.new == tuple(names[5:])
+    assert_figures(Statistics.merge([rest, first]), deltas)
+
+
+def test_a_new_model_is_measured_against_all_and_nothing_else_is(workshop):
+    base, models = workshop.family("abc")
+    folder = workshop.write("base", base)
+    paths = {name: workshop.write(name, weights) for name, weights in models.items()}
+    first = measure(folder, {name: paths[name] for name in "ab"}, base_id="base")
+    assert missing_pairs([first], "abc") == {("a", "c"), ("b", "c"), ("c", "c")}
+    second = measure(folder, paths, ["c"], base_id="base")
+    assert second.new == ("c",)
+    assert all(block.gram.shape == (2, 5) for block in second.tensors)
+    derived = measure(folder, paths, base_id="base", known=[first])
+    assert derived.to_bytes() == second.to_bytes()
+    united = Statistics.merge([second, first])
+    whole = Statistics.merge([measure(folder, paths, base_id="base")])
+    np.testing.assert_allclose(united.gram, whole.gram, rtol=1e-6, atol=1e-6)
+    assert_figures(united, {m: workshop.delta(base, models[m]) for m in models})
+
+
+def test_nothing_new_reads_nothing(workshop):
+    base, models = workshop.family("ab")
+    folder = workshop.write("base", base)
+    paths = {name: workshop.write(name, weights) for name, weights in models.items()}
+    first = measure(folder, paths, base_id="base")
+    seen = []
+    again = measure(
+        folder, paths, base_id="base", known=[first], progress=lambda *done: seen.append(done)
+    )
+    assert again.new == ()
+    assert seen == []
+    assert Statistics.merge([first, again]).matrix("pcc") == Statistics.merge([first]).matrix("pcc")
+
+
+def test_progress_counts_the_bytes_of_all_weights(workshop):
+    base, models = workshop.family("ab")
+    paths = {name: workshop.write(name, weights) for name, weights in models.items()}
+    seen = []
+    measure(
+        workshop.write("base", base),
+        paths,
+        base_id="base",
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    size = 3 * sum(weight.nbytes for weight in base.values())
+    assert seen[-1] == (size, size)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_an_error_of_the_caller_ends_the_threads(workshop):
+    base, models = workshop.family("ab")
+    paths = {name: workshop.write(name, weights) for name, weights in models.items()}
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        measure(workshop.write("base", base), paths, base_id="base", progress=stop)
+    assert caught.tb is not None
+    assert not [one for one in threading.enumerate() if one.name.startswith("kinship")]
+
+
+def test_torch_is_left_as_it_was():
+    torch.set_num_threads(2)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with one_thread_each():
+            assert torch.get_num_threads() == 1
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_num_threads() == 2
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"models": {}}, "needs models"),
+        ({"base_id": "a"}, "needs models"),
+        ({"new": ["x"]}, "not among the models: x"),
+        ({"block": 2048}, "block"),
+        ({"block": 0}, "block"),
+        ({"threads": 0}, "threads"),
+        ({"reader": "fast"}, "'fast' is no reader"),
+    ],
+)
+def test_arguments_that_do_not_go_together_are_refused(workshop, arguments, problem):
+    base, models = workshop.family("a")
+    given = {"models": {"a": workshop.write("a", models["a"])}, "base_id": "base"} | arguments
+    with pytest.raises(KinshipError, match=problem):
+        measure(workshop.write("base", base), **given)
+
+
+def test_known_passes_of_another_base_are_refused(workshop):
+    base, models = workshop.family("a")
+    folder, paths = workshop.write("base", base), {"a": workshop.write("a", models["a"])}
+    known = [measure(folder, paths, base_id="other")]
+    with pytest.raises(KinshipError, match="another base"):
+        measure(folder, paths, base_id="base", known=known)

@@ -1,0 +1,494 @@
+"""Real lm-eval on tiny random models and local tasks; in this process but for the last test."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
+
+from evomerge.adapters import lm_eval_child
+from evomerge.adapters.lm_eval import LmEvalEvaluator
+from evomerge.adapters.lm_eval_identity import evaluation_id
+from evomerge.config import EvaluationConfig
+from evomerge.domain.errors import CandidateError, PreflightError
+
+CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789=+:?. \n"
+VOCABULARY = {text: i for i, text in enumerate(["<pad>", "<s>", "</s>", "<unk>", *CHARACTERS])}
+CHAT = "{% for m in messages %}{{ m['role'][0] + ':' + m['content'] + '\n' }}{% endfor %}"
+ITEMS = 40
+
+CHOICE = """
+task: pick
+dataset_path: json
+dataset_kwargs: {data_files: {test: items.jsonl, train: shots.jsonl}}
+test_split: test
+training_split: train
+output_type: multiple_choice
+doc_to_text: "{{prompt}}"
+doc_to_target: label
+doc_to_choice: "{{choices}}"
+target_delimiter: ''
+metric_list:
+  - {metric: acc, aggregation: mean, higher_is_better: true}
+  - {metric: acc_norm, aggregation: mean, higher_is_better: true}
+metadata: {version: 1.0}
+"""
+WRITE = """
+task: write
+dataset_path: json
+dataset_kwargs: {data_files: {test: items.jsonl, train: shots.jsonl}}
+test_split: test
+training_split: train
+output_type: generate_until
+doc_to_text: prompt
+doc_to_target: answer
+target_delimiter: ''
+generation_kwargs: {until: ["."], max_gen_toks: 4, do_sample: false}
+metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
+filter_list:
+  - {name: whole, filter: [{function: take_first}]}
+  - name: digits
+    filter: [{function: regex, regex_pattern: "([0-9]+)"}, {function: take_first}]
+metadata: {version: 1.0}
+"""
+GROUP = """
+group: both
+task: [pick, pick2]
+aggregate_metric_list: [{metric: acc, aggregation: mean, weight_by_size: true}]
+metadata: {version: 1.0}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _few_threads_and_no_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    monkeypatch.setattr(lm_eval_child, "_sessions", {})
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders `a`, `b` (random models) and `tasks`."""
+    folder = tmp_path_factory.mktemp("lm_eval")
+    for seed, name in enumerate("ab"):
+        torch.manual_seed(seed)
+        MistralForCausalLM(_model_config()).save_pretrained(folder / name)
+        _tokenizer().save_pretrained(folder / name)
+    tasks = folder / "tasks"
+    tasks.mkdir()
+    draw = random.Random(0)
+    rows = [_row("".join(draw.choices("0123456789", k=3))) for _ in range(ITEMS)]
+    _dump(tasks / "items.jsonl", rows)
+    _dump(tasks / "shots.jsonl", rows[:5])
+    (tasks / "pick.yaml").write_text(CHOICE)
+    (tasks / "pick2.yaml").write_text(CHOICE.replace("task: pick", "task: pick2"))
+    (tasks / "write.yaml").write_text(WRITE)
+    (tasks / "both.yaml").write_text(GROUP)
+    return folder
+
+
+def _model_config() -> MistralConfig:
+    return MistralConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        vocab_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.5,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+        tie_word_embeddings=False,
+    )
+
+
+def _tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.WordLevel(VOCABULARY, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        pad_token="<pad>",
+    )
+    fast.chat_template = CHAT
+    return fast
+
+
+def _row(digits: str) -> dict[str, Any]:
+    answer = digits[::-1]
+    choices = [answer, "000", "abc"]
+    return {"prompt": f"rev:{digits}=", "answer": answer, "choices": choices, "label": 0}
+
+
+def _dump(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def payload(world: Path) -> Callable[..., dict[str, Any]]:
+    def make(*tasks: Any, device: str = "cpu", **values: Any) -> dict[str, Any]:
+        given = {"tasks": tasks, "include": [str(world / "tasks")], **values}
+        config = EvaluationConfig.model_validate(given)
+        return {"evaluation": config.model_dump(mode="json"), "place": {"device": device}}
+
+    return make
+
+
+PICK = {"name": "pick"}
+WRITE_TASK = {"name": "write", "metric": "exact_match", "filter": "whole"}
+Payload = Callable[..., dict[str, Any]]
+
+
+def _silent(done: int, total: int) -> None: ...
+
+
+def _score(payload: dict[str, Any], model: Path, into: Path) -> dict[str, Any]:
+    into.mkdir(parents=True)
+    return lm_eval_child.evaluate(
+        {**payload, "model": str(model), "into": str(into)}, progress=_silent
+    )
+
+
+def _written(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def _samples(folder: Path, task: str) -> list[dict[str, Any]]:
+    lines = (folder / f"samples_{task}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def _problems(payload: dict[str, Any]) -> list[str]:
+    with pytest.raises(PreflightError) as raised:
+        lm_eval_child.describe(payload, _silent)
+    return raised.value.message.splitlines()
+
+
+# --- scores -------------------------------------------------------------------------------------
+
+
+def test_scores_and_sample_logs(world: Path, payload: Payload, tmp_path: Path) -> None:
+    result = _score(payload(PICK, {**WRITE_TASK, "limit": 7}), world / "a", tmp_path / "out")
+    pick, write = result["tasks"]
+    assert (pick["task"], pick["samples"], write["samples"]) == ("pick", ITEMS, 7)
+    rows = _samples(tmp_path / "out", "pick")
+    assert [row["doc_id"] for row in rows] == list(range(ITEMS))
+    share = sum(row["metrics"]["acc"] for row in rows) / ITEMS
+    assert pick["value"] == pytest.approx(100 * share)
+    assert 0 < pick["stderr"] < 100
+    answers = [-response[0][0] for response in rows[0]["responses"]]
+    assert min(answers) > 0
+    written = _samples(tmp_path / "out", "write")
+    assert [(row["doc_id"], row["filter"]) for row in written[:2]] == [(0, "whole"), (0, "digits")]
+    assert {row["target"] for row in written[:2]} == {written[0]["doc"]["answer"]}
+
+
+def test_a_score_does_not_depend_on_what_was_scored_before(
+    world: Path, payload: Payload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampled = (world / "tasks" / "write.yaml").read_text()
+    tasks = tmp_path / "tasks"
+    shutil.copytree(world / "tasks", tasks)
+    (tasks / "write.yaml").write_text(
+        sampled.replace("do_sample: false", "do_sample: true, temperature: 1.5")
+    )
+    asked = payload({**PICK, "fewshot": 1}, {**WRITE_TASK, "fewshot": 1}, include=[str(tasks)])
+    first = _score(asked, world / "b", tmp_path / "fresh")
+    _score(asked, world / "a", tmp_path / "between")
+    second = _score(asked, world / "b", tmp_path / "later")
+    monkeypatch.setattr(lm_eval_child, "_sessions", {})
+    _score(asked, world / "a", tmp_path / "before")
+    third = _score(asked, world / "b", tmp_path / "after another")
+    assert first == second == third
+    assert (
+        _written(tmp_path / "fresh")
+        == _written(tmp_path / "later")
+        == _written(tmp_path / "after another")
+    )
+    assert _written(tmp_path / "fresh") != _written(tmp_path / "between")
+
+
+def test_progress_ends_at_the_number_of_requests(
+    world: Path, payload: Payload, tmp_path: Path
+) -> None:
+    seen: list[tuple[int, int]] = []
+    asked = {**payload(PICK), "model": str(world / "a"), "into": str(tmp_path)}
+    lm_eval_child.evaluate(asked, lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (3 * ITEMS, 3 * ITEMS)
+    assert seen == sorted(seen)
+
+
+def test_few_shot_examples(world: Path, payload: Payload, tmp_path: Path) -> None:
+    _score(payload({**PICK, "fewshot": 2, "limit": 3}), world / "a", tmp_path / "out")
+    prompt = _samples(tmp_path / "out", "pick")[0]["arguments"][0][0]
+    assert prompt.count("rev:") == 3
+
+
+def test_a_chat_template_belongs_to_the_model(
+    world: Path, payload: Payload, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(world / "a", other)
+    (other / "chat_template.jinja").write_text(CHAT.replace("+ ':'", "+ '='"))
+    asked = payload({**PICK, "limit": 2}, chat_template=True, system_instruction="be brief")
+    prompts = []
+    for number, model in enumerate((world / "a", other, world / "a")):
+        _score(asked, model, tmp_path / str(number))
+        prompts.append(_samples(tmp_path / str(number), "pick")[0]["arguments"][0][0])
+    assert prompts[0].startswith("s:be brief\nu:rev:")
+    assert prompts[1].startswith("s=be brief\nu=rev:")
+    assert prompts[2] == prompts[0]
+
+
+def test_a_group_scores_its_aggregate(world: Path, payload: Payload, tmp_path: Path) -> None:
+    result = _score(payload({"name": "both", "limit": 10}), world / "a", tmp_path / "out")
+    (both,) = result["tasks"]
+    assert both["samples"] == 20
+    assert both["stderr"] is not None
+    assert sorted(_written(tmp_path / "out")) == ["samples_pick.jsonl", "samples_pick2.jsonl"]
+
+
+def test_long_prompts_and_cut_answers_are_told(
+    world: Path, payload: Payload, tmp_path: Path
+) -> None:
+    asked = payload({**PICK, "fewshot": 1}, {**WRITE_TASK, "limit": 5}, max_length=16)
+    model = MistralForCausalLM.from_pretrained(world / "a")
+    with torch.no_grad():  # a model that writes "a" for ever
+        model.model.embed_tokens.weight.fill_(1)
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        model.lm_head.weight.zero_()
+        model.lm_head.weight[VOCABULARY["a"]] = 1
+    _save(model, tmp_path / "model")
+    said = _score(asked, tmp_path / "model", tmp_path / "out")["warnings"]
+    assert said[0].startswith(f"task 'pick': {3 * ITEMS} of {3 * ITEMS} requests are longer than")
+    assert said[1] == "task 'write': 5 of 5 answers reached the token limit"
+
+
+def test_items_without_a_right_answer_are_told(
+    world: Path, payload: Payload, tmp_path: Path
+) -> None:
+    shutil.copytree(world / "tasks", tmp_path / "tasks")
+    _dump(tmp_path / "tasks" / "items.jsonl", [_row("123"), {**_row("456"), "label": 9}])
+    asked = payload(PICK, include=[str(tmp_path / "tasks")])
+    (said,) = _score(asked, world / "a", tmp_path / "out")["warnings"]
+    assert "1 of 2 items have an answer that is none of their choices" in said
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("task", [PICK, WRITE_TASK])
+def test_weights_that_are_not_finite_fail(
+    world: Path, payload: Payload, tmp_path: Path, task: dict[str, Any], value: float
+) -> None:
+    model = MistralForCausalLM.from_pretrained(world / "a")
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.weight[0, 0] = value
+    _save(model, tmp_path / "bad")
+    with pytest.raises(CandidateError, match=r"up_proj\.weight holds numbers that are not finite"):
+        _score(payload(task), tmp_path / "bad", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("task", "message"), [(PICK, "log-likelihoods are not finite"), (WRITE_TASK, "logits")]
+)
+def test_finite_weights_that_overflow_fail(
+    world: Path, payload: Payload, tmp_path: Path, task: dict[str, Any], message: str
+) -> None:
+    model = MistralForCausalLM.from_pretrained(world / "a")
+    with torch.no_grad():
+        model.lm_head.weight.fill_(3e38)
+        model.lm_head.weight[::2] = -3e38
+    _save(model, tmp_path / "bad")
+    with pytest.raises(CandidateError, match=message):
+        _score(payload(task), tmp_path / "bad", tmp_path / "out")
+
+
+def _save(model: MistralForCausalLM, folder: Path) -> None:
+    model.save_pretrained(folder)
+    _tokenizer().save_pretrained(folder)
+
+
+def test_pickled_weights_are_refused(world: Path, payload: Payload, tmp_path: Path) -> None:
+    model = MistralForCausalLM.from_pretrained(world / "a")
+    _save(model, tmp_path / "bad")
+    (tmp_path / "bad" / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "bad" / "pytorch_model.bin")
+    with pytest.raises(CandidateError, match="safetensors"):
+        _score(payload(PICK), tmp_path / "bad", tmp_path / "out")
+
+
+def test_a_secret_does_not_reach_an_error(world: Path, payload: Payload, tmp_path: Path) -> None:
+    secret = "hf_" + "s" * 30
+    asked = payload(PICK, model_args={"attn_implementation": secret})
+    with pytest.raises(CandidateError) as raised:
+        _score(asked, world / "a", tmp_path / "out")
+    assert secret not in str(raised.value)
+    assert "***" in str(raised.value)
+
+
+# --- what is known before the first merge -------------------------------------------------------
+
+
+def test_the_description_follows_the_data(world: Path, payload: Payload, tmp_path: Path) -> None:
+    def described(folder: Path, **task: Any) -> Any:
+        lm_eval_child._sessions.clear()
+        asked = payload({**PICK, **task}, include=[str(folder)])
+        return lm_eval_child.describe(asked, _silent)["description"]
+
+    moved = tmp_path / "moved"
+    shutil.copytree(world / "tasks", moved)
+    before = described(world / "tasks", limit=5)
+    assert described(moved, limit=5) == before
+    rows = [json.loads(line) for line in (moved / "items.jsonl").read_text().splitlines()]
+    rows[20]["prompt"] = "rev:999="
+    _dump(moved / "items.jsonl", rows)
+    assert described(moved, limit=5) == before  # item 20 is not scored
+    assert described(moved) != described(world / "tasks")
+    assert described(moved, limit=5, fewshot=1) != before
+    text = (moved / "pick.yaml").read_text()
+    (moved / "pick.yaml").write_text(text.replace("delimiter: ''", "delimiter: ' '"))
+    assert described(moved, limit=5) != before
+
+
+def test_data_files_beside_the_yaml(
+    world: Path, payload: Payload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    beside = lm_eval_child.describe(payload(PICK), _silent)["description"]
+    rows = [_row("123")] * 3
+    _dump(tmp_path / "items.jsonl", rows)
+    _dump(tmp_path / "shots.jsonl", rows)
+    lm_eval_child._sessions.clear()
+    here = lm_eval_child.describe(payload(PICK), _silent)["description"]
+    assert (beside["tasks"]["pick"]["items"], here["tasks"]["pick"]["items"]) == (ITEMS, 3)
+
+
+def test_every_problem_at_once(payload: Payload) -> None:
+    asked = payload(
+        {"name": "pick", "metric": "ac"},
+        {"name": "write", "metric": "exact_match"},
+        {"name": "both", "metric": "acc_norm"},
+        backend="vllm",
+        model_args={"seed": 1},
+        device="cuda:99",
+    )
+    count = torch.cuda.device_count()
+    near = "there is no metric 'ac'; did you mean 'acc'? (metrics: acc, acc_norm)"
+    assert _problems(asked) == [
+        "evaluation.model_args.seed: this is set by evaluation.seed",
+        "evaluation.backend: vllm is not installed: pip install 'evomerge[vllm]'",
+        f"execution.devices: there is no cuda:99; {count} CUDA devices are usable here",
+        f"evaluation.tasks[0].metric: task 'pick': {near}",
+        "evaluation.tasks[1].filter: task 'write' has several; choose one of whole, digits",
+        "evaluation.tasks[2].metric: task 'both': there is no metric 'acc_norm' (metrics: acc)",
+    ]
+
+
+def test_a_task_twice_through_a_group(payload: Payload) -> None:
+    assert _problems(payload(PICK, "both")) == [
+        "evaluation.tasks[1].name: task 'pick' is already scored as part of 'pick'"
+    ]
+
+
+def test_an_unknown_filter(payload: Payload) -> None:
+    (problem,) = _problems(payload({**WRITE_TASK, "filter": "digit"}))
+    assert "did you mean 'digits'? (filters: digits, whole)" in problem
+
+
+def test_an_unknown_task_is_looked_for_among_lm_evals_own(payload: Payload) -> None:
+    (problem,) = _problems(payload(PICK, "winogrand"))
+    assert problem.startswith("evaluation.tasks[1].name: there is no task 'winogrand'")
+    assert "'winogrande'" in problem
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("higher_is_better: true", "higher_is_better: false", "less is better for 'acc'"),
+        ("aggregation: mean", "aggregation: bleu", "no share between 0 and 1"),
+        (
+            "doc_to_target: label",
+            "doc_to_target: lable",
+            f"{ITEMS} of {ITEMS} items have an answer",
+        ),
+        ("{{prompt}}", "{{prompts}}", "cannot be loaded"),
+        ("{{prompt}}", "x{{1 // prompt.count('7')}}", "the prompts of task 'pick' cannot"),
+        ("items.jsonl", "gone.jsonl", "cannot be loaded"),
+        ("task: pick", "task: pick\nnum_fewshot: 0", "fixes 0 examples, not 1"),
+        ("output_type: multiple_choice", "output_type: guess", "cannot be loaded"),
+        ("metadata:", "tag: [some]\nmetadata:", "is a tag and has no score"),
+        ("doc_to_text:", "unsafe_code: true\ndoc_to_text:", "executes what a model writes"),
+        ("metadata:", "process_docs: !function code.f\nmetadata:", "runs Python code of its own"),
+        ("metadata:", "  metadata: [", "did not find expected"),
+    ],
+)
+def test_tasks_that_cannot_be_used(
+    payload: Payload, world: Path, tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    shutil.copytree(world / "tasks", tmp_path / "tasks")
+    (tmp_path / "tasks" / "code.py").write_text("raise SystemExit\n")
+    (tmp_path / "tasks" / "pick.yaml").write_text(CHOICE.replace(old, new, 1))
+    name = "some" if "tag:" in new else "pick2" if new.endswith("[") else "pick"
+    problems = _problems(payload({"name": name, "fewshot": 1}, include=[str(tmp_path / "tasks")]))
+    assert any(message in problem for problem in problems), problems
+
+
+def test_code_that_is_allowed_by_name(payload: Payload, world: Path, tmp_path: Path) -> None:
+    tasks = tmp_path / "tasks"
+    shutil.copytree(world / "tasks", tasks)
+    (tasks / "code.py").write_text(
+        "import random\n\n\ndef shuffled(docs):\n"
+        "    order = list(range(len(docs)))\n    random.shuffle(order)\n"
+        "    return docs.select(order)\n"
+    )
+    text = CHOICE.replace("metadata:", "process_docs: !function code.shuffled\nmetadata:")
+    (tasks / "pick.yaml").write_text(text + "unsafe_code: true\n")
+    asked = payload(PICK, include=[str(tasks)], allow_unsafe=["pick"])
+    first = _score(asked, world / "a", tmp_path / "first")
+    lm_eval_child._sessions.clear()
+    assert _score(asked, world / "a", tmp_path / "second") == first
+    assert _written(tmp_path / "first") == _written(tmp_path / "second")
+    rows = _samples(tmp_path / "first", "pick")
+    assert all(row["arguments"][0][0] == row["doc"]["prompt"] for row in rows)
+
+
+# --- the whole of it ----------------------------------------------------------------------------
+
+
+def test_a_child_process_scores_as_this_process_does(
+    world: Path, payload: Payload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    asked = payload(PICK, WRITE_TASK)
+    config = EvaluationConfig.model_validate(asked["evaluation"])
+    evaluator = LmEvalEvaluator(config, "cpu", tmp_path / "log", timeout=300)
+    try:
+        scores = evaluator.evaluate(world / "b", _made(tmp_path / "child"), _silent)
+    finally:
+        evaluator.close()
+    here = _score(asked, world / "b", tmp_path / "here")
+    assert [task.model_dump() for task in scores.tasks] == here["tasks"]
+    logs = {name: text for name, text in _written(tmp_path / "child").items() if "samples" in name}
+    assert logs == _written(tmp_path / "here")
+    assert scores.evaluation_id == evaluation_id(config, here["description"])
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder

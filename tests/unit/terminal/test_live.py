@@ -1,0 +1,227 @@
+"""The live view: its picture, its bookkeeping, and its manners on a terminal."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import threading
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from evomerge.domain.events import ModelScored
+from evomerge.domain.state import RunState, apply
+from evomerge.terminal import LiveReporter, PlainReporter, reporter
+from evomerge.terminal.activity import Activity, Task, seconds_left
+from evomerge.terminal.dashboard import Dashboard, Scene, Section, allot
+from evomerge.terminal.sentences import sentences
+
+from .conftest import Story, drawn, first_generation
+
+
+def scene(story: Story, *tasks: Task, slots: int = 1) -> Scene:
+    """The scene at the end of a story."""
+    state, events = RunState(), []
+    for entry in story.entries:
+        state = apply(state, entry)
+        events.append((state.seconds, sentences(entry.event, state)[0]))
+    return Scene(state, tasks, slots, tuple(events[-12:]), state.seconds, 33.0)
+
+
+MERGING = Task("model-2-3", "merge", 2, 20, 1.0)
+SCORING = Task("model-2-2", "score", 120, 400, 4.0)
+
+
+def test_the_picture_is_complete_at_80_columns(working: Story) -> None:
+    text = drawn(Dashboard(scene(working, SCORING, MERGING)), 80, 30)
+    for part in (
+        "tiny  kinship strategy, k 3, pcc",
+        "generation 2  02:24",
+        "best  model-2-1  55.10 ± 1.2  +10.85 over gamma (44.25)",
+        "1/4  00:33 left",
+        "120/400  00:09 left",
+        "2/20",
+        "model-1-2 × model-1-1",
+        "scoring 30%",
+        "merging 10%",
+        "waiting",
+        "02:22  scored    model-2-1  55.10",
+    ):
+        assert part in text, part
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize("height", [5, 10, 16, 24, 50])
+def test_the_picture_fits_at_every_moment(finished: Story, width: int, height: int) -> None:
+    told = Story()
+    for number, entry in enumerate(finished.entries):
+        if number:
+            told.tell(entry.event)
+        text = drawn(Dashboard(scene(told, SCORING, MERGING, slots=3)), width, height)
+        lines = text.splitlines()
+        assert len(lines) <= max(4, height - 1)
+        assert all(cell_len(line) <= width for line in lines), text
+
+
+def test_a_large_generation_shows_what_goes_on_first() -> None:
+    names = [f"m{number:02}" for number in range(12)]
+    story = Story(names)
+    for number, name in enumerate(names):
+        story.scored(name, 40 + number)
+    story.measured()
+    story.closed()
+    story.proposed(*((a, b) for place, a in enumerate(names) for b in names[place + 1 :]))
+    text = drawn(Dashboard(scene(story, Task("model-1-60", "merge", 1, 2))), 80, 24)
+    assert "merging 50%" in text
+    assert "more" in text
+
+
+def test_names_with_markup_are_spelled() -> None:
+    story = Story(("[red]x[/red]", "b"), k=2, name="[bold]n[/]")
+    story.scored("[red]x[/red]", 40)
+    text = drawn(Dashboard(scene(story, Task("[/]", "score", 1, 2))), 80, 30)
+    assert "[red]x[/red]" in text
+    assert "[bold]n[/]" in text
+    assert "[/]" in text
+
+
+def test_rows_go_to_the_first_sections_and_no_section_starves() -> None:
+    sections = [Section(0, 2), Section(2, 3), Section(2, 9), Section(1, 6)]
+    assert allot(25, sections) == [2, 3, 9, 6]
+    assert allot(18, sections) == [2, 3, 7, 1]
+    assert allot(4, sections) == [1, 1, 0, 0]
+    assert allot(0, sections) == [0, 0, 0, 0]
+
+
+def test_tasks_end_with_their_events(working: Story) -> None:
+    clock = [0.0]
+    activity = Activity(now=lambda: clock[0])
+    activity.progressed("model-2-2", "score", 1, 10)
+    activity.progressed("model-2-3", "merge", 1, 10)
+    clock[0] = 5.0
+    assert [(task.model, task.seconds) for task in activity.tasks()] == [
+        ("model-2-2", 5.0),
+        ("model-2-3", 5.0),
+    ]
+    assert activity.widest == 2
+    activity.happened(working.scored("model-2-2", 50.0))
+    assert [task.model for task in activity.tasks()] == ["model-2-3"]
+    activity.happened(working.failed("model-2-3"))
+    assert activity.tasks() == ()
+
+
+def test_a_task_that_falls_back_began_anew() -> None:
+    clock = [0.0]
+    activity = Activity(now=lambda: clock[0])
+    activity.progressed("a", "merge", 9, 10)
+    clock[0] = 100.0
+    activity.progressed("a", "merge", 0, 10)
+    assert activity.tasks()[0].seconds == 0.0
+
+
+def test_the_estimate_rests_on_measured_durations() -> None:
+    story = first_generation(Story())
+    activity = Activity(now=lambda: 0.0)
+    for entry in story.entries:
+        activity.happened(entry.event)
+    story.proposed(("model-1-2", "model-1-4"), ("model-1-2", "model-1-1"))
+    story.merged("model-2-1")
+    assert seconds_left(story.state, activity) == pytest.approx(12 + 2.5 + 12 + 0.8)
+
+
+def test_without_any_ground_there_is_no_estimate() -> None:
+    assert seconds_left(Story().state, Activity()) is None
+
+
+def test_the_estimate_follows_a_first_task_at_its_pace() -> None:
+    clock = [0.0]
+    activity = Activity(now=lambda: clock[0])
+    activity.progressed("alpha", "score", 0, 100)
+    clock[0] = 10.0
+    activity.progressed("alpha", "score", 50, 100)
+    assert seconds_left(Story().state, activity) == pytest.approx(10 + 3 * 20)
+
+
+def recording(width: int = 80) -> tuple[Console, io.StringIO]:
+    """A terminal that remembers what was written to it."""
+    out = io.StringIO()
+    return Console(file=out, force_terminal=True, width=width, height=24, _environ={}), out
+
+
+def test_a_whole_run_with_progress_and_logs_from_threads(finished: Story) -> None:
+    console, out = recording()
+    before = sys.stderr
+    with LiveReporter(console) as view:
+        state = RunState()
+        for entry in finished.entries:
+            state = apply(state, entry)
+            if isinstance(entry.event, ModelScored):
+                name = entry.event.model
+                thread = threading.Thread(target=view.progressed, args=(name, "score", 1, 2))
+                thread.start()
+                thread.join()
+            view.happened(entry.event, state)
+            drawn(view.render(), 80, 24)
+        sys.stderr.write("a stray line\n")
+    assert sys.stderr is before
+    text = out.getvalue()
+    assert "a stray line" in text
+    assert "finished: max_generations: 2 generations done" in text.split("a stray line")[1]
+    assert "lineage of the best" in text
+
+
+def test_handlers_made_before_write_above_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    console, out = recording()
+    real = io.StringIO()
+    monkeypatch.setattr(sys, "__stderr__", real)
+    handler = logging.StreamHandler(real)
+    logger = logging.getLogger("evomerge.test.live")
+    logger.addHandler(handler)
+    try:
+        with LiveReporter(console):
+            logger.warning("from a library [red]x[/red]")
+        assert handler.stream is real
+    finally:
+        logger.removeHandler(handler)
+    assert real.getvalue() == ""
+    assert "from a library [red]x[/red]" in out.getvalue()
+
+
+def test_an_exception_leaves_the_summary_and_the_terminal_as_it_was(working: Story) -> None:
+    console, out = recording()
+
+    def interrupted() -> None:
+        with LiveReporter(console) as view:
+            view.happened(working.entries[-1].event, working.state)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    text = out.getvalue()
+    assert "stopped in generation 2, 3 to score" in text
+    assert text.count("\x1b[?25h") == text.count("\x1b[?25l")  # the cursor is back
+
+
+def test_before_the_first_event_there_is_a_picture_too() -> None:
+    console, _ = recording()
+    assert drawn(LiveReporter(console).render(), 80) == "starting\n"
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_reporter_suits_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert isinstance(reporter(Terminal()), LiveReporter)
+    assert isinstance(reporter(Terminal(), plain=True), PlainReporter)
+    assert isinstance(reporter(io.StringIO()), PlainReporter)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert isinstance(reporter(io.StringIO()), PlainReporter)
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(reporter(Terminal()), PlainReporter)
