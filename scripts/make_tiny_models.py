@@ -299,11 +299,25 @@ def _build(work: Path, out: Path, seed: int) -> None:
     _say(f"tasks written, libraries loaded ({time.monotonic() - start:.1f} s)")
     for name, model in train_family(world, seed):
         folder = work / "models" / name
-        model.save_pretrained(folder)
+        with _no_progress_bars():
+            model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         for path in folder.iterdir():
             path.chmod(0o644)  # safetensors leaves its files closed to everyone else
         _say(f"{name} trained and saved ({time.monotonic() - start:.1f} s)")
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _new_tokenizer() -> Any:

@@ -57,7 +57,7 @@ def test_runtime_settings_do_not_change_the_id(good):
         good,
         "x",
         ["run.name=other", "run.dir=/elsewhere", "execution.devices=[cuda:0]", "retention=best",
-         "merge.options.threads=4", "foundation_models.0=./copies/one"],
+         "merge.options.low_cpu_memory=true", "foundation_models.0=./copies/one"],
     )  # fmt: skip
     assert config_id(moved) == config_id(config)
     told = differences(config, moved)

@@ -1,0 +1,177 @@
+"""The main job on real tiny models: mergekit merges, lm-eval scores, kinship from weights."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+
+import pytest
+from .conftest import OFFLINE, ROOT
+
+from evomerge.domain.digest import decision_digest
+from evomerge.domain.state import fold
+from evomerge.store.journal import read_journal
+
+CONFIG = ROOT / "configs" / "tiny.yaml"
+
+
+def arguments(runs, *further):
+    return ["run", CONFIG, "--set", f"run.dir={runs}", *further]
+
+
+def state_of(runs, name="tiny-evolution"):
+    return fold(read_journal(runs / name / "journal.jsonl").entries)
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, evomerge, tmp_path_factory):
+    """The runs folder of an uninterrupted run."""
+    runs = tmp_path_factory.mktemp("whole")
+    done = evomerge(*arguments(runs, "--json"))
+    assert done.returncode == 0, done.stderr
+    return runs, json.loads(done.stdout)
+
+
+def test_evolution_beats_every_foundation_model(whole):
+    runs, result = whole
+    state = state_of(runs)
+    foundation = max(model.score for model in state.at_generation(0))
+    assert state.best.score > foundation + 10
+    assert result["best"]["name"] == state.best.name
+    tops = [
+        max(m.score for m in state.models.values() if m.generation <= g.number and m.score)
+        for g in state.generations
+    ]
+    assert tops[2] > tops[1], "the best score still climbs after the first generation"
+    assert all(later >= earlier for earlier, later in pairwise(tops))
+
+
+def test_the_run_directory_tells_the_story(whole):
+    runs, _ = whole
+    run = runs / "tiny-evolution"
+    assert (run / "config.yaml").is_file()
+    assert json.loads((run / "environment.json").read_text())["versions"]["mergekit"]
+    state = state_of(runs)
+    for generation in state.generations:
+        text = (run / "generations" / f"{generation.number:02}.yaml").read_text()
+        for candidate in generation.candidates:
+            assert candidate.proposal.reason in text
+    for model in state.models.values():
+        if model.merged:
+            folder = run / "models" / model.name
+            assert (folder / "model.safetensors").stat().st_size > 10_000
+            assert (folder / "mergekit_config.yml").is_file()
+            assert (folder / "recipe.yaml").is_file()
+            assert (folder / "tokenizer.json").is_file()
+            samples = runs / "store" / "evaluations" / model.content_id
+            assert len(list(samples.glob("*/samples_*.jsonl"))) == len(model.scores.tasks)
+
+
+def test_the_best_model_loads_with_transformers(whole):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    runs, _ = whole
+    folder = runs / "tiny-evolution" / "models" / state_of(runs).best.name
+    AutoModelForCausalLM.from_pretrained(folder)
+    assert AutoTokenizer.from_pretrained(folder)("1=").input_ids
+
+
+def test_kinship_is_that_of_the_weights(whole, tiny):
+    import torch
+    from safetensors.torch import load_file
+
+    runs, _ = whole
+    state = state_of(runs)
+    base = load_file(tiny / "models" / "base" / "model.safetensors")
+
+    def delta(name):
+        model = state.models[name]
+        folder = next(f.source for f in state.start.foundation if f.name == name)
+        tensors = load_file(ROOT / folder / "model.safetensors")
+        assert model.kind == "foundation"
+        return torch.cat([(tensors[key].double() - base[key].double()).flatten() for key in base])
+
+    names = [model.name for model in state.at_generation(0)][:3]
+    for a, b in [(names[0], names[1]), (names[1], names[2])]:
+        expected = torch.corrcoef(torch.stack([delta(a), delta(b)]))[0, 1].item()
+        assert state.kinship.between(a, b) == pytest.approx(expected, abs=1e-7)
+
+
+def test_running_it_again_does_nothing_quickly(whole, evomerge):
+    runs, _ = whole
+    journal = runs / "tiny-evolution" / "journal.jsonl"
+    before = journal.read_bytes()
+    done = evomerge(*arguments(runs))
+    assert done.returncode == 0
+    assert state_of(runs).best.name in done.stdout
+    assert journal.read_bytes() == before
+
+
+def test_another_config_under_the_same_name_is_refused(whole, evomerge):
+    runs, _ = whole
+    done = evomerge(*arguments(runs, "--set", "strategy.k=4"))
+    assert done.returncode == 2
+    assert "strategy.k: 3 -> 4" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_second_arm_reuses_everything_that_it_shares(whole, evomerge):
+    runs, _ = whole
+    done = evomerge(*arguments(runs, "--set", "run.name=greedy", "--set", "strategy.name=greedy"))
+    assert done.returncode == 0, done.stderr
+    first = {model.content_id for model in state_of(runs).models.values()}
+    second = state_of(runs, "greedy")
+    for entry in read_journal(runs / "greedy" / "journal.jsonl").entries:
+        if entry.event.type in ("model_merged", "model_scored"):
+            content_id = second.models[entry.event.model].content_id
+            assert entry.event.reused == (content_id in first)
+
+
+@pytest.mark.parametrize(
+    ("marker", "signum"),
+    [("model_scored", signal.SIGKILL), ("generation_proposed", signal.SIGTERM)],
+)
+def test_killed_in_the_middle_it_ends_alike(tiny, whole, evomerge, tmp_path, marker, signum):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "evomerge", *map(str, arguments(tmp_path))],
+        cwd=ROOT,
+        env={**os.environ, **OFFLINE},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    journal = tmp_path / "tiny-evolution" / "journal.jsonl"
+    deadline = time.monotonic() + 120
+    while not (journal.exists() and journal.read_text().count(f'"type":"{marker}"') >= 2):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signum)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == (-9 if signum == signal.SIGKILL else 143)
+    if signum == signal.SIGTERM:
+        assert "evomerge resume tiny-evolution" in errors
+    assert not children_of(tmp_path), "no child outlives its driver"
+
+    assert not state_of(tmp_path).finished
+    resumed = evomerge("resume", "tiny-evolution", "--dir", tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert decision_digest(state_of(tmp_path)) == decision_digest(state_of(whole[0]))
+
+
+def children_of(runs):
+    time.sleep(1)
+    found = subprocess.run(
+        ["pgrep", "-f", "evomerge.adapters.serve"], capture_output=True, text=True
+    )
+    alive = []
+    for pid in found.stdout.split():
+        try:
+            log = os.readlink(f"/proc/{pid}/fd/2")
+        except OSError:
+            continue
+        if log.startswith(str(runs)):
+            alive.append(pid)
+    return alive
