@@ -39,7 +39,7 @@ class Entry:
     """One item of `evaluation.tasks`, loaded.
 
     Attributes:
-        key: its place in the config, as `evaluation.tasks[1]`.
+        key: its place in the config, as `evaluation.tasks.1`.
         loaded: lm-eval's `tasks`, `groups` and `group_map` of this name.
         result_key: lm-eval's key of the metric that counts, as `exact_match,strict-match`.
     """
@@ -110,7 +110,7 @@ def load_suite(config: EvaluationConfig) -> Suite:
     manager = _manager(config)
     entries: list[Entry] = []
     for number, task in enumerate(config.tasks):
-        key = f"evaluation.tasks[{number}]"
+        key = f"evaluation.tasks.{number}"
         faults = faults_of_name(key, task, manager)
         faults += [] if faults else faults_of_code(key, task, config, manager, files.by_name)
         if faults:

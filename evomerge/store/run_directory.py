@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,18 @@ class RunDirectory:
         make_folder(self.path)
         with exclusive(self.path / "lock", f"run {self.name}"):
             reached("lock.taken")
-            yield
+            try:
+                yield
+            finally:
+                if not self.exists:
+                    self._leave_nothing()
+
+    def _leave_nothing(self) -> None:
+        """A run that could not start is no run; what a user put here stays."""
+        shutil.rmtree(self.logs, ignore_errors=True)
+        (self.path / "lock").unlink()
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
 
     def start(self, first: Entry, config: str, environment: dict[str, Any]) -> Journal:
         """Lay out a new run; the journal comes last, since its existence makes the run."""
