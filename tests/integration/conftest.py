@@ -1,40 +1,6 @@
-"""Real tiny models, made once and kept below runs/tiny for the next session."""
+"""Constants of the tests that start evomerge as a process."""
 
-import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-
-
-@pytest.fixture(scope="session")
-def tiny() -> Path:
-    """The folder of the quickstart's models and tasks."""
-    script = ROOT / "scripts" / "make_tiny_models.py"
-    spec = importlib.util.spec_from_file_location("make_tiny_models", script)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module.make(ROOT / "runs" / "tiny")
-
-
-@pytest.fixture(scope="session")
-def evomerge():
-    """Run the command line as a user does, from the repository: (arguments) -> process."""
-
-    def run(*arguments, **options):
-        return subprocess.run(
-            [sys.executable, "-m", "evomerge", *map(str, arguments)],
-            cwd=ROOT,
-            env={**os.environ, **OFFLINE, **options.pop("env", {})},
-            capture_output=True,
-            text=True,
-            **options,
-        )
-
-    return run
