@@ -40,8 +40,8 @@ class Workplace(Protocol):
     def versions(self) -> dict[str, str]:
         """Versions of what determines results."""
 
-    def check(self) -> None:
-        """Everything that can be known before the first merge: tasks, metrics, disk.
+    def check(self) -> str:
+        """Everything that can be known before the first merge; the evaluation id.
 
         Raises:
             PreflightError: with every problem found.
@@ -144,13 +144,13 @@ def _open(
     if run.exists:
         state = fold(run.read())
         changes = drift(state.start, base, foundation, versions)
+        changes += evaluation_drift(state, workplace.check())
         if changes and not accept_drift:
             raise PreflightError(
                 f"run {run.name} cannot go on as it began:\n  " + "\n  ".join(changes),
                 "restore what changed, start a new run, or pass --accept-drift to go on all "
                 "the same (it is recorded)",
             )
-        workplace.check()
         journal = Journal(run.journal)
         resumed = RunResumed(versions=versions, drift=tuple(changes), retention=config.retention)
         journal.append(Entry(at=now(), event=resumed))
@@ -194,6 +194,17 @@ def drift(
         f"{name} {start.versions[name]} at the start, {now} now"
         for name, now in versions.items()
         if name in start.versions and start.versions[name] != now
+    ]
+
+
+def evaluation_drift(state: RunState, evaluation_id: str) -> list[str]:
+    """A line if new scores would not be comparable with the recorded ones."""
+    recorded = {model.scores.evaluation_id for model in state.ranking if model.scores}
+    if recorded <= {evaluation_id}:
+        return []
+    return [
+        "the evaluation changed (task files, their data, or a library), so that new scores would "
+        f"not compare with the recorded ones: {', '.join(sorted(recorded))}, now {evaluation_id}"
     ]
 
 

@@ -55,15 +55,14 @@ class LocalWorkplace:
         """Installed versions of what determines results, without importing any of it."""
         return {name: _version(name) for name in LIBRARIES}
 
-    def check(self) -> None:
-        """Tasks, metrics and disk, while the child processes of the run start up."""
+    def check(self) -> str:
+        """Tasks, metrics, recipe and disk, while the child processes start up; the evaluation id."""
         self._check_disk()
         self._merger.start()
         for evaluator in self._evaluators:
             evaluator.start()
         self._check_recipe()
-        for evaluator in self._evaluators:
-            _ = evaluator.evaluation_id
+        return next(iter({evaluator.evaluation_id for evaluator in self._evaluators}))
 
     def executor(self, observer: Observer) -> LocalExecutor:
         """Merges, scores and measures on this machine."""
@@ -76,7 +75,10 @@ class LocalWorkplace:
             folders={each.foundation.content_id: each.path for each in self._resolved},
             limits=Limits(execution.attempts, execution.max_failures, execution.merges_ahead),
             observer=observer,
-            needed_elsewhere=lambda: needed_weights(states_of(self._run.path.parent, self._run)),
+            model_size=max(each.size for each in self._resolved[1:]),
+            needed_elsewhere=lambda: needed_weights(
+                states_of(self._run.path.parent, self._run.path)
+            ),
         )
 
     def describe(self) -> tuple[str, str, dict[str, Any]]:
@@ -163,16 +165,14 @@ class LocalWorkplace:
         self._merger.check(breeding.recipe(parents))
 
     def _check_disk(self) -> None:
-        """The weights of one generation must fit; ENOSPC later on stops the run resumably."""
+        """The weights of the first generation must fit; later ones are checked as they come."""
         models = self._resolved[1:]
-        largest = max(each.size for each in models)
-        k = self._config.strategy.k
-        generation = comb(len(models), 2) if not self._run.exists else min(comb(k, 2), k) + 1
+        largest, children = max(each.size for each in models), comb(len(models), 2)
         free = shutil.disk_usage(self._store.root).free
-        if free < generation * largest:
+        if not self._run.exists and free < children * largest:
             raise PreflightError(
-                f"not enough disk: a generation of {generation} models of {largest / 1e9:.1f} GB "
-                f"needs {generation * largest / 1e9:.1f} GB, {free / 1e9:.1f} GB are free in "
+                f"not enough disk: the {children} models of the first generation need "
+                f"{children * largest / 1e9:.1f} GB, {free / 1e9:.1f} GB are free in "
                 f"{self._store.root}",
                 "free some space or put the runs folder elsewhere (run.dir)",
             )

@@ -109,6 +109,7 @@ def make(out: Path, seed: int = DEFAULT_SEED, force: bool = False) -> Path:
 
     `out` must be absent, empty or an older fixture of this script; anything else is refused.
     A fixture that was moved gets its task files rewritten, since they hold absolute paths.
+    The work is done in `.<name>.building-<pid>` beside `out`; a killed run leaves only that.
     """
     out = out.resolve()
     digest = _digest(seed)
@@ -150,9 +151,7 @@ def make_world(seed: int, recipe: Recipe = RECIPE) -> World:
     return World(skill_tag, alias_tags, copy_tags, tuple(train), tuple(held_out))
 
 
-def train_family(
-    world: World, seed: int, recipe: Recipe = RECIPE
-) -> Iterator[tuple[str, Any]]:
+def train_family(world: World, seed: int, recipe: Recipe = RECIPE) -> Iterator[tuple[str, Any]]:
     """Yield (name, MistralForCausalLM): the base, then one specialist per skill.
 
     It is one model object that changes between the steps: save or copy the weights at once.
@@ -239,9 +238,7 @@ def _freeze_embeddings(model: Any) -> None:
     model.get_output_embeddings().weight.requires_grad_(False)
 
 
-def _train(
-    model: Any, draw: Sampler, steps: int, lr: float, batch: int, recipe: Recipe
-) -> None:
+def _train(model: Any, draw: Sampler, steps: int, lr: float, batch: int, recipe: Recipe) -> None:
     """AdamW with warm-up and linear decay to zero; the loss counts answer and end tokens only."""
     import torch
 
@@ -254,7 +251,7 @@ def _train(
         tokens = torch.tensor([_encode(draw()) for _ in range(batch)])
         loss = _answer_loss(model, tokens)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
     model.eval()
@@ -298,7 +295,7 @@ def _build(work: Path, out: Path, seed: int) -> None:
     _write_data(work / "tasks", world, random.Random(f"choices {seed}"))
     _write_task_files(work / "tasks", out / "tasks")
     tokenizer = _new_tokenizer()
-    _say(f"tasks written, libraries loaded ({time.monotonic() - start:.1f} s)")
+    _say(f"tasks written ({time.monotonic() - start:.1f} s)")
     for name, model in train_family(world, seed):
         folder = work / "models" / name
         with _no_progress_bars():
@@ -474,6 +471,9 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         _say(f"error: {error}")
         return 1
+    except KeyboardInterrupt:
+        _say("interrupted, nothing kept")
+        return 130
     return 0
 
 

@@ -6,6 +6,7 @@ does not matter; every artefact goes through the store, which makes it once.
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -68,12 +69,14 @@ class LocalExecutor:
         folders: Mapping[str, Path],
         limits: Limits,
         observer: Observer,
+        model_size: int = 0,
         needed_elsewhere: Callable[[], set[str]] = set,
     ) -> None:
         """Sweep what killed drivers left in the store, and be ready.
 
         Args:
             folders: the folder of the base and of every foundation model by content id.
+            model_size: bytes of the weights of an offspring, at most.
             needed_elsewhere: the content ids whose weights other runs need.
         """
         store.sweep()
@@ -84,6 +87,7 @@ class LocalExecutor:
         self._folders = folders
         self._limits = limits
         self._observer = observer
+        self._model_size = model_size
         self._needed_elsewhere = needed_elsewhere
         self._recipes: dict[str, Recipe] = {}
         self._failures_in_a_row = 0
@@ -116,8 +120,9 @@ class LocalExecutor:
         """Merge and score offspring; a failed one is an event.
 
         Raises:
-            StoppedError: too many failed in a row.
+            StoppedError: the disk has no room for them, or too many failed in a row.
         """
+        self._check_disk(offspring)
         with closing(self._pipeline(offspring)) as events:
             for event in events:
                 yield event
@@ -198,7 +203,8 @@ class LocalExecutor:
             inputs = {each: self.folder(each) for each in recipe.inputs}
             self._merger.merge(recipe, inputs, into, progress)
 
-        return self._store.obtain(f"models/{recipe.id}", build).reused
+        name = f"models/{recipe.id}"
+        return self._store.obtain(name, build, self._cancelled.is_set).reused
 
     def _scored(self, model: Model, evaluator: Evaluator) -> tuple[Scores, bool]:
         evaluation_id = evaluator.evaluation_id
@@ -208,7 +214,8 @@ class LocalExecutor:
             scores = evaluator.evaluate(folder, into, self._progress(model, "score"))
             write_atomic(into / SCORES, scores.model_dump_json(indent=1))
 
-        made = self._store.obtain(f"evaluations/{model.content_id}/{evaluation_id}", build)
+        name = f"evaluations/{model.content_id}/{evaluation_id}"
+        made = self._store.obtain(name, build, self._cancelled.is_set)
         return Scores.model_validate_json(read_checked(made.path, SCORES)), made.reused
 
     def weights(self, model: Model) -> Path:
@@ -244,6 +251,20 @@ class LocalExecutor:
                     raise GivenUpError(failure) from error
                 renew()
         raise AssertionError("at least one attempt is made")
+
+    def _check_disk(self, offspring: Sequence[Model]) -> None:
+        missing = [
+            model for model in offspring if not self._store.holds(f"models/{model.content_id}")
+        ]
+        required = len(missing) * self._model_size
+        free = shutil.disk_usage(self._store.root).free
+        if free < required:
+            raise StoppedError(
+                f"not enough disk for the next {len(missing)} models: "
+                f"{required / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free in "
+                f"{self._store.root}",
+                "free some space (`evomerge gc` shows what no run needs), then resume the run",
+            )
 
     def _count_failure(self, event: CandidateFailed) -> None:
         self._failures_in_a_row += 1

@@ -15,7 +15,7 @@ import click
 from evomerge.cli.options import json_option
 from evomerge.config import Config
 from evomerge.domain.errors import StoppedError
-from evomerge.domain.state import RunState
+from evomerge.domain.state import RunState, fold
 from evomerge.driver import drive
 from evomerge.store.run_directory import RunDirectory
 
@@ -40,6 +40,9 @@ def drive_and_report(
     from evomerge.terminal import reporter, result_document, result_text
     from evomerge.wiring import LocalWorkplace
 
+    done_before = run.exists and fold(run.read()).finished
+    if not done_before:
+        click.echo("checking models, tasks and disk", err=True)
     try:
         with reporter(sys.stderr, plain=plain) as observer:
             state = drive(
@@ -54,8 +57,11 @@ def drive_and_report(
         if stopped.remedy is None and run.exists:
             stopped.remedy = f"go on with: {resume_command(run)}"
         raise
-    document = result_document(state) if as_json else None
-    click.echo(json.dumps(document, ensure_ascii=False) if document else result_text(state))
+    seen = not done_before and sys.stdout.isatty() and sys.stderr.isatty()
+    if as_json:
+        click.echo(json.dumps(result_document(state), ensure_ascii=False))
+    elif not seen:  # the view's last picture says it all
+        click.echo(result_text(state))
     return state
 
 

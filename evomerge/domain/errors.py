@@ -7,6 +7,7 @@ sysexits.h), 130 and 143 ended by SIGINT and SIGTERM.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -82,9 +83,14 @@ class StoppedError(EvomergeError):
 
 
 class SignalledError(StoppedError):
-    """A signal ended the run; `exit_code` is 128 + the signal's number, as shells have it."""
+    """A signal ended the run.
+
+    `exit_code` is 128 + the signal's number, as shells have it, and 75 for SIGUSR1, by which a
+    scheduler announces the end of an allocation and asks that the run be queued again.
+    """
 
     def __init__(self, signum: int, message: str, remedy: str | None = None) -> None:
         super().__init__(message, remedy)
         self.signum = signum
-        self.exit_code = 128 + signum  # type: ignore[misc]
+        requeue = signum == signal.SIGUSR1
+        self.exit_code = 75 if requeue else 128 + signum  # type: ignore[misc]

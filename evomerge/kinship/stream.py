@@ -133,7 +133,8 @@ def _in_order(
     tasks: Sequence[Task], settings: _Settings, base_id: str, threads: int
 ) -> Generator[tuple[Task, int, int, Floats], None, None]:
     """The pieces of all tasks with their products, in order, worked on by the threads."""
-    pool = ThreadPoolExecutor(threads, "kinship")
+    # Torch keeps the number of its own threads per thread: each worker has to say it again.
+    pool = ThreadPoolExecutor(threads, "kinship", torch.set_num_threads, (1,))
     begun: deque[tuple[Task, int, int, Future[Floats]]] = deque()
     try:
         for task in tasks:

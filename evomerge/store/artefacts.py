@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from evomerge.store.atomic import (
     write_atomic,
 )
 from evomerge.store.faults import reached
-from evomerge.store.lock import waiting
+from evomerge.store.lock import start_time, waiting
 
 MANIFEST = "manifest.json"
 PRUNED = "pruned.json"
@@ -64,14 +65,22 @@ class Store:
         """Whether `name` is complete: its manifest is there and every file has its size."""
         return not problems(self.path(name), deep=False)
 
-    def obtain(self, name: str, build: Callable[[Path], None]) -> Made:
+    def obtain(
+        self,
+        name: str,
+        build: Callable[[Path], None],
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Made:
         """The artefact `name`, built by `build(empty folder)` if it is not complete.
 
         Two processes that want one artefact at the same time make it once.
+
+        Raises:
+            StoppedError: `cancelled` said so while another process was making it.
         """
         make_folder(self.path(name).parent)
         make_folder(self._locks)
-        with waiting(self._lock_of(name)):
+        with waiting(self._lock_of(name), cancelled):
             if self.holds(name):
                 return Made(self.path(name), reused=True, seconds=0.0)
             started = time.monotonic()
@@ -85,7 +94,8 @@ class Store:
     @contextlib.contextmanager
     def _aside_folder(self, name: str) -> Iterator[Path]:
         make_folder(self._aside)
-        folder = self._aside / f"{name.replace('/', '--')}.{os.getpid()}"
+        maker = f"{socket.gethostname()}.{os.getpid()}"
+        folder = self._aside / f"{name.replace('/', '--')}.{maker}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         try:
@@ -140,11 +150,12 @@ class Store:
         return self._locks / name.replace("/", "--")
 
     def sweep(self) -> int:
-        """Remove what killed processes left aside; the number of folders removed."""
+        """Remove what killed processes of this host left aside; the number of folders removed."""
         removed = 0
         for folder in self._aside.glob("*") if self._aside.is_dir() else ():
-            pid = folder.name.rpartition(".")[2]
-            if pid.isdigit() and not _alive(int(pid)):
+            rest, _, pid = folder.name.rpartition(".")
+            here = rest.endswith(f".{socket.gethostname()}")
+            if here and pid.isdigit() and start_time(int(pid)) is None:
                 shutil.rmtree(folder, ignore_errors=True)
                 reached("sweep.removed")
                 removed += 1
@@ -231,13 +242,3 @@ def sha256(path: Path) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

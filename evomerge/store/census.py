@@ -8,7 +8,7 @@ from pathlib import Path
 from evomerge.domain.retention import needed
 from evomerge.domain.state import RunState, fold
 from evomerge.store.artefacts import Store
-from evomerge.store.run_directory import RunDirectory, list_runs
+from evomerge.store.run_directory import list_runs
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Unreferenced:
     size: int
 
 
-def states_of(runs_dir: Path, without: RunDirectory | None = None) -> list[RunState]:
-    """The states of all runs below `runs_dir`, but for one.
+def states_of(runs_dir: Path, without: Path | None = None) -> list[RunState]:
+    """The states of all runs below `runs_dir`, but for the one in folder `without`.
 
     Raises:
         DamagedError: a journal cannot be read; what its run needs is not known then.
     """
-    skipped = None if without is None else without.path.resolve()
+    skipped = None if without is None else without.resolve()
     return [fold(run.read()) for run in list_runs(runs_dir) if run.path.resolve() != skipped]
 
 

@@ -1,7 +1,9 @@
 """One driver a run, one maker an artefact: locks that end with their process.
 
-`flock` is released by the kernel when its holder dies, so no stale lock can block a run, and a
-reused pid means nothing. What the file says is for the reader only.
+`flock` decides where it can be trusted: the kernel releases it when its holder dies. Some network
+file systems (NFS, Lustre, GPFS) grant it to everybody, so the file also says who holds it: on the
+same host the process is looked up by pid and start time (a reused pid is somebody else), on another
+host its heartbeat, the file's modification time, decides.
 """
 
 from __future__ import annotations
@@ -11,13 +13,57 @@ import fcntl
 import json
 import os
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from evomerge.domain.errors import LockedError
+from evomerge.domain.errors import LockedError, StoppedError
+
+HEARTBEAT = 10.0
+"""Seconds between two heartbeats; a holder on another host is dead after six missed ones."""
 
 _LOOKS = 10
+_POLL = 0.05
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who holds a lock.
+
+    Attributes:
+        started: start time of the process in clock ticks since boot, so that a pid is unique.
+        since: local time, for the reader.
+    """
+
+    host: str
+    pid: int
+    started: int
+    since: str
+
+    def __str__(self) -> str:
+        return f"host {self.host}, pid {self.pid}, since {self.since}"
+
+    @classmethod
+    def myself(cls) -> Owner:
+        """This process."""
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        return cls(socket.gethostname(), os.getpid(), start_time(os.getpid()) or 0, since)
+
+    @classmethod
+    def of(cls, path: Path) -> Owner | None:
+        """Whoever the lock file names; None when it names nobody."""
+        try:
+            return cls(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def lives(self, path: Path) -> bool:
+        """Whether the owner named by the lock file `path` is still at work."""
+        if self.host == socket.gethostname():
+            return start_time(self.pid) == self.started
+        return _age(path) < 6 * HEARTBEAT
 
 
 @contextlib.contextmanager
@@ -29,26 +75,34 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            _take(descriptor)
-        except BlockingIOError:
+        if not _take(descriptor) or _claimed(path):
+            owner = Owner.of(path) or "unknown"
             raise LockedError(
-                f"{what} is driven by another process ({_owner(path)})",
+                f"{what} is driven by another process ({owner})",
                 "wait for it, or stop it first; `evomerge status` shows where it is",
-            ) from None
+            )
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, _myself().encode(), 0)
-        yield
+        os.pwrite(descriptor, json.dumps(asdict(Owner.myself())).encode(), 0)
+        with _heartbeat(path):
+            yield
+        os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 
 
 @contextlib.contextmanager
-def waiting(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, waiting for it as long as it takes."""
+def waiting(path: Path, cancelled: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Hold the lock file `path`, waiting for it as long as it takes.
+
+    Raises:
+        StoppedError: `cancelled` said so while it waited.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while not _try(descriptor, fcntl.LOCK_EX):
+            if cancelled():
+                raise StoppedError("the run was stopped")
+            time.sleep(_POLL)
         yield
     finally:
         os.close(descriptor)
@@ -61,32 +115,70 @@ def holder(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _owner(path)
+        if _try(descriptor, fcntl.LOCK_SH) and not _claimed(path):
+            return None
+        return str(Owner.of(path) or "unknown")
     finally:
         os.close(descriptor)
-    return None
 
 
-def _take(descriptor: int) -> None:
+def start_time(pid: int) -> int | None:
+    """When a process of this host started, in clock ticks since boot; None if there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in {"Z", "X"} else int(fields[19])
+
+
+def _take(descriptor: int) -> bool:
     """Lock at once, but for somebody who only looks whether it is locked."""
     for _ in range(_LOOKS):
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.02)
-    return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _try(descriptor, fcntl.LOCK_EX):
+            return True
+        time.sleep(_POLL)
+    return False
 
 
-def _myself() -> str:
-    since = time.strftime("%Y-%m-%d %H:%M:%S")
-    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": since})
-
-
-def _owner(path: Path) -> str:
+def _try(descriptor: int, mode: int) -> bool:
     try:
-        owner = json.loads(path.read_text())
-        return f"host {owner['host']}, pid {owner['pid']}, since {owner['since']}"
-    except (OSError, ValueError, KeyError):
-        return "unknown"
+        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # a file system without locks: the owner's heartbeat decides
+    return True
+
+
+def _claimed(path: Path) -> bool:
+    """Whether somebody else's claim stands although the lock was granted."""
+    owner = Owner.of(path)
+    return owner is not None and owner.lives(path) and owner.pid != os.getpid()
+
+
+def _age(path: Path) -> float:
+    """Seconds since the last heartbeat, by the clock of the file system that both hosts see."""
+    probe = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.probe")
+    probe.touch()
+    try:
+        return probe.stat().st_mtime - path.stat().st_mtime
+    finally:
+        probe.unlink()
+
+
+@contextlib.contextmanager
+def _heartbeat(path: Path) -> Iterator[None]:
+    stopped = threading.Event()
+
+    def beat() -> None:
+        while not stopped.wait(HEARTBEAT):
+            with contextlib.suppress(OSError):
+                os.utime(path)
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()

@@ -24,6 +24,7 @@ from evomerge.domain.state import RunState
 from evomerge.driver import drive
 from evomerge.ports import Evaluator, KinshipMeter, Merger, Observer
 from evomerge.store.artefacts import Store
+from evomerge.store.census import needed_weights, states_of
 from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
 from evomerge.testing.landscape import (
     LandscapeEvaluator,
@@ -59,6 +60,7 @@ class LandscapeWorkplace:
         evaluators: tuple[Evaluator, ...] | None = None,
         meter: KinshipMeter | None = None,
         limits: Limits | None = None,
+        model_size: int = 0,
     ) -> None:
         self._root = root
         self._parts = (
@@ -67,6 +69,7 @@ class LandscapeWorkplace:
             meter or LandscapeMeter(),
         )
         self._limits = limits or Limits()
+        self._model_size = model_size
         self._executor: LocalExecutor | None = None
 
     def foundation(self) -> tuple[Foundation, tuple[Foundation, ...]]:
@@ -81,21 +84,25 @@ class LandscapeWorkplace:
         """The landscape's own."""
         return {"landscape": "1"}
 
-    def check(self) -> None:
-        """Nothing can be wrong."""
+    def check(self) -> str:
+        """Nothing can be wrong; the evaluation id."""
+        return self._parts[1][0].evaluation_id
 
     def executor(self, observer: Observer) -> LocalExecutor:
         """A real executor over the fakes and a real store."""
         base, models = self.foundation()
+        runs = self._root / "runs"
         merger, evaluators, meter = self._parts
         self._executor = LocalExecutor(
-            store=Store(self._root / "runs" / STORE_FOLDER),
+            store=Store(runs / STORE_FOLDER),
             merger=merger,
             evaluators=evaluators,
             meter=meter,
             folders={model.content_id: Path(model.source) for model in (base, *models)},
             limits=self._limits,
             observer=observer,
+            model_size=self._model_size,
+            needed_elsewhere=lambda: needed_weights(states_of(runs, runs / "landscape")),
         )
         return self._executor
 
@@ -128,6 +135,8 @@ def run_landscape(
     config: Config | None = None,
     workplace: LandscapeWorkplace | None = None,
     observer: Observer | None = None,
+    *,
+    accept_drift: bool = False,
 ) -> RunState:
     """Run or resume `root/runs/landscape`; the state at its end."""
     return drive(
@@ -135,6 +144,7 @@ def run_landscape(
         config or landscape_config(),
         workplace or LandscapeWorkplace(root),
         [observer or Silence()],
+        accept_drift=accept_drift,
         now=time.time,
     )
 

@@ -18,8 +18,12 @@ from evomerge.domain.errors import (
     SignalledError,
     StoppedError,
 )
+from evomerge.domain.retention import needed
 from evomerge.domain.state import fold
+from evomerge.driver import rebuild
+from evomerge.store.artefacts import Store
 from evomerge.store.journal import read_journal
+from evomerge.store.verification import verify
 from evomerge.testing.landscape import LandscapeEvaluator, LandscapeMerger
 from evomerge.testing.landscape_run import (
     LandscapeWorkplace,
@@ -231,3 +235,73 @@ def test_killed_at_some_size_of_the_journal_it_decides_alike(tmp_path, uninterru
     process.communicate()
     assert start(tmp_path).communicate()[0].strip() == uninterrupted
     assert fold(read_journal(journal(tmp_path)).entries).finished
+
+
+def test_changed_tasks_are_drift_too(tmp_path):
+    with pytest.raises(SignalledError):
+        run_landscape(tmp_path, observer=StopsAfter(12, SignalledError(15, "stopped")))
+
+    def changed():
+        return LandscapeWorkplace(tmp_path, evaluators=(LandscapeEvaluator(seed=9),))
+
+    with pytest.raises(PreflightError, match="the evaluation changed"):
+        run_landscape(tmp_path, workplace=changed())
+    state = run_landscape(tmp_path, workplace=changed(), accept_drift=True)
+    assert state.finished
+    entries = read_journal(journal(tmp_path)).entries
+    assert any("evaluation changed" in "".join(getattr(e.event, "drift", ())) for e in entries)
+
+
+def test_a_generation_without_room_stops_before_it_merges(tmp_path, monkeypatch):
+    merged = []
+
+    class Recording(LandscapeMerger):
+        def merge(self, recipe, inputs, into, progress):
+            merged.append(recipe.id)
+            super().merge(recipe, inputs, into, progress)
+
+    workplace = LandscapeWorkplace(tmp_path, merger=Recording(), model_size=10**15)
+    with pytest.raises(StoppedError, match=r"6000000.0 GB are needed, .* GB are free"):
+        run_landscape(tmp_path, workplace=workplace)
+    assert not merged
+    assert run_landscape(tmp_path).finished
+
+
+@pytest.mark.parametrize("retention", ["pool", "best"])
+def test_pruned_weights_change_no_choice_and_can_be_made_again(tmp_path, retention):
+    full = run_landscape(tmp_path / "full")
+    lean = run_landscape(tmp_path / "lean", landscape_config(retention=retention))
+    assert [m.name for m in lean.ranking] == [m.name for m in full.ranking]
+    assert [g.pool for g in lean.generations] == [g.pool for g in full.generations]
+
+    findings = verify(lean, Store(tmp_path / "lean/runs/store"))
+    pruned = {f.name.partition(":")[0] for f in findings if f.verdict == "pruned"}
+    assert pruned
+    assert not pruned & needed(lean)
+    assert not [f for f in findings if f.problems]
+    for name in sorted(pruned):
+        rebuild(LandscapeWorkplace(tmp_path / "lean"), lean, lean.models[name], Silence())
+    findings = verify(lean, Store(tmp_path / "lean/runs/store"))
+    assert {f.verdict for f in findings} == {"whole"}
+
+
+def test_a_rebuilt_model_that_differs_is_refused(tmp_path):
+    state = run_landscape(tmp_path, landscape_config(retention="best"))
+    pruned = next(m for m in state.models.values() if m.merged and m.name not in needed(state))
+
+    class Other(LandscapeMerger):
+        def merge(self, recipe, inputs, into, progress):
+            super().merge(recipe, inputs, into, progress)
+            for path in into.glob("vector*"):
+                path.write_text(path.read_text().replace("0.", "0.0", 1))
+
+    with pytest.raises(StoppedError, match="is not what it was"):
+        rebuild(LandscapeWorkplace(tmp_path, merger=Other()), state, pruned, Silence())
+
+
+def test_weights_that_another_run_needs_are_not_pruned(tmp_path):
+    first = run_landscape(tmp_path)
+    journal(tmp_path).parent.rename(tmp_path / "runs/first")
+    run_landscape(tmp_path, landscape_config(retention="best"))
+    findings = verify(first, Store(tmp_path / "runs/store"))
+    assert {f.verdict for f in findings} == {"whole"}

@@ -9,11 +9,12 @@ import time
 from itertools import pairwise
 
 import pytest
-from .conftest import OFFLINE, ROOT
 
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.state import fold
 from evomerge.store.journal import read_journal
+
+from .conftest import OFFLINE, ROOT
 
 CONFIG = ROOT / "configs" / "tiny.yaml"
 

@@ -1,15 +1,19 @@
 """The shared store: made once, complete or absent, damage found."""
 
+import fcntl
 import json
 import os
+import socket
 import threading
+import time
+from dataclasses import asdict
 
 import pytest
 
-from evomerge.domain.errors import DamagedError, LockedError
+from evomerge.domain.errors import DamagedError, LockedError, StoppedError
 from evomerge.store.artefacts import MANIFEST, Store, problems, read_checked
 from evomerge.store.atomic import write_atomic
-from evomerge.store.lock import exclusive, holder
+from evomerge.store.lock import HEARTBEAT, Owner, exclusive, holder, start_time
 
 
 def build(text="hello"):
@@ -96,8 +100,8 @@ def test_a_flipped_bit_is_found_by_a_deep_look(tmp_path):
 def test_what_a_killed_process_left_is_swept(tmp_path):
     store = Store(tmp_path)
     store.obtain("models/x", build())
-    dead = tmp_path / "tmp" / f"models--y.{_dead_pid()}"
-    alive = tmp_path / "tmp" / f"models--z.{os.getpid()}"
+    dead = tmp_path / "tmp" / f"models--y.{socket.gethostname()}.{_dead_pid()}"
+    alive = tmp_path / "tmp" / f"models--z.{socket.gethostname()}.{os.getpid()}"
     for folder in (dead, alive):
         folder.mkdir()
     assert store.sweep() == 1
@@ -138,3 +142,71 @@ def test_a_failed_atomic_write_keeps_the_old_file(tmp_path, monkeypatch):
         write_atomic(path, json.dumps(2))
     assert path.read_text() == "1"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def lying(monkeypatch):
+    """A file system that grants every lock to everybody, as some network file systems do."""
+    monkeypatch.setattr(fcntl, "flock", lambda descriptor, mode: None)
+
+
+def write_owner(lock, **changes):
+    owner = {**asdict(Owner.myself()), **changes}
+    lock.write_text(json.dumps(owner))
+
+
+def test_where_locks_lie_a_living_process_of_this_host_is_respected(tmp_path, monkeypatch):
+    lying(monkeypatch)
+    lock = tmp_path / "lock"
+    parent = os.getppid()
+    write_owner(lock, pid=parent, started=start_time(parent))
+    with pytest.raises(LockedError, match=f"pid {parent}"):
+        with exclusive(lock, "run x"):
+            pass
+    assert f"pid {parent}" in holder(lock)
+
+
+@pytest.mark.parametrize("started", [1, "of the parent"])
+def test_a_dead_process_or_a_reused_pid_holds_nothing(tmp_path, monkeypatch, started):
+    lying(monkeypatch)
+    lock = tmp_path / "lock"
+    if started == 1:
+        write_owner(lock, pid=os.getppid(), started=1)  # the pid is in use, by somebody else
+    else:
+        write_owner(lock, pid=_dead_pid(), started=start_time(os.getppid()))
+    assert holder(lock) is None
+    with exclusive(lock, "run x"):
+        pass
+
+
+def test_on_another_host_the_heartbeat_decides(tmp_path, monkeypatch):
+    lying(monkeypatch)
+    lock = tmp_path / "lock"
+    write_owner(lock, host="elsewhere", pid=1)
+    with pytest.raises(LockedError, match="host elsewhere"):
+        with exclusive(lock, "run x"):
+            pass
+    silent = time.time() - 7 * HEARTBEAT
+    os.utime(lock, (silent, silent))
+    with exclusive(lock, "run x"):
+        assert Owner.of(lock).pid == os.getpid()
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_the_heart_beats_while_the_lock_is_held(tmp_path, monkeypatch):
+    monkeypatch.setattr("evomerge.store.lock.HEARTBEAT", 0.02)
+    lock = tmp_path / "lock"
+    with exclusive(lock, "run x"):
+        os.utime(lock, (0, 0))
+        time.sleep(0.2)
+        assert lock.stat().st_mtime > time.time() - 5
+
+
+def test_waiting_for_an_artefact_can_be_cancelled(tmp_path):
+    store = Store(tmp_path)
+
+    def build_again(folder):
+        build()(folder)
+        with pytest.raises(StoppedError):
+            Store(tmp_path).obtain("models/x", build(), cancelled=lambda: True)
+
+    store.obtain("models/x", build_again)

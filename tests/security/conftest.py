@@ -1,0 +1,112 @@
+"""Runs over the landscape fakes, half done and finished, to be damaged; no model library needed."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from evomerge.cli import main
+from evomerge.domain.digest import decision_digest
+from evomerge.domain.errors import EvomergeError, SignalledError
+from evomerge.domain.state import RunState, fold
+from evomerge.store.run_directory import RunDirectory
+from evomerge.testing.landscape_run import Silence, run_landscape
+
+HALF = 24
+"""Events of a half-done run: its second generation is open, some of it is done."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended: its exit code, stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+class StopsAfter(Silence):
+    def __init__(self, events: int) -> None:
+        self.left = events
+
+    def happened(self, event: object, state: RunState) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise SignalledError(15, "stopped")
+
+
+def command(*arguments: object) -> Outcome:
+    """Run the command line in this process; whatever it does not handle is raised here."""
+    out, err = io.StringIO(), io.StringIO()
+    before, sys.argv = sys.argv, ["evomerge", *map(str, arguments)]
+    code: object = 0
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as exited:
+        code = exited.code or 0
+    finally:
+        sys.argv = before
+    assert isinstance(code, int)
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def resume(root: Path) -> Outcome:
+    """Run or resume the landscape run below `root`, as `evomerge resume` would; prints its digest.
+
+    Only what evomerge raises on purpose is an outcome.
+    """
+    try:
+        return Outcome(0, decision_digest(run_landscape(root)), "")
+    except EvomergeError as error:
+        return Outcome(error.exit_code, "", f"evomerge: {error}\n")
+
+
+def run_of(root: Path) -> Path:
+    return root / "runs" / "landscape"
+
+
+def state_of(root: Path) -> RunState:
+    return fold(RunDirectory(run_of(root)).read())
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, never to be changed."""
+    root = tmp_path_factory.mktemp("whole")
+    run_landscape(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped in its second generation, never to be changed."""
+    root = tmp_path_factory.mktemp("half")
+    with pytest.raises(SignalledError):
+        run_landscape(root, observer=StopsAfter(HALF))
+    assert state_of(root).unscored
+    return root
+
+
+@pytest.fixture(scope="session")
+def digest(whole: Path) -> str:
+    return decision_digest(state_of(whole))
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
+    """A private copy of a run with its store."""
+
+    def copied(root: Path) -> Path:
+        target = tmp_path / "copy"
+        shutil.copytree(root, target, symlinks=True)
+        return target
+
+    return copied
