@@ -202,10 +202,9 @@ def evaluation_drift(state: RunState, evaluation_id: str) -> list[str]:
     recorded = {model.scores.evaluation_id for model in state.ranking if model.scores}
     if recorded <= {evaluation_id}:
         return []
-    return [
-        "the evaluation changed (task files, their data, or a library), so that new scores would "
-        f"not compare with the recorded ones: {', '.join(sorted(recorded))}, now {evaluation_id}"
-    ]
+    before = ", ".join(sorted(recorded))
+    what = "the evaluation changed (task files, their data, or a library): new scores would not"
+    return [f"{what} compare with the recorded ones ({before}, now {evaluation_id})"]
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class LocalWorkplace:
         return {name: _version(name) for name in LIBRARIES}
 
     def check(self) -> str:
-        """Tasks, metrics, recipe and disk, while the child processes start up; the evaluation id."""
+        """Disk, recipe, tasks and metrics, while the children start up; gives the evaluation id."""
         self._check_disk()
         self._merger.start()
         for evaluator in self._evaluators:
