@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
+import evomerge
 from evomerge.domain.errors import CandidateError, EvomergeError, PreflightError, StoppedError
 from evomerge.ports import Progress
 
@@ -165,11 +166,12 @@ class _Process:
             with log.open("ab") as stderr:
                 self._log_start = stderr.tell()
                 self._popen = subprocess.Popen(
-                    [sys.executable, "-m", "evomerge.adapters.serve", module, str(held)],
+                    # -P: a file in the working directory must not stand in for a library.
+                    [sys.executable, "-P", "-m", "evomerge.adapters.serve", module, str(held)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=stderr,
-                    env={**os.environ, **environment},
+                    env={**os.environ, "PYTHONPATH": _import_path(), **environment},
                     pass_fds=(held,),
                     # A Ctrl-C in the terminal reaches the parent alone, which decides.
                     start_new_session=True,
@@ -283,6 +285,12 @@ class _Process:
 def _raised(error: Mapping[str, Any]) -> EvomergeError:
     kinds = {kind.__name__: kind for kind in (CandidateError, PreflightError, StoppedError)}
     return kinds[error["type"]](error["message"], error["remedy"])
+
+
+def _import_path() -> str:
+    """PYTHONPATH of a child: this very evomerge first, then what the user set."""
+    own = str(Path(evomerge.__file__).parents[1])
+    return os.pathsep.join(filter(None, [own, os.environ.get("PYTHONPATH")]))
 
 
 def _manner(code: int) -> str:

@@ -6,24 +6,22 @@ Nothing here imports torch; weights are judged by the headers of their files alo
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from evomerge.adapters.known_files import KnownFiles
 from evomerge.config import MergeOptions, ModelConfig
 from evomerge.domain.errors import EvomergeError, PreflightError
 from evomerge.domain.identity import content_id
 from evomerge.domain.model import Foundation
 from evomerge.kinship.errors import WeightFileError
 from evomerge.kinship.headers import INDEX, StoredTensor, read_folder
-from evomerge.store.atomic import write_atomic
 
 Weights = Mapping[str, StoredTensor]
 
@@ -52,6 +50,14 @@ BEHAVIOUR = (
 
 _HUB_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[^@\s]+))?", re.ASCII)
 _INPUT_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "embeddings.weight")
+_DIMENSIONS = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+)
 _COMPUTED_BUFFERS = ("inv_freq", "masked_bias")
 """Saved by older libraries, computed by newer ones; mergekit leaves them alone."""
 
@@ -103,8 +109,7 @@ def resolve_all(
     to a commit. What is missing is downloaded; weights only when no small file speaks against it.
 
     Args:
-        digests: JSON file of sha256 sums of local files, so that they are computed once; it is
-            made, kept up to date, and can be deleted at any time.
+        digests: file that remembers what reading the weights told, see `known_files`.
 
     Raises:
         PreflightError: models are missing, damaged, or do not fit together; it lists all of them.
@@ -116,6 +121,8 @@ def resolve_all(
             source = _find(model, options)
             if 0 in sources and not options.allow_crimes:
                 _check_architecture(source.config, sources[0].config)
+                if source.repo is not None:  # before its weights are downloaded
+                    _check_dimensions(source.config, sources[0].config)
             sources[place] = source
     candidates: dict[int, _Candidate] = {}
     for place, source in sources.items():
@@ -125,9 +132,14 @@ def resolve_all(
             candidate = _judge(source, options)
             if 0 in candidates and not options.allow_crimes:
                 _check_tensors(candidate, candidates[0])
+                _check_dimensions(source.config, candidates[0].source.config)
             candidates[place] = candidate
     faults.raise_any()
-    known = _Digests(digests)
+    known = KnownFiles(digests)
+    for candidate in candidates.values():
+        with faults.of(candidate.source.model):
+            _check_finite(candidate, known)
+    faults.raise_any()
     resolved = tuple(_resolved(candidate, known) for candidate in candidates.values())
     known.save()
     _check_distinct(resolved[1:])
@@ -145,6 +157,8 @@ class _Faults:
         try:
             yield
         except (PreflightError, WeightFileError) as error:
+            if error.remedy is None:
+                error.remedy = "fetch the model again; its files are not complete"
             if (model, str(error)) not in [(other, str(known)) for other, known in self.found]:
                 self.found.append((model, error))
 
@@ -237,6 +251,17 @@ def _check_architecture(config: Mapping[str, Any], base: Mapping[str, Any]) -> N
             )
 
 
+def _check_dimensions(config: Mapping[str, Any], base: Mapping[str, Any]) -> None:
+    """The configs must agree where weights alone do not tell: heads, layers that are not used."""
+    for key in _DIMENSIONS:
+        own, wanted = config.get(key), base.get(key)
+        if None not in {own, wanted} and own != wanted:
+            raise PreflightError(
+                f"its {CONFIG} says {key} {own}, the base model's says {wanted}",
+                "merge fine-tunes of one base model",
+            )
+
+
 def _download(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
     """The snapshot of a hub model, with the files that match; raises PreflightError."""
     from huggingface_hub import snapshot_download
@@ -323,8 +348,14 @@ def _weight_map(index: Path) -> Mapping[str, str]:
 def _configured_vocabulary(config: Mapping[str, Any]) -> int:
     """`vocab_size`; 0 where the config leaves it to the library."""
     nested = config.get("text_config")
-    value = config.get("vocab_size", nested.get("vocab_size") if isinstance(nested, dict) else 0)
-    return value if isinstance(value, int) else 0
+    value = config.get("vocab_size", nested.get("vocab_size") if isinstance(nested, dict) else None)
+    if value is None:
+        return 0
+    if type(value) is not int or value < 1:
+        raise PreflightError(
+            f"its {CONFIG} says vocab_size {value!r}", "correct vocab_size, or save the model again"
+        )
+    return value
 
 
 def _input_embedding(weights: Weights) -> StoredTensor | None:
@@ -363,6 +394,16 @@ def _may_lack(tensor: StoredTensor, model: _Candidate) -> bool:
     )
 
 
+def _check_finite(candidate: _Candidate, known: KnownFiles) -> None:
+    """No weight may be NaN or infinite: such a model scores chance and spoils every merge."""
+    name = known.not_finite(candidate.weights.values())
+    if name is not None:
+        raise PreflightError(
+            f"tensor {name} holds NaN or infinity",
+            "fetch the model again, or take one whose training did not diverge",
+        )
+
+
 def _check_distinct(foundation: Sequence[Resolved]) -> None:
     seen: dict[str, str] = {}
     for model in foundation:
@@ -374,7 +415,7 @@ def _check_distinct(foundation: Sequence[Resolved]) -> None:
             )
 
 
-def _resolved(candidate: _Candidate, digests: _Digests) -> Resolved:
+def _resolved(candidate: _Candidate, digests: KnownFiles) -> Resolved:
     source = candidate.source
     files = sorted({tensor.file for tensor in candidate.weights.values()}) or sorted(
         path for pattern in PICKLES for path in source.folder.glob(pattern)
@@ -394,7 +435,7 @@ def _resolved(candidate: _Candidate, digests: _Digests) -> Resolved:
     )
 
 
-def _local_content_id(folder: Path, weights: Sequence[Path], digests: _Digests) -> str:
+def _local_content_id(folder: Path, weights: Sequence[Path], digests: KnownFiles) -> str:
     """The id of the files that a model's behaviour depends on: their names and contents."""
     beside = [
         path
@@ -404,39 +445,3 @@ def _local_content_id(folder: Path, weights: Sequence[Path], digests: _Digests) 
     files = sorted({*weights, *beside})
     sums = digests.sha256(files)
     return content_id("weights", CONTENT_VERSION, {path.name: sums[path] for path in files})
-
-
-class _Digests:
-    """sha256 of files, remembered by path, size, modification time and inode."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._changed = False
-        try:
-            content = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            content = None
-        self._known: dict[str, list[Any]] = content if isinstance(content, dict) else {}
-
-    def sha256(self, files: Sequence[Path]) -> dict[Path, str]:
-        """The digest of each file, in hex."""
-        with ThreadPoolExecutor(max_workers=4) as pool:  # hashlib works outside the GIL
-            return dict(zip(files, pool.map(self._one, files), strict=True))
-
-    def save(self) -> None:
-        """Write what was learned; others may have written meanwhile, and lose only time."""
-        if self._changed:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(self._path, json.dumps(self._known, indent=0))
-
-    def _one(self, file: Path) -> str:
-        status = file.stat()
-        key = [status.st_size, status.st_mtime_ns, status.st_ino]
-        known = self._known.get(str(file))
-        if isinstance(known, list) and known[:3] == key and len(known) == 4:
-            return str(known[3])
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        self._known[str(file)] = [*key, digest]
-        self._changed = True
-        return digest

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from evomerge.adapters.child import Child
 from evomerge.domain.kinship import KinshipReading, Pair
@@ -11,6 +13,62 @@ from evomerge.domain.model import Foundation
 from evomerge.ports import Progress
 
 CHILD = "evomerge.adapters.kinship_child"
+
+
+@dataclass(frozen=True)
+class KinshipTables:
+    """Kinship of several models.
+
+    Attributes:
+        parts: matrices by part and metric, [models][models], None where undefined; the part "" is
+            the whole of the models.
+        warnings: what was left out, and why an entry is undefined; one sentence each.
+    """
+
+    models: tuple[str, ...]
+    parts: Mapping[str, Mapping[str, list[list[float | None]]]]
+    warnings: tuple[str, ...]
+
+
+def tabulate(
+    base: Path,
+    models: Mapping[str, Path],
+    log: Path,
+    *,
+    metrics: Sequence[str],
+    by: Literal["layer", "kind", "tensor"] | None = None,
+    exclude: Sequence[str] = (),
+    split: bool = False,
+    passes: Path | None = None,
+    base_id: str = "base",
+    progress: Progress,
+) -> KinshipTables:
+    """The kinship of all `models`, without a run.
+
+    Args:
+        passes: folder of stored passes over this base, from which known products are taken and to
+            which new ones are added; `models` are named by content id then.
+        split: the mean of the tensors' similarities, weighted by their size.
+
+    Raises:
+        CandidateError: a model cannot be measured; names it, and the tensor.
+    """
+    payload = {
+        "base": str(base),
+        "base_id": base_id,
+        "models": {name: str(folder) for name, folder in models.items()},
+        "passes": None if passes is None else str(passes),
+        "exclude": list(exclude),
+        "metrics": list(metrics),
+        "by": by,
+        "split": split,
+    }
+    child = Child(CHILD, log, name="kinship")
+    try:
+        answer = child.call("tabulate", payload, progress)
+    finally:
+        child.close()
+    return KinshipTables(tuple(models), answer["parts"], tuple(answer["warnings"]))
 
 
 class StreamedKinship:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,59 @@ _SUFFIX = ".pass"
 
 def measure(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Readings of `pairs` under every metric, in their order, as JSON."""
+    return {"readings": _readings(_statistics(payload, progress), payload["pairs"])}
+
+
+def tabulate(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Matrices of `metrics` over all models, in all and by `by`, and what is worth a warning.
+
+    {"parts": {"": {metric: [[value]]}, <layer, kind or tensor>: {...}}, "warnings": [text]};
+    `split` asks for the mean over tensors instead of the similarity of the whole delta.
+    """
+    statistics = _statistics(payload, progress)
+    parts = {"": statistics}
+    if payload["by"] is not None:
+        by = {
+            "layer": statistics.by_layer,
+            "kind": statistics.by_kind,
+            "tensor": statistics.by_tensor,
+        }
+        parts |= by[payload["by"]]()
+    tables = {
+        name: {metric: part.matrix(metric, split=payload["split"]) for metric in payload["metrics"]}
+        for name, part in parts.items()
+    }
+    return {"parts": tables, "warnings": list(_warnings(statistics))}
+
+
+def _statistics(payload: Mapping[str, Any], progress: Progress) -> Statistics:
+    """The statistics of all models; only what no stored pass holds is read from weights."""
     folders = {name: Path(folder) for name, folder in payload["models"].items()}
-    passes = Path(payload["passes"])
+    passes = None if payload["passes"] is None else Path(payload["passes"])
     try:
-        known = read_passes(passes)
+        known = [] if passes is None else read_passes(passes)
         if missing_pairs(known, folders):
             known.append(_measure_missing(payload, folders, known, progress))
-            store_pass(passes, known[-1])
-        statistics = Statistics.merge(known, list(folders)).without(*payload["exclude"])
+            if passes is not None:
+                store_pass(passes, known[-1])
+        return Statistics.merge(known, list(folders)).without(*payload["exclude"])
     except CandidateError:
         raise
     except KinshipError as error:
         raise CandidateError(error.message, error.remedy) from error
-    return {"readings": _readings(statistics, payload["pairs"])}
+
+
+def _warnings(statistics: Statistics) -> Iterator[str]:
+    for model in statistics.equal_to_base:
+        yield f"{model} equals the base: its pcc and cosine are undefined"
+    for name, models in statistics.absent.items():
+        yield f"{name} is left out: {', '.join(models)} lack it"
+    for model, names in statistics.extra.items():
+        yield f"{model} has tensors that the base lacks, left out: {', '.join(names)}"
+    for model, skipped in statistics.skipped.items():
+        yield f"{model}: left out {', '.join(f'{name} ({why})' for name, why in skipped.items())}"
+    for tensor in statistics.cut:
+        yield f"{tensor.name}: {tensor.rows} of {tensor.base_rows} rows are common to all models"
 
 
 def _measure_missing(
@@ -69,4 +109,7 @@ def _readings(statistics: Statistics, pairs: list[list[str]]) -> list[dict[str, 
     ]
 
 
-OPERATIONS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {"measure": measure}
+OPERATIONS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {
+    "measure": measure,
+    "tabulate": tabulate,
+}

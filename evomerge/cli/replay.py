@@ -42,8 +42,8 @@ from evomerge.strategies import strategy_for
 )
 @click.option(
     "--metric",
-    type=click.Choice(list(Metric)),
-    default=Metric.PCC,
+    type=click.Choice([str(metric) for metric in Metric]),
+    default=str(Metric.PCC),
     show_default=True,
     help="What the recorded kinship values are.",
 )

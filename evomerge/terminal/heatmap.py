@@ -1,0 +1,46 @@
+"""A kinship matrix in the terminal: numbers on a shade, legible without colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from evomerge.terminal.figures import MISSING, printable
+
+_SHADES = ("#f7fbff", "#deebf7", "#c6dbef", "#9ecae1", "#6baed6", "#4292c6", "#2171b5", "#084594")
+"""ColorBrewer's sequential blues: ordered for every kind of colour vision."""
+
+
+def heatmap(
+    title: str, metric: str, models: Sequence[str], matrix: Sequence[Sequence[float | None]]
+) -> Table:
+    """A table of the lower triangle, models numbered in the heading so that it stays narrow.
+
+    Darker is closer kin for similarities and further apart for `euclidean`.
+    """
+    largest = max((v for row in matrix for v in row if v is not None), default=0.0) or 1.0
+    compact = len(models) > 12
+    scale = largest if metric == "euclidean" else 1.0
+    table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False)
+    table.add_column("", justify="right")
+    table.add_column("model", no_wrap=True)
+    for number in range(1, len(models) + 1):
+        table.add_column(str(number), justify="right", no_wrap=True)
+    for i, name in enumerate(models):
+        cells = [_cell(matrix[i][j], scale, compact) for j in range(i + 1)]
+        table.add_row(str(i + 1), printable(name), *cells)
+    return table
+
+
+def _cell(value: float | None, scale: float, compact: bool) -> Text:
+    if value is None:
+        return Text(MISSING)
+    share = min(max(value / scale, 0.0), 1.0)
+    place = min(int(share * len(_SHADES)), len(_SHADES) - 1)
+    ink = "white" if place > len(_SHADES) // 2 else "black"
+    text = f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
+    if compact:  # a triangle of thirty models is to fit a wide terminal
+        text = text.replace("0.", ".", 1)
+    return Text(text if compact else f" {text}", style=f"{ink} on {_SHADES[place]}")

@@ -1,0 +1,72 @@
+"""`evomerge kinship` on real weights: the numbers, the forms, the errors."""
+
+import csv
+import io
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+
+def delta(folder, base):
+    weights = load_file(folder / "model.safetensors")
+    return torch.cat([(weights[key].double() - base[key].double()).flatten() for key in base])
+
+
+def test_all_three_metrics_as_json_are_those_of_the_weights(tiny, evomerge):
+    models = tiny / "models"
+    done = evomerge(
+        "kinship", models / "reverse", models / "sort", "--base", models / "base", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    base = load_file(models / "base" / "model.safetensors")
+    a, b = (delta(models / name, base) for name in document["models"])
+    assert document["models"] == ["reverse", "sort"]
+    assert document["pcc"][0][1] == pytest.approx(
+        torch.corrcoef(torch.stack([a, b]))[0, 1].item(), abs=1e-7
+    )
+    assert document["cosine"][0][1] == pytest.approx(
+        (a @ b / (a.norm() * b.norm())).item(), abs=1e-7
+    )
+    assert document["euclidean"][0][1] == pytest.approx((a - b).norm().item(), rel=1e-6)
+    assert document["pcc"][0][0] == 1
+
+
+def test_a_model_equal_to_the_base_is_null_and_named(tiny, evomerge, tmp_path):
+    copy = tmp_path / "untouched"
+    copy.symlink_to(tiny / "models" / "base")
+    done = evomerge("kinship", tiny / "models/sort", copy, "--base", tiny / "models/base", "--json")
+    document = json.loads(done.stdout)
+    assert document["pcc"][0][1] is None
+    assert document["euclidean"][0][1] > 0
+    assert "untouched equals the base" in done.stderr
+
+
+def test_one_metric_by_kind_as_csv_without_the_norms(tiny, evomerge):
+    models = tiny / "models"
+    arguments = ["kinship", models / "reverse", models / "sort", "--base", models / "base"]
+    done = evomerge(
+        *arguments, "--metric", "cosine", "--by", "kind", "--exclude", "*norm*", "--csv"
+    )
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert {row["metric"] for row in rows} == {"cosine"}
+    assert {row["part"] for row in rows} == {"", "attention", "mlp", "embedding"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (["models/sort", "--base", "models/base"], 2, "two models or more"),
+        (["models/sort", "models/srt", "--base", "models/base"], 3, "did you mean"),
+        (["models/sort", "models/reverse"], 2, "need their --base"),
+        (["no-such-run"], 2, "no run named"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(tiny, evomerge, arguments, code, expected):
+    placed = [tiny / each if each.startswith("models/") else each for each in arguments]
+    done = evomerge("kinship", *placed)
+    assert done.returncode == code
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
