@@ -11,9 +11,10 @@ import click
 from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.domain.errors import DamagedError
 from evomerge.domain.state import fold
+from evomerge.kinship import KinshipError, Pass
 from evomerge.store.artefacts import Store
 from evomerge.store.run_directory import STORE_FOLDER, find_run
-from evomerge.store.verification import verify
+from evomerge.store.verification import Finding, verify, verify_links
 
 
 @click.command()
@@ -21,7 +22,7 @@ from evomerge.store.verification import verify
 @runs_dir_option
 @json_option
 def command(run: str, runs_dir: Path, as_json: bool) -> None:
-    """Check the journal of RUN and read every byte of its weights and evaluations.
+    """Check the journal of RUN and read every byte of its weights, evaluations and kinship.
 
     Pruned weights are whole in the sense of their recipe: `evomerge rebuild` makes them again.
     Exits with 3 when something is damaged or missing; resuming the run makes that again.
@@ -29,7 +30,12 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
     "problems"}]}.
     """
     found = find_run(run, runs_dir)
-    findings = verify(fold(found.read()), Store(found.path.parent / STORE_FOLDER))
+    state, store = fold(found.read()), Store(found.path.parent / STORE_FOLDER)
+    findings = [
+        *verify(state, store),
+        *verify_links(found, state, store),
+        *_kinship_passes(store.path(f"kinship/{state.start.base.content_id}")),
+    ]
     counts = {
         verdict: sum(finding.verdict == verdict for finding in findings)
         for verdict in ("whole", "pruned", "damaged", "missing")
@@ -46,3 +52,16 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
             "\n".join([f"run {found.name} is not what was written:", *faults]),
             "resume the run or rebuild the models to have them made again",
         )
+
+
+def _kinship_passes(folder: Path) -> list[Finding]:
+    """The stored measuring passes over the run's base."""
+    findings = []
+    for path in sorted(folder.glob("*.pass")):
+        try:
+            Pass.from_bytes(path.read_bytes())
+        except KinshipError as error:
+            findings.append(Finding(f"kinship {path.name}", "damaged", (f"{path}: {error}",)))
+        else:
+            findings.append(Finding(f"kinship {path.name}", "whole"))
+    return findings

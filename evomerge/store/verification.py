@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
 from evomerge.store.artefacts import PRUNED, Store, problems
+from evomerge.store.run_directory import RunDirectory
 
 Verdict = Literal["whole", "pruned", "damaged", "missing"]
 
@@ -31,6 +33,20 @@ def verify(state: RunState, store: Store) -> list[Finding]:
         if model.scores is not None:
             name = f"evaluations/{model.content_id}/{model.scores.evaluation_id}"
             findings.append(_judge(store, name, model))
+    return findings
+
+
+def verify_links(run: RunDirectory, state: RunState, store: Store) -> list[Finding]:
+    """The links below `models/`; a missing one is made again when the run is next opened."""
+    findings = []
+    for model in state.models.values():
+        link = run.models / model.name
+        if not model.merged or not os.path.lexists(link):
+            continue
+        target = store.path(f"models/{model.content_id}").resolve()
+        right = link.is_symlink() and link.resolve() == target
+        faults = () if right else (f"{link}: does not lead to {target}",)
+        findings.append(Finding(f"link {model.name}", "whole" if right else "damaged", faults))
     return findings
 
 
