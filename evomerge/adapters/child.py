@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import evomerge
+from evomerge.adapters.redaction import Redactor
 from evomerge.domain.errors import CandidateError, EvomergeError, PreflightError, StoppedError
 from evomerge.ports import Progress
 
@@ -163,7 +164,7 @@ class _Process:
         log.parent.mkdir(parents=True, exist_ok=True)
         held, self._lifeline = os.pipe()
         try:
-            with log.open("ab") as stderr:
+            with _appending(log) as stderr:
                 self._log_start = stderr.tell()
                 self._popen = subprocess.Popen(
                     # -P: a file in the working directory must not stand in for a library.
@@ -266,7 +267,8 @@ class _Process:
             log.seek(max(self._log_start, end - _TAIL_BYTES))
             lines = log.read().decode(errors="replace").splitlines()
         tail = [line.strip() for line in lines if line.strip()][-_TAIL_LINES:]
-        return " | ".join(tail)[-_LONGEST_TAIL:]
+        # What C code prints passes by the redaction of the child's own streams.
+        return Redactor(os.environ)(" | ".join(tail))[-_LONGEST_TAIL:]
 
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -280,6 +282,12 @@ class _Process:
                 if stream is not None:
                     with contextlib.suppress(OSError):
                         stream.close()
+
+
+def _appending(log: Path) -> IO[bytes]:
+    """The log, to be written to at its end; a link in its place is not followed out of the run."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    return os.fdopen(os.open(log, flags, 0o644), "ab")
 
 
 def _raised(error: Mapping[str, Any]) -> EvomergeError:

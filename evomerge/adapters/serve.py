@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 from typing import Any, TextIO
 
+from evomerge.adapters.redaction import Redactor, redact_output
 from evomerge.domain.errors import CandidateError, EvomergeError, PreflightError, StoppedError
 from evomerge.ports import Progress
 from evomerge.store.atomic import STORAGE_FAULTS
@@ -62,14 +63,17 @@ class Replies:
             self.send(progress=[done, total])
 
 
-def answer(operations: Mapping[str, Operation], request: Mapping[str, Any], to: Replies) -> None:
+def answer(
+    operations: Mapping[str, Operation], request: Mapping[str, Any], to: Replies, redact: Redactor
+) -> None:
     """Do what `request` asks and send the outcome; whatever the operation raises is an outcome."""
     try:
         operation = operations[request["operation"]]
         to.send(result=operation(request["payload"], to.progress))
     except Exception as error:
         traceback.print_exc()
-        to.send(error=_described(error))
+        told = _described(error)
+        to.send(error={key: value and redact(value) for key, value in told.items()})
 
 
 def _described(error: Exception) -> dict[str, str | None]:
@@ -137,6 +141,7 @@ def main() -> None:
         _die_with_parent(int(sys.argv[2]))
     signal.signal(signal.SIGTERM, _terminated)
     requests, replies = _private_pipes()
+    redact = redact_output()
     # Libraries that log through the root logger would otherwise install a handler of their own.
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     waiting: SimpleQueue[dict[str, Any]] = SimpleQueue()
@@ -144,7 +149,7 @@ def main() -> None:
     operations: Mapping[str, Operation] = importlib.import_module(sys.argv[1]).OPERATIONS
     to = Replies(replies)
     while True:
-        answer(operations, waiting.get(), to)
+        answer(operations, waiting.get(), to, redact)
 
 
 if __name__ == "__main__":

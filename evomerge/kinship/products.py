@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,16 +22,31 @@ BLOCK = 1024
 EXACT = 16 * BLOCK
 # Rows of a batched product: beyond eight, MKL's small products become several times slower.
 TILE = 8
-# A chunk's rows together are to stay in a core's second-level cache (or fill a GPU).
-CHUNK_BYTES = {"cpu": 1 << 21}
+# All rows of a chunk together. On a CPU they are to stay in the caches, but short operations make
+# two threads slower than one (they wait for the interpreter); below 2 MB a third of the speed went.
+CHUNK_BYTES = {"cpu": 1 << 22}
 DEVICE_CHUNK_BYTES = 1 << 28
 
 
 def chunk_length(rows: int, device: torch.device, block: int = BLOCK) -> int:
     """Elements of each row to be multiplied at a time: a multiple of `block`."""
     wanted = CHUNK_BYTES.get(device.type, DEVICE_CHUNK_BYTES) // (4 * rows * block)
-    most = 64 if device.type == "cpu" else 4096
+    most = 256 if device.type == "cpu" else 4096
     return block * max(16, min(most, wanted))
+
+
+@dataclass(frozen=True, slots=True)
+class _Views:
+    """Parts of the rows: the end to be zero, base and deltas, and per tile two factors and a sum.
+
+    Of the products of new with new rows the tiles take the lower triangle only.
+    """
+
+    padding: torch.Tensor
+    weights: list[torch.Tensor]
+    deltas: list[torch.Tensor]
+    bases: list[torch.Tensor]
+    tiles: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
 
 
 class Products:
@@ -53,41 +69,45 @@ class Products:
         block: int = BLOCK,
         exact: bool = False,
     ) -> None:
-        self._block, self._known = block, known
+        self._block = block
         dtype = torch.float64 if exact else torch.float32
         # Rows: 1, known deltas, base, new deltas. What is multiplied is the end of it, from base.
         self._rows = torch.empty((2 + known + new, length), dtype=dtype, device=device)
         self._rows[0] = 1
         self._first = 1 + known
-        self._order = [
-            self._first,
-            *range(1, self._first),
-            *range(self._first + 1, 2 + known + new),
-        ]
-        width = 2 + known + new
-        self._sums = torch.zeros((1 + new, width), dtype=torch.float64, device=device)
+        size = (1 + new, 2 + known + new)
+        self._sums = torch.zeros(size, dtype=torch.float64, device=device)
+        self._whole = self._views(length)
 
     def add(self, weights: Sequence[torch.Tensor]) -> None:
         """Add a chunk: 1-D weights of equal length, the base's, those of known, of new models."""
         length = weights[0].numel()
+        views = self._whole if length == self._rows.shape[1] else self._views(length)
+        if views.padding.numel():
+            views.padding.zero_()
+        if self._rows.device.type != "cpu":
+            weights = [weight.to(self._rows.device) for weight in weights]
+        # Few calls that do much: between calls the workers contend for the interpreter.
+        torch._foreach_copy_(views.weights, list(weights))
+        torch._foreach_sub_(views.deltas, views.bases)
+        for left, right, place in views.tiles:
+            place.add_(torch.bmm(left, right).sum(dim=0, dtype=torch.float64))
+
+    def _views(self, length: int) -> _Views:
+        """What a chunk of `length` elements writes and multiplies."""
         blocks = -(-length // self._block)
         rows = self._rows[:, : blocks * self._block]
-        if length < blocks * self._block:
-            rows[1:, length:] = 0
-        device = rows.device
-        views = [rows[index, :length] for index in self._order]
-        base = views[0].copy_(weights[0].to(device))
-        for view, weight in zip(views[1:], weights[1:], strict=True):
-            view.copy_(weight.to(device)).sub_(base)
-        self._multiply(rows.view(len(rows), blocks, self._block).transpose(0, 1))
-
-    def _multiply(self, rows: torch.Tensor) -> None:
-        """Add the products of [blocks, rows, block]; of the new rows the lower triangle only."""
-        for start in range(self._first, rows.shape[1], TILE):
-            stop = min(start + TILE, rows.shape[1])
-            products = torch.bmm(rows[:, start:stop], rows[:, :stop].transpose(1, 2))
-            place = self._sums[start - self._first : stop - self._first, :stop]
-            place += products.sum(dim=0, dtype=torch.float64)
+        first, height = self._first, len(rows)
+        order = [first, *range(1, first), *range(first + 1, height)]
+        weights = [rows[index, :length] for index in order]
+        cut = rows.view(height, blocks, self._block).transpose(0, 1)
+        tiles = []
+        for start in range(first, height, TILE):
+            stop = min(start + TILE, height)
+            place = self._sums[start - first : stop - first, :stop]
+            tiles.append((cut[:, start:stop], cut[:, :stop].transpose(1, 2), place))
+        deltas = weights[1:]
+        return _Views(rows[1:, length:], weights, deltas, weights[:1] * len(deltas), tiles)
 
     def total(self) -> Floats:
         """The sums so far: float64, [1 + new, 2 + known + new].

@@ -69,6 +69,14 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         sync_folder(path.parent)
 
 
+def sweep_aside(folder: Path, name: str = "*") -> None:
+    """Remove what killed writers of `folder/name` left aside; nobody writes it now."""
+    for path in folder.glob(f".{name}.*.tmp"):
+        with storage_faults(path):
+            path.unlink()
+        reached("sweep.removed")
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -95,8 +103,18 @@ def sync_tree(folder: Path) -> None:
 def make_folder(folder: Path) -> None:
     """Create `folder` and the missing folders above it, durably; an existing one is fine."""
     if folder.is_dir():
+        _sync_name(folder)
         return
     make_folder(folder.parent)
     with storage_faults(folder):
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
+
+
+def _sync_name(folder: Path) -> None:
+    """Make the name of an existing folder durable: its creator may have been killed before."""
+    parent = folder.parent
+    if parent.stat().st_dev != folder.stat().st_dev:
+        return  # a mount point, which no process created here
+    with storage_faults(folder), contextlib.suppress(PermissionError):
+        sync_folder(parent)

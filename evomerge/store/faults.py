@@ -11,6 +11,7 @@ import errno
 import os
 import signal
 import threading
+from collections import Counter
 
 VARIABLE = "EVOMERGE_FAULT"
 
@@ -43,8 +44,21 @@ POINTS = (
 """Every point, in the order in which a run meets them."""
 
 _setting = os.environ.get(VARIABLE)
-_count = 0
+_met: Counter[str] = Counter()
 _lock = threading.Lock()
+
+
+def arm(setting: str | None) -> None:
+    """Ask for a fault as the environment variable does; None asks for none."""
+    global _setting  # noqa: PLW0603 - one process, one fault
+    _setting = setting
+    _met.clear()
+
+
+def met() -> dict[str, int]:
+    """How often each point was reached since a fault was asked for."""
+    with _lock:
+        return dict(_met)
 
 
 def reached(point: str) -> None:
@@ -54,13 +68,10 @@ def reached(point: str) -> None:
 
 
 def _act(point: str, setting: str) -> None:
-    global _count  # noqa: PLW0603 - one process, one fault
     wanted, number, action = setting.rsplit(":", 2)
-    if wanted != point:
-        return
     with _lock:
-        _count += 1
-        if _count != int(number):
+        _met[point] += 1
+        if wanted != point or _met[point] != int(number):
             return
     match action:
         case "kill":

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from evomerge.domain.events import Event
 from evomerge.domain.state import Entry, RunState, apply, fold
 from evomerge.ports import Observer
+from evomerge.store.atomic import make_folder, sweep_aside
 from evomerge.store.checkpoints import write_checkpoints
 from evomerge.store.faults import reached
 from evomerge.store.journal import Journal
@@ -25,6 +26,7 @@ class JournalLedger:
         self._journal = journal
         self._observers = observers
         self._state = fold(journal.entries)
+        self._tidy()
         self._derive()
 
     @property
@@ -48,6 +50,14 @@ class JournalLedger:
             reached("ledger.derived")
         for observer in self._observers:
             observer.happened(event, state)
+
+    def _tidy(self) -> None:
+        """Make the folders of what is derived; drop the half-written files of a killed driver."""
+        make_folder(self._run.generations)
+        make_folder(self._run.models)
+        for path in (self._run.config, self._run.environment, self._run.journal):
+            sweep_aside(path.parent, path.name)
+        sweep_aside(self._run.generations)
 
     def _derive(self) -> None:
         """Checkpoints and links follow from the state and can be made again at any time."""

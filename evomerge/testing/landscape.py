@@ -1,9 +1,9 @@
 """Models that are vectors: a whole evolution in milliseconds, with real files and no torch.
 
-A model is a folder with `vector.json`, its delta from the base at the origin. A merge is the mean
-of its parents plus a little of what they differ in, the score is how near the vector is to a
-hidden optimum, and kinship is computed from the vectors, so that a landscape run obeys the same
-laws as a real one.
+A model is a folder with `weights.bin` (a name that retention prunes): its delta from the base at
+the origin, as JSON. A merge is the mean of its parents plus a little of what they differ in, the
+score is how near the vector is to a hidden optimum, and kinship is computed from the vectors, so
+that a landscape run obeys the same laws as a real one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from evomerge.domain.recipe import Recipe
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.ports import Progress
 
-VECTOR = "vector.json"
+VECTOR = "weights.bin"
 DIMENSIONS = 12
 _TASKS = 3
 
@@ -31,8 +31,7 @@ def make_foundation(folder: Path, name: str, seed: int) -> Foundation:
     """Write a foundation model into `folder` and describe it; the same seed, the same model."""
     rng = Random(seed)
     vector = [rng.gauss(0.0, 1.0) for _ in range(DIMENSIONS)]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / VECTOR).write_text(json.dumps(vector))
+    _write_once(folder, vector)
     return Foundation(
         name=name, source=str(folder), content_id=content_id("vector", 1, vector), vocabulary=1
     )
@@ -40,12 +39,19 @@ def make_foundation(folder: Path, name: str, seed: int) -> Foundation:
 
 def make_base(folder: Path) -> Foundation:
     """Write the base model, the origin, into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
     vector = [0.0] * DIMENSIONS
-    (folder / VECTOR).write_text(json.dumps(vector))
+    _write_once(folder, vector)
     return Foundation(
         name="base", source=str(folder), content_id=content_id("vector", 1, vector), vocabulary=1
     )
+
+
+def _write_once(folder: Path, vector: list[float]) -> None:
+    """Foundation models are there before a run starts; a resumed run must not touch them."""
+    path, text = folder / VECTOR, json.dumps(vector)
+    if not path.is_file() or path.read_text() != text:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
 def read_vector(folder: Path) -> list[float]:

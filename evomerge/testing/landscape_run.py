@@ -1,6 +1,7 @@
 """A whole run over the landscape fakes: real driver, real executor, real files, no torch.
 
     python -m evomerge.testing.landscape_run FOLDER [--strategy kinship] [--generations 3]
+                                                   [--retention all]
 
 makes four foundation models in FOLDER/foundation, runs or resumes FOLDER/runs/landscape and
 prints the decision digest.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,16 +151,18 @@ def run_landscape(
     )
 
 
-def main() -> None:
-    """The command."""
+def main(words: Sequence[str] | None = None) -> None:
+    """The command; `words` are its arguments, those of the process if None."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--strategy", default="kinship", choices=["kinship", "greedy", "random"])
     parser.add_argument("--generations", type=int, default=3)
-    arguments = parser.parse_args()
+    parser.add_argument("--retention", default="all", choices=["all", "pool", "best"])
+    arguments = parser.parse_args(words)
     config = landscape_config(
         strategy={"name": arguments.strategy, "k": 3},
         stopping=[{"max_generations": arguments.generations}],
+        retention=arguments.retention,
     )
     try:
         state = run_landscape(arguments.folder, config)

@@ -6,6 +6,7 @@ import contextlib
 import io
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,14 @@ from evomerge.cli import main
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import EvomergeError, SignalledError
 from evomerge.domain.state import RunState, fold
+from evomerge.driver import drive
 from evomerge.store.run_directory import RunDirectory
-from evomerge.testing.landscape_run import Silence, run_landscape
+from evomerge.testing.landscape_run import (
+    LandscapeWorkplace,
+    Silence,
+    landscape_config,
+    run_landscape,
+)
 
 HALF = 24
 """Events of a half-done run: its second generation is open, some of it is done."""
@@ -58,15 +65,27 @@ def command(*arguments: object) -> Outcome:
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
-def resume(root: Path) -> Outcome:
+def resume(root: Path, *, accept_drift: bool = False) -> Outcome:
     """Run or resume the landscape run below `root`, as `evomerge resume` would; prints its digest.
 
     Only what evomerge raises on purpose is an outcome.
     """
     try:
-        return Outcome(0, decision_digest(run_landscape(root)), "")
+        state = drive(
+            RunDirectory(run_of(root)),
+            landscape_config(),
+            LandscapeWorkplace(root),
+            [Silence()],
+            accept_drift=accept_drift,
+            now=time.time,
+        )
+        return Outcome(0, decision_digest(state), "")
     except EvomergeError as error:
         return Outcome(error.exit_code, "", f"evomerge: {error}\n")
+    except OSError as error:  # as `evomerge.cli.main` tells them
+        if error.filename is None:
+            raise
+        return Outcome(3, "", f"evomerge: {error.filename}: {error.strerror}\n")
 
 
 def run_of(root: Path) -> Path:

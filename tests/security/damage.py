@@ -11,6 +11,7 @@ from pathlib import Path
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState, fold
 from evomerge.store.run_directory import RunDirectory
+from evomerge.testing.landscape import VECTOR
 
 Damage = Callable[[Path], None]
 Place = Callable[[Path], Path]
@@ -88,7 +89,7 @@ def like_its_neighbour(path: Path) -> None:
 def without_file(path: Path) -> None:
     """A manifest that lists one file less."""
     content = json.loads(path.read_text())
-    content["files"].pop(sorted(content["files"])[-1])
+    content["files"].pop(max(content["files"]))
     path.write_text(json.dumps(content))
 
 
@@ -148,7 +149,7 @@ def model(root: Path) -> Path:
 
 
 def weights(root: Path) -> Path:
-    return model(root) / "vector.json"
+    return model(root) / VECTOR
 
 
 def manifest(root: Path) -> Path:
@@ -199,14 +200,14 @@ def folder_of_another(path: Path) -> None:
 
 
 def stray_file(path: Path) -> None:
-    (path / ".vector.json.4711.tmp").write_text("half")
+    (path / f".{VECTOR}.4711.tmp").write_text("half")
 
 
 def stray_work(path: Path) -> None:
     """Work in progress of a process that is no more."""
     folder = path / "models--merge1-0123.4000000"
     folder.mkdir()
-    (folder / "vector.json").write_text("[1, 2")
+    (folder / VECTOR).write_text("[1, 2")
 
 
 @dataclass(frozen=True)

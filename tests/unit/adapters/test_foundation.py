@@ -108,7 +108,7 @@ def test_digests_are_computed_once(
     digests = tmp_path / "new" / "digests.json"
     first = resolve(base, digests=digests)
     with monkeypatch.context() as patch:
-        patch.setattr(foundation.hashlib, "file_digest", None)
+        patch.setattr("hashlib.file_digest", None)
         assert resolve(base, digests=digests) == first
     write_weights(base / "model.safetensors", shapes(), fill=1)
     assert resolve(base, digests=digests) != first

@@ -1,10 +1,13 @@
 """Whatever the text, a config comes out or a `ConfigError` does."""
 
+import tempfile
 from pathlib import Path
 
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from evomerge.cli import validate
 from evomerge.configfile import anchored, config_id, dump, parse
 from evomerge.domain.errors import ConfigError
 
@@ -82,9 +85,6 @@ def test_a_mutated_config(mutations):
     outcome(mutated(mutations))
 
 
-ALPHABET = st.sampled_from("ab:- \n\t[]{}&*!|>'\"#?,%@`\\~<.=0\ud800\x00é")
-
-
 @settings(CALM, max_examples=150)
 @given(
     st.text(alphabet=st.sampled_from("ab:- \n\t[]{}&*!|>'\"#?,%@`\\~<.=0\ud800\x00é"), max_size=40)
@@ -108,3 +108,19 @@ KEYS = st.lists(
 @given(st.lists(st.tuples(KEYS, VALUES), min_size=1, max_size=3))
 def test_any_override(overrides):
     outcome("\n".join(LINES), [f"{'.'.join(keys)}={value}" for keys, value in overrides])
+
+
+@settings(CALM, max_examples=150)
+@given(MUTATIONS, st.booleans())
+def test_the_command_line_ends_with_0_or_2(mutations, as_json):
+    """The whole way of a file: read as bytes, told on stderr or as JSON, never a traceback."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "x.yaml")
+        path.write_bytes(mutated(mutations).encode("utf-8", "surrogatepass"))
+        words = [str(path), "--json"] if as_json else [str(path)]
+        result = CliRunner().invoke(validate.command, words)
+    if isinstance(result.exception, ConfigError):
+        assert result.exception.exit_code == 2
+        assert not as_json
+    else:
+        assert result.exit_code in {0, 2}, result.exception

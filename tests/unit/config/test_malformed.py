@@ -1,7 +1,11 @@
 """The malformed corpus: each broken file is told with its line, its key and what was expected."""
 
+import json
+import sys
+
 import pytest
 
+from evomerge.cli import main
 from evomerge.configfile import load, parse
 from evomerge.domain.errors import ConfigError
 
@@ -118,6 +122,10 @@ EDITS = [
 ]
 
 
+def test_the_corpus_is_large_enough():
+    assert len({(old, new) for old, new, *_ in EDITS}) == len(EDITS) >= 60
+
+
 @pytest.mark.parametrize(("old", "new", "line", "key", "part"), EDITS)
 def test_one_fault_is_told_with_its_place(good, old, new, line, key, part):
     assert old in good
@@ -128,6 +136,28 @@ def test_one_fault_is_told_with_its_place(good, old, new, line, key, part):
         told
     )
     assert len(told) == 1, told
+
+
+@pytest.mark.parametrize("words", [["validate"], ["run"], ["validate", "--json"]])
+def test_every_command_refuses_them_with_exit_2_and_without_a_traceback(
+    good, words, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    for old, new, line, _, part in EDITS:
+        (tmp_path / "x.yaml").write_text(good.replace(old, new, 1), encoding="utf-8")
+        monkeypatch.setattr(sys, "argv", ["evomerge", words[0], "x.yaml", *words[1:]])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        told = capsys.readouterr()
+        assert exited.value.code == 2, new
+        assert "Traceback" not in told.err
+        if "--json" in words:
+            problems = json.loads(told.out)["problems"]
+            assert problems[0]["where"].startswith(f"x.yaml:{line}")
+        else:
+            assert told.err.startswith(f"evomerge: x.yaml:{line}:")
+            assert part in told.err
+        assert [path.name for path in tmp_path.iterdir()] == ["x.yaml"]
 
 
 def test_all_faults_are_told_at_once_in_the_order_of_the_file(good):
