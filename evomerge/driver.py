@@ -18,7 +18,7 @@ from evomerge.domain.state import Entry, RunState, fold
 from evomerge.evolution import evolve
 from evomerge.ports import Observer, RebuildingExecutor
 from evomerge.store.journal import Journal
-from evomerge.store.ledger import JournalLedger
+from evomerge.store.ledger import JournalLedger, derive
 from evomerge.store.run_directory import RunDirectory
 from evomerge.strategies import strategy_for
 
@@ -76,9 +76,11 @@ def drive(
         StoppedError: it stopped before its end and can be resumed.
     """
     with run.driven():
+        run.check()
         if run.exists:
             finished = fold(run.read())
             if finished.finished:
+                derive(run, finished)
                 return finished
         with closing(workplace), signals_stop():
             journal = _open(run, workplace, config, accept_drift, now)
@@ -87,6 +89,9 @@ def drive(
                 for observer in observers:
                     observer.happened(journal.entries[-1].event, ledger.state)
                 start = ledger.state.start
+                executor = workplace.executor(_Everyone(observers))
+                # Whatever was lost of an ancestor is made again from its recipe.
+                executor.remember(ledger.state.models.values())
                 breeding = Breeding(
                     config.merge, start.seed, start.base, start.foundation, workplace.engine
                 )
@@ -95,7 +100,7 @@ def drive(
                     strategy_for(config.strategy),
                     config.stopping,
                     breeding.recipe,
-                    workplace.executor(_Everyone(observers)),
+                    executor,
                 )
 
 
@@ -144,6 +149,8 @@ def _open(
     if run.exists:
         state = fold(run.read())
         changes = drift(state.start, base, foundation, versions)
+        if workplace.describe()[0] != state.start.config_id:
+            changes.append(f"the config changed ({run.config}): its settings gave other results")
         changes += evaluation_drift(state, workplace.check())
         if changes and not accept_drift:
             raise PreflightError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from evomerge.domain.errors import CandidateError
 from evomerge.domain.kinship import Metric
 from evomerge.kinship import KinshipError, Pass, Statistics, missing_pairs
+from evomerge.kinship.errors import PassFormatError
 from evomerge.ports import Progress
 from evomerge.store.atomic import make_folder, write_atomic
 
@@ -89,14 +91,28 @@ def _measure_missing(
 
 def read_passes(folder: Path) -> list[Pass]:
     """All stored passes of one base, oldest name first."""
-    return [Pass.from_bytes(path.read_bytes()) for path in sorted(folder.glob(f"*{_SUFFIX}"))]
+    passes = []
+    for path in sorted(folder.glob(f"*{_SUFFIX}")):
+        try:
+            data = path.read_bytes()
+            if _name(data) != path.name:
+                raise PassFormatError("its content is not what was written")
+            passes.append(Pass.from_bytes(data))
+        except (OSError, PassFormatError) as error:
+            # A pass is a cache: what it told is measured again.
+            sys.stderr.write(f"{path} is left out: {error}\n")
+    return passes
 
 
 def store_pass(folder: Path, measured: Pass) -> None:
     """Add a pass; equal passes of two runs have one name."""
     data = measured.to_bytes()
     make_folder(folder)
-    write_atomic(folder / f"{hashlib.sha256(data).hexdigest()[:32]}{_SUFFIX}", data)
+    write_atomic(folder / _name(data), data)
+
+
+def _name(data: bytes) -> str:
+    return f"{hashlib.sha256(data).hexdigest()[:32]}{_SUFFIX}"
 
 
 def _readings(statistics: Statistics, pairs: list[list[str]]) -> list[dict[str, Any]]:
@@ -104,9 +120,14 @@ def _readings(statistics: Statistics, pairs: list[list[str]]) -> list[dict[str, 
     place = {name: index for index, name in enumerate(statistics.models)}
     return [
         {"models": [a, b]}
-        | {metric: matrix[place[a]][place[b]] for metric, matrix in matrices.items()}
+        | {metric: _rounded(matrix[place[a]][place[b]]) for metric, matrix in matrices.items()}
         for a, b in pairs
     ]
+
+
+def _rounded(value: float | None) -> float | None:
+    """Nine digits: the last bits depend on which pass a product was taken in, a decision may not."""
+    return None if value is None else float(f"{value:.9g}")
 
 
 OPERATIONS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {

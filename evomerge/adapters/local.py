@@ -33,7 +33,7 @@ from evomerge.domain.scores import Scores
 from evomerge.domain.state import RunState
 from evomerge.ports import Evaluator, KinshipMeter, Merger, Observer, Progress
 from evomerge.store.artefacts import Store, read_checked
-from evomerge.store.atomic import write_atomic
+from evomerge.store.atomic import make_folder, write_atomic
 
 T = TypeVar("T")
 SCORES = "scores.json"
@@ -79,6 +79,7 @@ class LocalExecutor:
             model_size: bytes of the weights of an offspring, at most.
             needed_elsewhere: the content ids whose weights other runs need.
         """
+        make_folder(store.root)
         store.sweep()
         self._store = store
         self._merger = merger

@@ -90,3 +90,8 @@ def main() -> None:
         # The reader of stdout went away (`| head`); Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        if error.filename is None:
+            raise  # no file of the user's is at fault
+        click.echo(f"evomerge: {error.filename}: {error.strerror}", err=True)
+        sys.exit(3)

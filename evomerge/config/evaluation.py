@@ -16,7 +16,8 @@ from evomerge.domain.value import Value
 _LOWER_IS_BETTER = {
     "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter",
 }  # fmt: skip
-_SECRET = re.compile(r"(?i)(.*_)?(token|api_?key|password|passwd|secret|credentials?)")
+_SECRET = re.compile(r"(?i)(.*(token|api_?key|password|passwd|secret|credentials?|auth)|auth.*)")
+_LOOKS_SECRET = re.compile(r"(hf_|sk-|gh[pousr]_)[A-Za-z0-9_-]{16,}")
 _MODEL_ARGS_ELSEWHERE = {
     "pretrained": "evomerge fills in each model",
     "model": "evomerge fills in each model",
@@ -72,8 +73,10 @@ def _each_task_once(tasks: tuple[TaskConfig, ...]) -> tuple[TaskConfig, ...]:
 
 def _model_args(arguments: dict[str, Any]) -> dict[str, Any]:
     def faults() -> Iterator[Fault]:
-        for key in arguments:
-            if _SECRET.fullmatch(key):
+        for key, value in arguments.items():
+            if isinstance(value, str) and (
+                _SECRET.fullmatch(key) or _LOOKS_SECRET.fullmatch(value)
+            ):
                 what = "a secret has no place in a config; set it in the environment (HF_TOKEN)"
                 yield (key,), what
             elif key in _MODEL_ARGS_ELSEWHERE:

@@ -12,6 +12,8 @@ from evomerge.domain.errors import ConfigError, Problem
 
 KeyPath = tuple[str | int, ...]
 
+_SECRET_KEY = re.compile(r"(?i)(token|key|auth)\b|^auth|secret|passw|credential")
+_LOOKS_SECRET = re.compile(r"\b(hf_|sk-|gh[pousr]_)[A-Za-z0-9_-]{16,}")
 _BARE_KEY = re.compile(r"[^\s.\"'=]+")
 
 
@@ -84,7 +86,7 @@ class Document:
 
     def _problem(self, fault: Fault) -> Problem:
         where = self.where(fault.place, exact=fault.exact)
-        return Problem(where, dotted(fault.path), fault.message, fault.remedy)
+        return Problem(where, dotted(fault.path), hidden(fault.message), fault.remedy)
 
     def where(self, place: Place, *, exact: bool = False) -> str:
         """`file:line`, `file:line:column` or the override."""
@@ -107,10 +109,15 @@ def dotted(path: KeyPath) -> str:
 def shown(override: str) -> str:
     """An override for a message, cut where it is long, without the value of a secret."""
     key, equals, value = override.partition("=")
-    if re.search(r"(?i)token\b|key\b|secret|passw|credential", key.rpartition(".")[2]):
+    if _SECRET_KEY.search(key.rpartition(".")[2]):
         value = "…"
-    text = printable(key + equals + value)
+    text = hidden(printable(key + equals + value))
     return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def hidden(text: str) -> str:
+    """`text` without what looks like a token: messages are logged and pasted into issues."""
+    return _LOOKS_SECRET.sub("…", text)
 
 
 def printable(text: str) -> str:

@@ -39,12 +39,13 @@ class Entry(Value):
 class Generation:
     """One generation: what was proposed, and the pool that it left, best first.
 
-    `pool` is None while the generation is open.
+    `pool` is None while the generation is open; `stop` is the criterion that was reached at its end.
     """
 
     number: int
     candidates: tuple[Candidate, ...] = ()
     pool: tuple[str, ...] | None = None
+    stop: str | None = None
 
 
 @dataclass(frozen=True)
@@ -268,7 +269,7 @@ def _(event: GenerationFinished, state: RunState) -> RunState:
     last = state.open_generation
     if last is None or last.number != event.generation:
         raise ValueError(f"generation {event.generation} finished, but it is not open")
-    closed = replace(last, pool=event.pool)
+    closed = replace(last, pool=event.pool, stop=event.stop)
     return replace(state, generations=(*state.generations[:-1], closed), stop=event.stop)
 
 

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import time
@@ -22,6 +23,7 @@ from typing import Any
 from evomerge.domain.errors import DamagedError, StoppedError
 from evomerge.store.atomic import (
     make_folder,
+    refuse_links,
     storage_faults,
     sync_folder,
     sync_tree,
@@ -34,6 +36,7 @@ MANIFEST = "manifest.json"
 PRUNED = "pruned.json"
 """The manifest of an artefact whose weights were let go; what is small stays."""
 _BLOCK = 1 << 22
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,19 @@ class Store:
         self.root = root
         self._aside = root / "tmp"
         self._locks = root / "locks"
+        self._trusted: set[str] = set()
 
     def path(self, name: str) -> Path:
-        """Where the artefact `name` is or will be."""
+        """Where the artefact `name` is or will be.
+
+        Raises:
+            DamagedError: a part of it is no plain file name; it was not evomerge that chose it.
+        """
+        if not all(_PART.fullmatch(part) for part in name.split("/")):
+            raise DamagedError(
+                f"{name!r} is no name of an artefact: a journal was changed by hand",
+                "restore the journal from a backup",
+            )
         return self.root / name
 
     def holds(self, name: str) -> bool:
@@ -81,7 +94,7 @@ class Store:
         make_folder(self.path(name).parent)
         make_folder(self._locks)
         with waiting(self._lock_of(name), cancelled):
-            if self.holds(name):
+            if self._believed(name):
                 return Made(self.path(name), reused=True, seconds=0.0)
             started = time.monotonic()
             with self._aside_folder(name) as folder:
@@ -89,7 +102,17 @@ class Store:
                 build(folder)
                 reached("artefact.built")
                 self._commit(folder, name)
+            self._trusted.add(name)
             return Made(self.path(name), reused=False, seconds=time.monotonic() - started)
+
+    def _believed(self, name: str) -> bool:
+        """Whether `name` is whole; every byte is read once before it is used by this process."""
+        if name in self._trusted:
+            return self.holds(name)
+        if problems(self.path(name), deep=True):
+            return False
+        self._trusted.add(name)
+        return True
 
     @contextlib.contextmanager
     def _aside_folder(self, name: str) -> Iterator[Path]:
@@ -110,10 +133,9 @@ class Store:
         sync_tree(folder)
         reached("artefact.synced")
         target = self.path(name)
-        if target.exists():
-            _compare(target, folder)
-            # A damaged or pruned artefact is in the way; it must not be mixed with the new one.
-            shutil.rmtree(target)
+        _compare(target, folder)
+        # A damaged or pruned artefact is in the way; it must not be mixed with the new one.
+        _clear(target)
         folder.rename(target)
         reached("artefact.renamed")
         sync_folder(target.parent)
@@ -128,6 +150,8 @@ class Store:
         folder = self.path(name)
         make_folder(self._locks)
         with waiting(self._lock_of(name)):
+            if folder.is_symlink():
+                return 0  # what it leads to is not ours
             if (folder / MANIFEST).is_file():
                 (folder / MANIFEST).rename(folder / PRUNED)
                 sync_folder(folder)
@@ -144,13 +168,14 @@ class Store:
     def remove(self, name: str) -> None:
         """Delete an artefact for good."""
         with waiting(self._lock_of(name)):
-            shutil.rmtree(self.path(name))
+            _clear(self.path(name))
 
     def _lock_of(self, name: str) -> Path:
         return self._locks / name.replace("/", "--")
 
     def sweep(self) -> int:
         """Remove what killed processes of this host left aside; the number of folders removed."""
+        refuse_links([self.root / each for each in ("models", "evaluations", "tmp", "locks")])
         removed = 0
         for folder in self._aside.glob("*") if self._aside.is_dir() else ():
             rest, _, pid = folder.name.rpartition(".")
@@ -160,6 +185,14 @@ class Store:
                 reached("sweep.removed")
                 removed += 1
         return removed
+
+
+def _clear(place: Path) -> None:
+    """Remove whatever is at a place; a link goes, what it leads to stays."""
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
 
 
 def _compare(pruned: Path, made: Path) -> None:
@@ -188,10 +221,15 @@ def manifest_of(folder: Path) -> dict[str, Any]:
             "size": path.stat().st_size,
             "sha256": sha256(path),
         }
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        for path in _files(folder)
     }
     return {"files": files}
+
+
+def _files(folder: Path) -> list[Path]:
+    """What a manifest lists: no stray of a writer that was killed."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return [path for path in found if path.name != MANIFEST and path.suffix != ".tmp"]
 
 
 def problems(folder: Path, *, deep: bool) -> list[str]:
@@ -205,12 +243,15 @@ def problems(folder: Path, *, deep: bool) -> list[str]:
         listed = {name: (int(item["size"]), str(item["sha256"])) for name, item in files.items()}
     except FileNotFoundError:
         return [f"{folder}: no manifest" if folder.exists() else f"{folder}: missing"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return [f"{folder / MANIFEST}: not readable"]
-    found = []
+    found = [f"{folder}: a link"] if folder.is_symlink() else []
+    if deep:
+        present = {path.relative_to(folder).as_posix() for path in _files(folder)}
+        found += [f"{folder / name}: not in the manifest" for name in sorted(present - {*listed})]
     for name, (size, digest) in listed.items():
         path = folder / name
-        if not path.is_file():
+        if path.is_symlink() or not path.is_file():
             found.append(f"{path}: missing")
         elif path.stat().st_size != size:
             found.append(f"{path}: {path.stat().st_size} bytes where {size} were written")

@@ -10,10 +10,10 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from evomerge.domain.errors import StoppedError
+from evomerge.domain.errors import DamagedError, StoppedError
 from evomerge.store.faults import reached
 
 STORAGE_FAULTS = {
@@ -75,6 +75,21 @@ def sweep_aside(folder: Path, name: str = "*") -> None:
         with storage_faults(path):
             path.unlink()
         reached("sweep.removed")
+
+
+def refuse_links(places: Iterable[Path]) -> None:
+    """Nothing is written through a link out of a run or a store.
+
+    Raises:
+        DamagedError: one of the `places` is a link.
+    """
+    for place in places:
+        if place.is_symlink():
+            raise DamagedError(
+                f"{place} is a link; what evomerge writes stays in its own folders",
+                "put in its place what it leads to, or delete the link; to keep runs on another "
+                "disk, let the runs folder itself (run.dir) be there",
+            )
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,6 +5,7 @@ They are derived from the state and can be written again at any time; the journa
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -28,20 +29,25 @@ def checkpoint(state: RunState, generation: Generation) -> dict[str, Any]:
             for name in generation.pool or ()
         ],
         "pool_kinship": _kinship(state.kinship.mean(generation.pool or ())),
-        "stop": state.stop if generation is state.generation else None,
+        "stop": generation.stop,
     }
 
 
-def write_checkpoints(run: RunDirectory, state: RunState) -> None:
-    """Write the checkpoint of every finished generation that has none yet."""
-    for generation in state.generations:
-        path = run.generations / f"{generation.number:02}.yaml"
-        if generation.pool is not None and not path.exists():
-            text = yaml.safe_dump(
-                checkpoint(state, generation), sort_keys=False, allow_unicode=True, width=100
-            )
-            write_atomic(path, text)
-            reached("checkpoint.written")
+def write_checkpoint(run: RunDirectory, state: RunState, generation: Generation) -> None:
+    """Write the checkpoint of a finished generation, unless it is there as it should be."""
+    path = run.generations / f"{generation.number:02}.yaml"
+    content = checkpoint(state, generation)
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    if _content(path) != text.encode():
+        write_atomic(path, text)
+        reached("checkpoint.written")
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _model(state: RunState, model: Model) -> dict[str, Any]:

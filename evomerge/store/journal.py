@@ -63,7 +63,13 @@ def read_journal(path: Path) -> JournalContent:
         DamagedError: a line before the torn tail is not what was written, the file is empty, or
             it was written by a newer evomerge.
     """
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except (IsADirectoryError, FileNotFoundError) as error:
+        raise DamagedError(
+            f"{path}: {error.strerror}, so what the run did is not known",
+            "restore the file from a backup; nothing was changed",
+        ) from error
     length = data.rfind(b"\n") + 1
     lines = data[:length].split(b"\n")[:-1]
     if not lines:
@@ -99,7 +105,7 @@ def _checked(path: Path, number: int, line: bytes) -> dict[str, Any]:
         raise _damaged(path, number, "its checksum is wrong")
     try:
         record = json.loads(body + b"}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, number, "it is no JSON") from error
     if not isinstance(record, dict):
         raise _damaged(path, number, "it is no record")

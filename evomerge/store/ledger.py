@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from evomerge.domain.events import Event
+from evomerge.domain.events import Event, GenerationFinished, ModelMerged
 from evomerge.domain.state import Entry, RunState, apply, fold
 from evomerge.ports import Observer
 from evomerge.store.atomic import make_folder, sweep_aside
-from evomerge.store.checkpoints import write_checkpoints
+from evomerge.store.checkpoints import write_checkpoint
 from evomerge.store.faults import reached
 from evomerge.store.journal import Journal
 from evomerge.store.run_directory import RunDirectory
@@ -27,7 +27,7 @@ class JournalLedger:
         self._observers = observers
         self._state = fold(journal.entries)
         self._tidy()
-        self._derive()
+        derive(run, self._state)
 
     @property
     def state(self) -> RunState:
@@ -45,23 +45,28 @@ class JournalLedger:
         self._journal.append(entry)
         self._state = state
         reached("ledger.recorded")
-        if event.type in ("model_merged", "generation_finished"):
-            self._derive()
-            reached("ledger.derived")
+        if isinstance(event, ModelMerged):
+            self._run.link(event.model, state.models[event.model].content_id)
+        elif isinstance(event, GenerationFinished):
+            write_checkpoint(self._run, state, state.generations[event.generation])
+        reached("ledger.derived")
         for observer in self._observers:
             observer.happened(event, state)
 
     def _tidy(self) -> None:
-        """Make the folders of what is derived; drop the half-written files of a killed driver."""
-        make_folder(self._run.generations)
-        make_folder(self._run.models)
+        """Drop the half-written files of a killed driver."""
         for path in (self._run.config, self._run.environment, self._run.journal):
             sweep_aside(path.parent, path.name)
         sweep_aside(self._run.generations)
 
-    def _derive(self) -> None:
-        """Checkpoints and links follow from the state and can be made again at any time."""
-        for model in self._state.models.values():
-            if model.merged:
-                self._run.link(model.name, model.content_id)
-        write_checkpoints(self._run, self._state)
+
+def derive(run: RunDirectory, state: RunState) -> None:
+    """Make every checkpoint and link that is missing or damaged; all follow from the state."""
+    make_folder(run.generations)
+    make_folder(run.models)
+    for model in state.models.values():
+        if model.merged:
+            run.link(model.name, model.content_id)
+    for generation in state.generations:
+        if generation.pool is not None:
+            write_checkpoint(run, state, generation)

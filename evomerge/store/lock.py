@@ -9,6 +9,7 @@ host its heartbeat, the file's modification time, decides.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from evomerge.domain.errors import LockedError, StoppedError
+from evomerge.domain.errors import DamagedError, LockedError, StoppedError
 
 HEARTBEAT = 10.0
 """Seconds between two heartbeats; a holder on another host is dead after six missed ones."""
@@ -73,7 +74,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
     Raises:
         LockedError: another process holds it; names host, pid and start time.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = _open(path, os.O_CREAT)
     try:
         if not _take(descriptor) or _claimed(path):
             owner = Owner.of(path) or "unknown"
@@ -97,7 +98,7 @@ def waiting(path: Path, cancelled: Callable[[], bool] = lambda: False) -> Iterat
     Raises:
         StoppedError: `cancelled` said so while it waited.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = _open(path, os.O_CREAT)
     try:
         while not _try(descriptor, fcntl.LOCK_EX):
             if cancelled():
@@ -111,7 +112,7 @@ def waiting(path: Path, cancelled: Callable[[], bool] = lambda: False) -> Iterat
 def holder(path: Path) -> str | None:
     """Who holds the lock file `path` now, for a message; None if nobody does."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = _open(path)
     except FileNotFoundError:
         return None
     try:
@@ -120,6 +121,16 @@ def holder(path: Path) -> str | None:
         return str(Owner.of(path) or "unknown")
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path, flags: int = 0) -> int:
+    """Open a lock file, and nothing that a link leads to: it is truncated."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o644)
+    except OSError as error:
+        if error.errno in {errno.EISDIR, errno.ELOOP}:
+            raise DamagedError(f"{path} is no lock file", "delete it") from error
+        raise
 
 
 def start_time(pid: int) -> int | None:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evomerge.domain.errors import UsageError
+from evomerge.domain.errors import DamagedError, UsageError
 from evomerge.domain.state import Entry
-from evomerge.store.atomic import make_folder, write_atomic
+from evomerge.store.atomic import make_folder, refuse_links, write_atomic
 from evomerge.store.faults import reached
 from evomerge.store.journal import Journal, read_journal
 from evomerge.store.lock import exclusive, holder
 
 STORE_FOLDER = "store"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,8 @@ class RunDirectory:
 
     @property
     def exists(self) -> bool:
-        """Whether a run was started here."""
-        return self.journal.exists()
+        """Whether a run was started here; a journal that cannot be reached counts too."""
+        return os.path.lexists(self.journal)
 
     def read(self) -> list[Entry]:
         """All entries of the journal, without the lock; a torn tail is left out.
@@ -111,20 +114,53 @@ class RunDirectory:
         reached("run.laid_out")
         return Journal.create(self.journal, first)
 
+    def check(self) -> None:
+        """See that what is here can be a run's; the caller holds the lock.
+
+        Raises:
+            DamagedError: a part of it is a link, or the journal of a run with results is gone.
+        """
+        parts = (self.journal, self.config, self.environment, self.generations, self.models)
+        refuse_links((*parts, self.logs))
+        if not self.exists and self.has_traces:
+            raise DamagedError(
+                f"{self.journal} is gone, and with it what run {self.name} did",
+                "restore the file from a backup, or delete the folder to start anew: everything "
+                "in the store is reused",
+            )
+
+    @property
+    def has_traces(self) -> bool:
+        """Whether a run left checkpoints or links to models here."""
+        links = self.models.iterdir() if self.models.is_dir() else ()
+        checkpoints = self.generations.glob("[0-9]*.yaml")
+        return any(checkpoints) or any(link.is_symlink() for link in links)
+
     def link(self, name: str, content_id: str) -> None:
         """Let `models/<name>` point into the store, so that the runs folder can be moved."""
+        if not _NAME.fullmatch(name) or not _NAME.fullmatch(content_id):
+            raise DamagedError(
+                f"{name!r} is no name of a model: the journal was changed by hand",
+                "restore the journal from a backup",
+            )
         place = self.models / name
-        if not place.is_symlink():
-            place.symlink_to(Path("../..") / STORE_FOLDER / "models" / content_id)
-            reached("link.made")
+        target = Path("../..") / STORE_FOLDER / "models" / content_id
+        if place.is_symlink() and place.readlink() == target:
+            return
+        if place.exists() and not place.is_symlink():
+            raise DamagedError(f"{place} is in the way of a link to the model", "delete it")
+        place.unlink(missing_ok=True)
+        place.symlink_to(target)
+        reached("link.made")
 
 
 def list_runs(runs_dir: Path) -> list[RunDirectory]:
     """Every run below a runs folder, by name."""
     if not runs_dir.is_dir():
         return []
-    runs = (RunDirectory(path) for path in sorted(runs_dir.iterdir()) if path.is_dir())
-    return [run for run in runs if run.exists]
+    folders = [path for path in sorted(runs_dir.iterdir()) if path.is_dir()]
+    runs = (RunDirectory(path) for path in folders if path.name != STORE_FOLDER)
+    return [run for run in runs if run.exists or run.has_traces]
 
 
 def find_run(run: str, runs_dir: Path) -> RunDirectory:

@@ -43,8 +43,8 @@ def verify_links(run: RunDirectory, state: RunState, store: Store) -> list[Findi
         link = run.models / model.name
         if not model.merged or not os.path.lexists(link):
             continue
-        target = store.path(f"models/{model.content_id}").resolve()
-        right = link.is_symlink() and link.resolve() == target
+        target = os.path.realpath(store.path(f"models/{model.content_id}"))
+        right = link.is_symlink() and os.path.realpath(link) == target
         faults = () if right else (f"{link}: does not lead to {target}",)
         findings.append(Finding(f"link {model.name}", "whole" if right else "damaged", faults))
     return findings

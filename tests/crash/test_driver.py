@@ -24,7 +24,7 @@ from evomerge.driver import rebuild
 from evomerge.store.artefacts import Store
 from evomerge.store.journal import read_journal
 from evomerge.store.verification import verify
-from evomerge.testing.landscape import LandscapeEvaluator, LandscapeMerger
+from evomerge.testing.landscape import VECTOR, LandscapeEvaluator, LandscapeMerger
 from evomerge.testing.landscape_run import (
     LandscapeWorkplace,
     Silence,
@@ -292,8 +292,8 @@ def test_a_rebuilt_model_that_differs_is_refused(tmp_path):
     class Other(LandscapeMerger):
         def merge(self, recipe, inputs, into, progress):
             super().merge(recipe, inputs, into, progress)
-            for path in into.glob("vector*"):
-                path.write_text(path.read_text().replace("0.", "0.0", 1))
+            weights = into / VECTOR
+            weights.write_text(weights.read_text().replace("0.", "0.0", 1))
 
     with pytest.raises(StoppedError, match="is not what it was"):
         rebuild(LandscapeWorkplace(tmp_path, merger=Other()), state, pruned, Silence())

@@ -82,7 +82,9 @@ def test_an_unclassified_field_is_refused() -> None:
 
 def test_a_secret_counts_but_does_not_show() -> None:
     def fields(token: str) -> EvaluationConfig:
-        return EvaluationConfig.model_validate({**BASE, "model_args": {"header": token}})
+        # The config refuses what looks like a secret; whatever slips through must not show either.
+        config = EvaluationConfig.model_validate(BASE)
+        return config.model_copy(update={"model_args": {"header": token}})
 
     one, two = (fields("hf_" + letter * 30) for letter in "ab")
     assert evaluation_id(one, DESCRIPTION) != evaluation_id(two, DESCRIPTION)
