@@ -126,7 +126,7 @@ def _readings(statistics: Statistics, pairs: list[list[str]]) -> list[dict[str, 
 
 
 def _rounded(value: float | None) -> float | None:
-    """Nine digits: the last bits depend on which pass a product was taken in, a decision may not."""
+    """Nine digits: the last bits depend on the pass a product was taken in, a decision must not."""
     return None if value is None else float(f"{value:.9g}")
 
 

@@ -39,7 +39,7 @@ class Entry(Value):
 class Generation:
     """One generation: what was proposed, and the pool that it left, best first.
 
-    `pool` is None while the generation is open; `stop` is the criterion that was reached at its end.
+    `pool` is None while the generation is open; `stop` is the criterion reached at its end.
     """
 
     number: int
