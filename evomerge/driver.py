@@ -17,6 +17,7 @@ from evomerge.domain.model import Foundation, Model
 from evomerge.domain.state import Entry, RunState, fold
 from evomerge.evolution import evolve
 from evomerge.ports import Observer, RebuildingExecutor
+from evomerge.store.atomic import storage_faults
 from evomerge.store.journal import Journal
 from evomerge.store.ledger import JournalLedger, derive
 from evomerge.store.run_directory import RunDirectory
@@ -75,7 +76,7 @@ def drive(
         PreflightError: the run cannot start, or what it builds on has changed since it started.
         StoppedError: it stopped before its end and can be resumed.
     """
-    with run.driven():
+    with storage_faults(run.path), run.driven():
         run.check()
         if run.exists:
             finished = fold(run.read())

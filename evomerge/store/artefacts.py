@@ -24,6 +24,7 @@ from evomerge.domain.errors import DamagedError, StoppedError
 from evomerge.store.atomic import (
     make_folder,
     refuse_links,
+    settle,
     storage_faults,
     sync_folder,
     sync_tree,
@@ -111,6 +112,7 @@ class Store:
             return self.holds(name)
         if problems(self.path(name), deep=True):
             return False
+        settle(self.path(name), above=self.root.parent)
         self._trusted.add(name)
         return True
 

@@ -101,6 +101,16 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def settle(path: Path, above: Path) -> None:
+    """Make every name on the way from the folder `above` down to `path` durable.
+
+    A process that was killed may have given a name and not synced it: whoever finds it must, before
+    anything is recorded that rests on it.
+    """
+    for folder in reversed([each for each in path.parents if each.is_relative_to(above)]):
+        sync_folder(folder)
+
+
 def sync_tree(folder: Path) -> None:
     """Make every file and every name below `folder` durable."""
     for path in sorted(folder.rglob("*")):

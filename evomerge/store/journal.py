@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from evomerge.domain.errors import DamagedError, StoppedError
 from evomerge.domain.state import Entry
-from evomerge.store.atomic import storage_faults, write_atomic
+from evomerge.store.atomic import storage_faults, sync_folder, write_atomic
 from evomerge.store.faults import reached
 
 SCHEMA = 1
@@ -137,8 +137,10 @@ class Journal:
             self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             if content.torn:
                 os.ftruncate(self._descriptor, content.length)
-                os.fsync(self._descriptor)
                 reached("journal.torn_tail_cut")
+            # The run goes on from what was read, which a killed writer may not have synced.
+            os.fsync(self._descriptor)
+            sync_folder(path.parent)
 
     @classmethod
     def create(cls, path: Path, first: Entry) -> Self:

@@ -15,7 +15,7 @@ from typing import Any
 
 from evomerge.domain.errors import DamagedError, UsageError
 from evomerge.domain.state import Entry
-from evomerge.store.atomic import make_folder, refuse_links, write_atomic
+from evomerge.store.atomic import make_folder, refuse_links, settle, write_atomic
 from evomerge.store.faults import reached
 from evomerge.store.journal import Journal, read_journal
 from evomerge.store.lock import exclusive, holder
@@ -93,6 +93,7 @@ class RunDirectory:
         with exclusive(self.path / "lock", f"run {self.name}"):
             reached("lock.taken")
             try:
+                settle(self.journal, above=self.path.parent.parent)
                 yield
             finally:
                 if not self.exists:

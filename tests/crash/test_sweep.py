@@ -11,6 +11,7 @@ from evomerge.store.faults import POINTS
 from evomerge.testing.crash import tracing
 from evomerge.testing.crash.sweep import (
     ACTIONS,
+    KILLS,
     count_changes,
     error_cases,
     fault_cases,
@@ -96,8 +97,8 @@ def test_killed_in_the_middle_of_a_write(name, scenarios, drivers, tmp_path):
     assert not report.failures, str(report)
 
 
-def test_the_power_fails_after_a_kill(scenarios, drivers, tmp_path):
-    cases = list(power_cases(scenarios["whole"], drivers, tmp_path, kills=(2, 4, 160)))
+def test_the_power_fails_after_kills(scenarios, drivers, tmp_path):
+    cases = list(power_cases(scenarios["whole"], drivers, tmp_path, KILLS))
     report = run_cases(cases[:: len(cases) // 25], tmp_path)
     assert not report.failures, str(report)
 

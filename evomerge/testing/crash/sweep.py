@@ -53,8 +53,9 @@ ERRORS = {
     "symlink": ("ENOSPC",),
 }
 """How the calls fail, in turns."""
-KILLS_BEFORE = (2, 4, 40, 160, 480)
-"""Changes at which a driver is killed some time before the power fails; two are folders' fsyncs."""
+KILLS = (2, 4, "artefact.renamed:4:kill", "artefact.renamed:20:kill", "journal.written:9:kill")
+"""Where a driver is killed some time before the power fails, each just before something is synced:
+a change by its number (the run's folders), or a named point."""
 PRUNING = ("--retention", "best")
 
 
@@ -246,19 +247,25 @@ def count_changes(scenario: Scenario, drivers: Drivers, root: Path, only: str = 
 
 
 def power_cases(
-    scenario: Scenario, drivers: Drivers, folder: Path, kills: Sequence[int] = (), label: str = ""
+    scenario: Scenario,
+    drivers: Drivers,
+    folder: Path,
+    kills: Sequence[int | str] = (),
+    label: str = "",
 ) -> Iterator[Case]:
     """The power fails between any two changes of a run.
 
     Args:
-        kills: the run is killed at these changes, counted in each driver, before its last driver:
-            what was unsynced then still is.
+        kills: where earlier drivers of the run are killed, a change or a named point each: what
+            was unsynced then still is.
     """
-    root, log = folder / "logged", folder / f"log{label}{kills}"
+    root, log = folder / "logged", folder / f"log{label}{len(kills)}"
+    log.unlink(missing_ok=True)
     scenario.lay_out(root)
-    for kill_at in (*kills, None):
+    for kill in (*kills, None):
+        kill_at, fault = (kill, None) if isinstance(kill, int) else (None, kill)
         how = {"root": str(root), "log": str(log), "kill_at": kill_at}
-        drivers.start(root, *scenario.words, operation=how, plants=scenario.plants)
+        drivers.start(root, *scenario.words, operation=how, fault=fault, plants=scenario.plants)
     lines = run_of(root).journal.read_bytes().splitlines(keepends=True)
     shutil.rmtree(root)
     for state in crash_states(read_log(log), Disk(scenario.prepared)):
@@ -316,9 +323,9 @@ def _cases_of(
         yield from tear_cases(scenario, count_changes(scenario, drivers, folder / "torn"), label)
     if "power" in kinds:
         yield from power_cases(scenario, drivers, folder, label=label)
-        for kill_at in KILLS_BEFORE if scenario.prepared is None else ():
-            cases = power_cases(scenario, drivers, folder, (kill_at,), f"{label}, after a kill")
-            yield from islice(cases, kill_at, None, 10)
+        for kill in KILLS if scenario.prepared is None else ():
+            cases = power_cases(scenario, drivers, folder, (kill,), f"{label}, after a kill")
+            yield from islice(cases, 0, None, 10)
 
 
 def main() -> None:

@@ -1,0 +1,192 @@
+"""A stored sample of a model's weights: some coordinates of every tensor, the same for all models.
+
+`predict_places` chooses the coordinates; samples of one base fit together whenever they were taken.
+
+The file is a numpy .npz archive, loadable without pickle: `header`, UTF-8 JSON as bytes, and
+`weights`, the bytes of the elements in the dtypes of the model's files, tensor after tensor.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from evomerge.kinship.errors import PassFormatError, WeightFileError
+from evomerge.kinship.headers import StoredTensor, read_folder
+from evomerge.kinship.matching import match
+from evomerge.kinship.passes import Floats
+from evomerge.kinship.predict_places import Indices, coordinates
+
+FORMAT = 1
+SIZE = 1_000_000
+
+DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_COARSEST_FIRST = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
+
+Raw: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SampledTensor:
+    """The sampled weights of one tensor, in ascending order of their place in it.
+
+    Attributes:
+        rows, row_size: of the base's tensor, to which the coordinates refer.
+        held: elements that the model has; coordinates beyond are left out.
+        dtype: as safetensors names it; the elements of BF16 are held as 16-bit integers.
+    """
+
+    name: str
+    rows: int
+    row_size: int
+    held: int
+    dtype: str
+    weights: Raw
+
+    @property
+    def count(self) -> int:
+        """Elements of the base's tensor."""
+        return self.rows * self.row_size
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """The sample of one model: `size` of the `total` elements of the base, chosen by `seed`."""
+
+    size: int
+    total: int
+    seed: int
+    tensors: Mapping[str, SampledTensor] = field(repr=False)
+
+    @property
+    def layout(self) -> tuple[int, int, int]:
+        """What the coordinates hang on: samples are of use together where it is the same."""
+        return self.size, self.total, self.seed
+
+    @property
+    def held(self) -> int:
+        """Elements in the sample."""
+        return sum(len(one.weights) for one in self.tensors.values())
+
+    @property
+    def dtype(self) -> str:
+        """The coarsest dtype of its tensors, as mergekit names it."""
+        held = {one.dtype for one in self.tensors.values()}
+        return next(name for dtype, name in _COARSEST_FIRST.items() if dtype in held)
+
+    def length(self, name: str, count: int) -> int:
+        """How many of a tensor's weights come from its first `count` elements, and are held."""
+        one = self.tensors[name]
+        places = coordinates(name, one.count, *self.layout)
+        return min(int(np.searchsorted(places, count)), len(one.weights))
+
+    def to_bytes(self) -> bytes:
+        """The sample as a file; equal samples give equal bytes."""
+        entries = [
+            [one.name, one.rows, one.row_size, one.held, one.dtype] for one in self.tensors.values()
+        ]
+        header = {"format": FORMAT, "layout": self.layout, "tensors": entries}
+        text = json.dumps(header, separators=(",", ":")).encode()
+        weights = b"".join(one.weights.tobytes() for one in self.tensors.values())
+        buffer = io.BytesIO()
+        np.savez(
+            buffer, header=np.frombuffer(text, np.uint8), weights=np.frombuffer(weights, np.uint8)
+        )
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Sample:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            PassFormatError: the bytes are damaged, or of a format that is not known here.
+        """
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+                header = json.loads(archive["header"].tobytes())
+                weights = archive["weights"].tobytes()
+            if header["format"] != FORMAT:
+                raise PassFormatError(
+                    f"a sample of format {header['format']}, known is {FORMAT}",
+                    "use a newer evomerge, or take the sample again",
+                )
+            size, total, seed = map(int, header["layout"])
+            return cls(size, total, seed, _tensors(header, weights))
+        except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError,
+                zipfile.BadZipFile) as error:  # fmt: skip
+            raise PassFormatError(f"damaged sample: {error}", "take the sample again") from error
+
+
+def _tensors(header: Mapping[str, Any], weights: bytes) -> dict[str, SampledTensor]:
+    result: dict[str, SampledTensor] = {}
+    position = 0
+    for name, rows, row_size, held, dtype in header["tensors"]:
+        places = coordinates(name, rows * row_size, *header["layout"])
+        length = int(np.searchsorted(places, held))
+        part = np.frombuffer(weights, DTYPES[dtype], length, position)
+        position += part.nbytes
+        result[name] = SampledTensor(name, rows, row_size, held, dtype, part)
+    if position != len(weights):
+        raise PassFormatError("damaged sample: weights without a tensor")
+    return result
+
+
+def take_sample(
+    base: Path, model: Path | None = None, *, size: int = SIZE, seed: int = 0
+) -> Sample:
+    """Sample a model's weights at the coordinates that all models of `base` share.
+
+    Args:
+        model: the folder of the model; left out: the base itself.
+        size: elements to take, about; a model that is not larger is taken whole.
+
+    Raises:
+        WeightFileError: a folder or file cannot be read, or is damaged.
+        ShapeMismatchError: a tensor's shapes differ in more than their rows.
+    """
+    ours = read_folder(base)
+    matching = match("base", ours, {"model": read_folder(model or base)})
+    total = sum(tensor.base.rows * tensor.base.row_size for tensor in matching.tensors)
+    tensors = {}
+    for tensor in matching.tensors:
+        stored = tensor.models.get("model")
+        if stored is None:
+            continue
+        count = tensor.base.rows * tensor.base.row_size
+        places = coordinates(tensor.name, count, size, total, seed)
+        held = min(count, stored.rows * stored.row_size)
+        weights = _read(stored, places[: np.searchsorted(places, held)])
+        tensors[tensor.name] = SampledTensor(
+            tensor.name, tensor.base.rows, tensor.base.row_size, held, stored.dtype, weights
+        )
+    return Sample(size, total, seed, tensors)
+
+
+def _read(stored: StoredTensor, places: Indices) -> Raw:
+    """The elements at `places`; only the pages that they lie on are read."""
+    count = stored.size // stored.item_size
+    try:
+        mapped = np.memmap(stored.file, np.uint8, "r", stored.offset, (stored.size,))
+    except (OSError, ValueError) as error:
+        raise WeightFileError(f"cannot read {stored.file}: {error}") from error
+    raw: Raw = mapped.view(np.ndarray)
+    elements = raw.view(DTYPES[stored.dtype])
+    if len(places) == count:
+        return elements.copy()
+    taken: Raw = elements[places]
+    return taken
+
+
+def as_floats(raw: Raw, dtype: str) -> Floats:
+    """Stored elements as float64, which is exact."""
+    if dtype == "BF16":
+        raw = (raw.astype(np.uint32) << 16).view(np.float32)
+    return raw.astype(np.float64)
