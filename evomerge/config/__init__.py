@@ -152,7 +152,9 @@ class Config(Value):
     )
     execution: ExecutionConfig = ExecutionConfig()
     retention: Literal["all", "pool", "best"] = runtime(
-        default="all", description="whose weights are kept: all, possible parents, the best"
+        default="all",
+        description="whose weights are kept: all, possible parents (pool), the best; kinship to "
+        "models that were let go is not measured, no choice depends on it",
     )
 
     @model_validator(mode="after")

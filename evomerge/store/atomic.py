@@ -108,7 +108,8 @@ def settle(path: Path, above: Path) -> None:
     anything is recorded that rests on it.
     """
     for folder in reversed([each for each in path.parents if each.is_relative_to(above)]):
-        sync_folder(folder)
+        with contextlib.suppress(PermissionError):  # not ours to read, so not ours to have named in
+            sync_folder(folder)
 
 
 def sync_tree(folder: Path) -> None:

@@ -76,7 +76,13 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
     """
     descriptor = _open(path, os.O_CREAT)
     try:
-        if not _take(descriptor) or _claimed(path):
+        taken = _take(descriptor)
+        while taken and not _is(descriptor, path):
+            # The holder before removed the file: what is locked is no longer the run's lock.
+            os.close(descriptor)
+            descriptor = _open(path, os.O_CREAT)
+            taken = _take(descriptor)
+        if not taken or _claimed(path):
             owner = Owner.of(path) or "unknown"
             raise LockedError(
                 f"{what} is driven by another process ({owner})",
@@ -84,9 +90,11 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
             )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(Owner.myself())).encode(), 0)
-        with _heartbeat(path):
-            yield
-        os.ftruncate(descriptor, 0)
+        try:
+            with _heartbeat(path):
+                yield
+        finally:
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 
@@ -161,10 +169,20 @@ def _try(descriptor: int, mode: int) -> bool:
     return True
 
 
+def _is(descriptor: int, path: Path) -> bool:
+    """Whether an open file is the one that a path names."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 def _claimed(path: Path) -> bool:
     """Whether somebody else's claim stands although the lock was granted."""
-    owner = Owner.of(path)
-    return owner is not None and owner.lives(path) and owner.pid != os.getpid()
+    owner, me = Owner.of(path), Owner.myself()
+    if owner is None or (owner.host, owner.pid, owner.started) == (me.host, me.pid, me.started):
+        return False
+    return owner.lives(path)
 
 
 def _age(path: Path) -> float:

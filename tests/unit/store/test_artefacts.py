@@ -210,3 +210,26 @@ def test_waiting_for_an_artefact_can_be_cancelled(tmp_path):
             Store(tmp_path).obtain("models/x", build(), cancelled=lambda: True)
 
     store.obtain("models/x", build_again)
+
+
+def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(tmp_path, monkeypatch):
+    lock = tmp_path / "lock"
+    real = fcntl.flock
+    removed = []
+
+    def removing(descriptor, mode):
+        real(descriptor, mode)
+        if not removed:  # the holder before lets go by removing the file
+            removed.append(lock.unlink())
+
+    monkeypatch.setattr(fcntl, "flock", removing)
+    with exclusive(lock, "run x"):
+        assert Owner.of(lock).pid == os.getpid()
+
+
+def test_a_lock_names_nobody_after_an_exception(tmp_path):
+    lock = tmp_path / "lock"
+    with pytest.raises(RuntimeError):
+        with exclusive(lock, "run x"):
+            raise RuntimeError
+    assert lock.read_text() == ""
