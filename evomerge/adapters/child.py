@@ -23,6 +23,7 @@ import evomerge
 from evomerge.adapters.redaction import Redactor
 from evomerge.domain.errors import CandidateError, EvomergeError, PreflightError, StoppedError
 from evomerge.ports import Progress
+from evomerge.store.lock import start_time
 
 ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
@@ -188,7 +189,10 @@ class _Process:
 
     @property
     def alive(self) -> bool:
-        return not self._ended and self._popen.poll() is None
+        if self._ended or self._popen.poll() is not None:
+            return False
+        # A killed process with threads is a zombie for a moment before it can be waited for.
+        return sys.platform != "linux" or start_time(self._popen.pid) is not None
 
     def ask(
         self, request: Mapping[str, Any], progress: Progress | None, timeout: float | None
