@@ -53,7 +53,7 @@ def test_anchors_and_merge_keys(good):
         ("org/name@refs/pr/3", "org/name", "refs/pr/3"),
         ("./a@b/c", "./a@b/c", None),
         ("/abs/path", "/abs/path", None),
-        ("runs/work/tiny", "runs/work/tiny", None),
+        ("runs/tiny/models/x", "runs/tiny/models/x", None),
         ("~/models/x", "~/models/x", None),
     ],
 )
