@@ -28,6 +28,7 @@ COMMANDS = {
     "rebuild": "make pruned weights again",
     "gc": "free what no run refers to",
     "validate": "check a config",
+    "slurm": "a batch script that queues itself again and goes on",
     "init": "write a commented config to start from",
     "schema": "the JSON Schema of configs",
 }

@@ -1,0 +1,173 @@
+"""`evomerge slurm`: a batch script that stops in time, queues itself again and goes on."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from evomerge.cli.options import set_option
+from evomerge.config import Config
+from evomerge.configfile import load
+from evomerge.domain.errors import UsageError
+
+_TIME = re.compile(r"(\d+-)?\d{1,3}(:\d{2}){0,2}")
+_DIRECTIVE = re.compile(r"[a-z][a-z-]*(=[^\n]+)?")
+
+BODY = """\
+# Slurm sends USR1 to this shell {warning} s before the time is up; it is passed on. evomerge then
+# stops at once with exit code 75, everything done is kept, and the job is put back into the queue:
+# the same command goes on from there. A run that stops for another reason (a full disk, a damaged
+# model: exit codes 75 without USR1, 3, 2) is not queued again, since it would stop again.
+ending=
+pass_on() {{
+    ending=$1
+    [ -z "$run" ] || kill -s "$1" "$run" 2>/dev/null
+}}
+run=
+trap 'pass_on USR1' USR1
+trap 'pass_on TERM' TERM
+
+{command} &
+run=$!
+[ -z "$ending" ] || {{ sleep 1 && pass_on "$ending"; }}  # it came before the run had started
+
+wait "$run"
+code=$?
+while kill -0 "$run" 2>/dev/null; do  # a signal ends `wait` before the run has ended
+    wait "$run"
+    code=$?
+done
+
+# 138: USR1 came while Python was starting.
+case "$ending:$code" in
+USR1:75 | USR1:138)
+    if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {requeues} ]; then
+        echo "the time is up; job $SLURM_JOB_ID goes back into the queue" >&2
+        exec scontrol requeue "$SLURM_JOB_ID"
+    fi
+    echo "the time is up, and the job was queued again {requeues} times already" >&2
+    ;;
+esac
+exit "$code"
+"""
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@set_option
+@click.option("--partition", help="Where the cluster should run it.")
+@click.option("--gpus", type=click.IntRange(0), help="Default: as many as the config's devices.")
+@click.option("--cpus", type=click.IntRange(1), default=8, show_default=True, help="CPU cores.")
+@click.option("--memory", help="RAM of the job: 64G. Default: the cluster's.")
+@click.option("--time", "limit", default="24:00:00", show_default=True, help="Of one allocation.")
+@click.option(
+    "--warning", type=click.IntRange(30, 65535), default=120, show_default=True,
+    help="Seconds before its end at which the run stops.",
+)  # fmt: skip
+@click.option(
+    "--requeues", type=click.IntRange(0), default=100, show_default=True,
+    help="How often the job may put itself back into the queue.",
+)  # fmt: skip
+@click.option(
+    "--sbatch", "further", multiple=True, metavar="NAME[=VALUE]",
+    help="A further directive: --sbatch account=abc. May be repeated.",
+)  # fmt: skip
+def command(
+    config: Path,
+    overrides: tuple[str, ...],
+    partition: str | None,
+    gpus: int | None,
+    cpus: int,
+    memory: str | None,
+    limit: str,
+    warning: int,
+    requeues: int,
+    further: tuple[str, ...],
+) -> None:
+    """Print a Slurm batch script that runs CONFIG, over as many allocations as it takes.
+
+    The job runs in the current folder and leaves its output there.
+
+    \b
+        evomerge slurm my.yaml --partition gpu --time 08:00:00 > my.sbatch
+        sbatch my.sbatch
+
+    Where compute nodes have no network, download models and tasks on the login node first and
+    set HF_HUB_OFFLINE=1: the job inherits the environment.
+    """
+    loaded = load(config, overrides)
+    if not _TIME.fullmatch(limit):
+        raise UsageError(
+            f"--time: Slurm does not know {limit!r}", "write 30, 08:00:00 or 2-00:00:00"
+        )
+    if wrong := next((each for each in further if not _DIRECTIVE.fullmatch(each)), None):
+        raise UsageError(f"--sbatch: expected NAME or NAME=VALUE, got {wrong!r}", "account=abc")
+    wanted = devices_of(loaded) if gpus is None else gpus
+    directives = [
+        f"job-name={loaded.run.name}",
+        f"chdir={_quoted(str(Path.cwd()))}",
+        f"output={loaded.run.name}-%j.log",
+        "open-mode=append",
+        "nodes=1",
+        "ntasks=1",
+        *([f"partition={_quoted(partition)}"] if partition else []),
+        *([f"gpus-per-node={wanted}"] if wanted else []),
+        f"cpus-per-task={cpus}",
+        *([f"mem={_quoted(memory)}"] if memory else []),
+        f"time={limit}",
+        "requeue",
+        f"signal=B:USR1@{warning}",
+        *further,
+    ]
+    words = [*evomerge_command(), "run", str(config), "--plain"]
+    words += [word for override in overrides for word in ("--set", override)]
+    click.echo(batch_script(directives, words, warning=warning, requeues=requeues), nl=False)
+
+
+def batch_script(
+    directives: Sequence[str], words: Sequence[str], *, warning: int, requeues: int
+) -> str:
+    """A batch script that passes USR1 and TERM on to the command `words`.
+
+    Args:
+        directives: `name` or `name=value`, as `#SBATCH --` takes them.
+        warning: seconds between USR1 and the end of the allocation.
+        requeues: how often the job may queue itself again; a run whose single steps are longer
+            than an allocation would otherwise go round for ever.
+    """
+    lines = ["#!/bin/bash", *(f"#SBATCH --{directive}" for directive in directives), ""]
+    return (
+        "\n".join(lines)
+        + "\n"
+        + BODY.format(command=shlex.join(words), warning=warning, requeues=requeues)
+    )
+
+
+def devices_of(config: Config) -> int:
+    """How many GPUs the config names; one where it leaves the choice to the machine."""
+    devices = set(config.execution.devices)
+    if "auto" in devices:
+        return 1
+    return sum(device.startswith(("cuda", "xpu")) for device in devices)
+
+
+def evomerge_command() -> list[str]:
+    """This very evomerge, found again by a shell that knows nothing of virtual environments."""
+    script = Path(sys.executable).with_name("evomerge")
+    return [str(script)] if script.is_file() else [sys.executable, "-P", "-m", "evomerge"]
+
+
+def _quoted(text: str) -> str:
+    """A value of a directive; Slurm takes double quotes and knows no way out of them.
+
+    Raises:
+        UsageError: the text holds a quote or a line's end.
+    """
+    if any(mark in text for mark in '"\n\\'):
+        raise UsageError(f"{text!r} cannot stand in a Slurm directive", "choose another folder")
+    return f'"{text}"' if re.search(r"[\s#']", text) else text
