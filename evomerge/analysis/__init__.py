@@ -1,0 +1,1 @@
+"""What the events of runs say: curves, merges, correlations, stages, costs. Pure; draws nothing."""

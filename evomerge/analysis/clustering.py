@@ -1,0 +1,54 @@
+"""The order in which a kinship matrix shows its families: average-linkage clustering."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evomerge.domain.kinship import KinshipMatrix, Metric
+
+_FINEST = 150  # models up to which neighbours are also ordered as near as can be
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """Models in the order of a dendrogram's leaves.
+
+    Attributes:
+        order: names, kin next to kin.
+        links: the dendrogram: (x0, x1, x2, x3), (y0, y1, y2, y3) of every join, leaf i at x = i,
+            y a distance (1 − kinship, or Euclidean); empty for fewer than three models.
+    """
+
+    order: tuple[str, ...]
+    links: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
+
+
+def cluster(models: Sequence[str], kinship: KinshipMatrix) -> Clustering:
+    """Cluster `models`; a pair without a kinship counts as the most distant one known."""
+    if len(models) < 3:
+        return Clustering(tuple(models))
+    import numpy as np
+    from scipy.cluster import hierarchy
+    from scipy.spatial.distance import squareform
+
+    n = len(models)
+    apart = np.full((n, n), np.nan)
+    for i in range(n):
+        for j in range(i):
+            value = kinship.between(models[i], models[j])
+            if value is not None:
+                distance = value if kinship.metric is Metric.EUCLIDEAN else 1.0 - value
+                apart[i, j] = apart[j, i] = max(0.0, distance)
+    if np.isnan(apart).all():
+        return Clustering(tuple(models))
+    apart = np.where(np.isnan(apart), np.nanmax(apart), apart)
+    np.fill_diagonal(apart, 0.0)
+    joins = hierarchy.linkage(squareform(apart), method="average", optimal_ordering=n <= _FINEST)
+    drawn = hierarchy.dendrogram(joins, no_plot=True)
+    # scipy puts leaf i at 10 i + 5.
+    links = tuple(
+        (tuple((x - 5) / 10 for x in xs), tuple(float(y) for y in ys))
+        for xs, ys in zip(drawn["icoord"], drawn["dcoord"], strict=True)
+    )
+    return Clustering(tuple(models[leaf] for leaf in drawn["leaves"]), links)

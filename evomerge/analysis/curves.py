@@ -1,0 +1,80 @@
+"""How a search went: the best model by generation, and by what it had cost so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from evomerge.domain.events import ModelScored
+from evomerge.domain.model import Model
+from evomerge.domain.state import Entry, RunState, apply, rank
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where the search stood at the end of one generation.
+
+    Attributes:
+        best: the best model so far.
+        born: the scored models of this generation, in order.
+        pool: names of the pool S, best first; of an open generation, of what is scored so far.
+        pool_score: mean score of the pool in points.
+        pool_kinship: mean kinship over all pairs of the pool; None if a pair has none.
+    """
+
+    generation: int
+    best: Model
+    born: tuple[Model, ...]
+    pool: tuple[str, ...]
+    pool_score: float
+    pool_kinship: float | None
+
+
+def steps(state: RunState) -> tuple[Step, ...]:
+    """One `Step` per generation that has a scored model behind it, in order."""
+    found: list[Step] = []
+    known: list[Model] = []
+    for generation in state.generations:
+        born = tuple(m for m in state.at_generation(generation.number) if m.scores is not None)
+        known = sorted((*known, *born), key=rank)
+        if not known:
+            continue
+        names = generation.pool or tuple(model.name for model in known[: state.k])
+        scores = [state.models[name].score or 0.0 for name in names]
+        found.append(
+            Step(
+                generation=generation.number,
+                best=known[0],
+                born=born,
+                pool=names,
+                pool_score=math.fsum(scores) / len(scores),
+                pool_kinship=state.kinship.mean(names),
+            )
+        )
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The best model after one more evaluation, and what had been spent by then.
+
+    Attributes:
+        evaluations: models scored so far, foundation models included.
+        seconds: of drivers' time so far, pauses left out.
+    """
+
+    evaluations: int
+    merges: int
+    seconds: float
+    best: Model
+
+
+def progress(entries: Iterable[Entry]) -> tuple[Progress, ...]:
+    """One `Progress` per `ModelScored` event, in the order of the journal."""
+    state, found = RunState(), []
+    for entry in entries:
+        state = apply(state, entry)
+        if isinstance(entry.event, ModelScored) and state.best is not None:
+            found.append(Progress(state.evaluations, state.merges, state.seconds, state.best))
+    return tuple(found)

@@ -1,0 +1,50 @@
+"""Every merge of a run as a row: how akin its parents were, and what it brought."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from evomerge.domain.kinship import Metric
+from evomerge.domain.lineage import merge_gain
+from evomerge.domain.model import Model
+from evomerge.domain.state import RunState
+
+
+@dataclass(frozen=True)
+class Merge:
+    """A scored merge.
+
+    Attributes:
+        kinship: of the parents, by metric (the mean over pairs for more than two); metrics under
+            which it is not known or not defined are left out.
+        gain: score of the child minus the mean score of its parents, in points.
+    """
+
+    model: str
+    generation: int
+    kind: str
+    parents: tuple[str, ...]
+    kinship: Mapping[Metric, float]
+    gain: float
+
+
+def merges(state: RunState, leave_out: Collection[str] = ()) -> tuple[Merge, ...]:
+    """The scored merges of a run, in order, without the models named in `leave_out`."""
+    found = []
+    for model in state.models.values():
+        gain = merge_gain(model, state.models)
+        if gain is not None and model.name not in leave_out:
+            kinship = parents_kinship(model, state)
+            found.append(
+                Merge(model.name, model.generation, model.kind, model.parents, kinship, gain)
+            )
+    return tuple(found)
+
+
+def parents_kinship(model: Model, state: RunState) -> dict[Metric, float]:
+    """The kinship of a model's parents by metric: as measured, else as known at the choice."""
+    values = {metric: state.kinship_by(metric).mean(model.parents) for metric in Metric}
+    if values[state.start.metric] is None and model.candidate is not None:
+        values[state.start.metric] = model.candidate.proposal.kinship
+    return {metric: value for metric, value in values.items() if value is not None}

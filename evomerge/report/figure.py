@@ -1,0 +1,228 @@
+"""A figure and its files: SVG for pages and print, PNG, and the CSV of the data behind it.
+
+Files are deterministic: the same data and libraries give the same bytes. Nothing needs a display.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from evomerge.report import palette
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+SVG = "http://www.w3.org/2000/svg"
+XLINK = "http://www.w3.org/1999/xlink"
+_DPI = 144
+_COLOURS = re.compile("|".join(palette.NAMES))
+
+Value = str | float | None
+
+
+@dataclass
+class Tips:
+    """What a pointer is told over parts of a figure, by the `gid` of an artist.
+
+    `each` has a text for every point of a scatter (in its order), `one` a text for a whole artist;
+    `link` sends a click on an artist to a place of the page.
+    """
+
+    each: dict[str, Sequence[str]] = field(default_factory=dict)
+    one: dict[str, str] = field(default_factory=dict)
+    link: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What is to be drawn, and the data behind it.
+
+    Attributes:
+        name: of its files and of its place on a page: lower-case letters and hyphens.
+        title: one line that says what is seen.
+        caption: how to read it, as plain text.
+        alt: what it shows, for those who do not see it.
+        columns: of the CSV; `rows` in the same order, None where nothing is known.
+        paint: draws on a canvas of `size` inches with the colours of `palette`.
+        wide: whether it may be wider than the page's column of text.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[Value]]
+    size: tuple[float, float]
+    paint: Callable[[Canvas], Tips | None]
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure as files: `svg` has its colours as CSS variables with the light ones as fallback."""
+
+    figure: Figure
+    svg: str
+    png: bytes
+    csv: str
+
+    def files(self) -> Mapping[str, bytes]:
+        """File names and contents."""
+        name = self.figure.name
+        head = b'<?xml version="1.0" encoding="utf-8"?>\n'
+        return {
+            f"{name}.svg": head + self.svg.encode(),
+            f"{name}.png": self.png,
+            f"{name}.csv": self.csv.encode(),
+        }
+
+
+def draw(figure: Figure, *, png: bool = True) -> Drawing:
+    """Paint a figure and make its files; without `png` that one is empty (it costs most)."""
+    from matplotlib.figure import Figure as Canvas
+
+    with _style(figure.name):
+        canvas = Canvas(figsize=figure.size, layout="constrained")
+        tips = figure.paint(canvas) or Tips()
+        vector, raster = io.BytesIO(), io.BytesIO()
+        canvas.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
+        if png:
+            canvas.savefig(raster, format="png", dpi=_DPI, metadata={"Software": None})
+    svg = _for_a_page(vector.getvalue().decode(), figure, tips)
+    return Drawing(figure, svg, raster.getvalue(), as_csv(figure.columns, figure.rows))
+
+
+def as_csv(columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> str:
+    """A table as CSV with `\\n` line ends; None is an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def axes_grid(axes: Axes, axis: Literal["both", "x", "y"] = "y") -> None:
+    """A quiet frame: grid lines along `axis`, no box."""
+    axes.grid(visible=True, axis=axis, color=palette.GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def generations_axis(axes: Axes, last: int) -> None:
+    """Whole generations below a figure."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+    axes.set_xlim(-0.6, last + 0.6)
+    axes.set_xlabel("generation")
+
+
+@contextmanager
+def _style(salt: str) -> Iterator[None]:
+    import matplotlib as mpl
+
+    style: dict[str, Any] = {
+        "axes.edgecolor": palette.FAINT,
+        "axes.facecolor": "none",
+        "axes.labelcolor": palette.MUTED,
+        "axes.labelsize": 10,
+        "axes.titlecolor": palette.INK,
+        "axes.titlelocation": "left",
+        "axes.titlesize": 11,
+        "figure.facecolor": palette.PAPER,
+        "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans"],
+        "font.size": 10,
+        "legend.frameon": False,
+        "legend.fontsize": 9,
+        "legend.labelcolor": palette.INK,
+        "savefig.facecolor": palette.PAPER,
+        "svg.fonttype": "none",
+        "svg.hashsalt": f"evomerge {salt}",
+        "text.color": palette.INK,
+        "text.parse_math": False,  # a model's name may hold dollars
+        "xtick.color": palette.FAINT,
+        "xtick.labelcolor": palette.MUTED,
+        "xtick.labelsize": 9,
+        "ytick.color": palette.FAINT,
+        "ytick.labelcolor": palette.MUTED,
+        "ytick.labelsize": 9,
+    }
+    with mpl.rc_context({**mpl.rcParamsDefault, **style, "backend": "agg"}):
+        yield
+
+
+def _for_a_page(svg: str, figure: Figure, tips: Tips) -> str:
+    """An SVG of matplotlib with themed colours, tips and ids that are unique on a page."""
+    ET.register_namespace("", SVG)
+    ET.register_namespace("xlink", XLINK)
+    root = ET.fromstring(svg)  # noqa: S314 - written by matplotlib a moment ago
+    for metadata in root.findall(f"{{{SVG}}}metadata"):
+        root.remove(metadata)
+    _add_tips(root, tips)
+    for element in root.iter():
+        _rename(element, f"{figure.name}-")
+        style = element.get("style")
+        if style is not None:
+            element.set("style", _COLOURS.sub(_variable, style))
+    width, height = (float(root.get(side, "0").removesuffix("pt")) for side in ("width", "height"))
+    root.set("width", f"{width * 4 / 3:.0f}")
+    root.set("height", f"{height * 4 / 3:.0f}")
+    root.set("role", "img")
+    root.set("aria-label", figure.alt)
+    return ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _variable(match: re.Match[str]) -> str:
+    return f"var(--{palette.NAMES[match[0]]}, {match[0]})"
+
+
+def _rename(element: ET.Element, prefix: str) -> None:
+    for key, value in element.attrib.items():
+        if key == "id":
+            element.set(key, prefix + value)
+        elif key == f"{{{XLINK}}}href" and value.startswith("#") and element.tag != f"{{{SVG}}}a":
+            element.set(key, f"#{prefix}{value[1:]}")
+        elif "url(#" in value:
+            element.set(key, value.replace("url(#", f"url(#{prefix}"))
+
+
+def _add_tips(root: ET.Element, tips: Tips) -> None:
+    parents = {child: parent for parent in root.iter() for child in parent}
+    by_id = {element.get("id"): element for element in root.iter() if element.get("id")}
+    for gid, texts in tips.each.items():
+        group = by_id.get(gid)
+        if group is None:
+            continue
+        defined = {e for d in group.iter(f"{{{SVG}}}defs") for e in d.iter()}
+        uses = [e for e in group.iter(f"{{{SVG}}}use") if e not in defined]
+        paths = [e for e in group.iter(f"{{{SVG}}}path") if e not in defined]
+        # A scatter whose points all look different is written as paths.
+        for shape, text in zip(uses or paths, texts, strict=False):
+            _say(shape, text)
+    for gid, text in tips.one.items():
+        if gid in by_id:
+            _say(by_id[gid], text)
+    for gid, target in tips.link.items():
+        element = by_id.get(gid)
+        if element is not None:
+            parent = parents[element]
+            anchor = ET.Element(f"{{{SVG}}}a", {f"{{{XLINK}}}href": target})
+            parent[list(parent).index(element)] = anchor
+            anchor.append(element)
+
+
+def _say(element: ET.Element, text: str) -> None:
+    title = ET.Element(f"{{{SVG}}}title")
+    title.text = text
+    element.insert(0, title)

@@ -1,0 +1,70 @@
+"""Colours: safe for colour-blind eyes, one set for light and one for dark.
+
+Figures are drawn once, in the light colours. In an SVG each of them then becomes a CSS variable
+with the light colour as its fallback (`figure`), so that the page's theme decides how it looks and
+the file on its own is still right. Hues are those of Okabe and Ito (2008), darkened or lightened to
+stand out on either ground; sequences are cividis and viridis (matplotlib).
+"""
+
+from __future__ import annotations
+
+INK = "#1b2129"
+MUTED = "#5b6672"
+FAINT = "#aab3bd"
+GRID = "#e3e7ec"
+PAPER = "#fefefe"
+BLUE = "#0069a8"
+ORANGE = "#c65102"
+GREEN = "#00805e"
+PINK = "#a9488a"
+SKY = "#3a96cf"
+YELLOW = "#a87900"
+RED = "#b3261e"
+
+DARK = {
+    INK: "#e6eaef",
+    MUTED: "#9aa7b4",
+    FAINT: "#5d6875",
+    GRID: "#2b333d",
+    PAPER: "#171c22",
+    BLUE: "#5cb3ee",
+    ORANGE: "#f59142",
+    GREEN: "#34c79a",
+    PINK: "#e08cc4",
+    SKY: "#8fd0f7",
+    YELLOW: "#e5b93c",
+    RED: "#ff8a80",
+}
+
+NAMES = {
+    INK: "ink", MUTED: "muted", FAINT: "faint", GRID: "grid", PAPER: "paper", BLUE: "blue",
+    ORANGE: "orange", GREEN: "green", PINK: "pink", SKY: "sky", YELLOW: "yellow", RED: "red",
+}  # fmt: skip
+
+SERIES = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY)
+"""One colour an arm, in this order; beyond six, lines differ by their dashes too."""
+
+KINDS = {"foundation": MUTED, "greedy": BLUE, "exploration": ORANGE}
+"""The kinds of models, which differ in their markers too."""
+
+MARKERS = {"foundation": "s", "greedy": "o", "exploration": "D"}
+
+SCORES = "viridis"
+KINSHIP = "cividis"
+
+
+def variables(colours: dict[str, str] | None = None) -> str:
+    """The palette as CSS declarations: the light one, or with the values of `colours`."""
+    return "; ".join(
+        f"--{name}: {(colours or {}).get(colour, colour)}" for colour, name in NAMES.items()
+    )
+
+
+def readable_on(red: float, green: float, blue: float) -> str:
+    """Black or white, whichever is read better on a colour given as sRGB from 0 to 1 (WCAG)."""
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (red, green, blue)
+    ]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if luminance > 0.179 else "#ffffff"
