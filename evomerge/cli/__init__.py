@@ -21,6 +21,7 @@ COMMANDS = {
     "list": "all runs of a runs folder",
     "tree": "the lineage of a model",
     "show": "one model's whole story",
+    "compare": "several runs side by side",
     "kinship": "how alike models changed from their base",
     "replay": "what a strategy would choose on recorded scores",
     "digest": "the decision digest of a run",

@@ -14,7 +14,8 @@ import click
 
 from evomerge.cli.options import json_option
 from evomerge.config import Config
-from evomerge.domain.errors import StoppedError
+from evomerge.configfile import differences, load
+from evomerge.domain.errors import StoppedError, UsageError
 from evomerge.domain.state import RunState, fold
 from evomerge.driver import drive
 from evomerge.store.run_directory import RunDirectory
@@ -33,26 +34,48 @@ def driving_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def refuse_another_config(run: RunDirectory, config: Config) -> None:
+    """See that a run that exists was started with `config`.
+
+    Raises:
+        UsageError: it was not; names what differs.
+    """
+    changed = differences(load(run.config), config).identity if run.exists else ()
+    if changed:
+        raise UsageError(
+            f"run {run.name} was started with another config:\n  " + "\n  ".join(changed),
+            "give the new one its own `run.name` (what is equal is reused from the store), or "
+            f"finish the old one with `evomerge resume {run.name}`",
+        )
+
+
+def driven(run: RunDirectory, config: Config, *, accept_drift: bool, plain: bool) -> RunState:
+    """Drive `run` to its end with a view on stderr."""
+    from evomerge.terminal import reporter
+    from evomerge.wiring import LocalWorkplace
+
+    if not _finished(run):
+        click.echo("checking models, tasks and disk", err=True)
+    with reporter(sys.stderr, plain=plain) as observer:
+        return drive(
+            run,
+            config,
+            LocalWorkplace(config, run),
+            [observer],
+            accept_drift=accept_drift,
+            now=time.time,
+        )
+
+
 def drive_and_report(
     run: RunDirectory, config: Config, *, accept_drift: bool, plain: bool, as_json: bool
 ) -> RunState:
     """Drive `run` to its end with a view on stderr, then print its result on stdout."""
-    from evomerge.terminal import reporter, result_document, result_text
-    from evomerge.wiring import LocalWorkplace
+    from evomerge.terminal import result_document, result_text
 
-    done_before = run.exists and fold(run.read()).finished
-    if not done_before:
-        click.echo("checking models, tasks and disk", err=True)
+    done_before = _finished(run)
     try:
-        with reporter(sys.stderr, plain=plain) as observer:
-            state = drive(
-                run,
-                config,
-                LocalWorkplace(config, run),
-                [observer],
-                accept_drift=accept_drift,
-                now=time.time,
-            )
+        state = driven(run, config, accept_drift=accept_drift, plain=plain)
     except StoppedError as stopped:
         if stopped.remedy is None and run.exists:
             stopped.remedy = f"go on with: {resume_command(run)}"
@@ -72,3 +95,7 @@ def resume_command(run: RunDirectory) -> str:
     if runs != Path.cwd() / "runs":
         words += ["--dir", str(runs)]
     return shlex.join(words)
+
+
+def _finished(run: RunDirectory) -> bool:
+    return run.exists and fold(run.read()).finished

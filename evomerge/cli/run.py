@@ -1,4 +1,4 @@
-"""`evomerge run`: start a run, or go on with it."""
+"""`evomerge run`: start a run or the arms of a comparison, or go on with them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from evomerge.cli.driving import drive_and_report, driving_options
+from evomerge.cli.driving import drive_and_report, driving_options, refuse_another_config
 from evomerge.cli.options import set_option
-from evomerge.configfile import anchored, differences, load
+from evomerge.configfile import anchored, load
 from evomerge.domain.errors import UsageError
 from evomerge.store.run_directory import RunDirectory
 
@@ -16,10 +16,25 @@ from evomerge.store.run_directory import RunDirectory
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @set_option
+@click.option(
+    "--arms",
+    metavar="A,B,…",
+    help="Run these strategies one after the other over the shared store, then compare them: "
+    "--arms greedy,kinship,random.",
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1, max=1000),
+    default=1,
+    show_default=True,
+    help="With --arms: every arm so many times, with seeds run.seed, run.seed + 1, …",
+)
 @driving_options
 def command(
     config: Path,
     overrides: tuple[str, ...],
+    arms: str | None,
+    repeats: int,
     accept_drift: bool,
     plain: bool,
     as_json: bool,
@@ -28,15 +43,35 @@ def command(
 
     The run lives in <run.dir>/<run.name>. If it is there and unfinished, it is resumed; if it is
     finished, nothing is done. Ctrl-C stops it at any time without losing what was done.
+
+    With --arms every arm is a run of its own, <run.name>-<strategy> (with --repeats
+    <run.name>-<strategy>-seed<seed>); the same command goes on where it was interrupted. It ends
+    with what `evomerge compare` says of them.
     """
+    if arms is not None:
+        _arms(config, overrides, arms, repeats, accept_drift, plain, as_json)
+        return
+    if repeats > 1:
+        raise UsageError("--repeats is for the arms of a comparison", "add --arms greedy,kinship")
     settings = anchored(load(config, overrides), Path.cwd())
     run = RunDirectory(settings.run.dir / settings.run.name)
-    if run.exists:
-        changed = differences(load(run.config), settings).identity
-        if changed:
-            raise UsageError(
-                f"run {run.name} was started with another config:\n  " + "\n  ".join(changed),
-                "give the new one its own `run.name` (what is equal is reused from the store), or "
-                f"finish the old one with `evomerge resume {run.name}`",
-            )
+    refuse_another_config(run, settings)
     drive_and_report(run, settings, accept_drift=accept_drift, plain=plain, as_json=as_json)
+
+
+def _arms(
+    config: Path,
+    overrides: tuple[str, ...],
+    names: str,
+    repeats: int,
+    accept_drift: bool,
+    plain: bool,
+    as_json: bool,
+) -> None:
+    from evomerge.cli.arms import command_again, parsed_arms, planned, run_arms
+    from evomerge.cli.compare import print_comparison
+
+    arms = planned(config, overrides, parsed_arms(names), repeats)
+    again = command_again(config, overrides, names, repeats)
+    runs = [*run_arms(arms, again, accept_drift=accept_drift, plain=plain)]
+    print_comparison(runs, as_json=as_json)

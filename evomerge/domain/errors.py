@@ -1,8 +1,8 @@
 """Every error that evomerge raises on purpose, each with the exit code a script can rely on.
 
 Exit codes: 0 done, 1 a bug (its traceback is kept), 2 the config or the command line,
-3 something found before any work was done, 75 stopped but resumable (EX_TEMPFAIL of
-sysexits.h), 130 and 143 ended by SIGINT and SIGTERM.
+3 something found before any work was done, 4 runs whose scores cannot be compared, 75 stopped but
+resumable (EX_TEMPFAIL of sysexits.h), 130 and 143 ended by SIGINT and SIGTERM.
 """
 
 from __future__ import annotations
@@ -62,6 +62,12 @@ class ConfigError(EvomergeError):
 
 class PreflightError(EvomergeError):
     """Something that would have failed later is known now, before anything was written."""
+
+
+class IncomparableError(EvomergeError):
+    """The scores of runs do not mean the same, so no comparison of them is made."""
+
+    exit_code = 4
 
 
 class DamagedError(EvomergeError):

@@ -56,7 +56,7 @@ def result_document(state: RunState) -> Document:
         "state": "finished" if state.finished else "stopped",
         **_result(state),
         **_course(state),
-        "lineage": [_brief(state.models[name], state) for name in names],
+        "lineage": [model_brief(state.models[name], state) for name in names],
     }
 
 
@@ -71,7 +71,7 @@ def tree_document(state: RunState, model: str) -> Document:
     return {
         "format": FORMAT,
         "model": model,
-        "models": [_brief(state.models[name], state) for name in names],
+        "models": [model_brief(state.models[name], state) for name in names],
     }
 
 
@@ -84,7 +84,7 @@ def model_document(state: RunState, model: str) -> Document:
     kinship = {name: state.kinship.between(model, name) for name in others}
     return {
         "format": FORMAT,
-        **_brief(subject, state),
+        **model_brief(subject, state),
         "source": next((f.source for f in state.start.foundation if f.name == model), None),
         "reason": proposal and proposal.reason,
         "parents_mean_score": proposal and proposal.mean_score,
@@ -108,8 +108,8 @@ def _result(state: RunState) -> Document:
         "config_id": start and start.config_id,
         "generation": len(state.generations) - 1 if state.generations else None,
         "stop": state.stop,
-        "best": state.best and _brief(state.best, state),
-        "best_foundation": over and _brief(over[0], state),
+        "best": state.best and model_brief(state.best, state),
+        "best_foundation": over and model_brief(over[0], state),
         "gain_over_foundation": over and over[1],
         "merges": state.merges,
         "evaluations": state.evaluations,
@@ -122,12 +122,15 @@ def _result(state: RunState) -> Document:
 def _course(state: RunState) -> Document:
     """The pool now and after every generation; a run without a first event has none."""
     return {
-        "pool": [] if state.started is None else [_brief(model, state) for model in state.pool],
+        "pool": []
+        if state.started is None
+        else [model_brief(model, state) for model in state.pool],
         "generations": [_generation(number, state) for number in range(len(state.generations))],
     }
 
 
-def _brief(model: Model, state: RunState) -> Document:
+def model_brief(model: Model, state: RunState) -> Document:
+    """MODEL, as `evomerge status --help` describes it."""
     proposal = model.candidate and model.candidate.proposal
     return {
         "name": model.name,

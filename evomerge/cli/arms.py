@@ -1,0 +1,123 @@
+"""The arms of a comparison: one config per strategy and seed, run one after the other."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from evomerge.cli.driving import driven, refuse_another_config
+from evomerge.config import Config, StrategyConfig
+from evomerge.configfile import anchored, load
+from evomerge.domain.errors import StoppedError, UsageError
+from evomerge.store.run_directory import RunDirectory
+
+STRATEGIES: tuple[str, ...] = get_args(StrategyConfig.model_fields["name"].annotation)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One run of a comparison.
+
+    Attributes:
+        config: the user's, with the arm's strategy, seed and run name.
+        title: `greedy`, or `greedy, seed 1` where there are repeats.
+    """
+
+    config: Config
+    title: str
+
+    @property
+    def run(self) -> RunDirectory:
+        """Where the arm lives."""
+        return RunDirectory(self.config.run.dir / self.config.run.name)
+
+
+def parsed_arms(text: str) -> tuple[str, ...]:
+    """The strategies of `--arms a,b,…`, in their order.
+
+    Raises:
+        UsageError: one is not known, comes twice, or is the only one.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in STRATEGIES:
+            raise UsageError(
+                f"--arms: {name!r} is no strategy",
+                f"expected some of {', '.join(STRATEGIES)}, separated by commas",
+            )
+        if names.count(name) > 1:
+            raise UsageError(f"--arms: {name!r} comes twice", "name every strategy once")
+    if len(names) < 2:
+        raise UsageError(
+            "--arms: a comparison needs two arms or more",
+            f"for example --arms {','.join(STRATEGIES[:2])}",
+        )
+    return tuple(names)
+
+
+def planned(
+    path: Path, overrides: Sequence[str], strategies: Sequence[str], repeats: int
+) -> list[Arm]:
+    """The arms in the order in which they run: all strategies of a seed, then the next seed.
+
+    With one repeat the runs are called `<run.name>-<strategy>`, with more of them
+    `<run.name>-<strategy>-seed<seed>`, the seeds counting up from `run.seed`.
+
+    Raises:
+        ConfigError: the config, or a name made from its `run.name`, cannot be used.
+    """
+    base = load(path, overrides)
+    return [
+        _arm(path, overrides, base, strategy, base.run.seed + repeat, repeats)
+        for repeat in range(repeats)
+        for strategy in strategies
+    ]
+
+
+def _arm(
+    path: Path, overrides: Sequence[str], base: Config, strategy: str, seed: int, repeats: int
+) -> Arm:
+    name, title = f"{base.run.name}-{strategy}", strategy
+    if repeats > 1:
+        name, title = f"{name}-seed{seed}", f"{strategy}, seed {seed}"
+    own = (f"run.name={name}", f"run.seed={seed}", f"strategy.name={strategy}")
+    return Arm(anchored(load(path, (*overrides, *own)), Path.cwd()), title)
+
+
+def run_arms(
+    arms: Sequence[Arm], command: str, *, accept_drift: bool, plain: bool
+) -> Iterator[RunDirectory]:
+    """Run or resume one arm after the other; yields each as it is done.
+
+    Args:
+        command: what to run again after an interruption.
+
+    Raises:
+        UsageError: an arm was started with another config; nothing was run then.
+        StoppedError: an arm stopped; its remedy is `command`.
+    """
+    for arm in arms:
+        refuse_another_config(arm.run, arm.config)
+    for number, arm in enumerate(arms, start=1):
+        click.echo(f"arm {number} of {len(arms)}: {arm.title} (run {arm.run.name})", err=True)
+        try:
+            driven(arm.run, arm.config, accept_drift=accept_drift, plain=plain)
+        except StoppedError as stopped:
+            if stopped.remedy is None:
+                stopped.remedy = f"go on with: {command}"
+            raise
+        yield arm.run
+
+
+def command_again(path: Path, overrides: Sequence[str], arms: str, repeats: int) -> str:
+    """The command that goes on with these arms."""
+    words = ["evomerge", "run", str(path), "--arms", arms]
+    words += ["--repeats", str(repeats)] if repeats > 1 else []
+    for override in overrides:
+        words += ["--set", override]
+    return shlex.join(words)

@@ -1,0 +1,102 @@
+"""`evomerge compare`: several runs side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from evomerge.cli.options import json_option, runs_dir_option
+from evomerge.comparison import Comparison, compare, member_of
+from evomerge.comparison.members import prices
+from evomerge.configfile import identity_of, load
+from evomerge.domain.errors import ConfigError, UsageError
+from evomerge.store.run_directory import RunDirectory, find_run
+from evomerge.terminal import stdout_console
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True)
+@runs_dir_option
+@json_option
+def command(runs: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
+    """Compare RUNS, two or more: what each reached, at which cost, and where they parted.
+
+    Runs that differ in nothing but the seed are repeats of one arm: their median and range are
+    shown. "work" is the time that an arm takes alone, "spent" what it took with what it reused.
+    Exit code 4: their scores do not mean the same (other tasks, split, settings or versions).
+
+    \b
+    JSON output (unknown values are null, numbers are not rounded):
+    {"format": 1, "evaluation_id", "caveats": [text],
+     "arms": [{"arm", "score": SPREAD, "median_run", "alike", "runs": [RUN]}],
+     "budgets": [{"unit": "evaluations|merges|hours", "amount", "best": {arm: SPREAD}}],
+     "versus": [{"arm", "against", "points": SPREAD, "points_at_equal_evaluations": SPREAD,
+                 "equal_evaluations", "extra_evaluations", "paired_seeds": [seed],
+                 "partings": [{"runs": [name, name], "generation", "shared",
+                               "only_first": [name], "only_second": [name], "ended", "why"}]}]}
+    RUN: {"name", "seed", "finished", "stop", "best": MODEL, "gain_over_foundation",
+     "generations", "evaluations", "merges", "failures", "reused", "spent_hours", "work_hours",
+     "exploration": {"children", "failed", "pooled", "winning": [name], "gain", "greedy_gain",
+                     "offspring"},
+     "lineage": [name], "models": [MODEL],
+     "course": [{"evaluations", "merges", "spent_hours", "work_hours", "best", "score"}]}
+    SPREAD: {"median", "low", "high"}; MODEL as in `evomerge status --help`.
+    """
+    found = [find_run(run, runs_dir) for run in dict.fromkeys(runs)]
+    if len({run.path for run in found}) < 2:
+        raise UsageError(
+            "a comparison needs two runs or more", "`evomerge list` shows those there are"
+        )
+    print_comparison(found, as_json=as_json)
+
+
+def print_comparison(runs: Sequence[RunDirectory], *, as_json: bool) -> None:
+    """Compare `runs` and print the result on stdout."""
+    from evomerge.terminal.comparison import ComparisonView
+    from evomerge.terminal.comparison_document import comparison_document
+
+    comparison = comparison_of(runs)
+    if as_json:
+        click.echo(json.dumps(comparison_document(comparison), ensure_ascii=False))
+    else:
+        stdout_console().print(ComparisonView(comparison))
+
+
+def comparison_of(runs: Sequence[RunDirectory]) -> Comparison:
+    """The comparison of runs on disk.
+
+    Raises:
+        UsageError: a run has no score yet.
+        IncomparableError: their scores were not measured in the same way.
+    """
+    journals = [run.read() for run in runs]
+    for run, entries in zip(runs, journals, strict=True):
+        if not any(entry.event.type == "model_scored" for entry in entries):
+            raise UsageError(
+                f"no model of {run.name} is scored yet", "wait for it, or leave it out"
+            )
+    known = prices(journals)
+    return compare(
+        [
+            member_of(name, entries, _settings(run), known)
+            for name, run, entries in zip(_distinct(runs), runs, journals, strict=True)
+        ]
+    )
+
+
+def _distinct(runs: Sequence[RunDirectory]) -> list[str]:
+    """The names of runs; of equally named ones the paths."""
+    names = [run.name for run in runs]
+    return [run.name if names.count(run.name) == 1 else str(run.path) for run in runs]
+
+
+def _settings(run: RunDirectory) -> dict[str, Any]:
+    """The settings of a run that can change a result; none if it has no readable config."""
+    try:
+        return identity_of(load(run.config))
+    except ConfigError:
+        return {}

@@ -1,0 +1,30 @@
+"""Runs side by side: what each arm reached, at which cost, and where they parted. Pure."""
+
+from __future__ import annotations
+
+from evomerge.comparison.arms import Arm, Spread, grouped
+from evomerge.comparison.budgets import UNITS, Budget, Unit, equal_budgets
+from evomerge.comparison.compared import Comparison, Versus, compare
+from evomerge.comparison.exploration import Exploration, exploration_of
+from evomerge.comparison.members import Member, Moment, member_of
+from evomerge.comparison.parting import Parting, parting
+
+__all__ = [
+    "UNITS",
+    "Arm",
+    "Budget",
+    "Comparison",
+    "Exploration",
+    "Member",
+    "Moment",
+    "Parting",
+    "Spread",
+    "Unit",
+    "Versus",
+    "compare",
+    "equal_budgets",
+    "exploration_of",
+    "grouped",
+    "member_of",
+    "parting",
+]

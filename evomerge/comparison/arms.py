@@ -1,0 +1,124 @@
+"""Runs that differ in nothing but the seed are repeats of one arm."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evomerge.comparison.members import Member
+from evomerge.domain.digest import decision_digest
+from evomerge.domain.identity import canonical_json
+
+_SEED = "run.seed"
+_STRATEGY = "strategy.name"
+_TOLD = 3  # settings that a label can hold
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of a value over the repeats of an arm, and its range."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> Spread | None:
+        """The spread of `values`; None if there is none, or one is not known."""
+        known = [*values]
+        numbers = [value for value in known if value is not None]
+        if not numbers or len(numbers) < len(known):
+            return None
+        return cls(statistics.median(numbers), min(numbers), max(numbers))
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The repeats of one experiment, by seed.
+
+    Attributes:
+        label: in what it differs from the other arms: `kinship`, `kinship, strategy.k=4`.
+    """
+
+    label: str
+    members: tuple[Member, ...]
+
+    @property
+    def median(self) -> Member:
+        """The repeat whose best score is the median; with an even number, the lower one."""
+        ordered = sorted(self.members, key=lambda member: (member.score, -member.seed))
+        return ordered[(len(ordered) - 1) // 2]
+
+    @property
+    def score(self) -> Spread:
+        """Of the best scores, in points."""
+        spread = Spread.of(member.score for member in self.members)
+        assert spread is not None, "an arm has a member"  # noqa: S101
+        return spread
+
+    @property
+    def alike(self) -> bool:
+        """Whether several repeats decided exactly alike but for the seed: they are one sample."""
+        if len(self.members) < 2:
+            return False
+        courses = {decision_digest(_without_seed(member)) for member in self.members}
+        return len(courses) == 1
+
+
+def grouped(members: Sequence[Member]) -> tuple[Arm, ...]:
+    """The arms of `members`, in the order in which their first one is given."""
+    groups: dict[str, list[Member]] = {}
+    for member in members:
+        groups.setdefault(canonical_json(_experiment(member)), []).append(member)
+    settings = [_experiment(group[0]) for group in groups.values()]
+    labels = _distinct([_label(each, settings) for each in settings], [*groups.values()])
+    return tuple(
+        Arm(label, tuple(sorted(group, key=lambda member: member.seed)))
+        for label, group in zip(labels, groups.values(), strict=True)
+    )
+
+
+def _experiment(member: Member) -> Mapping[str, Any]:
+    """Everything but the seed that makes a run what it is."""
+    start = member.state.start
+    settings = {key: value for key, value in member.settings.items() if key != _SEED} or {
+        _STRATEGY: start.strategy,
+        "strategy.k": start.k,
+        "kinship.metric": start.metric.value,
+        "strategy.exploration.candidates": start.candidates,
+    }
+    models = {each.name: each.content_id for each in (start.base, *start.foundation)}
+    return {**settings, "models": models}
+
+
+def _label(own: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:
+    """The strategy, and the settings in which this arm is not like the others."""
+    keys = dict.fromkeys(key for settings in every for key in settings)
+    differing = [
+        key
+        for key in keys
+        if key not in {_STRATEGY, "models"}
+        and any(settings.get(key) != own.get(key) for settings in every)
+    ]
+    strategy = str(own.get(_STRATEGY, "?"))
+    if len(differing) > _TOLD:
+        return strategy
+    told = (f"{key}={canonical_json(own.get(key))}" for key in differing)
+    return ", ".join([strategy, *(text.replace('"', "") for text in told)])
+
+
+def _distinct(labels: Sequence[str], groups: Sequence[Sequence[Member]]) -> list[str]:
+    """Labels that two arms share are replaced by the name of the arm's first run."""
+    return [
+        group[0].name if labels.count(label) > 1 else label
+        for label, group in zip(labels, groups, strict=True)
+    ]
+
+
+def _without_seed(member: Member) -> Any:
+    """The state with seed 0 in the places that only name it."""
+    from dataclasses import replace
+
+    return replace(member.state, started=member.state.start.model_copy(update={"seed": 0}))

@@ -1,0 +1,73 @@
+"""What each arm had reached when all had spent the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from evomerge.comparison.arms import Arm, Spread
+from evomerge.comparison.members import Member, Moment
+
+Unit = Literal["evaluations", "merges", "hours"]
+UNITS: tuple[Unit, ...] = ("evaluations", "merges", "hours")
+_SHARES = (0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One budget that every run has used up.
+
+    Attributes:
+        amount: in `unit`; hours are hours of work, reused work counted at its price.
+        best: the best score of each arm within it, in the arms' order; None where an arm has no
+            score yet.
+    """
+
+    unit: Unit
+    amount: float
+    best: tuple[Spread | None, ...]
+
+
+def spent_at(moment: Moment, unit: Unit) -> float | None:
+    """How much of `unit` was spent at a moment; None where it is not known."""
+    match unit:
+        case "evaluations":
+            return moment.evaluations
+        case "merges":
+            return moment.merges
+        case "hours":
+            return None if moment.work is None else moment.work / 3600
+
+
+def best_within(member: Member, unit: Unit, amount: float) -> float | None:
+    """The best score of a run when it had spent `amount`; None before its first score."""
+    best = None
+    for moment in member.course:
+        spent = spent_at(moment, unit)
+        if spent is None or spent > amount:
+            break
+        best = moment.best.score
+    return best
+
+
+def equal_budgets(arms: Sequence[Arm]) -> tuple[Budget, ...]:
+    """Quarters of what the run that spent least has spent, in every unit that all runs know."""
+    members = [member for arm in arms for member in arm.members]
+    budgets: list[Budget] = []
+    for unit in UNITS:
+        totals = [spent_at(member.course[-1], unit) for member in members]
+        known = [total for total in totals if total is not None]
+        if len(known) < len(totals) or min(known) <= 0:
+            continue
+        least = min(known)
+        amounts = dict.fromkeys(
+            share * least if unit == "hours" else math.ceil(share * least) for share in _SHARES
+        )
+        budgets += [Budget(unit, amount, _reached(arms, unit, amount)) for amount in amounts]
+    return tuple(budgets)
+
+
+def _reached(arms: Sequence[Arm], unit: Unit, amount: float) -> tuple[Spread | None, ...]:
+    return tuple(Spread.of(best_within(m, unit, amount) for m in arm.members) for arm in arms)

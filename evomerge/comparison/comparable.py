@@ -1,0 +1,101 @@
+"""Whether the scores of several runs mean the same, and if not, why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from evomerge.comparison.members import Member
+from evomerge.domain.errors import IncomparableError
+from evomerge.domain.identity import canonical_json
+
+_EVALUATION = "evaluation."
+_SHOWN = 70  # characters of a value
+
+
+def require_comparable(members: Sequence[Member]) -> None:
+    """See that every score of every run was measured in the same way.
+
+    Raises:
+        IncomparableError: names what differs: settings, versions, or task files and data.
+    """
+    for member in members:
+        ids = _evaluation_ids(member)
+        if len(ids) > 1:
+            raise IncomparableError(
+                f"the scores of {member.name} are not comparable among themselves: it went on "
+                f"with another evaluation ({', '.join(sorted(ids))})",
+                "start the run anew under another name; models and kinship are reused",
+            )
+    first = members[0]
+    lines = [
+        f"{other.name} against {first.name}: {'; '.join(_differences(first, other))}"
+        for other in members[1:]
+        if _evaluation_ids(other) != _evaluation_ids(first)
+    ]
+    if lines:
+        raise IncomparableError(
+            "\n  ".join(["these runs were not scored in the same way:", *lines]),
+            "compare runs with equal tasks, settings and versions; weights that are in the store "
+            "are scored anew without a merge",
+        )
+
+
+def caveats(members: Sequence[Member]) -> list[str]:
+    """What a reader should know of runs whose scores can be compared, a sentence each."""
+    first, said = members[0], []
+    for other in members[1:]:
+        if _foundation(other) != _foundation(first):
+            said.append(f"{other.name} and {first.name} start from different foundation models")
+        if other.state.start.metric != first.state.start.metric:
+            said.append(
+                f"kinship is {other.state.start.metric.value} in {other.name} and "
+                f"{first.state.start.metric.value} in {first.name}: these figures do not compare"
+            )
+    said += [
+        f"{member.name} is not finished; its figures are those so far"
+        for member in members
+        if not member.state.finished
+    ]
+    return said
+
+
+def _evaluation_ids(member: Member) -> set[str]:
+    return {model.scores.evaluation_id for model in member.state.ranking if model.scores}
+
+
+def _foundation(member: Member) -> set[str]:
+    return {model.content_id for model in member.state.start.foundation}
+
+
+def _differences(first: Member, other: Member) -> list[str]:
+    """In what two evaluations differ, `key: first's, other's`."""
+    found = _unequal(
+        {k: v for k, v in first.settings.items() if k.startswith(_EVALUATION)},
+        {k: v for k, v in other.settings.items() if k.startswith(_EVALUATION)},
+    )
+    found += _unequal(first.state.start.versions, other.state.start.versions)
+    found += _unequal(_tasks(first), _tasks(other)) if not found else []
+    return found or ["the files or data of a task differ"]
+
+
+def _tasks(member: Member) -> dict[str, object]:
+    """What the scores themselves tell of the tasks, for runs without a readable config."""
+    scores = member.best.scores
+    return {
+        f"task {task.task}": f"{task.metric} of {task.samples} items"
+        for task in (scores.tasks if scores else ())
+    }
+
+
+def _unequal(one: Mapping[str, object], two: Mapping[str, object]) -> list[str]:
+    keys = [*one, *(key for key in two if key not in one)]
+    return [
+        f"{key}: {_told(two, key)}, there {_told(one, key)}"
+        for key in keys
+        if one.get(key) != two.get(key)
+    ]
+
+
+def _told(values: Mapping[str, object], key: str) -> str:
+    text = canonical_json(values[key]) if key in values else "absent"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

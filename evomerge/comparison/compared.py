@@ -1,0 +1,119 @@
+"""The comparison as a whole."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from evomerge.comparison.arms import Arm, Spread, grouped
+from evomerge.comparison.budgets import Budget, best_within, equal_budgets
+from evomerge.comparison.comparable import caveats, require_comparable
+from evomerge.comparison.members import Member
+from evomerge.comparison.parting import Parting, parting
+
+
+@dataclass(frozen=True)
+class Versus:
+    """One arm against the first one.
+
+    Attributes:
+        points: best score at the end minus that of the first arm; with several seeds that both
+            arms ran, the spread of the differences by seed, else the difference of the medians.
+        at_equal: the same when both had made as many evaluations, which are `evaluations`.
+        extra_evaluations: at their end; the median over the seeds.
+        paired: seeds that both arms ran.
+        partings: one per seed that both ran, else of the median runs.
+    """
+
+    first: str
+    second: str
+    points: Spread
+    at_equal: Spread | None
+    evaluations: int
+    extra_evaluations: int
+    paired: tuple[int, ...]
+    partings: tuple[Parting, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several runs over the same evaluation.
+
+    Attributes:
+        versus: every arm but the first against the first one.
+        caveats: what a reader should know, a sentence each.
+    """
+
+    arms: tuple[Arm, ...]
+    budgets: tuple[Budget, ...]
+    versus: tuple[Versus, ...]
+    caveats: tuple[str, ...]
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Every run, arm by arm."""
+        return tuple(member for arm in self.arms for member in arm.members)
+
+
+def compare(members: Sequence[Member]) -> Comparison:
+    """Compare two runs or more.
+
+    Raises:
+        IncomparableError: their scores were not measured in the same way.
+    """
+    require_comparable(members)
+    arms = grouped(members)
+    said = caveats(members)
+    said += [
+        f"the {len(arm.members)} repeats of {arm.label} decided exactly alike: their seeds "
+        "change nothing, so they count as one"
+        for arm in arms
+        if arm.alike
+    ]
+    against = tuple(_versus(arms[0], arm) for arm in arms[1:])
+    return Comparison(arms, equal_budgets(arms), against, tuple(said))
+
+
+def _versus(first: Arm, second: Arm) -> Versus:
+    couples = _couples(first, second)
+    evaluations = min(len(member.course) for couple in couples for member in couple)
+    points = Spread.of(two.score - one.score for one, two in couples)
+    at_equal = Spread.of(_ahead(one, two, evaluations) for one, two in couples)
+    assert points is not None, "an arm has a member"  # noqa: S101
+    return Versus(
+        first.label,
+        second.label,
+        points,
+        at_equal,
+        evaluations,
+        round(statistics.median(len(two.course) - len(one.course) for one, two in couples)),
+        tuple(one.seed for one, two in couples if one.seed == two.seed),
+        tuple(parting(one, two) for one, two in couples),
+    )
+
+
+def _couples(first: Arm, second: Arm) -> list[tuple[Member, Member]]:
+    """The runs of equal seeds; the median runs where no seed is in both, or one comes twice."""
+    ours = {member.seed: member for member in first.members}
+    theirs = {member.seed: member for member in second.members}
+    unique = len(ours) == len(first.members) and len(theirs) == len(second.members)
+    shared = [seed for seed in ours if seed in theirs] if unique else []
+    return [(ours[seed], theirs[seed]) for seed in shared] or [(first.median, second.median)]
+
+
+def _ahead(one: Member, two: Member, evaluations: int) -> float | None:
+    ours = best_within(one, "evaluations", evaluations)
+    theirs = best_within(two, "evaluations", evaluations)
+    return None if ours is None or theirs is None else theirs - ours
+
+
+def improvements(member: Member) -> list[tuple[int, float]]:
+    """(evaluations, best score) where the best score rose, the first one included."""
+    first = member.course[0]
+    rises = [(first.evaluations, first.best.score or 0.0)]
+    for before, now in pairwise(member.course):
+        if now.best is not before.best:
+            rises.append((now.evaluations, now.best.score or 0.0))
+    return rises

@@ -1,0 +1,138 @@
+"""One run as a comparison sees it: its state, its course, and what each step of it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from evomerge.domain.events import Event, KinshipMeasured, ModelMerged, ModelScored
+from evomerge.domain.model import Model
+from evomerge.domain.state import Entry, RunState, apply, rank
+
+Step = tuple[Literal["merge", "score", "kinship"], str]
+"""A piece of work by kind and content id; kinship passes have none and are never shared."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """How a run stood when a model had just been scored.
+
+    Attributes:
+        evaluations: models scored so far, foundation models included.
+        merges: models merged so far.
+        spent: seconds that drivers had spent, reused work counting next to nothing.
+        work: seconds of work up to here had nothing been reused; None where that is not known.
+        best: the best model so far.
+    """
+
+    evaluations: int
+    merges: int
+    spent: float
+    work: float | None
+    best: Model
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a comparison.
+
+    Attributes:
+        settings: those that can change a result, by dotted path; empty where the run has no
+            readable config.
+        course: in the order in which models were scored, at least one.
+        reused: merges and evaluations that were taken from the store.
+    """
+
+    name: str
+    state: RunState
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    course: tuple[Moment, ...] = ()
+    reused: int = 0
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run."""
+        return self.state.start.seed
+
+    @property
+    def best(self) -> Model:
+        """The best model of the run."""
+        return self.course[-1].best
+
+    @property
+    def score(self) -> float:
+        """The score of the best model, in points."""
+        return self.best.score or 0.0
+
+
+def prices(journals: Iterable[Sequence[Entry]]) -> dict[Step, float]:
+    """What every artefact took in seconds, told by the run that made it."""
+    found: dict[Step, float] = {}
+    for entries in journals:
+        ids = _content_ids(entries)
+        for entry in entries:
+            event = entry.event
+            if isinstance(event, ModelMerged | ModelScored) and not event.reused:
+                found[_step(event, ids)] = event.seconds
+    return found
+
+
+def member_of(
+    name: str,
+    entries: Sequence[Entry],
+    settings: Mapping[str, Any],
+    known: Mapping[Step, float] | None = None,
+) -> Member:
+    """The run whose journal holds `entries`.
+
+    Args:
+        known: `prices` of all runs of the comparison; only the run's own if None.
+
+    Raises:
+        ValueError: an entry cannot follow the ones before it, or no model is scored yet.
+    """
+    known = prices([entries]) if known is None else known
+    ids = _content_ids(entries)
+    state, best = RunState(), None
+    course: list[Moment] = []
+    merges = reused = 0
+    work: float | None = 0.0
+    for entry in entries:
+        state, event = apply(state, entry), entry.event
+        cost = _cost(event, ids, known)
+        work = None if work is None or cost is None else work + cost
+        merges += isinstance(event, ModelMerged)
+        reused += isinstance(event, ModelMerged | ModelScored) and event.reused
+        if isinstance(event, ModelScored):
+            model = state.models[event.model]
+            best = model if best is None else min(best, model, key=rank)
+            course.append(Moment(len(course) + 1, merges, state.seconds, work, best))
+    if not course:
+        raise ValueError(f"no model of {name} is scored yet")
+    return Member(name, state, settings, tuple(course), reused)
+
+
+def _content_ids(entries: Iterable[Entry]) -> dict[str, str]:
+    """The content id of every model of a journal by its name."""
+    ids: dict[str, str] = {}
+    for entry in entries:
+        event = entry.event
+        if event.type == "run_started":
+            ids |= {each.name: each.content_id for each in event.foundation}
+        elif event.type == "generation_proposed":
+            ids |= {each.name: each.recipe.id for each in event.candidates}
+    return ids
+
+
+def _step(event: ModelMerged | ModelScored, ids: Mapping[str, str]) -> Step:
+    return ("merge" if isinstance(event, ModelMerged) else "score", ids.get(event.model, ""))
+
+
+def _cost(event: Event, ids: Mapping[str, str], known: Mapping[Step, float]) -> float | None:
+    """Seconds of work of an event as if nothing had been there; None if nobody told."""
+    if isinstance(event, KinshipMeasured):
+        return event.seconds
+    if not isinstance(event, ModelMerged | ModelScored):
+        return 0.0
+    return known.get(_step(event, ids)) if event.reused else event.seconds

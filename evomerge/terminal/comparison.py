@@ -1,0 +1,223 @@
+"""Runs side by side, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.text import Text
+
+from evomerge.comparison import UNITS, Arm, Budget, Comparison, Spread, Unit, Versus, exploration_of
+from evomerge.domain.model import Model
+from evomerge.domain.state import RunState
+from evomerge.terminal import figures
+from evomerge.terminal.columns import Column, Fitted, numbers, words
+from evomerge.terminal.figures import MISSING, printable, spelled
+from evomerge.terminal.sentences import best_over_foundation
+from evomerge.terminal.tables import gain_text, kinship_text, name_text
+from evomerge.terminal.verdicts import exploration_sentence, parting_sentences, verdict
+
+_ROWS = 6  # merges of one generation that are told one by one
+
+
+class ComparisonView:
+    """The whole comparison: arms, equal budgets, each arm against the first, all merges."""
+
+    def __init__(self, comparison: Comparison) -> None:
+        self._comparison = comparison
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        comparison = self._comparison
+        yield title(comparison)
+        yield ""
+        yield arms_table(comparison)
+        for caveat in comparison.caveats:
+            yield Text(f"note: {printable(caveat)}", style="yellow")
+        for versus in comparison.versus:
+            yield ""
+            yield from _versus(versus, comparison)
+        if comparison.budgets:
+            yield ""
+            yield budgets_table(comparison)
+        yield ""
+        yield merges_table(comparison.arms)
+
+
+def title(comparison: Comparison) -> Text:
+    """How many arms and runs, and on what they were scored."""
+    arms, runs = len(comparison.arms), len(comparison.members)
+    scores = comparison.members[0].best.scores
+    tasks = ", ".join(task.task for task in scores.tasks) if scores else ""
+    text = Text("comparison", style="bold", no_wrap=True, overflow="ellipsis")
+    counted = f"{figures.count(arms, 'arm')}, {figures.count(runs, 'run')}"
+    return text.append(f"  {counted}, scored on {printable(tasks)}", style="not bold dim")
+
+
+def arms_table(comparison: Comparison) -> Fitted:
+    """One row per arm; with several repeats medians, and the range of the best score."""
+    arms = comparison.arms
+    top = max(arm.score.median for arm in arms)
+    label = words("arm", (spelled(arm.label, _bold(arm.score.median == top)) for arm in arms))
+    runs = numbers("runs", (str(len(arm.members)) for arm in arms))
+    best = words("best", (name_text(arm.median.best) for arm in arms))
+    score = numbers("score", (_arm_score(arm) for arm in arms))
+    gain = numbers("gain", (_arm_gain(arm) for arm in arms))
+    evaluations = numbers(
+        "evaluations", (_median(len(m.course) for m in arm.members) for arm in arms)
+    )
+    merges = numbers("merges", (_median(m.state.merges for m in arm.members) for arm in arms))
+    work = numbers("work", (_work(arm) for arm in arms))
+    spent = numbers("spent", (_spent(arm) for arm in arms))
+    reused = numbers("reused", (_median(m.reused for m in arm.members) for arm in arms))
+    return Fitted(
+        [label, runs, best, score, gain, evaluations, merges, work, spent, reused],
+        [label, best, score, gain, evaluations, work, spent],
+        [label, best, score, gain, evaluations],
+        [label, score, evaluations],
+    )
+
+
+def budgets_table(comparison: Comparison) -> Fitted:
+    """The best score of each arm when all had spent the same."""
+    budgets = [
+        budget
+        for unit in UNITS
+        for budget in _few([b for b in comparison.budgets if b.unit == unit], unit)
+    ]
+    amounts = words("at equal budgets", (amount(b.unit, b.amount) for b in budgets))
+    columns = [
+        numbers(
+            arm.label,
+            (spelled(spread_points(b.best[place]), _bold(_leads(b.best, place))) for b in budgets),
+        )
+        for place, arm in enumerate(comparison.arms)
+    ]
+    return Fitted([amounts, *columns])
+
+
+def merges_table(arms: Sequence[Arm]) -> Fitted:
+    """Generation by generation, the merges of every arm's median run, best first."""
+    states = [arm.median.state for arm in arms]
+    last = max(len(state.generations) for state in states) - 1
+    rows: list[tuple[str, list[Model | int | None]]] = []
+    for number in range(last + 1):
+        columns = [_listed(state, number) for state in states]
+        for place in range(max(map(len, columns))):
+            cells = [column[place] if place < len(column) else None for column in columns]
+            rows.append((str(number) if place == 0 else "", cells))
+    generation = numbers("gen", (number for number, _ in rows))
+    full: list[Column] = [generation]
+    brief: list[Column] = [generation]
+    for place, (arm, state) in enumerate(zip(arms, states, strict=True)):
+        cells = [models[place] for _, models in rows]
+        name = words(arm.label, (_name(cell, state) for cell in cells))
+        score = numbers("score", (_score(cell) for cell in cells))
+        gain = numbers("gain", (_gain(cell, state) for cell in cells))
+        kin = numbers("kin", (_kinship(cell, state) for cell in cells))
+        full += [name, score, gain, kin]
+        brief += [name, score]
+    return Fitted(full, brief)
+
+
+def amount(unit: Unit, value: float) -> str:
+    """A budget in words: `14 evaluations`, `3.2 h of work`."""
+    if unit == "hours":
+        return f"{figures.duration(value * 3600)} of work"
+    return figures.count(int(value), unit[:-1])
+
+
+def spread_points(spread: Spread | None) -> str:
+    """A score, with its range where repeats differ: `71.30 (70.10–72.00)`."""
+    if spread is None:
+        return MISSING
+    text = figures.points(spread.median)
+    if spread.low == spread.high:
+        return text
+    return f"{text} ({spread.low:.2f}–{spread.high:.2f})"
+
+
+def _few(budgets: list[Budget], unit: Unit) -> list[Budget]:
+    """All quarters of the evaluations, of the other units the half and the whole."""
+    return budgets if unit == "evaluations" else budgets[1::2]
+
+
+def _versus(versus: Versus, comparison: Comparison) -> Iterator[RenderableType]:
+    yield verdict(versus, comparison)
+    for sentence in parting_sentences(versus):
+        yield Padding(Text(printable(sentence)), (0, 0, 0, 2))
+    for arm in comparison.arms:
+        explored = exploration_of(arm.median)
+        if arm.label == versus.second and explored.children:
+            yield Padding(Text(printable(exploration_sentence(arm, explored))), (0, 0, 0, 2))
+
+
+def _arm_score(arm: Arm) -> str:
+    if len(arm.members) == 1:
+        return figures.score(arm.median.best)
+    return spread_points(arm.score)
+
+
+def _arm_gain(arm: Arm) -> Text:
+    over = best_over_foundation(arm.median.state)
+    value = None if over is None else over[1]
+    return spelled(figures.gain(value), figures.gain_style(value))
+
+
+def _median(values: Iterator[int]) -> str:
+    spread = Spread.of(values)
+    return MISSING if spread is None else f"{spread.median:g}"
+
+
+def _work(arm: Arm) -> str:
+    spread = Spread.of(member.course[-1].work for member in arm.members)
+    return MISSING if spread is None else figures.duration(spread.median)
+
+
+def _spent(arm: Arm) -> str:
+    spread = Spread.of(member.state.seconds for member in arm.members)
+    return MISSING if spread is None else figures.duration(spread.median)
+
+
+def _bold(yes: bool) -> str:
+    return "bold" if yes else ""
+
+
+def _leads(best: Sequence[Spread | None], place: int) -> bool:
+    own = best[place]
+    known = [spread.median for spread in best if spread is not None]
+    return own is not None and own.median == max(known) and min(known) < own.median
+
+
+def _listed(state: RunState, number: int) -> list[Model | int]:
+    """The best models of a generation, and how many more it has."""
+    if number >= len(state.generations):
+        return []
+    born = sorted(state.at_generation(number), key=lambda m: (m.scores is None, -(m.score or 0.0)))
+    if len(born) <= _ROWS:
+        return [*born]
+    return [*born[: _ROWS - 1], len(born) - _ROWS + 1]
+
+
+def _name(cell: Model | int | None, state: RunState) -> Text:
+    if cell is None:
+        return Text("")
+    if isinstance(cell, int):
+        return spelled(f"and {cell} more", "dim")
+    return name_text(cell, bold=cell.name == (state.best.name if state.best else None))
+
+
+def _score(cell: Model | int | None) -> Text:
+    if not isinstance(cell, Model):
+        return Text("")
+    if cell.failure is not None:
+        return spelled("failed", "red")
+    return spelled(figures.points(cell.score))
+
+
+def _gain(cell: Model | int | None, state: RunState) -> Text:
+    return gain_text(cell, state) if isinstance(cell, Model) and cell.parents else Text("")
+
+
+def _kinship(cell: Model | int | None, state: RunState) -> Text:
+    return kinship_text(cell, state) if isinstance(cell, Model) and cell.parents else Text("")

@@ -1,0 +1,109 @@
+"""A comparison as JSON. Numbers are not rounded; what is unknown is null."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from evomerge.comparison import Arm, Budget, Comparison, Member, Parting, Versus, exploration_of
+from evomerge.domain.lineage import ancestors
+from evomerge.terminal.documents import FORMAT, Document, model_brief
+from evomerge.terminal.sentences import best_over_foundation
+
+
+def comparison_document(comparison: Comparison) -> Document:
+    """`evomerge compare --json`."""
+    return {
+        "format": FORMAT,
+        "evaluation_id": comparison.members[0].best.scores.evaluation_id
+        if comparison.members[0].best.scores
+        else None,
+        "arms": [_arm(arm) for arm in comparison.arms],
+        "budgets": [_budget(budget, comparison) for budget in comparison.budgets],
+        "versus": [_versus(versus) for versus in comparison.versus],
+        "caveats": list(comparison.caveats),
+    }
+
+
+def _arm(arm: Arm) -> Document:
+    return {
+        "arm": arm.label,
+        "score": asdict(arm.score),
+        "median_run": arm.median.name,
+        "alike": arm.alike,
+        "runs": [_member(member) for member in arm.members],
+    }
+
+
+def _member(member: Member) -> Document:
+    over, state = best_over_foundation(member.state), member.state
+    names = [member.best.name, *ancestors(member.best.name, state.models)]
+    return {
+        "name": member.name,
+        "seed": member.seed,
+        "finished": state.finished,
+        "stop": state.stop,
+        "best": model_brief(state.models[member.best.name], state),
+        "gain_over_foundation": over and over[1],
+        "generations": len(state.generations) - 1,
+        "evaluations": len(member.course),
+        "merges": state.merges,
+        "failures": sum(model.failure is not None for model in state.models.values()),
+        "reused": member.reused,
+        "spent_hours": state.seconds / 3600,
+        "work_hours": _hours(member.course[-1].work),
+        "exploration": asdict(exploration_of(member)),
+        "lineage": names,
+        "models": [model_brief(model, state) for model in state.models.values()],
+        "course": [
+            {
+                "evaluations": moment.evaluations,
+                "merges": moment.merges,
+                "spent_hours": moment.spent / 3600,
+                "work_hours": _hours(moment.work),
+                "best": moment.best.name,
+                "score": moment.best.score,
+            }
+            for moment in member.course
+        ],
+    }
+
+
+def _budget(budget: Budget, comparison: Comparison) -> Document:
+    return {
+        "unit": budget.unit,
+        "amount": budget.amount,
+        "best": {
+            arm.label: spread and asdict(spread)
+            for arm, spread in zip(comparison.arms, budget.best, strict=True)
+        },
+    }
+
+
+def _versus(versus: Versus) -> Document:
+    return {
+        "arm": versus.second,
+        "against": versus.first,
+        "points": asdict(versus.points),
+        "points_at_equal_evaluations": versus.at_equal and asdict(versus.at_equal),
+        "equal_evaluations": versus.evaluations,
+        "extra_evaluations": versus.extra_evaluations,
+        "paired_seeds": list(versus.paired),
+        "partings": [_parting(parting) for parting in versus.partings],
+    }
+
+
+def _parting(parting: Parting) -> dict[str, Any]:
+    return {
+        "runs": [parting.first, parting.second],
+        "generation": parting.generation,
+        "shared": parting.shared,
+        "only_first": [model.name for model in parting.only_first],
+        "only_second": [model.name for model in parting.only_second],
+        "ended": parting.ended,
+        "why": parting.why,
+    }
+
+
+def _hours(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds / 3600

@@ -1,0 +1,196 @@
+"""What a comparison says of runs, against what their journals hold."""
+
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+from evomerge.cli import cli
+from evomerge.comparison import Spread, compare, exploration_of, member_of, parting
+from evomerge.comparison.budgets import best_within
+from evomerge.comparison.members import prices
+from evomerge.comparison.parting import families
+from evomerge.domain.errors import IncomparableError, UsageError
+from evomerge.domain.events import ModelScored
+from evomerge.domain.state import fold
+from evomerge.store.run_directory import RunDirectory
+from evomerge.terminal.comparison import ComparisonView
+
+
+@pytest.fixture(scope="module")
+def members(journals):
+    known = prices(journals.values())
+    return {name: member_of(name, entries, {}, known) for name, entries in journals.items()}
+
+
+@pytest.fixture(scope="module")
+def comparison(members):
+    return compare([*members.values()])
+
+
+def test_a_course_is_what_the_journal_told(members, journals):
+    for name, member in members.items():
+        state = fold(journals[name])
+        assert len(member.course) == state.evaluations
+        assert member.best.name == state.best.name
+        assert member.course[-1].merges == state.merges
+        assert all(a.best.score <= b.best.score for a, b in pairwise(member.course))
+        assert all(a.work <= b.work for a, b in pairwise(member.course))
+
+
+def test_reused_work_is_counted_at_its_price(members, journals):
+    later = members["kinship-1"]
+    assert later.reused > 0
+    alone = member_of("kinship-1", journals["kinship-1"], {})
+    assert alone.course[-1].work is None, "without the run that made it, nobody knows the price"
+    made = sum(
+        e.event.seconds
+        for e in journals["kinship-1"]
+        if e.event.type == "kinship_measured" or not getattr(e.event, "reused", True)
+    )
+    assert later.course[-1].work > made
+
+
+def test_seeds_are_repeats_of_an_arm(comparison):
+    assert [arm.label for arm in comparison.arms] == ["greedy", "kinship"]
+    assert [[m.seed for m in arm.members] for arm in comparison.arms] == [[1, 2], [1, 2]]
+    for arm in comparison.arms:
+        scores = [m.score for m in arm.members]
+        assert (arm.score.low, arm.score.high) == (min(scores), max(scores))
+        assert arm.median.score == min(scores)
+
+
+def test_labels_name_the_settings_that_differ(journals):
+    settings = {"strategy.name": "kinship", "run.seed": 1, "strategy.k": 3}
+    one = member_of("a", journals["kinship-1"], settings)
+    two = member_of("b", journals["kinship-2"], {**settings, "run.seed": 2})
+    three = member_of("c", journals["kinship-2"], {**settings, "strategy.k": 4})
+    assert [arm.label for arm in compare([one, two]).arms] == ["kinship"]
+    assert [arm.label for arm in compare([one, three]).arms] == [
+        "kinship, strategy.k=3",
+        "kinship, strategy.k=4",
+    ]
+
+
+def test_a_run_against_itself(members):
+    one = members["kinship-1"]
+    assert parting(one, one).generation is None
+    result = compare([one, one])
+    assert result.arms[0].alike
+    assert "decided exactly alike" in result.caveats[0]
+
+
+def test_the_first_generation_that_differs(members):
+    one, two = members["greedy-1"], members["kinship-1"]
+    found = parting(one, two)
+    assert found.generation == 2, "the first generation is the same, the second explores"
+    assert [model.kind for model in found.only_second] == ["exploration"]
+    assert found.only_first == ()
+    back = parting(two, one)
+    assert (back.only_first, back.only_second) == (found.only_second, found.only_first)
+    assert found.shared == len(one.state.at_generation(2))
+
+
+def test_a_family_is_a_tree_not_a_name(members):
+    ours, theirs = families(members["greedy-1"].state), families(members["kinship-1"].state)
+    assert ours["model-1-1"] == theirs["model-1-1"]
+    assert len(set(ours.values())) == len(ours)
+
+
+def test_exploration_is_counted(members):
+    found = exploration_of(members["kinship-2"])
+    state = members["kinship-2"].state
+    explored = [m for m in state.models.values() if m.kind == "exploration"]
+    assert found.children == len(explored) > 0
+    assert set(found.winning) <= {m.name for m in explored}
+    assert exploration_of(members["greedy-1"]).children == 0
+
+
+def test_equal_budgets_never_exceed_them(comparison):
+    for budget in comparison.budgets:
+        for arm, spread in zip(comparison.arms, budget.best, strict=True):
+            reached = [best_within(m, budget.unit, budget.amount) for m in arm.members]
+            assert spread == Spread.of(reached)
+    whole = [b for b in comparison.budgets if b.unit == "evaluations"][-1]
+    assert whole.amount == min(len(m.course) for m in comparison.members)
+
+
+@given(st.lists(st.floats(0, 100) | st.none(), max_size=9))
+def test_a_spread_holds_its_median_or_is_unknown(values):
+    spread = Spread.of(values)
+    if spread is None:
+        assert not values or None in values
+    else:
+        assert spread.low <= spread.median <= spread.high
+
+
+def test_other_scores_are_refused_by_name(journals):
+    one = member_of("one", journals["greedy-1"], {"evaluation.tasks.0.name": "gsm8k"})
+    other = rescored(journals["kinship-1"])
+    two = member_of("two", other, {"evaluation.tasks.0.name": "arc"})
+    with pytest.raises(IncomparableError) as refused:
+        compare([one, two])
+    assert refused.value.exit_code == 4
+    assert 'two against one: evaluation.tasks.0.name: "arc", there "gsm8k"' in str(refused.value)
+    bare = member_of("bare", other, {})
+    with pytest.raises(IncomparableError, match="files or data of a task differ"):
+        compare([member_of("one", journals["greedy-1"], {}), bare])
+    mixed = member_of("mixed", [*journals["greedy-1"][:4], *other[4:]], {})
+    with pytest.raises(IncomparableError, match="among themselves"):
+        compare([one, mixed])
+
+
+def rescored(entries):
+    """The same run under another evaluation id."""
+    return [
+        entry.model_copy(
+            update={
+                "event": entry.event.model_copy(
+                    update={
+                        "scores": entry.event.scores.model_copy(update={"evaluation_id": "other"})
+                    }
+                )
+            }
+        )
+        if isinstance(entry.event, ModelScored)
+        else entry
+        for entry in entries
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_the_view_fits(comparison, width):
+    console = Console(width=width, color_system=None, force_terminal=True, highlight=False)
+    with console.capture() as captured:
+        console.print(ComparisonView(comparison))
+    text = captured.get()
+    assert all(cell_len(line) <= width for line in text.splitlines()), text
+    for part in ("2 arms, 4 runs", "kinship against greedy", "they part in generation 2",
+                 "exploration:", "at equal budgets", "model-2-exp"):  # fmt: skip
+        assert part in text, part
+
+
+def command(*words):
+    return cli.main(["compare", *words], standalone_mode=False)
+
+
+def test_the_command_prints_json(landscape, capsys):
+    command("greedy-1", "kinship-1", "--dir", str(landscape), "--json")
+    document = json.loads(capsys.readouterr().out)
+    assert [arm["arm"] for arm in document["arms"]] == ["greedy", "kinship"]
+    state = fold(RunDirectory(landscape / "kinship-1").read())
+    run = document["arms"][1]["runs"][0]
+    assert run["best"]["score"] == state.best.score
+    assert len(run["models"]) == len(state.models)
+    assert document["versus"][0]["partings"][0]["generation"] == 2
+
+
+def test_one_run_is_no_comparison(landscape):
+    with pytest.raises(UsageError, match="two runs or more"):
+        command("greedy-1", "greedy-1", "--dir", str(landscape))
+    with pytest.raises(UsageError, match="no run named"):
+        command("greedy-1", "gredy-2", "--dir", str(landscape))
