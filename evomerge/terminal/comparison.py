@@ -145,11 +145,13 @@ def _few(budgets: list[Budget], unit: Unit) -> list[Budget]:
 def _versus(versus: Versus, comparison: Comparison) -> Iterator[RenderableType]:
     yield verdict(versus, comparison)
     for sentence in parting_sentences(versus):
-        yield Padding(Text(printable(sentence)), (0, 0, 0, 2))
+        yield Padding(Text(printable(sentence)), (0, 0, 0, 2), expand=False)
     for arm in comparison.arms:
         explored = exploration_of(arm.median)
         if arm.label == versus.second and explored.children:
-            yield Padding(Text(printable(exploration_sentence(arm, explored))), (0, 0, 0, 2))
+            yield Padding(
+                Text(printable(exploration_sentence(arm, explored))), (0, 0, 0, 2), expand=False
+            )
 
 
 def _arm_score(arm: Arm) -> str:
