@@ -18,8 +18,10 @@ from evomerge.adapters.kinship import StreamedKinship
 from evomerge.adapters.lm_eval import LmEvalEvaluator
 from evomerge.adapters.local import Limits, LocalExecutor
 from evomerge.adapters.mergekit import MergekitMerger
+from evomerge.adapters.room import Room
 from evomerge.breeding import Breeding
 from evomerge.config import Config
+from evomerge.config.texts import spread
 from evomerge.configfile import config_id, dump
 from evomerge.domain.errors import PreflightError
 from evomerge.domain.model import Foundation, Model
@@ -44,7 +46,7 @@ class LocalWorkplace:
     @property
     def engine(self) -> str:
         """`mergekit` and its version."""
-        return self._merger.engine
+        return self._mergers[0].engine
 
     def foundation(self) -> tuple[Foundation, tuple[Foundation, ...]]:
         """The base and the foundation models, pinned and checked against each other."""
@@ -58,7 +60,7 @@ class LocalWorkplace:
     def check(self) -> str:
         """Disk, recipe, tasks and metrics, while the children start up; gives the evaluation id."""
         self._check_disk()
-        self._merger.start()
+        self._mergers[0].start()
         for evaluator in self._evaluators:
             evaluator.start()
         self._check_recipe()
@@ -69,13 +71,18 @@ class LocalWorkplace:
         execution = self._config.execution
         return LocalExecutor(
             store=self._store,
-            merger=self._merger,
+            mergers=self._mergers,
             evaluators=self._evaluators,
             meter=self._meter,
             folders={each.foundation.content_id: each.path for each in self._resolved},
             limits=Limits(execution.attempts, execution.max_failures, execution.merges_ahead),
             observer=observer,
-            model_size=max(each.size for each in self._resolved[1:]),
+            room=Room(
+                self._store.root,
+                model_size=max(each.size for each in self._resolved[1:]),
+                min_free_disk=round(execution.min_free_disk_gb * 1e9),
+                min_free_memory=round(execution.min_free_memory_gb * 1e9),
+            ),
             needed_elsewhere=lambda: needed_weights(
                 states_of(self._run.path.parent, self._run.path)
             ),
@@ -95,17 +102,16 @@ class LocalWorkplace:
 
     def close(self) -> None:
         """End every child process."""
-        for part in ("_merger", "_meter"):
-            if part in self.__dict__:
-                getattr(self, part).close()
-        for evaluator in self.__dict__.get("_evaluators", ()):
-            evaluator.close()
+        made = self.__dict__
+        workers = (*made.get("_mergers", ()), *made.get("_evaluators", ()))
+        for part in workers + ((made["_meter"],) if "_meter" in made else ()):
+            part.close()
 
     @cached_property
     def devices(self) -> tuple[str, ...]:
         """One device per evaluator; `auto` is every visible GPU, or the CPU."""
         configured = self._config.execution.devices
-        return _visible_gpus() or ("cpu",) if configured == ("auto",) else configured
+        return _visible_gpus() or ("cpu",) if configured == ("auto",) else spread(configured)
 
     @cached_property
     def _resolved(self) -> tuple[Resolved, ...]:
@@ -118,8 +124,13 @@ class LocalWorkplace:
         )
 
     @cached_property
-    def _merger(self) -> MergekitMerger:
-        return MergekitMerger(self._config.merge.options, self._log("merge"), timeout=self._timeout)
+    def _mergers(self) -> tuple[MergekitMerger, ...]:
+        return tuple(
+            MergekitMerger(
+                self._config.merge.options, self._log(f"merge-{number}"), timeout=self._timeout
+            )
+            for number in range(self._config.execution.merge_workers)
+        )
 
     @cached_property
     def _evaluators(self) -> tuple[LmEvalEvaluator, ...]:
@@ -162,18 +173,20 @@ class LocalWorkplace:
             self._config.merge, self._config.run.seed, base, foundation, self.engine
         )
         parents = [Model(each.name, "foundation", 0, each.content_id) for each in foundation[:2]]
-        self._merger.check(breeding.recipe(parents))
+        self._mergers[0].check(breeding.recipe(parents))
 
     def _check_disk(self) -> None:
         """The weights of the first generation must fit; later ones are checked as they come."""
         models = self._resolved[1:]
         largest, children = max(each.size for each in models), comb(len(models), 2)
         free = shutil.disk_usage(self._store.root).free
-        if not self._run.exists and free < children * largest:
+        kept = round(self._config.execution.min_free_disk_gb * 1e9)
+        if not self._run.exists and free < children * largest + kept:
             raise PreflightError(
                 f"not enough disk: the {children} models of the first generation need "
-                f"{children * largest / 1e9:.1f} GB, {free / 1e9:.1f} GB are free in "
-                f"{self._store.root}",
+                f"{children * largest / 1e9:.1f} GB"
+                + (f" and {kept / 1e9:.1f} GB are to stay free" if kept else "")
+                + f", {free / 1e9:.1f} GB are free in {self._store.root}",
                 "free some space or put the runs folder elsewhere (run.dir)",
             )
 

@@ -1,12 +1,12 @@
-"""The executor of one machine: merges in one thread, one scoring thread for each evaluator.
+"""The executor of one machine: one merging thread a merger, one scoring thread an evaluator.
 
-Children are merged while others are scored. Nothing is decided here, so the order of completion
+Children are merged while others are scored, and when the last one is merged their kinship is
+measured while the rest is scored. Nothing is decided here, so the order of completion
 does not matter; every artefact goes through the store, which makes it once.
 """
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from evomerge.adapters.kinship_ahead import KinshipAhead
 from evomerge.adapters.pipeline import GivenUpError, Pipeline
+from evomerge.adapters.room import Room
 from evomerge.domain.errors import CandidateError, PreflightError, StoppedError
 from evomerge.domain.events import (
     CandidateFailed,
@@ -63,32 +65,34 @@ class LocalExecutor:
         self,
         *,
         store: Store,
-        merger: Merger,
+        mergers: Sequence[Merger],
         evaluators: Sequence[Evaluator],
         meter: KinshipMeter,
         folders: Mapping[str, Path],
         limits: Limits,
         observer: Observer,
-        model_size: int = 0,
+        room: Room | None = None,
         needed_elsewhere: Callable[[], set[str]] = set,
     ) -> None:
         """Sweep what killed drivers left in the store, and be ready.
 
         Args:
             folders: the folder of the base and of every foundation model by content id.
-            model_size: bytes of the weights of an offspring, at most.
+            room: what merges leave free; all may be taken if None.
             needed_elsewhere: the content ids whose weights other runs need.
         """
         make_folder(store.root)
         store.sweep()
         self._store = store
-        self._merger = merger
+        self._mergers = mergers
         self._evaluators = evaluators
         self._meter = meter
         self._folders = folders
         self._limits = limits
         self._observer = observer
-        self._model_size = model_size
+        self._room = room or Room(store.root)
+        self._ahead = KinshipAhead(meter)
+        self._kept: list[Model] = []
         self._needed_elsewhere = needed_elsewhere
         self._recipes: dict[str, Recipe] = {}
         self._failures_in_a_row = 0
@@ -102,7 +106,7 @@ class LocalExecutor:
         """End every child process; work in flight fails and is not recorded."""
         self._cancelled.set()
         parts: list[Merger | Evaluator | KinshipMeter]
-        parts = [self._merger, *self._evaluators, self._meter]
+        parts = [*self._mergers, *self._evaluators, self._meter]
         for part in parts:
             part.close()
 
@@ -123,7 +127,7 @@ class LocalExecutor:
         Raises:
             StoppedError: the disk has no room for them, or too many failed in a row.
         """
-        self._check_disk(offspring)
+        self._room.check_disk(sum(not self._at_hand(model) for model in offspring))
         with closing(self._pipeline(offspring)) as events:
             for event in events:
                 yield event
@@ -139,6 +143,7 @@ class LocalExecutor:
             StoppedError: a model cannot be measured.
         """
         self.remember(models)
+        self._ahead.wait()
         if not pairs:
             return
         started = time.monotonic()
@@ -160,7 +165,9 @@ class LocalExecutor:
 
     def prune(self, state: RunState) -> None:
         """Let go of the weights that neither this run nor another one of the folder needs."""
-        wanted = {state.models[name].content_id for name in needed(state)}
+        kept = [state.models[name] for name in sorted(needed(state))]
+        self._kept = [model for model in kept if model.scores is not None]
+        wanted = {model.content_id for model in kept}
         gone = {state.models[name].content_id for name in unneeded(state)} - wanted
         if gone:
             gone -= self._needed_elsewhere()
@@ -168,18 +175,49 @@ class LocalExecutor:
             self._store.prune(f"models/{content_id}", *WEIGHTS)
 
     def _pipeline(self, models: Sequence[Model]) -> Generator[Event, None, None]:
-        if models:
-            self.remember(models)
-            ahead = self._limits.merges_ahead
-            pipeline = Pipeline(self._merge, self._score, self._evaluators, ahead)
-            yield from pipeline.run(models, self.close)
+        if not models:
+            return
+        self.remember(models)
+        pipeline = Pipeline(
+            self._merge,
+            self._score,
+            self._mergers,
+            self._evaluators,
+            self._limits.merges_ahead,
+            self._room.has_memory,
+        )
+        with closing(pipeline.run(models, self.close)) as events:
+            unmerged = {model.name for model in models if model.candidate and not model.merged}
+            if not unmerged:
+                self._measure_ahead(models)
+            for event in events:
+                if isinstance(event, ModelMerged | CandidateFailed) and event.model in unmerged:
+                    unmerged.remove(event.model)
+                    if not unmerged:
+                        self._measure_ahead(models)
+                yield event
 
-    def _merge(self, model: Model) -> Event | None:
+    def _measure_ahead(self, models: Sequence[Model]) -> None:
+        """Let the kinship of `models`, and to those before them, be measured in the background."""
+        folders = {
+            model.content_id: self.folder(model.content_id)
+            for model in (*self._kept, *models)
+            if self._at_hand(model)
+        }
+        progress = partial(self._observer.progressed, f"{len(folders)} models", "kinship")
+        self._ahead.start(folders, progress)
+
+    def _at_hand(self, model: Model) -> bool:
+        return model.candidate is None or self._store.holds(f"models/{model.content_id}")
+
+    def _merge(self, model: Model, merger: Merger) -> Event | None:
         if model.candidate is None or model.merged:
             return None
+        if not self._at_hand(model):
+            self._room.check_disk(1)
         started = time.monotonic()
-        made = partial(self._made, model.candidate.recipe, self._progress(model, "merge"))
-        reused = self._try("merge", self._merger.close, made)
+        made = partial(self._made, model.candidate.recipe, self._progress(model, "merge"), merger)
+        reused = self._try("merge", merger.close, made)
         return ModelMerged(model=model.name, seconds=time.monotonic() - started, reused=reused)
 
     def _score(self, model: Model, evaluator: Evaluator) -> Event:
@@ -191,7 +229,7 @@ class LocalExecutor:
             model=model.name, scores=scores, seconds=time.monotonic() - started, reused=reused
         )
 
-    def _made(self, recipe: Recipe, progress: Progress) -> bool:
+    def _made(self, recipe: Recipe, progress: Progress, merger: Merger) -> bool:
         """Have the weights of a recipe in the store; whether they were there already.
 
         Parents whose weights were pruned or lost are made again first.
@@ -200,9 +238,9 @@ class LocalExecutor:
         def build(into: Path) -> None:
             for each in recipe.inputs:
                 if each in self._recipes:
-                    self._made(self._recipes[each], progress)
+                    self._made(self._recipes[each], progress, merger)
             inputs = {each: self.folder(each) for each in recipe.inputs}
-            self._merger.merge(recipe, inputs, into, progress)
+            merger.merge(recipe, inputs, into, progress)
 
         name = f"models/{recipe.id}"
         return self._store.obtain(name, build, self._cancelled.is_set).reused
@@ -222,7 +260,8 @@ class LocalExecutor:
     def weights(self, model: Model) -> Path:
         """The folder of a model; pruned or lost weights are made again from the recipe."""
         if model.candidate is not None:
-            self._made(model.candidate.recipe, self._progress(model, "merge"))
+            recipe, progress = model.candidate.recipe, self._progress(model, "merge")
+            self._made(recipe, progress, self._mergers[0])
         return self.folder(model.content_id)
 
     def remember(self, models: Iterable[Model]) -> None:
@@ -252,20 +291,6 @@ class LocalExecutor:
                     raise GivenUpError(failure) from error
                 renew()
         raise AssertionError("at least one attempt is made")
-
-    def _check_disk(self, offspring: Sequence[Model]) -> None:
-        missing = [
-            model for model in offspring if not self._store.holds(f"models/{model.content_id}")
-        ]
-        required = len(missing) * self._model_size
-        free = shutil.disk_usage(self._store.root).free
-        if free < required:
-            raise StoppedError(
-                f"not enough disk for the next {len(missing)} models: "
-                f"{required / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free in "
-                f"{self._store.root}",
-                "free some space (`evomerge gc` shows what no run needs), then resume the run",
-            )
 
     def _count_failure(self, event: CandidateFailed) -> None:
         self._failures_in_a_row += 1

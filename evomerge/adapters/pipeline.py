@@ -1,4 +1,4 @@
-"""Merging and scoring at the same time: one thread merges, one thread an evaluator scores."""
+"""Merging and scoring at the same time: one thread a merger, one thread an evaluator."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
+from typing import TypeVar
 
 from evomerge.domain.events import CandidateFailed, Event, ModelScored
 from evomerge.domain.model import Failure, Model
-from evomerge.ports import Evaluator
+from evomerge.ports import Evaluator, Merger
+
+W = TypeVar("W")
+_LOOK = 0.5
+"""Seconds between two looks at whether a merge that waits for memory may start."""
 
 
 class GivenUpError(Exception):
@@ -24,27 +29,33 @@ class Pipeline:
     """Brings models through merging and scoring, once.
 
     Args:
-        merge: has the weights of a model made; None when there was nothing to do.
+        merge: has the weights of a model made by a merger that no other merge uses meanwhile; None
+            when there was nothing to do.
         score: scores a model on an evaluator that no other thread uses meanwhile.
         ahead: merged models that may wait for an evaluator.
+        may_merge: whether there is memory for one more merge. A merge that may not start waits as
+            long as something is being scored; after that nothing would come of waiting.
     """
 
     def __init__(
         self,
-        merge: Callable[[Model], Event | None],
+        merge: Callable[[Model, Merger], Event | None],
         score: Callable[[Model, Evaluator], Event],
+        mergers: Sequence[Merger],
         evaluators: Sequence[Evaluator],
         ahead: int,
+        may_merge: Callable[[], bool] = lambda: True,
     ) -> None:
         self._merge = merge
         self._score = score
+        self._may_merge = may_merge
         self._events: SimpleQueue[Event | BaseException] = SimpleQueue()
-        self._idle: SimpleQueue[Evaluator] = SimpleQueue()
-        for evaluator in evaluators:
-            self._idle.put(evaluator)
+        self._idle_mergers = _queue(mergers)
+        self._idle_evaluators = _queue(evaluators)
         self._room = threading.Semaphore(len(evaluators) + ahead)
+        self._unscored: set[str] = set()
         self._cancelled = threading.Event()
-        self._merging = ThreadPoolExecutor(1, "merge")
+        self._merging = ThreadPoolExecutor(len(mergers), "merge")
         self._scoring = ThreadPoolExecutor(len(evaluators), "score")
 
     def run(
@@ -78,22 +89,29 @@ class Pipeline:
 
     def _merge_one(self, model: Model) -> None:
         self._room.acquire()
+        while self._unscored and not self._may_merge() and not self._cancelled.wait(_LOOK):
+            pass
+        merger = self._idle_mergers.get()
         try:
-            event = self._merge(model)
+            event = self._merge(model, merger)
         except BaseException:
             self._room.release()
             raise
+        finally:
+            self._idle_mergers.put(merger)
         if event is not None:
             self._events.put(event)
         if not self._cancelled.is_set():
+            self._unscored.add(model.name)
             self._scoring.submit(self._guarded, self._score_one, model)
 
     def _score_one(self, model: Model) -> None:
-        evaluator = self._idle.get()
+        evaluator = self._idle_evaluators.get()
         try:
             self._events.put(self._score(model, evaluator))
         finally:
-            self._idle.put(evaluator)
+            self._unscored.discard(model.name)
+            self._idle_evaluators.put(evaluator)
             self._room.release()
 
     def _guarded(self, work: Callable[[Model], None], model: Model) -> None:
@@ -106,3 +124,10 @@ class Pipeline:
             self._events.put(CandidateFailed(model=model.name, failure=given_up.failure))
         except BaseException as error:
             self._events.put(error)
+
+
+def _queue(workers: Sequence[W]) -> SimpleQueue[W]:
+    queue: SimpleQueue[W] = SimpleQueue()
+    for worker in workers:
+        queue.put(worker)
+    return queue

@@ -116,10 +116,21 @@ class ExecutionConfig(Value):
         AfterValidator(_devices),
     ] = runtime(
         default=("auto",),
-        description="one evaluation worker each: cpu, cuda:0 (repeat an entry for more workers on "
-        "it); auto: all GPUs, else one cpu",
+        description="one evaluation worker each: cpu, cuda:0 (cpu*2 or a repeated entry: more "
+        "workers on it); auto: all GPUs, else one cpu",
+    )
+    merge_workers: int = runtime(
+        default=1, ge=1, le=64, description="children merged at the same time, each in a process"
     )
     merges_ahead: int = runtime(default=2, ge=1, description="merged children that may wait")
+    min_free_disk_gb: float = runtime(
+        default=0.0, ge=0, description="left free on the disk of the store; else the run stops"
+    )
+    min_free_memory_gb: float = runtime(
+        default=0.0,
+        ge=0,
+        description="below this a merge waits while children are scored, which frees memory",
+    )
     attempts: int = runtime(
         default=2, ge=1, le=100, description="tries of a merge or an evaluation"
     )

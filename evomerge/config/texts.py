@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +16,7 @@ SHARD_PATTERN = r"^[1-9][0-9]{0,14}[kKmMbB]?$"
 TASK_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.()+:@-]{0,127}$"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DEVICE_FILE = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
-_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?|mps|xpu(:[0-9]{1,3})?")
+_DEVICE = re.compile(r"auto|(cpu|cuda(:[0-9]{1,3})?|mps|xpu(:[0-9]{1,3})?)([*×][1-9][0-9]?)?")
 
 
 def is_file_name(name: str) -> bool:
@@ -50,8 +51,15 @@ def _path(path: Path) -> Path:
 
 def _device(name: str) -> str:
     if not _DEVICE.fullmatch(name):
-        refuse(((), f"expected auto, cpu, cuda, cuda:N, mps or xpu, got {name!r}"))
+        what = "expected auto, cpu, cuda, cuda:N, mps, xpu, or cpu*2 for two workers"
+        refuse(((), f"{what}, got {name!r}"))
     return name
+
+
+def spread(devices: Sequence[str]) -> tuple[str, ...]:
+    """One entry a worker: `cpu*3` and `cpu×3` become three times `cpu`."""
+    parts = [re.split("[*×]", device) for device in devices]
+    return tuple(name for name, *times in parts for _ in range(int(times[0]) if times else 1))
 
 
 Dtype = Literal["float32", "float16", "bfloat16"]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from evomerge.adapters.local import Limits, LocalExecutor
+from evomerge.adapters.room import Room
 from evomerge.config import Config
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import EvomergeError
@@ -59,6 +60,7 @@ class LandscapeWorkplace:
         root: Path,
         *,
         merger: Merger | None = None,
+        merge_workers: int = 1,
         evaluators: tuple[Evaluator, ...] | None = None,
         meter: KinshipMeter | None = None,
         limits: Limits | None = None,
@@ -66,7 +68,7 @@ class LandscapeWorkplace:
     ) -> None:
         self._root = root
         self._parts = (
-            merger or LandscapeMerger(),
+            (merger or LandscapeMerger(),) * merge_workers,
             evaluators or (LandscapeEvaluator(),),
             meter or LandscapeMeter(),
         )
@@ -94,16 +96,16 @@ class LandscapeWorkplace:
         """A real executor over the fakes and a real store."""
         base, models = self.foundation()
         runs = self._root / "runs"
-        merger, evaluators, meter = self._parts
+        mergers, evaluators, meter = self._parts
         self._executor = LocalExecutor(
             store=Store(runs / STORE_FOLDER),
-            merger=merger,
+            mergers=mergers,
             evaluators=evaluators,
             meter=meter,
             folders={model.content_id: Path(model.source) for model in (base, *models)},
             limits=self._limits,
             observer=observer,
-            model_size=self._model_size,
+            room=Room(runs / STORE_FOLDER, model_size=self._model_size),
             needed_elsewhere=lambda: needed_weights(states_of(runs, runs / "landscape")),
         )
         return self._executor

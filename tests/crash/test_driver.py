@@ -111,10 +111,12 @@ def test_a_second_arm_pays_only_for_what_is_new(tmp_path):
     assert any(getattr(entry.event, "reused", False) for entry in entries)
 
 
-@pytest.mark.parametrize("evaluators", [1, 2, 3])
-def test_the_number_of_workers_changes_nothing(tmp_path, uninterrupted, evaluators):
+@pytest.mark.parametrize(("mergers", "evaluators"), [(1, 1), (1, 2), (2, 1), (2, 3), (3, 3)])
+def test_the_number_of_workers_changes_nothing(tmp_path, uninterrupted, mergers, evaluators):
     workplace = LandscapeWorkplace(
-        tmp_path, evaluators=tuple(LandscapeEvaluator() for _ in range(evaluators))
+        tmp_path,
+        merge_workers=mergers,
+        evaluators=tuple(LandscapeEvaluator() for _ in range(evaluators)),
     )
     assert decision_digest(run_landscape(tmp_path, workplace=workplace)) == uninterrupted
 

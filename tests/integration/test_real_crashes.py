@@ -187,7 +187,11 @@ def test_a_child_is_killed_in_the_middle_of_a_merge_and_of_an_evaluation(
     """As by the kernel when memory runs out: the work is done again in a fresh child."""
     process = run.start()
     fallen = []
-    for kind, log in (("evaluations", "score-0"), ("models", "merge"), ("evaluations", "score-0")):
+    for kind, log in (
+        ("evaluations", "score-0"),
+        ("models", "merge-0"),
+        ("evaluations", "score-0"),
+    ):
         before = run.events
         until(lambda kind=kind, before=before: run.making(kind) and run.events > before, process)
         (pid,) = [each for each, name in run.children().items() if name == log]

@@ -67,6 +67,8 @@ EDITS = [
     ("weight: 2", "metric: ter", 22, "evaluation.tasks.1.metric", "a score must rise"),
     ("name: second", "name: first", 21, "evaluation.tasks.1.name", "evaluation.tasks.0 has it"),
     ("[cpu, cpu]", "[gpu]", 28, "execution.devices.0", "expected auto, cpu, cuda"),
+    ("[cpu, cpu]", "[cpu*0]", 28, "execution.devices.0", "cpu*2 for two workers"),
+    ("[cpu, cpu]", "[auto*2]", 28, "execution.devices.0", "cpu*2 for two workers"),
     ("[cpu, cpu]", "[cpu, auto]", 28, "execution.devices.1", "stands alone"),
     ("low: 1", "hf_token: canary", 23, "evaluation.model_args.hf_token", "a secret has no place"),
     ("low: 1", "device: cpu", 23, "evaluation.model_args.device", "execution.devices"),

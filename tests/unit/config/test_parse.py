@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from evomerge.config import Config, Filtered
+from evomerge.config.texts import spread
 from evomerge.configfile import anchored, dump, parse
 from evomerge.domain.errors import ConfigError
 from evomerge.domain.stopping import KinshipSaturation, MaxHours, PoolUnchanged
@@ -22,6 +23,11 @@ def test_values_and_defaults(good):
     assert [task.name for task in config.evaluation.tasks] == ["first", "second"]
     assert config.execution.devices == ("cpu", "cpu")
     assert config.stopping[0] == PoolUnchanged()
+
+
+def test_several_workers_on_a_device(good):
+    config = parse(good.replace("[cpu, cpu]", "[cpu*2, cuda:1, 'cuda:0×3']"), "x.yaml")
+    assert spread(config.execution.devices) == ("cpu",) * 2 + ("cuda:1",) + ("cuda:0",) * 3
 
 
 def test_plain_texts_that_other_readers_turn_into_something_else(good):

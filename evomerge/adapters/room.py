@@ -1,0 +1,64 @@
+"""Disk and memory that merges leave free."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from evomerge.domain.errors import StoppedError
+
+_MEMORY = Path("/proc/meminfo")
+
+
+@dataclass(frozen=True)
+class Room:
+    """What merges may take of a machine.
+
+    Attributes:
+        folder: where models are written.
+        model_size: bytes of the weights of an offspring, at most.
+        min_free_disk: bytes that stay free on the disk of `folder`.
+        min_free_memory: bytes that are free before a merge starts.
+    """
+
+    folder: Path
+    model_size: int = 0
+    min_free_disk: int = 0
+    min_free_memory: int = 0
+
+    def check_disk(self, models: int) -> None:
+        """See that `models` more models fit.
+
+        Raises:
+            StoppedError: they do not; says what is needed and what is free.
+        """
+        required = models * self.model_size
+        free = shutil.disk_usage(self.folder).free
+        if not models or free >= required + self.min_free_disk:
+            return
+        kept = (
+            f" and {self.min_free_disk / 1e9:.1f} GB are to stay free (execution.min_free_disk_gb)"
+            if self.min_free_disk
+            else ""
+        )
+        raise StoppedError(
+            f"not enough disk for the next {models} models: "
+            f"{required / 1e9:.1f} GB are needed{kept}, {free / 1e9:.1f} GB are free in "
+            f"{self.folder}",
+            "free some space (`evomerge gc` shows what no run needs), then resume the run",
+        )
+
+    def has_memory(self) -> bool:
+        """Whether a merge may start beside what is being scored."""
+        return self.min_free_memory <= 0 or available_memory() >= self.min_free_memory
+
+
+def available_memory() -> int:
+    """Bytes that processes can still take without swapping; very many where nobody tells."""
+    try:
+        lines = _MEMORY.read_text().splitlines()
+    except OSError:
+        return 1 << 62
+    sizes = dict(line.split(":", 1) for line in lines)
+    return int(sizes["MemAvailable"].split()[0]) << 10

@@ -1,0 +1,111 @@
+"""What bounds merges, and what goes on at the same time."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from evomerge.adapters import room as room_module
+from evomerge.adapters.pipeline import Pipeline
+from evomerge.adapters.room import Room, available_memory
+from evomerge.domain.errors import StoppedError
+from evomerge.domain.events import ModelScored
+from evomerge.domain.scores import Scores, TaskScore
+from evomerge.testing.landscape import LandscapeMeter
+from evomerge.testing.landscape_run import LandscapeWorkplace, Silence, run_landscape
+
+SCORES = Scores(
+    evaluation_id="e",
+    tasks=(TaskScore(task="t", metric="acc", value=1.0, stderr=None, samples=1),),
+)
+
+
+def brought(models, merge, evaluators, ahead, may_merge=lambda: True, mergers=1):
+    def score(model, evaluator):
+        return evaluator(model)
+
+    pipeline = Pipeline(merge, score, range(mergers), evaluators, ahead, may_merge)
+    return list(pipeline.run([SimpleNamespace(name=name) for name in models], lambda: None))
+
+
+def scored(model):
+    return ModelScored(model=model.name, scores=SCORES, seconds=0.0, reused=False)
+
+
+def test_no_more_children_are_merged_than_may_wait():
+    merged, seen = [], []
+
+    def merge(model, merger):
+        merged.append(model.name)
+
+    def slow(model):
+        seen.append(len(merged) - len(seen))
+        return scored(model)
+
+    events = brought("abcdefgh", merge, [slow], ahead=2)
+    assert [event.model for event in events] == list("abcdefgh")
+    assert max(seen) <= 3, "the one that is scored and two that wait"
+
+
+def test_two_children_are_merged_at_the_same_time():
+    both = threading.Barrier(2, timeout=20)
+
+    def merge(model, merger):
+        both.wait()
+
+    assert len(brought("ab", merge, [scored], ahead=2, mergers=2)) == 2
+
+
+def test_a_merge_waits_for_memory_as_long_as_something_is_scored():
+    going_on = []
+
+    def merge(model, merger):
+        assert not going_on
+
+    def score(model):
+        going_on.append(model)
+        event = scored(model)
+        going_on.remove(model)
+        return event
+
+    assert len(brought("abc", merge, [score], ahead=2, may_merge=lambda: False)) == 3
+
+
+def test_disk_that_is_to_stay_free_stays_free(tmp_path, monkeypatch):
+    usage = SimpleNamespace(free=10_000_000_000)
+    monkeypatch.setattr(room_module.shutil, "disk_usage", lambda _: usage)
+    Room(tmp_path, model_size=5 * 10**9, min_free_disk=0).check_disk(2)
+    Room(tmp_path, model_size=5 * 10**9, min_free_disk=10**15).check_disk(0)
+    with pytest.raises(StoppedError, match=r"10.0 GB are needed and 1.0 GB are to stay free"):
+        Room(tmp_path, model_size=5 * 10**9, min_free_disk=10**9).check_disk(2)
+
+
+def test_memory_is_what_the_kernel_says(tmp_path):
+    assert 0 < available_memory() < 1 << 60
+    assert Room(tmp_path, min_free_memory=1).has_memory()
+    assert not Room(tmp_path, min_free_memory=1 << 60).has_memory()
+    assert Room(tmp_path).has_memory()
+
+
+def test_kinship_is_measured_while_children_are_scored(tmp_path):
+    """Its reading of a generation's weights begins before the last child is scored."""
+    story = []
+
+    class Told(LandscapeMeter):
+        def measure(self, models, pairs, progress):
+            story.append(("measure", frozenset(models)))
+            return super().measure(models, pairs, progress)
+
+    class Tells(Silence):
+        def happened(self, event, state):
+            story.append((event.type, getattr(event, "model", None)))
+
+    state = run_landscape(
+        tmp_path, workplace=LandscapeWorkplace(tmp_path, meter=Told()), observer=Tells()
+    )
+    kinds = [kind for kind, _ in story]
+    number = len(state.generations)
+    assert kinds.count("kinship_measured") == number
+    assert kinds.count("measure") == 2 * number, "in the background, then for the record"
+    sets = [models for kind, models in story if kind == "measure"]
+    assert all(sets[i + 1] <= sets[i] for i in range(0, 2 * number, 2)), "and nothing new then"
