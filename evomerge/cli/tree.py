@@ -9,7 +9,7 @@ import click
 
 from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.domain.errors import UsageError
-from evomerge.domain.state import fold
+from evomerge.domain.state import RunState, fold
 from evomerge.store.run_directory import find_run
 from evomerge.terminal import lineage_tree, stdout_console
 from evomerge.terminal.documents import tree_document
@@ -21,23 +21,48 @@ from evomerge.terminal.naming import model_named
 @click.argument("model", required=False)
 @runs_dir_option
 @json_option
-def command(run: str, model: str | None, runs_dir: Path, as_json: bool) -> None:
+@click.option("--mermaid", "form", flag_value="mermaid", help="As a Mermaid flowchart.")
+@click.option("--dot", "form", flag_value="dot", help="As a Graphviz digraph.")
+@click.option("--all", "whole", is_flag=True, help="With --mermaid or --dot: all models.")
+def command(
+    run: str, model: str | None, runs_dir: Path, as_json: bool, form: str | None, whole: bool
+) -> None:
     """Draw the lineage of MODEL, or of the best model of RUN (a name or a path).
+
+    `evomerge tree RUN --mermaid` goes into Markdown within ```mermaid, `evomerge tree RUN --dot |
+    dot -Tsvg` draws a picture.
 
     \b
     JSON output: {"format": 1, "model": name, "models": [MODEL]}: the model, then all of its
     ancestors, nearest first, each once; MODEL as in `evomerge status --help`.
     """
+    if as_json and form:
+        raise UsageError(f"--json and --{form} ask for two outputs", "choose one")
+    if whole and (model is not None or form is None):
+        raise UsageError(
+            "--all is for --mermaid and --dot, without a MODEL",
+            "`evomerge status RUN` lists all generations",
+        )
     directory = find_run(run, runs_dir)
     state = fold(directory.read())
-    if model is None:
-        if state.best is None:
-            raise UsageError(
-                f"no model of {directory.name} is scored yet", "name one of its models"
-            )
-        model = state.best.name
-    name = model_named(model, state, directory.name)
+    if form:
+        from evomerge.terminal import graph
+
+        root = None if whole else _root(model, state, directory.name)
+        draw = graph.mermaid if form == "mermaid" else graph.dot
+        click.echo(draw(state, graph.members_of(state, root)), nl=False)
+        return
+    name = _root(model, state, directory.name)
     if as_json:
         click.echo(json.dumps(tree_document(state, name), ensure_ascii=False))
     else:
         stdout_console().print(lineage_tree(state, name))
+
+
+def _root(model: str | None, state: RunState, run: str) -> str:
+    """The model that is asked for, or the best one."""
+    if model is not None:
+        return model_named(model, state, run)
+    if state.best is None:
+        raise UsageError(f"no model of {run} is scored yet", "name one of its models")
+    return state.best.name
