@@ -22,6 +22,7 @@ COMMANDS = {
     "tree": "the lineage of a model",
     "show": "one model's whole story",
     "compare": "several runs side by side",
+    "gain": "is the gain real, or chance?",
     "kinship": "how alike models changed from their base",
     "replay": "what a strategy would choose on recorded scores",
     "digest": "the decision digest of a run",

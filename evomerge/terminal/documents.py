@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from evomerge.domain.difference import Gains
 from evomerge.domain.lineage import ancestors, merge_gain
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
@@ -94,6 +95,19 @@ def model_document(state: RunState, model: str) -> Document:
         "scores": subject.scores and subject.scores.model_dump(mode="json"),
         "children": [m.name for m in state.models.values() if model in m.parents],
         "rank": state.ranking.index(subject) + 1 if subject.scores else None,
+    }
+
+
+def gains_document(run: str, gains: Gains) -> Document:
+    """`evomerge gain --json`."""
+    comparisons = [
+        {**each.model_dump(mode="json"), "certain": each.certain} for each in gains.comparisons
+    ]
+    return {
+        "format": FORMAT,
+        "run": run,
+        **gains.model_dump(mode="json"),
+        "comparisons": comparisons,
     }
 
 

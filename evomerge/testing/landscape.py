@@ -21,10 +21,13 @@ from evomerge.domain.model import Foundation
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.ports import Progress
+from evomerge.store.samples import samples_file
 
 VECTOR = "weights.bin"
 DIMENSIONS = 12
+METRIC = "near"
 _TASKS = 3
+_ITEMS = 100
 
 
 def make_foundation(folder: Path, name: str, seed: int) -> Foundation:
@@ -108,19 +111,33 @@ class LandscapeEvaluator:
         vector = read_vector(model)
         tasks = []
         for number, optimum in enumerate(self._optima):
-            distance = math.dist(vector, optimum) ** 2 / DIMENSIONS
-            value = 100.0 * math.exp(-distance)
-            tasks.append(
-                TaskScore(
-                    task=f"task-{number}", metric="near", value=value, stderr=1.0, samples=100
-                )
+            share = math.exp(-(math.dist(vector, optimum) ** 2) / DIMENSIONS)
+            task = f"task-{number}"
+            rows = [
+                {"doc_id": item, "filter": "none", "metrics": {METRIC: value}}
+                for item, value in enumerate(_item_values(vector, share))
+            ]
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            (into / samples_file(task)).write_text(text)
+            score = TaskScore(
+                task=task, metric=METRIC, value=100.0 * share, stderr=1.0, samples=_ITEMS
             )
+            tasks.append(score)
             progress(number + 1, _TASKS)
-        (into / "samples.jsonl").write_text(json.dumps({"vector": vector}) + "\n")
         return Scores(evaluation_id=self.evaluation_id, tasks=tuple(tasks))
 
     def close(self) -> None:
         """Nothing was started."""
+
+
+def _item_values(vector: list[float], share: float) -> list[float]:
+    """Results in [0, 1] whose mean is `share`; how they spread depends on the model."""
+    room = share * (1.0 - share)
+    values = []
+    for item in range(0, _ITEMS, 2):
+        offset = room * math.sin(97.0 * vector[item % DIMENSIONS] + item)
+        values += [share + offset, share - offset]
+    return values
 
 
 class LandscapeMeter:

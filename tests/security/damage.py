@@ -166,7 +166,7 @@ def scores(root: Path) -> Path:
 
 
 def samples(root: Path) -> Path:
-    return evaluation(root) / "samples.jsonl"
+    return evaluation(root) / "samples_task-0.jsonl"
 
 
 def evaluation_manifest(root: Path) -> Path:

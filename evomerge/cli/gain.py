@@ -1,0 +1,72 @@
+"""`evomerge gain`: is what a run gained more than chance?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from evomerge.cli.options import json_option, runs_dir_option
+from evomerge.configfile import load
+from evomerge.domain.errors import UsageError
+from evomerge.domain.state import RunState, fold
+from evomerge.gains import ItemResults, Matches, compare, matches_of_best
+from evomerge.store.artefacts import Store
+from evomerge.store.run_directory import STORE_FOLDER, find_run
+from evomerge.terminal import stdout_console
+from evomerge.terminal.documents import gains_document
+from evomerge.terminal.gains import gains_panel
+from evomerge.terminal.naming import model_named
+
+
+@click.command()
+@click.argument("run")
+@click.argument("models", nargs=-1, metavar="[A B]")
+@runs_dir_option
+@click.option("--by-task", is_flag=True, help="Each task as well.")
+@json_option
+def command(
+    run: str, models: tuple[str, ...], runs_dir: Path, by_task: bool, as_json: bool
+) -> None:
+    """Test whether models of RUN differ by more than chance.
+
+    A against B, or, without names, the best model against every foundation model and against its
+    parents. Both answered the same items, so they are compared item by item: the difference in
+    points with its 95 % interval, and p, corrected (Holm) over all comparisons of the table.
+
+    \b
+    JSON output: {"format": 1, "run", "part": "all|dev|held_out", "missing": [text],
+     "comparisons": [{"a", "b", "relation": "foundation|parent|model", "certain", "corrected",
+       "difference": {"value", "low", "high", "p", "items", "test": "mcnemar|permutation"},
+       "tasks": [{"task", "a", "b", "difference": {...}}]}]}
+    """
+    if len(models) not in {0, 2}:
+        raise UsageError(f"gain takes two models or none, not {len(models)}")
+    found = find_run(run, runs_dir)
+    state = fold(found.read())
+    matches = _chosen(models, state, found.name) if models else matches_of_best(state)
+    if not matches:
+        raise UsageError(f"run {found.name} has no two scored models to compare yet")
+    tasks = load(found.config).evaluation.tasks
+    results = ItemResults(
+        Store(found.path.parent / STORE_FOLDER),
+        {task.name: task.filter for task in tasks},
+        lambda model: model.scores,
+    )
+    gains = compare(results, matches, "all")
+    if as_json:
+        click.echo(json.dumps(gains_document(found.name, gains), ensure_ascii=False))
+    else:
+        stdout_console().print(gains_panel(gains, by_task, chosen=bool(models)))
+
+
+def _chosen(names: tuple[str, ...], state: RunState, run: str) -> Matches:
+    """Two scored models of the run."""
+    a, b = (state.models[model_named(name, state, run)] for name in names)
+    if a is b:
+        raise UsageError(f"{a.name} cannot be compared with itself")
+    for model in (a, b):
+        if model.scores is None:
+            raise UsageError(f"{model.name} has no scores")
+    return [(a, b, "model")]

@@ -1,0 +1,81 @@
+"""What a paired comparison of two models on the same items says."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from evomerge.domain.value import Value
+
+CERTAIN = 0.05
+"""A difference whose corrected p is below this is not called noise."""
+
+Part = Literal["all", "dev", "held_out"]
+Test = Literal["mcnemar", "permutation"]
+
+
+class Difference(Value):
+    """The score of one model minus that of another on the same items.
+
+    Attributes:
+        value: in points, over all tasks or of one.
+        low: the lower end of the 95 % confidence interval, in points.
+        high: its upper end.
+        p: two-sided, of the hypothesis that the models do not differ.
+        items: pairs that went into it.
+        test: where `p` comes from.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float = Field(ge=0, le=1)
+    items: int = Field(ge=1)
+    test: Test
+
+
+class TaskDifference(Value):
+    """The difference on one task; `a` and `b` are the models' scores on it in points."""
+
+    task: str
+    a: float
+    b: float
+    difference: Difference
+
+
+class Comparison(Value):
+    """Model `a` against model `b`.
+
+    Attributes:
+        relation: what `b` is to `a`; `model` where a user chose the pair.
+        difference: of the weighted means over the tasks.
+        corrected: `difference.p` after Holm's correction over the comparisons made together.
+        tasks: the same per task, uncorrected; empty in the journal.
+    """
+
+    a: str
+    b: str
+    relation: Literal["foundation", "parent", "model"]
+    difference: Difference
+    corrected: float = Field(ge=0, le=1)
+    tasks: tuple[TaskDifference, ...] = ()
+
+    @property
+    def certain(self) -> bool:
+        """Whether chance is no plausible reason for the difference."""
+        return self.corrected < CERTAIN
+
+
+class Gains(Value):
+    """Every comparison of a run, made at once.
+
+    Attributes:
+        part: the items that were compared: those of selection (`dev`), those that selection never
+            saw (`held_out`), or all, where a run makes no difference.
+        missing: what could not be compared and why, a sentence each.
+    """
+
+    part: Part
+    comparisons: tuple[Comparison, ...]
+    missing: tuple[str, ...] = ()

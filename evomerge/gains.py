@@ -1,0 +1,150 @@
+"""What a run gained, and whether it may be chance: stored per-item results compared in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from evomerge.domain.difference import Comparison, Gains, Part
+from evomerge.domain.model import Model
+from evomerge.domain.scores import Scores
+from evomerge.domain.state import RunState
+from evomerge.store.artefacts import Store
+from evomerge.store.samples import NoItemsError, evaluation_name, item_values
+
+if TYPE_CHECKING:  # numpy is imported when something is compared
+    from evomerge.significance import Pairs
+
+Relation = Literal["foundation", "parent", "model"]
+Matches = Sequence[tuple[Model, Model, Relation]]
+
+
+class ItemResults:
+    """Per-item results of models, each log read once.
+
+    Args:
+        filters: the filter that counts for each task, None where it has only one.
+        scores_of: what a model scored on the part of the items that is compared.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        filters: Mapping[str, str | None],
+        scores_of: Callable[[Model], Scores | None],
+    ) -> None:
+        self._store = store
+        self._filters = filters
+        self._scores_of = scores_of
+        self._read: dict[tuple[str, str], dict[int, float]] = {}
+
+    def pairs(self, a: Model, b: Model) -> tuple[list[Pairs], list[str]]:
+        """The items that both models were scored on, and what is missing, a sentence each.
+
+        Items are paired by their position in the task, and only within one evaluation id: the
+        same tasks, data and settings.
+        """
+        ours, theirs = self._scores_of(a), self._scores_of(b)
+        if ours is None or theirs is None:
+            unscored = a.name if ours is None else b.name
+            return [], [f"{a.name} against {b.name}: {unscored} has no scores on these items"]
+        if ours.evaluation_id != theirs.evaluation_id:
+            return [], [f"{a.name} against {b.name}: they were scored under different settings"]
+        found: list[Pairs] = []
+        missing: list[str] = []
+        for task in ours.tasks:
+            try:
+                found.append(self._task(a, b, ours, theirs, task.task))
+            except NoItemsError as error:
+                missing.append(f"{a.name} against {b.name}: {error}")
+        return found, missing
+
+    def _task(self, a: Model, b: Model, ours: Scores, theirs: Scores, task: str) -> Pairs:
+        import numpy as np
+
+        from evomerge.significance import Pairs
+
+        first, second = self._items(a, ours, task), self._items(b, theirs, task)
+        if first.keys() != second.keys():
+            raise NoItemsError(
+                f"task {task!r}: {len(first)} items against {len(second)}, not the same ones"
+            )
+        order = sorted(first)
+        weight = next(score.weight for score in ours.tasks if score.task == task)
+        return Pairs(
+            task,
+            weight,
+            np.array([first[item] for item in order]),
+            np.array([second[item] for item in order]),
+        )
+
+    def _items(self, model: Model, scores: Scores, task: str) -> dict[int, float]:
+        name = evaluation_name(model.content_id, scores.evaluation_id)
+        if (name, task) not in self._read:
+            score = next((each for each in scores.tasks if each.task == task), None)
+            if score is None:
+                raise NoItemsError(f"{model.name} was not scored on task {task!r}")
+            try:
+                values = item_values(self._store, name, score, self._filters.get(task))
+            except NoItemsError as error:
+                raise NoItemsError(f"{model.name}: {error}") from None
+            self._read[name, task] = values
+        return self._read[name, task]
+
+
+def matches_of_best(state: RunState) -> Matches:
+    """The best model against every foundation model, best first, then against its parents."""
+    best = state.best
+    if best is None:
+        return []
+    foundation: list[tuple[Model, Model, Relation]] = [
+        (best, model, "foundation")
+        for model in state.ranking
+        if model.generation == 0 and model is not best
+    ]
+    parents: list[tuple[Model, Model, Relation]] = [
+        (best, state.models[name], "parent")
+        for name in best.parents
+        if state.models[name].generation
+    ]
+    return foundation + parents
+
+
+def compare(results: ItemResults, matches: Matches, part: Part) -> Gains:
+    """Every match compared, with p corrected over all of them by Holm's method.
+
+    Raises:
+        DamagedError: a sample log is not what was written.
+    """
+    from evomerge.significance import holm
+
+    made: list[Comparison] = []
+    missing: list[str] = []
+    for a, b, relation in matches:
+        pairs, left_out = results.pairs(a, b)
+        missing += left_out
+        if pairs:
+            made.append(_comparison(a, b, relation, pairs))
+    corrected = holm([each.difference.p for each in made])
+    comparisons = (
+        each.model_copy(update={"corrected": p}) for each, p in zip(made, corrected, strict=True)
+    )
+    return Gains(part=part, comparisons=tuple(comparisons), missing=_once(missing))
+
+
+def _comparison(a: Model, b: Model, relation: Relation, pairs: Sequence[Pairs]) -> Comparison:
+    from evomerge.significance import overall, task_difference
+
+    difference = overall(pairs)
+    return Comparison(
+        a=a.name,
+        b=b.name,
+        relation=relation,
+        difference=difference,
+        corrected=difference.p,
+        tasks=tuple(task_difference(each) for each in pairs),
+    )
+
+
+def _once(sentences: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(sentences))

@@ -1,0 +1,76 @@
+"""Per-item results of a stored evaluation, read from its sample logs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from evomerge.domain.scores import TaskScore
+from evomerge.store.artefacts import Store, problems, read_checked
+
+_POINTS = 100.0
+_SAME = 1e-6  # points; a mean that is summed in another order differs by far less
+
+
+class NoItemsError(Exception):
+    """A task's per-item results cannot be had; the message says why, without naming the model."""
+
+
+def samples_file(task: str) -> str:
+    """The name of a task's sample log in the folder of an evaluation."""
+    return f"samples_{task.replace('/', '_').replace('::', '__')}.jsonl"
+
+
+def evaluation_name(content_id: str, evaluation_id: str) -> str:
+    """The name of an evaluation in the store."""
+    return f"evaluations/{content_id}/{evaluation_id}"
+
+
+def item_values(store: Store, name: str, score: TaskScore, chosen: str | None) -> dict[int, float]:
+    """One task's result on each item, between 0 and 1, by the item's position in the task.
+
+    The items' mean is compared with the recorded score, so that what is read is what was scored.
+
+    Args:
+        name: of the evaluation in the store.
+        chosen: the filter that counts; None where the task has only one.
+
+    Raises:
+        NoItemsError: no log is there, or the metric is no mean over items.
+        DamagedError: the log is not what was written.
+    """
+    folder = store.path(name)
+    if problems(folder, deep=False):
+        raise NoItemsError("its evaluation is not in the store any more")
+    if not (folder / samples_file(score.task)).is_file():
+        raise NoItemsError(
+            f"no sample log of task {score.task!r} (a group logs its member tasks only)"
+        )
+    values = _values(read_checked(folder, samples_file(score.task)), score, chosen)
+    mean = _POINTS * math.fsum(values.values()) / len(values)
+    if abs(mean - score.value) > _SAME:
+        raise NoItemsError(
+            f"task {score.task!r} scored {score.value:.4f} points and its items average "
+            f"{mean:.4f}: {score.metric} is no mean over items"
+        )
+    return values
+
+
+def _values(log: bytes, score: TaskScore, chosen: str | None) -> dict[int, float]:
+    rows = [json.loads(line) for line in log.decode().splitlines()]
+    filters = {row["filter"] for row in rows}
+    if chosen is None and len(filters) > 1:
+        raise NoItemsError(f"task {score.task!r} was logged under {len(filters)} filters")
+    wanted = [row for row in rows if chosen is None or row["filter"] == chosen]
+    if not wanted:
+        raise NoItemsError(f"the log of task {score.task!r} has no filter {chosen!r}")
+    return {int(row["doc_id"]): _value(row["metrics"], score) for row in wanted}
+
+
+def _value(metrics: Mapping[str, Any], score: TaskScore) -> float:
+    value = metrics.get(score.metric)
+    if not isinstance(value, bool | int | float):
+        raise NoItemsError(f"task {score.task!r}: {score.metric} has no number for each item")
+    return float(value)

@@ -1,0 +1,128 @@
+"""Comparisons of models as a table and as plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from evomerge.domain.difference import Comparison, Difference, Gains, Part
+from evomerge.terminal import figures
+from evomerge.terminal.columns import Fitted, numbers, words
+from evomerge.terminal.figures import MISSING, spelled
+
+_PARTS: dict[Part, str] = {
+    "held_out": "on held-out items, which selection never saw",
+    "dev": "on the items that selected the best model: its gain is overestimated, and p too small",
+    "all": "on the items that selected the best model: its gain is overestimated, and p too small",
+}
+
+
+def gains_panel(gains: Gains, by_task: bool = False, chosen: bool = False) -> RenderableType:
+    """The table, what it means, and what could not be compared.
+
+    Args:
+        by_task: a row for every task as well.
+        chosen: a user chose the models: nothing was selected by a search.
+    """
+    parts: list[RenderableType] = []
+    if gains.comparisons:
+        parts += [gains_table(gains.comparisons, by_task), ""]
+        parts += [verdict(each) for each in _telling(gains.comparisons)]
+        parts += [Text(note, style="dim") for note in _notes(gains, by_task, chosen)]
+    else:
+        parts.append(Text("nothing could be compared", style="yellow"))
+    parts += [Text(f"left out: {figures.printable(each)}", "yellow") for each in gains.missing]
+    return Group(*parts)
+
+
+def gains_table(comparisons: Sequence[Comparison], by_task: bool = False) -> Fitted:
+    """A row for each comparison: difference in points, its interval, p, corrected p."""
+    rows = [row for each in comparisons for row in _rows(each, by_task)]
+    differences = [difference for *_, difference, _ in rows]
+    a = words("model", (spelled(name) for name, *_ in rows))
+    b = words("against", (spelled(name) for _, name, *_ in rows))
+    task = words("task", (spelled(name) for _, _, name, *_ in rows))
+    value = numbers(
+        "difference",
+        (spelled(figures.gain(d.value), figures.gain_style(d.value)) for d in differences),
+    )
+    interval = numbers("95 % interval", (_interval(d) for d in differences))
+    p = numbers("p", (probability(d.p) for d in differences))
+    corrected = numbers("corrected", (row[-1] for row in rows))
+    items = numbers("items", (spelled(str(d.items), "dim") for d in differences))
+    named = [a, b, task] if by_task else [a, b]
+    return Fitted(
+        [*named, value, interval, p, corrected, items],
+        [*named, value, interval, p, corrected],
+        [*named[1:], value, interval, corrected],
+    )
+
+
+def _rows(each: Comparison, by_task: bool) -> list[tuple[str, str, str, Difference, Text]]:
+    style = "" if each.certain else "yellow"
+    whole = spelled(probability(each.corrected), style)
+    rows = [(each.a, each.b, "all", each.difference, whole)]
+    if by_task:
+        rows += [("", "", t.task, t.difference, spelled(MISSING, "dim")) for t in each.tasks]
+    return rows
+
+
+def verdict(comparison: Comparison) -> Text:
+    """One sentence: better, worse, or perhaps noise."""
+    text = verdict_sentence(comparison)
+    if not comparison.certain:
+        return spelled(text, "yellow")
+    return spelled(text, "green" if comparison.difference.value > 0 else "red")
+
+
+def verdict_sentence(comparison: Comparison) -> str:
+    """The same without colours; p is the corrected one."""
+    each, d = comparison, comparison.difference
+    p = f"p {_relation(comparison.corrected)}"
+    if each.certain:
+        word = "better" if d.value > 0 else "worse"
+        return f"{each.a} is {word} than {each.b} by {abs(d.value):.1f} points {_turned(d)}, {p}"
+    what = "gain" if d.value >= 0 else "loss"
+    return f"the {what} of {each.a} over {each.b} may be noise: {d.value:+.1f} {_interval(d)}, {p}"
+
+
+def part_note(part: Part) -> str:
+    """Which items were compared, and what that means for a model that they selected."""
+    return _PARTS[part]
+
+
+def probability(p: float) -> str:
+    """A p value: three decimals, or `< 0.001`."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _telling(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The first, against the best foundation model, and every other that is no clear gain."""
+    first, *others = comparisons
+    doubtful = [each for each in others if not each.certain or each.difference.value < 0]
+    return [first, *doubtful]
+
+
+def _notes(gains: Gains, by_task: bool, chosen: bool) -> list[str]:
+    notes = [] if chosen and gains.part != "held_out" else [part_note(gains.part)]
+    if len(gains.comparisons) > 1:
+        notes.append(f"p corrected by Holm's method over {len(gains.comparisons)} comparisons")
+    if by_task:
+        notes.append("p of single tasks are not corrected")
+    return notes
+
+
+def _relation(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def _turned(d: Difference) -> str:
+    """The interval of the difference's size, for a sentence that says better or worse."""
+    low, high = (d.low, d.high) if d.value >= 0 else (-d.high, -d.low)
+    return f"[{low:.1f}, {high:.1f}]"
+
+
+def _interval(d: Difference) -> str:
+    return f"[{d.low:+.1f}, {d.high:+.1f}]"

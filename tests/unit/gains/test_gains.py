@@ -1,0 +1,139 @@
+"""What a run gained: over a landscape run with real logs, and in the words of the command."""
+
+import json
+import shutil
+from importlib import import_module
+
+import pytest
+from click.testing import CliRunner
+
+from evomerge.domain.errors import UsageError
+from evomerge.domain.state import fold
+from evomerge.gains import ItemResults, compare, matches_of_best
+from evomerge.store.artefacts import Store
+from evomerge.store.run_directory import RunDirectory
+from evomerge.terminal import gains as words
+from evomerge.testing.landscape_run import run_landscape
+
+CONFIG = """
+run: {name: landscape}
+base_model: base
+foundation_models: [ash, birch, cedar, dogwood]
+merge: {method: dare_ties}
+evaluation: {tasks: [task-0, task-1, task-2]}
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The folder of a landscape run with a config that can be read."""
+    root = tmp_path_factory.mktemp("gains")
+    run_landscape(root)
+    (root / "runs/landscape/config.yaml").write_text(CONFIG)
+    return root
+
+
+@pytest.fixture
+def copy(made, tmp_path):
+    shutil.copytree(made, tmp_path / "copy", symlinks=True)
+    return tmp_path / "copy"
+
+
+def state_of(root):
+    return fold(RunDirectory(root / "runs/landscape").read())
+
+
+def results(root):
+    return ItemResults(Store(root / "runs/store"), {}, lambda model: model.scores)
+
+
+def call(root, *arguments):
+    command = import_module("evomerge.cli.gain").command
+    words = ["landscape", *arguments, "--dir", str(root / "runs")]
+    return CliRunner().invoke(command, words, catch_exceptions=False, env={"COLUMNS": "150"})
+
+
+def test_the_best_is_compared_with_every_foundation_model_and_its_parents(made):
+    state = state_of(made)
+    gains = compare(results(made), matches_of_best(state), "all")
+    against = [each.b for each in gains.comparisons]
+    assert sorted(against[:4]) == ["ash", "birch", "cedar", "dogwood"]
+    assert set(against[4:]) == {p for p in state.best.parents if state.models[p].generation}
+    assert gains.missing == ()
+    for each in gains.comparisons:
+        other = state.models[each.b]
+        assert each.difference.value == pytest.approx(state.best.score - other.score)
+        assert each.corrected >= each.difference.p
+        assert [task.task for task in each.tasks] == ["task-0", "task-1", "task-2"]
+
+
+def test_both_ways_say_the_same(made):
+    state = state_of(made)
+    a, b = state.models["ash"], state.models["birch"]
+    there, back = (
+        compare(results(made), [(*pair, "model")], "all").comparisons[0].difference
+        for pair in ((a, b), (b, a))
+    )
+    assert there.value == pytest.approx(-back.value)
+    assert there.low == pytest.approx(-back.high)
+    assert there.p == back.p
+
+
+def test_a_log_that_is_gone_is_said_and_the_rest_is_compared(copy):
+    state = state_of(copy)
+    shutil.rmtree(copy / "runs/store/evaluations" / state.models["ash"].content_id)
+    gains = compare(results(copy), matches_of_best(state), "all")
+    assert "ash" not in [each.b for each in gains.comparisons]
+    assert len(gains.missing) == 1
+    assert "ash: its evaluation is not in the store any more" in gains.missing[0]
+    shown = call(copy).output
+    assert "left out: " in shown
+    assert "not in the store any more" in shown
+
+
+def test_the_command_says_it_plainly(made):
+    state = state_of(made)
+    shown = call(made).output
+    best, other = state.best, next(m for m in state.ranking if m.generation == 0)
+    assert f"{best.name} is better than {other.name} by {best.score - other.score:.1f} points" in (
+        shown
+    )
+    assert "p < 0.001" in shown
+    assert "Holm" in shown
+    assert "task-1" not in shown
+    assert "task-1" in call(made, "--by-task").output
+
+
+def test_the_command_speaks_json(made):
+    document = json.loads(call(made, "ash", "birch", "--json").output)
+    assert (document["format"], document["run"], document["part"]) == (1, "landscape", "all")
+    (one,) = document["comparisons"]
+    assert (one["a"], one["b"], one["relation"]) == ("ash", "birch", "model")
+    assert one["certain"] == (one["corrected"] < 0.05)
+    assert one["difference"]["low"] <= one["difference"]["value"] <= one["difference"]["high"]
+
+
+@pytest.mark.parametrize(
+    ("names", "fault"),
+    [
+        (["ash"], "two models or none"),
+        (["ash", "ash"], "compared with itself"),
+        (["ash", "brich"], "no model named 'brich'"),
+    ],
+)
+def test_a_mistake_is_one_line(made, names, fault):
+    with pytest.raises(UsageError, match=fault):
+        call(made, *names)
+
+
+def test_noise_and_losses_have_words_too(made):
+    state = state_of(made)
+    one = compare(results(made), [(state.best, state.models["ash"], "model")], "all").comparisons[0]
+    loss = one.difference.model_copy(update={"value": -3.0, "low": -5.0, "high": -1.0})
+    worse = one.model_copy(update={"difference": loss, "corrected": 0.01})
+    assert words.verdict_sentence(worse).endswith(
+        "is worse than ash by 3.0 points [1.0, 5.0], p = 0.010"
+    )
+    noise = worse.model_copy(update={"corrected": 0.3})
+    assert "the loss of" in words.verdict_sentence(noise)
+    assert "may be noise: -3.0 [-5.0, -1.0], p = 0.300" in words.verdict_sentence(noise)

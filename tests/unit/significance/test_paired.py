@@ -1,0 +1,184 @@
+"""Paired comparisons: laws, known values, and what the error rates are when drawn many times."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evomerge.significance import Pairs, holm, overall, permutation, task_difference
+from evomerge.significance.intervals import bootstrap_interval, combined
+from evomerge.significance.mcnemar import exact_p, tango_interval
+
+BITS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)
+SHARES = st.lists(
+    st.tuples(st.floats(0, 1, width=32), st.floats(0, 1, width=32)), min_size=1, max_size=30
+)
+PROBABILITIES = st.lists(st.floats(0, 1), max_size=12)
+
+
+@pytest.fixture
+def fewer_draws(monkeypatch):
+    monkeypatch.setattr(permutation, "_DRAWS", 999)
+
+
+def pairs(rows, task="t", weight=1.0):
+    a, b = np.array(rows, dtype=float).T
+    return Pairs(task, weight, a, b)
+
+
+def swapped(one):
+    return Pairs(one.task, one.weight, one.b, one.a)
+
+
+def mirrored(one, other):
+    assert one.value == pytest.approx(-other.value, abs=1e-9)
+    assert (one.low, one.high) == pytest.approx((-other.high, -other.low), abs=1e-6)
+    assert one.p == other.p
+    assert one.items == other.items
+
+
+@settings(max_examples=12, deadline=None)
+@given(BITS, SHARES, st.floats(0.1, 10))
+def test_swapping_the_models_changes_signs_and_nothing_else(bits, shares, weight):
+    tasks = [pairs(bits, "bits", weight), pairs(shares, "shares")]
+    for task in tasks:
+        mirrored(task_difference(task).difference, task_difference(swapped(task)).difference)
+    mirrored(overall(tasks), overall([swapped(task) for task in tasks]))
+
+
+@given(BITS)
+def test_the_interval_holds_the_difference_and_stays_possible(bits):
+    one = task_difference(pairs(bits)).difference
+    assert -100 <= one.low <= one.value <= one.high <= 100
+    assert one.low < one.high, "a handful of equal answers does not make models equal"
+
+
+def test_equal_models_differ_by_nothing():
+    same = task_difference(pairs([(0.25, 0.25), (0.5, 0.5), (1, 1)])).difference
+    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+
+
+def test_mcnemar_by_hand():
+    assert exact_p(5, 0) == 2 / 32
+    assert exact_p(0, 5) == 2 / 32
+    assert exact_p(7, 7) == 1
+    assert exact_p(0, 0) == 1
+    assert exact_p(12, 2) == pytest.approx(2 * (1 + 14 + 91) / 2**14)
+
+
+def test_tango_without_discordant_items_is_the_score_interval_of_nothing():
+    z2 = 1.959963984540054**2
+    assert tango_interval(0, 0, 50) == pytest.approx((-z2 / (50 + z2), z2 / (50 + z2)))
+    low, high = tango_interval(50, 0, 50)
+    assert (low, high) == pytest.approx(((50 - z2) / (50 + z2), 1))
+
+
+def test_one_task_alone_is_its_own_whole():
+    task = pairs([(1, 0)] * 9 + [(0, 1)] * 2 + [(1, 1)] * 20)
+    assert overall([task]) == task_difference(task).difference
+    assert overall([task]).test == "mcnemar"
+
+
+def test_weights_are_those_of_the_score():
+    up, down = pairs([(1, 0)] * 30, "up", 3.0), pairs([(0, 1)] * 30, "down", 1.0)
+    assert overall([up, down]).value == pytest.approx(50)
+
+
+@pytest.mark.parametrize("rows", [(np.ones(2), np.ones(3)), (np.ones(0), np.ones(0))])
+def test_unpaired_items_are_refused(rows):
+    with pytest.raises(ValueError, match="items against"):
+        Pairs("t", 1.0, *rows)
+
+
+def test_combining_one_interval_leaves_it():
+    assert combined([0.2], [(0.1, 0.5)], [1.0]) == pytest.approx((0.1, 0.5))
+    low, high = combined([0.0, 0.0], [(-1.0, 2.0), (-1.0, 2.0)], [0.5, 0.5])
+    assert (low, high) == pytest.approx((-math.sqrt(0.5), math.sqrt(2.0)))
+
+
+@given(PROBABILITIES)
+def test_holm_keeps_the_order_and_never_flatters(values):
+    corrected = holm(values)
+    assert all(0 <= p <= q <= 1 for p, q in zip(values, corrected, strict=True))
+    assert all(q <= min(1, len(values) * p) for p, q in zip(values, corrected, strict=True))
+    ranked = [q for _, q in sorted(zip(values, corrected, strict=True))]
+    assert ranked == sorted(ranked)
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.2]) == [0.2]
+
+
+def drawn(rng, items, only_a, only_b):
+    """Answers of two models: `only_a` is the chance that a alone is right."""
+    luck = rng.random(items)
+    a = (luck < only_a) | (luck > 0.7)
+    b = ((luck >= only_a) & (luck < only_a + only_b)) | (luck > 0.7)
+    return a.astype(float), b.astype(float)
+
+
+def rates(simulate, times):
+    """(share of p below 0.05, below 0.2, share of intervals that hold the truth)."""
+    made = [simulate() for _ in range(times)]
+    p = np.array([one.p for one, _ in made])
+    held = [one.low - 1e-9 <= truth <= one.high + 1e-9 for one, truth in made]
+    return (p < 0.05).mean(), (p < 0.2).mean(), np.mean(held)
+
+
+@pytest.mark.usefixtures("fewer_draws")
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        [(120, 0.2, 0.2)],  # McNemar's test is exact, so its p may be too large, never too small
+        [(120, 0.2, 0.2), (80, 0.2, 0.2), (200, 0.03, 0.03)],
+        [(120, 0.4, 0.0), (120, 0.0, 0.4), (60, 0.02, 0.02)],  # equal on the whole only
+    ],
+)
+def test_of_equal_models_one_in_twenty_seems_different_and_no_more(tasks):
+    rng = np.random.default_rng(7)
+
+    def simulate():
+        return overall([Pairs(str(i), 1.0, *drawn(rng, *one)) for i, one in enumerate(tasks)]), 0.0
+
+    at_5, at_20, held = rates(simulate, 600)
+    tolerance = 3 * math.sqrt(0.05 * 0.95 / 600)
+    assert at_5 <= 0.05 + tolerance
+    assert at_20 <= 0.2 + 3 * math.sqrt(0.2 * 0.8 / 600)
+    assert held >= 0.95 - tolerance
+    if len(tasks) > 1:
+        assert at_5 >= 0.05 - tolerance
+        assert at_20 >= 0.2 - 3 * math.sqrt(0.2 * 0.8 / 600)
+
+
+@pytest.mark.usefixtures("fewer_draws")
+def test_intervals_hold_a_true_gain_as_often_as_they_say():
+    rng = np.random.default_rng(8)
+
+    def simulate():
+        tasks = [
+            Pairs("easy", 2.0, *drawn(rng, 150, 0.25, 0.1)),
+            Pairs("hard", 1.0, *drawn(rng, 90, 0.02, 0.05)),
+        ]
+        return overall(tasks), 100 * (2 * 0.15 - 0.03) / 3
+
+    assert rates(simulate, 600)[2] >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / 600)
+
+
+def test_the_bootstrap_holds_a_skewed_mean():
+    rng = np.random.default_rng(9)
+    truth = 0.2 - 1 / 6
+    held = []
+    for _ in range(100):
+        differences = rng.beta(1, 4, 60) - rng.beta(1, 5, 60)
+        low, high = bootstrap_interval(differences, seed=3)
+        held.append(low <= truth <= high)
+    assert np.mean(held) >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / 100)
+
+
+def test_the_same_seed_gives_the_same_numbers():
+    rng = np.random.default_rng(10)
+    task = Pairs("t", 1.0, rng.random(50), rng.random(50))
+    assert task_difference(task, seed=4) == task_difference(task, seed=4)
