@@ -110,8 +110,7 @@ class LocalWorkplace:
     @cached_property
     def devices(self) -> tuple[str, ...]:
         """One device per evaluator; `auto` is every visible GPU, or the CPU."""
-        configured = self._config.execution.devices
-        return _visible_gpus() or ("cpu",) if configured == ("auto",) else spread(configured)
+        return evaluation_devices(self._config)
 
     @cached_property
     def _resolved(self) -> tuple[Resolved, ...]:
@@ -189,6 +188,12 @@ class LocalWorkplace:
                 + f", {free / 1e9:.1f} GB are free in {self._store.root}",
                 "free some space or put the runs folder elsewhere (run.dir)",
             )
+
+
+def evaluation_devices(config: Config) -> tuple[str, ...]:
+    """One device per evaluation worker; `auto` is every visible GPU, or the CPU."""
+    configured = config.execution.devices
+    return _visible_gpus() or ("cpu",) if configured == ("auto",) else spread(configured)
 
 
 def _version(library: str) -> str:

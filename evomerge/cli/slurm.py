@@ -12,6 +12,7 @@ import click
 
 from evomerge.cli.options import set_option
 from evomerge.config import Config
+from evomerge.config.texts import spread
 from evomerge.configfile import load
 from evomerge.domain.errors import UsageError
 
@@ -150,7 +151,7 @@ def batch_script(
 
 def devices_of(config: Config) -> int:
     """How many GPUs the config names; one where it leaves the choice to the machine."""
-    devices = set(config.execution.devices)
+    devices = set(spread(config.execution.devices))
     if "auto" in devices:
         return 1
     return sum(device.startswith(("cuda", "xpu")) for device in devices)

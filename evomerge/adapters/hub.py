@@ -1,0 +1,136 @@
+"""What the hub knows of a model before its weights are downloaded: commit, files, tensor shapes.
+
+huggingface_hub reads HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE and HF_TOKEN by itself. Shapes come from
+range requests for the headers of safetensors files, a few kilobytes each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from evomerge.domain.errors import PreflightError
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True)
+class RemoteTensor:
+    """One tensor of a model on the hub."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RemoteModel:
+    """A model on the hub at one commit.
+
+    Attributes:
+        size: bytes of its safetensors files.
+        tensors: by name; empty where it has no safetensors.
+    """
+
+    repo: str
+    commit: str
+    size: int
+    tensors: Mapping[str, RemoteTensor]
+
+
+class UnreachableError(Exception):
+    """The hub gave no answer; nothing is known of the model."""
+
+
+def offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids to ask the hub."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def remote_model(repo: str, revision: str | None) -> RemoteModel:
+    """Ask the hub about a model; nothing is downloaded but file headers.
+
+    Raises:
+        UnreachableError: there is no network, or it is switched off.
+        PreflightError: the hub does not have it, or does not give it to this user.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import NotASafetensorsRepoError
+
+    if offline():
+        raise UnreachableError
+    api = HfApi()
+    try:
+        info = api.model_info(repo, revision=revision, timeout=_TIMEOUT, files_metadata=True)
+        api.auth_check(repo)
+    except Exception as error:
+        raise refusal(repo, revision, error) from None
+    sizes = {each.rfilename: each.size or 0 for each in info.siblings or ()}
+    try:
+        metadata = api.get_safetensors_metadata(repo, revision=info.sha, timeout=_TIMEOUT)
+    except NotASafetensorsRepoError:
+        return RemoteModel(repo, str(info.sha), 0, {})
+    except Exception as error:
+        raise refusal(repo, revision, error) from None
+    tensors = {
+        name: RemoteTensor(tensor.dtype, tuple(tensor.shape))
+        for file in metadata.files_metadata.values()
+        for name, tensor in file.tensors.items()
+    }
+    size = sum(sizes.get(name, 0) for name in metadata.files_metadata)
+    return RemoteModel(repo, str(info.sha), size, tensors)
+
+
+def cached_snapshot(repo: str, revision: str | None) -> Path | None:
+    """The folder of a model in the hub's cache, perhaps without some of its files."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repo, revision=revision, local_files_only=True))
+    except Exception:  # whatever the cache holds, it is no snapshot
+        return None
+
+
+def refusal(repo: str, revision: str | None, error: Exception) -> PreflightError | UnreachableError:
+    """What an error of huggingface_hub means; its text may hold headers and is never shown."""
+    from huggingface_hub import errors
+
+    known: tuple[tuple[type[Exception], str, str], ...] = (  # the special ones come first
+        (
+            errors.GatedRepoError,
+            "the hub asks for a licence to be accepted before it gives this model",
+            f"accept it at https://huggingface.co/{repo} and set HF_TOKEN",
+        ),
+        (
+            errors.RevisionNotFoundError,
+            f"the hub has no revision {revision} of it",
+            "name a branch or a commit",
+        ),
+        (
+            errors.RepositoryNotFoundError,
+            "it is neither a folder here nor a model on the hub",
+            "check the spelling; for a private model, set HF_TOKEN",
+        ),
+        (
+            errors.LocalEntryNotFoundError,
+            "neither a folder here nor complete in the hub's cache; the hub cannot be reached",
+            "check the spelling, HF_HOME and HF_HUB_OFFLINE, or download it where the net is",
+        ),
+    )
+    for kind, message, remedy in known:
+        if isinstance(error, kind):
+            return PreflightError(message, remedy)
+    if _no_answer(error):
+        return UnreachableError()
+    return PreflightError(
+        f"it cannot be downloaded: {type(error).__name__}", f"try `hf download {repo}` to see why"
+    )
+
+
+def _no_answer(error: Exception) -> bool:
+    """Whether the hub was not reached at all; huggingface_hub lets httpx's errors through."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"TransportError", "ConnectionError", "OfflineModeIsEnabled"})

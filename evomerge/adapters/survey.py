@@ -1,0 +1,104 @@
+"""Size, shape and place of the models of a config, without reading or downloading any weight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+from evomerge.adapters.hub import RemoteModel, UnreachableError, cached_snapshot, remote_model
+from evomerge.config import ModelConfig
+from evomerge.domain.errors import PreflightError
+from evomerge.kinship.errors import WeightFileError
+from evomerge.kinship.headers import read_folder
+from evomerge.planning import ModelFacts
+
+EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "embeddings.weight")
+
+
+class _Shaped(Protocol):
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def survey(models: Sequence[ModelConfig]) -> tuple[ModelFacts, ...]:
+    """What can be known of each model; a model that cannot be found is `unknown`, no error.
+
+    The hub is asked once; when it gives no answer it is not asked again.
+    """
+    facts, reachable = [], True
+    for model in models:
+        folder = _local(model)
+        if folder is not None:
+            facts.append(_of_folder(model, folder, "local", None))
+            continue
+        remote = None
+        if reachable:
+            try:
+                remote = remote_model(model.source, model.revision)
+            except UnreachableError:
+                reachable = False
+            except PreflightError:
+                facts.append(ModelFacts(model.short_name, model.model, "unknown"))
+                continue
+        facts.append(_of_hub(model, remote))
+    return tuple(facts)
+
+
+def _of_hub(model: ModelConfig, remote: RemoteModel | None) -> ModelFacts:
+    """From the cache where the weights are there, else as the hub describes it."""
+    commit = remote.commit if remote else model.revision
+    cached = cached_snapshot(model.source, commit)
+    here = _of_folder(model, cached, "cached", cached.name if cached else commit)
+    if here.where == "cached" or remote is None:
+        return here
+    return _facts(model, "hub", remote.tensors, remote.size or None, commit)
+
+
+def _local(model: ModelConfig) -> Path | None:
+    path = Path(model.model).expanduser()
+    return path if path.is_dir() else None
+
+
+def _of_folder(
+    model: ModelConfig,
+    folder: Path | None,
+    where: Literal["local", "cached"],
+    commit: str | None,
+) -> ModelFacts:
+    try:
+        tensors = read_folder(folder) if folder is not None else {}
+    except WeightFileError:
+        tensors = {}
+    if not tensors:
+        return ModelFacts(model.short_name, model.model, "unknown", commit)
+    size = sum(path.stat().st_size for path in {tensor.file for tensor in tensors.values()})
+    return _facts(model, where, tensors, size, commit)
+
+
+def _facts(
+    model: ModelConfig,
+    where: Literal["local", "cached", "hub"],
+    tensors: Mapping[str, _Shaped],
+    size: int | None,
+    commit: str | None,
+) -> ModelFacts:
+    counts = [math.prod(tensor.shape) for tensor in tensors.values()]
+    return ModelFacts(
+        name=model.short_name,
+        source=model.model,
+        where=where,
+        commit=commit,
+        size=size,
+        parameters=sum(counts) or None,
+        largest=max(counts, default=None),
+        vocabulary=next(iter(_rows(tensors)), None),
+    )
+
+
+def _rows(tensors: Mapping[str, _Shaped]) -> Iterable[int]:
+    for end in EMBEDDINGS:
+        for name, tensor in tensors.items():
+            if name.endswith(end) and len(tensor.shape) == 2:
+                yield tensor.shape[0]

@@ -1,0 +1,139 @@
+"""`evomerge plan`: what a run will ask for, before it starts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from evomerge.cli.options import json_option, set_option
+from evomerge.config import Config
+from evomerge.configfile import anchored, load
+from evomerge.domain.errors import EvomergeError
+from evomerge.planning import Plan, Record, child_size, known_rates, make_plan
+from evomerge.store.run_directory import list_runs
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@set_option
+@click.option("--price", type=click.FloatRange(0), help="Of one GPU-hour: 2.5.")
+@click.option(
+    "--hours-per-evaluation", type=click.FloatRange(0, min_open=True),
+    help="Of one model on one GPU. Default: from earlier runs, else a stated estimate.",
+)  # fmt: skip
+@click.option("--gpus", type=click.IntRange(1), help="Default: the config's devices.")
+@click.option(
+    "--model-size", type=click.FloatRange(0, min_open=True), metavar="GB",
+    help="Of the models whose size is not known, when the hub cannot be reached.",
+)  # fmt: skip
+@json_option
+def command(
+    config: Path,
+    overrides: tuple[str, ...],
+    price: float | None,
+    hours_per_evaluation: float | None,
+    gpus: int | None,
+    model_size: float | None,
+    as_json: bool,
+) -> None:
+    """Say what a run of CONFIG will ask for: downloads, merges, disk, memory, hours, cost.
+
+    Nothing is downloaded but file headers, and nothing is written. The search itself is driven
+    over imagined scores, from the least to the most work. Hours come from earlier runs of the
+    same models in the same runs folder; where there are none, from stated estimates.
+
+    \b
+    JSON output: {"format": 1, "models": [{"name", "source", "where", "commit", "size",
+     "parameters", "download", …}], "generations": [{"number", "merges": RANGE, "evaluations",
+     "explored", "seconds"}], "merges": RANGE, "evaluations", "length", "bounded", "child",
+     "download", "unsized", "disk": {"all", "pool", "best"}, "peaks", "memory", "rates",
+     "hours", "workers", "retention", "price", "cost": RANGE or null}
+    RANGE: {"low", "high"}; where "bounded" is false, "high" is that of 20 generations.
+    Sizes in bytes, null when they are not known.
+    """
+    show_plan(
+        anchored(load(config, overrides), Path.cwd()),
+        as_json=as_json,
+        price=price,
+        hours_per_evaluation=hours_per_evaluation,
+        gpus=gpus,
+        model_size=model_size,
+    )
+
+
+def show_plan(
+    config: Config,
+    *,
+    as_json: bool,
+    price: float | None = None,
+    hours_per_evaluation: float | None = None,
+    gpus: int | None = None,
+    model_size: float | None = None,
+) -> None:
+    """Print the plan of an anchored config; `model_size` in GB stands for sizes not known."""
+    from evomerge.terminal import stdout_console
+    from evomerge.terminal.plan import plan_document, plan_view
+
+    plan = planned(config, price, hours_per_evaluation, gpus, model_size)
+    if as_json:
+        click.echo(json.dumps(plan_document(plan), ensure_ascii=False))
+    else:
+        stdout_console().print(plan_view(plan, _free(config.run.dir)))
+
+
+def planned(
+    config: Config,
+    price: float | None = None,
+    hours_per_evaluation: float | None = None,
+    gpus: int | None = None,
+    model_size: float | None = None,
+) -> Plan:
+    """The plan of a config on this machine."""
+    from evomerge.adapters.survey import survey
+    from evomerge.wiring import evaluation_devices
+
+    models = survey([config.base_model, *config.foundation_models])
+    if model_size is not None:
+        size = round(model_size * 1e9)
+        models = tuple(replace(m, size=size) if m.size is None else m for m in models)
+    devices = evaluation_devices(config)
+    # `auto` on a machine without a GPU: this is where one plans, not where it will run.
+    elsewhere = config.execution.devices == ("auto",) and devices == ("cpu",)
+    on_gpu = gpus is not None or devices != ("cpu",) or elsewhere
+    rates = known_rates(
+        config,
+        child_size(config, models[1:]),
+        _records(config.run.dir),
+        hours_per_evaluation=hours_per_evaluation,
+        on_gpu=on_gpu,
+    )
+    return make_plan(
+        config,
+        models,
+        rates,
+        workers=gpus or len(devices),
+        gpus=gpus or len({*devices}),
+        price=price,
+    )
+
+
+def _records(runs: Path) -> list[Record]:
+    """The runs of a runs folder, those left out that cannot be read."""
+    found = []
+    for run in list_runs(runs):
+        try:
+            entries, config = run.read(), load(run.config)
+        except (EvomergeError, OSError):
+            continue
+        found.append(Record(run.name, config, [entry.event for entry in entries]))
+    return found
+
+
+def _free(runs: Path) -> int:
+    """Bytes free where the runs folder is or will be."""
+    existing = next(each for each in (runs, *runs.absolute().parents) if each.is_dir())
+    return shutil.disk_usage(existing).free

@@ -1,0 +1,24 @@
+"""What a run will ask for before it starts: merges, evaluations, disk, memory, hours. Pure."""
+
+from __future__ import annotations
+
+from evomerge.planning.courses import Course, Step, Work, imagine
+from evomerge.planning.models import ModelFacts
+from evomerge.planning.plan import Plan, Range, child_size, make_plan
+from evomerge.planning.rates import Rate, Rates, Record, known_rates
+
+__all__ = [
+    "Course",
+    "ModelFacts",
+    "Plan",
+    "Range",
+    "Rate",
+    "Rates",
+    "Record",
+    "Step",
+    "Work",
+    "child_size",
+    "imagine",
+    "known_rates",
+    "make_plan",
+]

@@ -1,0 +1,264 @@
+"""Courses that a search could take: Algorithm 1 itself, driven over scores that are made up.
+
+How much work a run asks for depends on its scores. Two extremes bound it: every child beats all
+before it (the pool is new each time, and no criterion that waits for a stand-still fires), or none
+does. Courses with scores drawn at random lie between and show what the extremes do not reach.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import ceil
+from random import Random
+from typing import get_args
+
+from evomerge.config import Config
+from evomerge.domain.events import Event, KinshipMeasured, ModelMerged, ModelScored, RunStarted
+from evomerge.domain.kinship import KinshipReading, Pair
+from evomerge.domain.model import Foundation, Model
+from evomerge.domain.recipe import Ingredient, Recipe
+from evomerge.domain.retention import Retention, needed
+from evomerge.domain.scores import Scores, TaskScore
+from evomerge.domain.state import Entry, RunState, apply
+from evomerge.domain.stopping import MaxGenerations
+from evomerge.evolution import evolve
+from evomerge.strategies import strategy_for
+
+HORIZON = 20
+"""Generations that are imagined at most; a search that is not over then has no bound."""
+DRAWN = 24
+_STEP = 1000.0  # beyond any `min_delta`
+
+RETENTIONS: tuple[Retention, ...] = get_args(Retention)
+Draw = Callable[[int], float]
+"""The score of the nth model, or a kinship."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Seconds of one piece of work, 0 where they are not known, and how many are done at a time.
+
+    Attributes:
+        kinship: per model that a measurement reads.
+        workers, mergers: how many evaluations and merges run at the same time.
+    """
+
+    merge: float = 0.0
+    evaluation: float = 0.0
+    kinship: float = 0.0
+    workers: int = 1
+    mergers: int = 1
+
+    def wall(self, merges: int, evaluations: int) -> float:
+        """Seconds until all are scored, children as they come from the mergers."""
+        free = [0.0] * self.workers
+        for number in range(evaluations):
+            ready = self.merge * ceil(min(merges, number + 1) / self.mergers)
+            heapq.heapreplace(free, max(ready, free[0]) + self.evaluation)
+        return max(free)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One generation of a course.
+
+    Attributes:
+        explored: exploration merges among the merges.
+        read: models read to measure kinship.
+        stored: offspring with weights on disk while the generation is at work, by retention.
+        seconds: of the wall clock.
+    """
+
+    number: int
+    merges: int
+    evaluations: int
+    explored: int
+    read: int
+    stored: dict[Retention, int]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Course:
+    """One course of a search.
+
+    Attributes:
+        bounded: whether a criterion ended it, or the end of merges, rather than the horizon.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    stop: str
+    bounded: bool
+
+    @property
+    def generations(self) -> int:
+        """Generations of merges."""
+        return len(self.steps) - 1
+
+    @property
+    def merges(self) -> int:
+        """In all."""
+        return sum(step.merges for step in self.steps)
+
+    @property
+    def evaluations(self) -> int:
+        """In all, foundation models included."""
+        return sum(step.evaluations for step in self.steps)
+
+    @property
+    def read(self) -> int:
+        """Models read for kinship, in all."""
+        return sum(step.read for step in self.steps)
+
+    @property
+    def seconds(self) -> float:
+        """Of the wall clock."""
+        return sum(step.seconds for step in self.steps)
+
+    def peak(self, retention: Retention) -> int:
+        """Offspring with weights on disk at once, at most."""
+        return max(step.stored[retention] for step in self.steps)
+
+
+class _Horizon(MaxGenerations):
+    """The end of imagination, told apart from a criterion of the config."""
+
+    def reached(self, state: RunState) -> str | None:
+        reason = super().reached(state)
+        return None if reason is None else "horizon"
+
+
+def imagine(config: Config, work: Work) -> tuple[Course, ...]:
+    """The courses of a search: every child better, none better, and some drawn at random."""
+    rising = _drive(config, work, "every child is better", lambda n: n * _STEP, lambda _: -1.0)
+    falling = _drive(config, work, "no child is better", lambda n: -n * _STEP, lambda _: 0.0)
+    drawn = []
+    for seed in range(DRAWN):
+        rng = Random(seed)
+
+        def score(_n: int, rng: Random = rng) -> float:
+            return rng.uniform(0, 100)
+
+        def kinship(_n: int, rng: Random = rng) -> float:
+            return rng.uniform(-1, 1)
+
+        drawn.append(_drive(config, work, f"drawn {seed}", score, kinship))
+    return (rising, falling, *drawn)
+
+
+def _drive(config: Config, work: Work, name: str, score: Draw, kinship: Draw) -> Course:
+    world = _World(work, score, kinship)
+    world.record(_start(config))
+    evolve(
+        world,
+        strategy_for(config.strategy),
+        (*config.stopping, _Horizon(max_generations=HORIZON)),
+        _recipe,
+        world,
+    )
+    stop = world.state.stop or ""
+    return Course(name, tuple(world.steps), stop, bounded=stop != "horizon")
+
+
+@dataclass
+class _World:
+    """Ledger and executor of an imagined run, with a clock that the work moves."""
+
+    work: Work
+    score_of: Draw
+    kinship_of: Draw
+    state: RunState = field(default_factory=RunState)
+    steps: list[Step] = field(default_factory=list)
+    clock: float = 0.0
+    scored: int = 0
+    kept: dict[Retention, int] = field(default_factory=lambda: dict.fromkeys(RETENTIONS, 0))
+
+    def record(self, event: Event) -> None:
+        """Fold the event into the state."""
+        self.state = apply(self.state, Entry(at=self.clock, event=event))
+
+    def score(self, foundation: Sequence[Model]) -> Iterator[Event]:
+        """Score the foundation models, the first one worst."""
+        self._step(foundation, merges=0)
+        yield from (self._scored(model) for model in foundation)
+
+    def breed(self, offspring: Sequence[Model]) -> Iterator[Event]:
+        """Merge and score."""
+        self._step(offspring, merges=len(offspring))
+        for model in offspring:
+            yield ModelMerged(model=model.name, seconds=0.0)
+            yield self._scored(model)
+
+    def measure(self, models: Sequence[Model], pairs: Sequence[Pair]) -> Iterator[Event]:
+        """Draw the kinship of every pair."""
+        if not pairs:
+            return
+        read = len({name for pair in pairs for name in pair}) + 1
+        seconds = read * self.work.kinship
+        last = self.steps[-1]
+        self.steps[-1] = replace(last, read=read, seconds=last.seconds + seconds)
+        self.clock += seconds
+        readings = tuple(self._reading(pair) for pair in pairs)
+        yield KinshipMeasured.model_construct(readings=readings, seconds=seconds)
+
+    def prune(self, state: RunState) -> None:
+        """Count what each retention would keep."""
+        for retention in RETENTIONS:
+            names = needed(replace(state, retention=retention))
+            self.kept[retention] = sum(state.models[name].merged for name in names)
+
+    def _step(self, models: Sequence[Model], merges: int) -> None:
+        seconds = self.work.wall(merges, len(models))
+        self.clock += seconds
+        self.steps.append(
+            Step(
+                number=len(self.steps),
+                merges=merges,
+                evaluations=len(models),
+                explored=sum(model.kind == "exploration" for model in models),
+                read=0,
+                stored={each: self.kept[each] + merges for each in RETENTIONS},
+                seconds=seconds,
+            )
+        )
+
+    def _reading(self, pair: Pair) -> KinshipReading:
+        value = self.kinship_of(0)
+        return KinshipReading.model_construct(models=pair, pcc=value, cosine=value, euclidean=value)
+
+    def _scored(self, model: Model) -> ModelScored:
+        self.scored += 1
+        # Beyond 0 to 100 on purpose: no `min_delta` and no ceiling may get in the way.
+        task = TaskScore.model_construct(task="imagined", metric="score", weight=1.0, samples=1,
+                                         stderr=None, value=self.score_of(self.scored))  # fmt: skip
+        scores = Scores.model_construct(evaluation_id="imagined", tasks=(task,))
+        return ModelScored.model_construct(model=model.name, scores=scores, seconds=0.0)
+
+
+def _start(config: Config) -> RunStarted:
+    foundation = tuple(
+        Foundation(
+            name=each.short_name, source=each.model, content_id=each.short_name, vocabulary=1
+        )
+        for each in config.foundation_models
+    )
+    return RunStarted(
+        name=config.run.name,
+        seed=config.run.seed,
+        k=config.strategy.k,
+        strategy=config.strategy.name,
+        metric=config.kinship.metric,
+        base=Foundation(name="base", source="base", content_id="base", vocabulary=1),
+        foundation=foundation,
+        config_id="imagined",
+        retention=config.retention,
+        candidates=config.strategy.exploration.candidates,
+    )
+
+
+def _recipe(parents: Sequence[Model]) -> Recipe:
+    ingredients = tuple(Ingredient(model=parent.content_id) for parent in parents)
+    return Recipe(method="imagined", parents=ingredients, base="base", engine="imagined")

@@ -1,0 +1,248 @@
+"""The plan of a run on one screen, and as a document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from evomerge.domain.retention import Retention
+from evomerge.planning import ModelFacts, Plan, Range, Rate
+from evomerge.terminal import figures
+from evomerge.terminal.columns import Fitted, numbers, words
+from evomerge.terminal.figures import MISSING, printable, spelled
+from evomerge.terminal.panel import Fact, facts_table
+
+FORMAT = 1
+_SHOWN = 5  # generations of a search without an end
+
+Spell = Callable[[float], str]
+
+
+def plan_view(plan: Plan, free: int | None) -> RenderableType:
+    """Everything that a run will ask for.
+
+    Args:
+        free: bytes that are free where the runs folder will be.
+    """
+    return Group(
+        Text.assemble((printable(plan.name), "bold"), "  ", _headline(plan)),
+        "",
+        _models(plan),
+        "",
+        _generations(plan),
+        "",
+        facts_table([*_ends(plan), *_disk(plan, free), *_memory(plan)]),
+        "",
+        _hours(plan),
+        "",
+        *_notes(plan),
+    )
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """`evomerge plan --json`; bytes, seconds and hours are not rounded."""
+    document = asdict(plan)
+    for facts, model in zip(document["models"], plan.models, strict=True):
+        facts["download"] = model.download
+    return {"format": FORMAT, **document}
+
+
+def _headline(plan: Plan) -> Text:
+    text = f"{_total(plan, plan.merges, _whole)} merges, "
+    text += f"{_total(plan, plan.evaluations, _whole)} evaluations"
+    if _timed(plan):
+        text += f", {_total(plan, plan.hours.wall, _clock)}"
+    if plan.cost is not None:
+        text += f", cost {_total(plan, plan.cost, _money)}"
+    return Text(text)
+
+
+def _models(plan: Plan) -> Fitted:
+    role = words("", ["base", *[""] * (len(plan.models) - 1)])
+    name = words("model", [model.name for model in plan.models])
+    source = words("from", [_source(model) for model in plan.models])
+    where = words("where", [_where(model) for model in plan.models])
+    size = numbers("weights", [_bytes(model.size) for model in plan.models])
+    fetch = numbers("to fetch", [_bytes(model.download) for model in plan.models])
+    return Fitted(
+        [role, name, source, where, size, fetch],
+        [role, name, where, size, fetch],
+        [name, where, size],
+    )
+
+
+def _source(model: ModelFacts) -> str:
+    source = model.source.partition("@")[0] if model.commit else model.source
+    return f"{source} @{model.commit[:8]}" if model.commit else source
+
+
+def _where(model: ModelFacts) -> str:
+    return {"local": "here", "cached": "in the cache", "hub": "hub", "unknown": "not reached"}[
+        model.where
+    ]
+
+
+def _generations(plan: Plan) -> Fitted:
+    shown = plan.generations if plan.bounded else plan.generations[:_SHOWN]
+    label = ["foundation models", *(str(each.number) for each in shown[1:])]
+    merges = [_span(each.merges, _whole) for each in shown]
+    explored = [_span(each.explored, _whole) for each in shown]
+    scored = [_span(each.evaluations, _whole) for each in shown]
+    clock = [_hour_span(each.seconds) for each in shown]
+    if not plan.bounded:
+        label.append("and so on")
+        for cells in (merges, explored, scored, clock):
+            cells.append("")
+    columns = [
+        words("generation", [*label, spelled("in all", "bold")]),
+        numbers("merges", [*merges, _bold(_total(plan, plan.merges, _whole))]),
+        numbers("exploring", [*explored, ""]),
+        numbers("evaluations", [*scored, _bold(_total(plan, plan.evaluations, _whole))]),
+    ]
+    if not _timed(plan):
+        return Fitted(columns)
+    hours = numbers("clock", [*clock, _bold(_total(plan, plan.hours.wall, _clock))])
+    return Fitted([*columns, hours], columns)
+
+
+def _bold(text: str) -> Text:
+    return spelled(text, "bold")
+
+
+def _hour_span(seconds: Range) -> str:
+    return _span(Range(seconds.low / 3600, seconds.high / 3600), _clock)
+
+
+def _total(plan: Plan, span: Range, spell: Spell) -> str:
+    """A sum over the run; a search without an end has only a least one."""
+    return _span(span, spell) if plan.bounded else f"{spell(span.low)} or more"
+
+
+def _ends(plan: Plan) -> Iterator[Fact]:
+    yield "at least", Text(_end(plan.length.low, plan.shortest))
+    if plan.bounded:
+        yield "at most", Text(_end(plan.length.high, plan.longest))
+    else:
+        text = "no limit: as long as children improve, the search goes on"
+        yield "at most", Text(f"{text}; add `max_generations` to `stopping`", "yellow")
+
+
+def _end(generation: float, stop: str) -> str:
+    return f"after generation {generation:g}: {printable(stop.partition(': ')[2] or stop)}"
+
+
+def _disk(plan: Plan, free: int | None) -> Iterator[Fact]:
+    yield "", Text("")
+    parts = [_bytes(plan.download)] if plan.download else []
+    if plan.unsized:
+        parts.append(f"{figures.count(len(plan.unsized), 'model')} of unknown size")
+    if parts:
+        yield "download", Text(" and ".join(parts))
+    for retention in plan.disk:
+        yield f"disk, {retention}", _kept(plan, retention)
+    if free is not None:
+        wanted = plan.disk[plan.retention]
+        short = wanted is not None and free < wanted + plan.download
+        text = Text(f"{_bytes(free)} in the runs folder")
+        yield "free", text.append("; this config may need more", "red") if short else text
+
+
+def _kept(plan: Plan, retention: Retention) -> Text:
+    """The most that a retention has on disk at once."""
+    chosen = retention == plan.retention
+    children = figures.count(plan.peaks[retention], "child", "children")
+    if not plan.bounded and retention == "all":
+        text = Text(
+            "every child" if plan.child is None else f"{_bytes(plan.child)} for every child"
+        )
+    elif plan.child is None:
+        text = Text(f"{children} at once at most")
+    else:
+        text = Text(f"{_bytes(plan.disk[retention])} at most: {children} at once")
+    text.stylize("" if chosen else "dim")
+    return text.append("  this config", "bold") if chosen else text
+
+
+def _memory(plan: Plan) -> Iterator[Fact]:
+    yield "", Text("")
+    memory = plan.memory
+    if plan.child is not None:
+        yield "a merge", Text(f"about {_bytes(memory.merge)} of RAM")
+        yield "an evaluation", Text(f"about {_bytes(memory.evaluation)} on its device")
+    yield "kinship", Text(f"below {_bytes(memory.kinship)} of RAM, page cache aside")
+
+
+def _hours(plan: Plan) -> Fitted:
+    hours, rates = plan.hours, plan.rates
+    download = MISSING if hours.download is None else _clock(hours.download)
+    stages = [
+        ("download", "", download, "stated: 100 MB/s"),
+        _stage("merges", rates.merge, _total(plan, hours.merges, _clock)),
+        _stage("evaluations", rates.evaluation, _total(plan, hours.evaluations, _clock)),
+        _stage("kinship", rates.kinship, _total(plan, hours.kinship, _clock)),
+    ]
+    return Fitted(
+        [
+            words("stage", [stage[0] for stage in stages]),
+            numbers("each", [stage[1] for stage in stages]),
+            numbers("in all", [stage[2] for stage in stages]),
+            words("how it is known", [stage[3] for stage in stages]),
+        ]
+    )
+
+
+def _stage(name: str, rate: Rate, hours: str) -> tuple[str, str, str, str]:
+    known = f"{rate.known}: {rate.source}"
+    if rate.seconds is None:
+        return name, MISSING, MISSING, known
+    return name, figures.duration(rate.seconds), hours, known
+
+
+def _notes(plan: Plan) -> Iterator[Text]:
+    if plan.child is None:
+        text = "The hub was not reached: say how large a model is with --model-size GB."
+        yield Text(text, "yellow")
+    workers = figures.count(plan.workers, "worker")
+    if _timed(plan):
+        yield Text(
+            f"The clock: {workers} scoring while the next child is merged; download left out.",
+            "dim",
+        )
+    if plan.cost is not None and plan.price is not None:
+        gpus = figures.count(plan.gpus, "GPU")
+        yield Text(f"The cost: {gpus} for as long, at {plan.price:g} an hour each.", "dim")
+    yield Text("How much is done depends on the scores: from the least to the most.", "dim")
+
+
+def _timed(plan: Plan) -> bool:
+    return None not in {plan.rates.merge.seconds, plan.rates.evaluation.seconds}
+
+
+def _span(span: Range, spell: Spell) -> str:
+    low, high = spell(span.low), spell(span.high)
+    return low if low == high else f"{low} – {high}"
+
+
+def _whole(value: float) -> str:
+    return str(int(value))
+
+
+def _money(value: float) -> str:
+    return f"{value:.2f}" if value < 100 else f"{value:.0f}"
+
+
+def _clock(hours: float) -> str:
+    return figures.duration(hours * 3600) if hours else "0"
+
+
+def _bytes(size: float | None) -> str:
+    if size is None:
+        return MISSING
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}"
+    return f"{size / 1e3:.1f} kB" if size else "0"

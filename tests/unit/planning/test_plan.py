@@ -1,0 +1,267 @@
+"""`evomerge plan`: the paper's experiment calculated by hand, and the laws of the bounds."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from evomerge.cli import plan as command
+from evomerge.cli import run as run_command
+from evomerge.config import Config
+from evomerge.configfile import load
+from evomerge.domain.events import Event, ModelMerged, ModelScored
+from evomerge.domain.scores import Scores, TaskScore
+from evomerge.planning import (
+    ModelFacts,
+    Plan,
+    Range,
+    Rate,
+    Rates,
+    Record,
+    Work,
+    imagine,
+    known_rates,
+    make_plan,
+)
+from evomerge.planning.courses import _drive
+from evomerge.terminal.plan import plan_view
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+MISTRAL = 7_241_732_096  # parameters of Mistral-7B: 32,000 rows of 4,096, twice, and 32 layers
+OPENCHAT = MISTRAL + 2 * 2 * 4096  # two rows more in the embedding and in the output
+
+
+def rate(seconds: float | None) -> Rate:
+    return Rate(seconds, "given", "test")
+
+
+def facts(name: str, parameters: int = MISTRAL, where: Any = "hub") -> ModelFacts:
+    return ModelFacts(
+        name, f"org/{name}", where, "0" * 40, 2 * parameters, parameters, 32_000 * 4096, 32_000
+    )
+
+
+def paper() -> Config:
+    return load(CONFIGS / "mistral7b.yaml")
+
+
+def plan_of(config: Config, workers: int = 1, **changes: Any) -> Plan:
+    models = [facts("base"), *(facts(each.short_name) for each in config.foundation_models[:-1])]
+    models.append(facts(config.foundation_models[-1].short_name, OPENCHAT))
+    rates = Rates(merge=rate(80), evaluation=rate(1500), kinship=rate(15))
+    return make_plan(config, models, rates, workers=workers, **changes)
+
+
+def test_the_papers_experiment_by_hand() -> None:
+    """Three models and k = 3: 3 pairs, then at most 3 greedy merges and 1 exploration merge."""
+    plan = plan_of(paper(), price=2.5)
+    assert [(g.merges.low, g.merges.high) for g in plan.generations] == [
+        (0, 0), (3, 3), (0, 4), (0, 4), (0, 4), (0, 4),
+    ]  # fmt: skip
+    assert [g.explored.high for g in plan.generations] == [0, 0, 1, 1, 1, 1]
+    assert plan.merges == Range(3, 3 + 4 * 4)
+    assert plan.evaluations == Range(3 + 3, 3 + 19)
+    assert plan.length == Range(1, 5)
+    assert plan.bounded
+    assert plan.longest.startswith("max_generations")
+    assert plan.shortest.startswith("exhausted"), "no child in the pool, no new pair"
+
+    # bfloat16, two bytes a weight; a child is at most as large as its largest parent
+    assert plan.child == 2 * OPENCHAT == 14_483_496_960
+    assert plan.download == 3 * 14_483_464_192 + 14_483_496_960 == 57_933_889_536
+    assert plan.peaks == {"all": 19, "pool": 12, "best": 12}, "pool: generations 3, 4 and 5"
+    assert plan.disk["all"] == 19 * 14_483_496_960 == 275_186_442_240
+    assert plan.disk["pool"] == 12 * 14_483_496_960
+
+    # Six evaluations one after the other; the first child waits 80 s for its merge, the others
+    # are merged meanwhile. Kinship reads base and models: 1 + 3, then 1 + 6.
+    shortest = 3 * 1500 + 15 * 4 + 80 + 3 * 1500 + 15 * 7
+    # After generation g every model so far is read for its kinship to the new ones.
+    longest = shortest + 4 * (80 + 4 * 1500) + 15 * ((1 + 10) + (1 + 14) + (1 + 18) + (1 + 22))
+    assert plan.hours.wall.low == pytest.approx(shortest / 3600)
+    assert plan.hours.wall.high == pytest.approx(longest / 3600)
+    assert plan.hours.merges == Range(3 * 80 / 3600, 19 * 80 / 3600)
+    assert plan.hours.evaluations.high == pytest.approx(22 * 1500 / 3600)
+    assert plan.cost is not None
+    assert plan.cost.high == pytest.approx(longest / 3600 * 2.5)
+    # 1 GB of libraries, a shard of 5 GB, three models' largest tensor twice in float32
+    assert plan.memory.merge == 1e9 + 5e9 + 3 * 2 * 4 * 32_000 * 4096
+    # 1.5 GB, the weights, and 8 windows of 2,048 tokens of 32,000 logits of 2 + 4 bytes
+    assert plan.memory.evaluation == 1.5e9 + 14_483_496_960 + 8 * 2048 * 32_000 * 6
+
+
+def test_the_greedy_arm_by_hand() -> None:
+    plan = plan_of(load(CONFIGS / "mistral7b-greedy.yaml"))
+    later = len(plan.generations) - 2
+    assert plan.merges == Range(3, 3 + 3 * later)
+    assert all(g.explored.high == 0 for g in plan.generations)
+
+
+def test_four_gpus_score_side_by_side() -> None:
+    one, four = plan_of(paper()), plan_of(paper(), workers=4, price=1.0)
+    # generation 2: four children, ready at 80, 160, 240 and 320 s, each on a GPU of its own
+    assert four.generations[2].seconds.high == 320 + 1500 + 15 * 11
+    assert four.hours.evaluations == one.hours.evaluations
+    assert four.cost is not None
+    assert four.cost.high == pytest.approx(4 * four.hours.wall.high)
+
+
+def test_two_workers_of_one_gpu_cost_one_gpu() -> None:
+    both, alone = (plan_of(paper(), workers=2, price=1.0, gpus=gpus) for gpus in (1, 2))
+    assert both.cost is not None
+    assert alone.cost is not None
+    assert alone.cost.high == pytest.approx(2 * both.cost.high)
+    assert Work(80, 1500, workers=4, mergers=2).wall(4, 4) == 2 * 80 + 1500
+
+
+def test_five_models_have_ten_pairs() -> None:
+    plan = plan_of(load(CONFIGS / "tiny.yaml"))
+    assert plan.generations[1].merges == Range(10, 10)
+    assert plan.generations[2].merges == Range(0, 4)
+
+
+def stopping(*criteria: Any) -> Config:
+    config = paper()
+    document = {**config.model_dump(mode="json", by_alias=True), "stopping": criteria}
+    return Config.model_validate(document)
+
+
+def test_a_budget_of_evaluations_is_never_exceeded() -> None:
+    plan = plan_of(stopping({"max_evaluations": 9}))
+    assert plan.evaluations.high == 9
+    assert plan.merges.high == 6
+    assert plan.bounded
+
+
+def test_hours_bound_the_generations() -> None:
+    # 1.27 h for the foundation models, 1.30 h for generation 1, 1.73 h for generation 2: 4.30 h
+    config = stopping({"max_hours": 4})
+    assert plan_of(config).bounded
+    assert imagine(config, Work(80, 1500, 15))[0].generations == 2
+
+
+def test_a_search_without_a_limit_is_said_to_have_none() -> None:
+    plan = plan_of(stopping("pool_unchanged", {"no_improvement": {"patience": 2}}))
+    assert not plan.bounded
+    shown = " ".join(text(plan).split())
+    assert "3 or more merges, 6 or more evaluations" in shown
+    assert "and so on" in shown
+    assert "max_generations" in shown
+    assert "79" not in shown, "nothing is said of the horizon of imagination"
+
+
+def text(plan: Plan, width: int = 80) -> str:
+    console = Console(width=width, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(plan_view(plan, 10**9))
+    return capture.get()
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_it_fits_the_terminal(width: int) -> None:
+    shown = text(plan_of(paper(), price=2.5), width)
+    assert max(map(len, shown.splitlines())) <= width
+    assert "3 – 19 merges, 6 – 22 evaluations" in " ".join(shown.split())
+    assert "this config may need more" in " ".join(shown.split())
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), n=st.integers(2, 6), k=st.integers(2, 5),
+    name=st.sampled_from(["kinship", "greedy", "random"]),
+    candidates=st.sampled_from(["grandparent_generation", "repository", "pool"]),
+    ties=st.booleans(),
+)  # fmt: skip
+def test_no_scores_lead_out_of_the_bounds(
+    seed: int, n: int, k: int, name: str, candidates: str, ties: bool
+) -> None:
+    config = Config.model_validate(
+        {
+            "run": {"name": "law"},
+            "base_model": "org/base",
+            "foundation_models": [f"org/f{number}" for number in range(n)],
+            "strategy": {"name": name, "k": k, "exploration": {"candidates": candidates}},
+            "merge": {"method": "slerp"},
+            "evaluation": {"tasks": ["a"]},
+            "stopping": ["pool_unchanged", {"max_generations": 5}],
+        }
+    )
+    courses = imagine(config, Work())
+    rng = Random(seed)
+    course = _drive(
+        config, Work(), "any",
+        lambda _: float(rng.randrange(5)) if ties else rng.gauss(0, 9),
+        lambda _: rng.uniform(-1, 1),
+    )  # fmt: skip
+    assert course.merges <= max(each.merges for each in courses)
+    assert course.merges >= min(each.merges for each in courses)
+    assert course.peak("all") <= max(each.peak("all") for each in courses)
+    for step in course.steps[2:]:
+        assert step.merges <= min(k, k * (k - 1) // 2) + (name != "greedy")
+
+
+def test_rates_are_given_measured_or_stated() -> None:
+    config = paper()
+    score = Scores(
+        evaluation_id="e", tasks=(TaskScore(task="t", metric="m", value=50.0, samples=1),)
+    )
+    events: list[Event] = [
+        ModelScored(model="a", scores=score, seconds=100),
+        ModelScored(model="b", scores=score, seconds=200),
+        ModelScored(model="c", scores=score, seconds=0.1, reused=True),
+        ModelMerged(model="c", seconds=7),
+    ]
+    measured = known_rates(config, 10**10, [Record("before", config, events)])
+    assert measured.evaluation == Rate(150, "measured", "2 in before")
+    assert measured.merge.seconds == 7
+    other = load(CONFIGS / "mistral7b.yaml", ["evaluation.batch_size=1", "merge.dtype=float32"])
+    stated = known_rates(other, 14_500_000_000, [Record("before", config, events)])
+    assert (stated.evaluation.known, stated.evaluation.seconds) == ("stated", 1500)
+    assert (stated.merge.known, stated.merge.seconds) == ("stated", pytest.approx(80))
+    assert known_rates(config, None, []).merge.known == "unknown"
+    assert known_rates(config, 10**6, []).merge.known == "unknown"
+    assert known_rates(config, 10**10, [], on_gpu=False).evaluation.known == "unknown"
+    given = known_rates(config, 10**10, [Record("r", config, events)], hours_per_evaluation=0.5)
+    assert given.evaluation == Rate(1800, "given", "--hours-per-evaluation")
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_of_the_repository_can_be_planned(path: Path) -> None:
+    assert plan_of(load(path)).bounded
+
+
+def test_the_command_plans_without_a_network(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(CONFIGS.parent)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    arguments = [str(CONFIGS / "tiny.yaml"), "--set", f"run.dir={tmp_path / 'runs'}", "--json"]
+    shown = CliRunner().invoke(command.command, arguments, catch_exceptions=False)
+    document = json.loads(shown.stdout)
+    assert document["download"] == 0
+    size = (tiny / "models" / "sort" / "model.safetensors").stat().st_size
+    assert document["models"][2] | {"size": size, "where": "local"} == document["models"][2]
+    assert document["disk"]["all"] == 30 * document["child"]
+    assert not (tmp_path / "runs").exists()
+    dry = CliRunner().invoke(run_command.command, [*arguments, "--dry-run"], catch_exceptions=False)
+    assert json.loads(dry.stdout) == document
+    far = CliRunner().invoke(
+        command.command, [str(CONFIGS / "mistral7b.yaml"), "--json"], catch_exceptions=False
+    )
+    assert json.loads(far.stdout)["unsized"] == [
+        "Mistral-7B-v0.1",
+        "MetaMath",
+        "Instruct",
+        "Open-chat",
+    ]
+    assert json.loads(far.stdout)["disk"]["all"] is None
+    assert "--model-size" in text(command.planned(paper()))
