@@ -8,7 +8,7 @@ from typing import Any
 
 from evomerge.config import Filtered, MergeConfig, Parameter, RawMerge
 from evomerge.domain.identity import derived_seed
-from evomerge.domain.model import Foundation, Model
+from evomerge.domain.model import Coefficients, Foundation, Model, Proposal
 from evomerge.domain.recipe import Ingredient, Recipe
 
 _OVER_WEIGHTS = {"slerp", "linear"}
@@ -33,8 +33,38 @@ class Breeding:
     foundation: tuple[Foundation, ...]
     engine: str
 
-    def recipe(self, parents: Sequence[Model]) -> Recipe:
+    def recipe(self, proposal: Proposal, parents: Sequence[Model]) -> Recipe:
         """The recipe of the child of `parents`, given in merge order."""
+        if proposal.coefficients is not None:
+            return self._over_task_vectors(proposal.coefficients, parents)
+        return self.of_config(parents)
+
+    def _over_task_vectors(self, chosen: Coefficients, parents: Sequence[Model]) -> Recipe:
+        """A merge whose weights the strategy chose."""
+        density = {} if chosen.density is None else {"density": chosen.density}
+        return Recipe(
+            method=chosen.method,
+            parents=tuple(
+                Ingredient(model=parent.content_id, parameters={"weight": weight, **density})
+                for parent, weight in zip(parents, chosen.weights, strict=True)
+            ),
+            base=self.base.content_id,
+            parameters={"normalize": False, "lambda": 1.0},
+            **self._whatever_the_method(),
+        )
+
+    def _whatever_the_method(self) -> dict[str, Any]:
+        """What a recipe takes from the config under every merge method."""
+        return {
+            "dtype": self.merge.dtype,
+            "tokenizer": self._tokenizer(),
+            "chat_template": self.merge.chat_template,
+            "options": self.merge.options.model_dump(exclude_defaults=True, include=_OF_THE_RESULT),
+            "engine": self.engine,
+        }
+
+    def of_config(self, parents: Sequence[Model]) -> Recipe:
+        """The recipe of the child of `parents` by the config's method and parameters."""
         own, shared = self._parameters()
         ids = [parent.content_id for parent in parents]
         return Recipe(
@@ -42,13 +72,9 @@ class Breeding:
             parents=tuple(Ingredient(model=each, parameters=own) for each in ids),
             base=ids[0] if self._over_weights() else self.base.content_id,
             parameters=shared,
-            dtype=self.merge.dtype,
-            tokenizer=self._tokenizer(),
-            chat_template=self.merge.chat_template,
             seed=self._seed(ids),
             fragment=self.merge.fragment if isinstance(self.merge, RawMerge) else {},
-            options=self.merge.options.model_dump(exclude_defaults=True, include=_OF_THE_RESULT),
-            engine=self.engine,
+            **self._whatever_the_method(),
         )
 
     def _over_weights(self) -> bool:

@@ -21,7 +21,7 @@ from evomerge.store.atomic import storage_faults
 from evomerge.store.journal import Journal
 from evomerge.store.ledger import JournalLedger, derive
 from evomerge.store.run_directory import RunDirectory
-from evomerge.strategies import strategy_for
+from evomerge.strategies import candidates, strategy_for
 
 
 class Workplace(Protocol):
@@ -177,7 +177,8 @@ def _open(
         config_id=config_id,
         versions=versions,
         retention=config.retention,
-        candidates=config.strategy.exploration.candidates,
+        candidates=candidates(config.strategy),
+        pool=config.strategy.pool,
     )
     return run.start(Entry(at=now(), event=started), text, environment)
 

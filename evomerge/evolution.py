@@ -19,13 +19,18 @@ from evomerge.domain.stopping import Criterion, evaluations_left, first_reached
 from evomerge.ports import Executor, Ledger, record_all
 from evomerge.strategies.base import Strategy
 
-WriteRecipe = Callable[[Sequence[Model]], Recipe]
+WriteRecipe = Callable[[Proposal, Sequence[Model]], Recipe]
 NameChild = Callable[[int, int, Proposal], str]
 
 
 def child_name(generation: int, number: int, proposal: Proposal) -> str:
-    """`model-<generation>-<number>`, and `model-<generation>-exp` for the exploration child."""
-    return f"model-{generation}-{'exp' if proposal.kind == 'exploration' else number}"
+    """`model-<generation>-<number>`, and `model-<generation>-exp` for the exploration child.
+
+    Additive exploration children, of which there are several, keep their number too.
+    """
+    if proposal.kind != "exploration":
+        return f"model-{generation}-{number}"
+    return f"model-{generation}-exp" + (f"-{number}" if proposal.coefficients else "")
 
 
 def evolve(
@@ -80,7 +85,7 @@ def propose(
         Candidate(
             name=name_child(number, place, proposal),
             proposal=proposal,
-            recipe=write_recipe([state.models[parent] for parent in proposal.parents]),
+            recipe=write_recipe(proposal, [state.models[name] for name in proposal.parents]),
         )
         for place, proposal in enumerate(proposals, start=1)
     )

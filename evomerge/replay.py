@@ -160,6 +160,6 @@ def _start(landscape: Landscape, k: int, metric: Metric, seed: int) -> RunStarte
     )
 
 
-def _write_recipe(parents: Sequence[Model]) -> Recipe:
+def _write_recipe(proposal: Proposal, parents: Sequence[Model]) -> Recipe:
     ingredients = tuple(Ingredient(model=parent.name) for parent in parents)
     return Recipe(method="recorded", parents=ingredients, base="base", engine="landscape")

@@ -172,7 +172,7 @@ class LocalWorkplace:
             self._config.merge, self._config.run.seed, base, foundation, self.engine
         )
         parents = [Model(each.name, "foundation", 0, each.content_id) for each in foundation[:2]]
-        self._mergers[0].check(breeding.recipe(parents))
+        self._mergers[0].check(breeding.of_config(parents))
 
     def _check_disk(self) -> None:
         """The weights of the first generation must fit; later ones are checked as they come."""

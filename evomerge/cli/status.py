@@ -29,10 +29,11 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
      "best": MODEL, "best_foundation": MODEL, "gain_over_foundation",
      "merges", "evaluations", "failures", "unscored", "reused", "hours",
      "holder", "pool": [MODEL],
+     "lost_skills": [{"task", "holder", "best", "pool_best"}],
      "generations": [{"generation", "models": [name], "pool": [name],
                       "pool_kinship", "best_score"}],
      "last_event", "last_event_at", "last_event_age_seconds", "resume": "command"}
-    MODEL: {"name", "kind": "foundation|greedy|exploration", "generation", "content_id",
+    MODEL: {"name", "kind": "foundation|greedy|exploration|grid|search", "generation", "content_id",
      "parents": [name], "parents_kinship", "merged", "score", "stderr", "gain",
      "failure": {"stage", "reason", "attempts"}}
     """

@@ -21,6 +21,7 @@ from evomerge.config.parameters import Filtered, Gradient, Number, Parameter
 from evomerge.config.sections import identity, runtime
 from evomerge.config.texts import Device, FilePath, ModelName, NonEmpty
 from evomerge.domain.kinship import Metric
+from evomerge.domain.model import StrategyName
 from evomerge.domain.stopping import (
     AnyCriterion,
     KinshipSaturation,
@@ -67,29 +68,81 @@ class RunConfig(Value):
         return self
 
 
+Scale = Annotated[float, Field(gt=0, le=4)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Scales = Annotated[tuple[Scale, ...], Field(max_length=20)]
+
+
 class ExplorationConfig(Value):
     """How the partner of the best model is chosen."""
 
-    candidates: Literal["grandparent_generation", "repository", "pool"] = identity(
-        default="grandparent_generation",
+    candidates: Literal["grandparent_generation", "repository", "pool"] | None = identity(
+        default=None,
         description="who may be the partner: models two generations before the child (as in the "
-        "paper), all models, or the pool",
+        "paper; the default of kinship and random), all models (of the others), or the pool",
     )
     prefer: Literal["lowest", "highest", "random"] = identity(
         default="lowest", description="kinship to the best model; `highest`, `random`: ablations"
+    )
+    additive: Scales = identity(
+        default=(),
+        description="also base + delta of the best + a · delta of the partner for each a; 0.5 is "
+        "a good start; the paper has none",
+    )
+
+
+class GridConfig(Value):
+    """The points at which all foundation models are merged at once."""
+
+    scales: Scales = identity(
+        default=(0.3, 0.5, 0.8), description="of every task vector, by task arithmetic"
+    )
+    densities: Annotated[tuple[Share, ...], Field(max_length=20)] = identity(
+        default=(0.2, 0.5), description="shares of each task vector that TIES keeps"
+    )
+    weights: Scales = identity(
+        default=(0.6, 0.8, 1.0), description="of every task vector, by TIES at each density"
+    )
+
+    @model_validator(mode="after")
+    def _has_points(self) -> Self:
+        if not self.scales and not (self.densities and self.weights):
+            refuse(((), "an empty grid: give scales, or densities and weights"))
+        return self
+
+
+class SearchConfig(Value):
+    """The search over one weight for each foundation model, around the best model."""
+
+    algorithm: Literal["es", "cma"] = identity(
+        default="es",
+        description="(1+1)-ES: one child a generation; CMA-ES: a population (the `search` extra)",
+    )
+    step: float = identity(
+        default=0.2, gt=0, le=2, description="first standard deviation of a weight"
     )
 
 
 class StrategyConfig(Value):
     """Which merges are proposed."""
 
-    name: Literal["kinship", "greedy", "random"] = identity(
-        default="kinship", description="exploration merges: by kinship, none, or at random"
+    name: StrategyName = identity(
+        default="kinship",
+        description="Algorithm 1 with exploration by kinship, none (greedy), random or "
+        "complementary; steady_state: one pair at a time; seed_grid, coefficient_search, "
+        "portfolio: over all foundation models at once",
     )
     k: int = identity(
         default=3, ge=2, le=100, description="size of the pool, and greedy merges a generation"
     )
+    pool: Literal["top_k", "elites"] = identity(
+        default="top_k",
+        description="top_k by mean score; elites: and the best model of each task, so that no "
+        "skill dies with its only holder",
+    )
     exploration: ExplorationConfig = ExplorationConfig()
+    grid: GridConfig = GridConfig()
+    search: SearchConfig = SearchConfig()
 
 
 class KinshipConfig(Value):

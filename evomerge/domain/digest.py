@@ -11,6 +11,9 @@ from typing import Any
 from evomerge.domain.identity import content_id
 from evomerge.domain.state import RunState
 
+_PER_ITEM = {"tasks": {"__all__": {"solved"}}}
+"""The task's value is their mean."""
+
 
 def decisions(state: RunState) -> dict[str, Any]:
     """Everything that the digest covers, as JSON data in a fixed order."""
@@ -30,7 +33,9 @@ def decisions(state: RunState) -> dict[str, Any]:
                 "recipe": model.candidate.recipe.model_dump(mode="json")
                 if model.candidate
                 else None,
-                "scores": model.scores.model_dump(mode="json") if model.scores else None,
+                "scores": model.scores.model_dump(mode="json", exclude=_PER_ITEM)
+                if model.scores
+                else None,
                 "failed": model.failure.stage if model.failure else None,
             }
             for model in state.models.values()

@@ -20,7 +20,8 @@ class RunStarted(Value):
     """The first event of every run: what it evolves and under which settings.
 
     `config_id` identifies the settings that change results; `versions` those of the libraries;
-    `candidates` says who exploration may choose, which decides whose weights are kept.
+    `candidates` says who exploration may choose, which decides whose weights are kept; `pool` who
+    is in S.
     """
 
     type: Literal["run_started"] = "run_started"
@@ -35,6 +36,7 @@ class RunStarted(Value):
     versions: dict[str, str] = Field(default_factory=dict)
     retention: Literal["all", "pool", "best"] = "all"
     candidates: Literal["grandparent_generation", "repository", "pool"] = "grandparent_generation"
+    pool: Literal["top_k", "elites"] = "top_k"
 
 
 class RunResumed(Value):

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.scores import Scores
 from evomerge.domain.value import Value
 
-Kind = Literal["foundation", "greedy", "exploration"]
+MergeKind = Literal["greedy", "exploration", "grid", "search"]
+"""Why a merge is made: a pair of the pool, a distant partner for the best model, a point of a grid
+over all foundation models, a step of a search over coefficients."""
+
+Kind = Literal["foundation"] | MergeKind
+
+StrategyName = Literal[
+    "kinship",
+    "greedy",
+    "random",
+    "complementary",
+    "steady_state",
+    "seed_grid",
+    "coefficient_search",
+    "portfolio",
+]
 Stage = Literal["merge", "evaluation", "kinship"]
 
 
@@ -30,21 +45,52 @@ class Foundation(Value):
     vocabulary: int = Field(ge=1)
 
 
+class Coefficients(Value):
+    """A merge over task vectors whose weights a strategy chose, in the place of the config's.
+
+    The child is base + Σ weights[i] · task vector of parent i; with `ties` the task vectors are
+    trimmed to the share `density` of their largest entries first and their signs elected.
+
+    Attributes:
+        weights: of each parent's task vector, in the order of the parents; not normalised.
+        density: of `ties`; None for `task_arithmetic`.
+    """
+
+    method: Literal["task_arithmetic", "ties"]
+    weights: tuple[float, ...] = Field(min_length=2)
+    density: float | None = Field(default=None, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _density_of_ties(self) -> Self:
+        if (self.method == "ties") != (self.density is not None):
+            raise ValueError("a density belongs to ties, and to nothing else")
+        return self
+
+
 class Proposal(Value):
     """One merge that a strategy proposes, and why.
 
     Attributes:
         parents: names, the better-scoring one first (it becomes SLERP's base).
         mean_score: mean score of the parents in points.
-        kinship: of the parents at the time of the choice; None when unknown or undefined.
+        kinship: of the parents at the time of the choice (of more than two: the mean over their
+            pairs); None when unknown or undefined.
         reason: one sentence for a reader.
+        coefficients: in the place of the config's merge method and parameters.
     """
 
-    kind: Literal["greedy", "exploration"]
+    kind: MergeKind
     parents: tuple[str, ...] = Field(min_length=2)
     mean_score: float
     kinship: float | None = None
     reason: str
+    coefficients: Coefficients | None = None
+
+    @model_validator(mode="after")
+    def _a_weight_for_each_parent(self) -> Self:
+        if self.coefficients and len(self.coefficients.weights) != len(self.parents):
+            raise ValueError("coefficients need one weight for each parent")
+        return self
 
 
 class Candidate(Value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from pydantic import Field
 
@@ -17,6 +18,8 @@ class TaskScore(Value):
         stderr: the standard error of `value` in points, None where the harness gives none.
         samples: the number of items scored.
         weight: of this task in the aggregate.
+        solved: which items were answered right, as hexadecimal digits of an integer whose lowest
+            bit is item 0; None for metrics that are not right or wrong.
     """
 
     task: str
@@ -25,6 +28,7 @@ class TaskScore(Value):
     stderr: float | None = Field(default=None, ge=0)
     samples: int = Field(ge=1)
     weight: float = Field(default=1.0, gt=0)
+    solved: str | None = Field(default=None, pattern=r"^[0-9a-f]+$")
 
 
 class Scores(Value):
@@ -48,3 +52,21 @@ class Scores(Value):
         total = math.fsum(task.weight for task in self.tasks)
         squares = ((task.weight * (task.stderr or 0.0)) ** 2 for task in self.tasks)
         return math.sqrt(math.fsum(squares)) / total
+
+
+def solved_items(right: Sequence[bool]) -> str:
+    """`TaskScore.solved` of items in their order."""
+    return f"{sum(1 << item for item, solved in enumerate(right) if solved):x}"
+
+
+def newly_solved(of: Scores | None, by: Scores | None) -> int | None:
+    """How many items that `of` fails `by` solves, over all tasks; None where that is not known."""
+    if of is None or by is None:
+        return None
+    mine = {task.task: task for task in of.tasks}
+    counts = [
+        (int(task.solved, 16) & ~int(own.solved, 16)).bit_count()
+        for task in by.tasks
+        if (own := mine.get(task.task)) and task.solved is not None and own.solved is not None
+    ]
+    return sum(counts) if counts else None

@@ -93,10 +93,24 @@ class RunState:
         scored = [model for model in self.models.values() if model.scores is not None]
         return tuple(sorted(scored, key=rank))
 
-    @property
+    @cached_property
     def pool(self) -> tuple[Model, ...]:
-        """S: the top k of M."""
-        return self.ranking[: self.k]
+        """S: the top k of M; with elites also the best model of each task that is not in it."""
+        top = self.ranking[: self.k]
+        if self.start.pool == "top_k":
+            return top
+        others = self.ranking[self.k :]
+        return (*top, *(model for model in others if model.name in self._elites))
+
+    @cached_property
+    def _elites(self) -> frozenset[str]:
+        """The best model of each task, ties by rank."""
+        elites: dict[str, tuple[float, str]] = {}
+        for model in self.ranking:
+            for task in model.scores.tasks if model.scores else ():
+                if task.task not in elites or task.value > elites[task.task][0]:
+                    elites[task.task] = (task.value, model.name)
+        return frozenset(name for _, name in elites.values())
 
     @property
     def best(self) -> Model | None:

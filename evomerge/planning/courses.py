@@ -17,7 +17,7 @@ from typing import get_args
 from evomerge.config import Config
 from evomerge.domain.events import Event, KinshipMeasured, ModelMerged, ModelScored, RunStarted
 from evomerge.domain.kinship import KinshipReading, Pair
-from evomerge.domain.model import Foundation, Model
+from evomerge.domain.model import Foundation, Model, Proposal
 from evomerge.domain.recipe import Ingredient, Recipe
 from evomerge.domain.retention import Retention, needed
 from evomerge.domain.scores import Scores, TaskScore
@@ -259,6 +259,9 @@ def _start(config: Config) -> RunStarted:
     )
 
 
-def _recipe(parents: Sequence[Model]) -> Recipe:
+def _recipe(proposal: Proposal, parents: Sequence[Model]) -> Recipe:
     ingredients = tuple(Ingredient(model=parent.content_id) for parent in parents)
-    return Recipe(method="imagined", parents=ingredients, base="base", engine="imagined")
+    chosen = {"coefficients": proposal.coefficients.model_dump()} if proposal.coefficients else {}
+    return Recipe(
+        method="imagined", parents=ingredients, base="base", parameters=chosen, engine="imagined"
+    )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 from random import Random
 from typing import Literal, Protocol
 
 from evomerge.domain.kinship import KinshipMatrix
-from evomerge.domain.model import Model, Proposal
+from evomerge.domain.model import Coefficients, MergeKind, Model, Proposal
 from evomerge.domain.state import RunState, rank
 
+_WORTH = {"top_k": "mean score", "elites": "the mean of the better parent on each task"}
 CandidateSet = Literal["grandparent_generation", "repository", "pool"]
 Parents = frozenset[str]
 
@@ -39,7 +41,8 @@ def greedy_pairs(state: RunState, kinship: KinshipMatrix) -> tuple[Proposal, ...
     """Algorithm 1, steps 1 and 2a.
 
     Generation 1: every pair of foundation models. Later: the pairs of S that were never merged
-    in this run, by their mean score (ties: by the names of the pair), the first k of them.
+    in this run, by their mean score (ties: by the names of the pair), the first k of them. A pool
+    with elites orders them by their potential: an elite's mean score is low by its nature.
     """
     first = state.generation is not None and state.generation.number == 0
     members = state.ranking if first else state.pool
@@ -48,7 +51,8 @@ def greedy_pairs(state: RunState, kinship: KinshipMatrix) -> tuple[Proposal, ...
         for a, b in combinations(members, 2)
         if frozenset((a.name, b.name)) not in state.tried
     ]
-    pairs.sort(key=lambda pair: (-mean_score(pair), sorted(model.name for model in pair)))
+    worth = potential if state.start.pool == "elites" else mean_score
+    pairs.sort(key=lambda pair: (-worth(pair), sorted(model.name for model in pair)))
     chosen = pairs if first else pairs[: state.k]
     return tuple(
         propose_merge(
@@ -57,7 +61,7 @@ def greedy_pairs(state: RunState, kinship: KinshipMatrix) -> tuple[Proposal, ...
             kinship,
             "every pair of foundation models is merged first"
             if first
-            else f"pair {place} of the pool by mean score",
+            else f"pair {place} of the pool by {_WORTH[state.start.pool]}",
         )
         for place, pair in enumerate(chosen, start=1)
     )
@@ -89,14 +93,63 @@ def exploration_candidates(
     )
 
 
+def least_related(best: Model, partners: Sequence[Model], kinship: KinshipMatrix) -> Model | None:
+    """The partner least related to `best` (Algorithm 1, line 9), ties by generation and name.
+
+    Partners whose kinship to `best` is undefined are left out.
+    """
+    known = [model for model in partners if kinship.between(best.name, model.name) is not None]
+    return min(
+        known,
+        key=lambda model: (
+            kinship.closeness(best.name, model.name) or 0.0,
+            model.generation,
+            model.name,
+        ),
+        default=None,
+    )
+
+
+def exploration(
+    best: Model, partner: Model, kinship: KinshipMatrix, why: str, scales: Sequence[float] = ()
+) -> tuple[Proposal, ...]:
+    """The exploration merge of `best` and `partner` (Algorithm 1, step 2b), and its additive kin.
+
+    Args:
+        scales: for each a, one more child base + delta_best + a · delta_partner. The config's merge
+            method may average, which halves what the partner brings; a sum does not.
+    """
+    plain = propose_merge("exploration", (best, partner), kinship, f"exploration: {why}")
+    added = (
+        propose_merge(
+            "exploration",
+            (best, partner),
+            kinship,
+            f"exploration: {why}; its task vector is added at {scale:g}",
+            Coefficients(method="task_arithmetic", weights=(1.0, scale)),
+        )
+        for scale in scales
+    )
+    return (plain, *added)
+
+
+def foundation_models(state: RunState) -> tuple[Model, ...]:
+    """The scored foundation models, best first."""
+    return tuple(model for model in state.ranking if model.generation == 0)
+
+
 def propose_merge(
-    kind: Literal["greedy", "exploration"],
+    kind: MergeKind,
     parents: Sequence[Model],
     kinship: KinshipMatrix,
     reason: str,
+    coefficients: Coefficients | None = None,
 ) -> Proposal:
-    """A proposal with its parents in merge order, the better-scoring one first."""
-    ordered = sorted(parents, key=rank)
+    """A proposal with its parents in merge order, the better-scoring one first.
+
+    With `coefficients`, which have an order of their own, the parents stay as they are given.
+    """
+    ordered = sorted(parents, key=rank) if coefficients is None else parents
     names = tuple(model.name for model in ordered)
     return Proposal(
         kind=kind,
@@ -104,9 +157,18 @@ def propose_merge(
         mean_score=mean_score(ordered),
         kinship=kinship.mean(names),
         reason=reason,
+        coefficients=coefficients,
     )
 
 
 def mean_score(models: Sequence[Model]) -> float:
     """Mean score in points; the models are scored."""
     return sum(model.score or 0.0 for model in models) / len(models)
+
+
+def potential(models: Sequence[Model]) -> float:
+    """The score of a child that kept the best of its parents on every task, in points."""
+    each = [model.scores.tasks for model in models if model.scores]
+    total = math.fsum(task.weight for task in each[0])
+    best = (max(column, key=lambda task: task.value) for column in zip(*each, strict=True))
+    return math.fsum(task.weight * task.value for task in best) / total

@@ -16,9 +16,9 @@ from evomerge.domain.model import Model, Proposal
 from evomerge.domain.state import RunState
 from evomerge.strategies.base import (
     CandidateSet,
+    exploration,
     exploration_candidates,
     greedy_pairs,
-    propose_merge,
 )
 
 Preference = Literal["lowest", "highest", "random"]
@@ -26,11 +26,16 @@ Preference = Literal["lowest", "highest", "random"]
 
 @dataclass(frozen=True)
 class KinshipGuided:
-    """The greedy pairs, and one merge of M_best with its least related candidate."""
+    """The greedy pairs, and one merge of M_best with its least related candidate.
+
+    Attributes:
+        scales: see `evomerge.strategies.base.exploration`; not in the paper.
+    """
 
     k: int
     candidates: CandidateSet = "grandparent_generation"
     prefer: Preference = "lowest"
+    scales: tuple[float, ...] = ()
 
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
         """The greedy pairs of the next generation, then M_best × M_f where there is an M_f."""
@@ -44,11 +49,11 @@ class KinshipGuided:
         if best is None or not partners:
             return greedy
         partner = self._choose(best, partners, kinship, rng)
-        reason = (
-            f"exploration: {best.name} is the best model, {partner.name} "
+        why = (
+            f"{best.name} is the best model, {partner.name} "
             f"{self._because()} of {len(partners)} candidates"
         )
-        return (*greedy, propose_merge("exploration", (best, partner), kinship, reason))
+        return (*greedy, *exploration(best, partner, kinship, why, self.scales))
 
     def _choose(
         self, best: Model, partners: list[Model], kinship: KinshipMatrix, rng: Random

@@ -10,9 +10,9 @@ from evomerge.domain.model import Proposal
 from evomerge.domain.state import RunState
 from evomerge.strategies.base import (
     CandidateSet,
+    exploration,
     exploration_candidates,
     greedy_pairs,
-    propose_merge,
 )
 
 
@@ -25,6 +25,7 @@ class RandomExploration:
 
     k: int
     candidates: CandidateSet = "grandparent_generation"
+    scales: tuple[float, ...] = ()
 
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
         """The greedy pairs of the next generation, then M_best × a random candidate."""
@@ -34,8 +35,8 @@ class RandomExploration:
         if best is None or not partners:
             return greedy
         partner = rng.choice(partners)
-        reason = (
-            f"exploration: {best.name} is the best model, {partner.name} was drawn at random "
+        why = (
+            f"{best.name} is the best model, {partner.name} was drawn at random "
             f"from {len(partners)} candidates"
         )
-        return (*greedy, propose_merge("exploration", (best, partner), kinship, reason))
+        return (*greedy, *exploration(best, partner, kinship, why, self.scales))

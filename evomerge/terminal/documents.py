@@ -6,8 +6,10 @@ Keys are added, never renamed or removed, while `format` stays the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
+from evomerge.domain.coverage import lost_skills
 from evomerge.domain.difference import Gains
 from evomerge.domain.lineage import ancestors, merge_gain
 from evomerge.domain.model import Model
@@ -139,6 +141,7 @@ def _course(state: RunState) -> Document:
         "pool": []
         if state.started is None
         else [model_brief(model, state) for model in state.pool],
+        "lost_skills": [asdict(lost) for lost in lost_skills(state)],
         "generations": [_generation(number, state) for number in range(len(state.generations))],
     }
 

@@ -110,7 +110,7 @@ def _outcome(model: Model, state: RunState) -> Iterator[Fact]:
     place = state.ranking.index(model) + 1
     text = spelled(figures.score(model), "bold")
     text.append(f"  {place} of {len(state.ranking)}", "dim")
-    yield "score", text.append(", in the pool" if place <= state.k else "", "dim")
+    yield "score", text.append(", in the pool" if model in state.pool else "", "dim")
     if model.parents:
         yield "gain", gain_text(model, state).append("  over the mean of its parents", "dim")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import singledispatch
 
 from rich.cells import cell_len
 
+from evomerge.domain.coverage import LostSkill, lost_skills
 from evomerge.domain.events import (
     CandidateFailed,
     Event,
@@ -88,11 +90,10 @@ def _(event: RunResumed, state: RunState) -> list[Sentence]:
 @_said.register
 def _(event: GenerationProposed, state: RunState) -> list[Sentence]:
     where = _generation(event.generation)
-    greedy = sum(c.proposal.kind == "greedy" for c in event.candidates)
-    exploration = len(event.candidates) - greedy
+    kinds = Counter(candidate.proposal.kind for candidate in event.candidates)
     gist = figures.count(len(event.candidates), "merge")
-    if exploration:
-        gist += f" ({greedy} greedy, {exploration} exploration)"
+    if set(kinds) - {"greedy"}:
+        gist += f" ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})"
     names = [printable(figures.parents(c.proposal.parents)) for c in event.candidates]
     width = max(map(cell_len, names), default=0)
     merges = [
@@ -164,6 +165,7 @@ def _(event: GenerationFinished, state: RunState) -> list[Sentence]:
     mean = state.kinship.mean(event.pool)
     if mean is not None:
         parts.append(f"mean kinship {figures.kinship(mean, state.start.metric)}")
+    parts += [lost_skill(each) for each in lost_skills(state)]
     if event.stop is not None:
         parts.append(f"stop: {event.stop}")
     return [Sentence(_generation(event.generation), "done", "", printable("; ".join(parts)))]
@@ -176,6 +178,14 @@ def _(event: RunFinished, state: RunState) -> list[Sentence]:
     if over is not None:
         detail += f"  {figures.gain(over[1])} over {over[0].name}"
     return [Sentence("run", "finished", event.best, f"{detail}  stop: {event.stop}", "green")]
+
+
+def lost_skill(lost: LostSkill) -> str:
+    """What a coverage warning says."""
+    return (
+        f"warning: no model of the pool solves {lost.task} "
+        f"({lost.pool_best:.1f} at most, {lost.holder} has {lost.best:.1f})"
+    )
 
 
 def _about(name: str, state: RunState, verb: str, detail: str, style: str = "") -> Sentence:

@@ -11,13 +11,14 @@ from typing import Literal
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from evomerge.domain.coverage import lost_skills
 from evomerge.domain.events import ModelMerged, ModelScored
 from evomerge.domain.state import Entry, RunState, fold
 from evomerge.terminal import figures
 from evomerge.terminal.columns import Fitted, numbers, words
 from evomerge.terminal.figures import MISSING, printable, spelled
 from evomerge.terminal.panel import Fact, facts_table
-from evomerge.terminal.sentences import best_over_foundation
+from evomerge.terminal.sentences import best_over_foundation, lost_skill
 from evomerge.terminal.summary import best_text, counts_text
 from evomerge.terminal.tables import generations_table, pool_table
 
@@ -105,6 +106,9 @@ def standing_panel(
         ("best", best_text(state)),
         ("work", counts),
         ("last event", Text(_last_event(standing, time.time() if now is None else now))),
+    ]
+    facts += [
+        ("coverage", Text(printable(lost_skill(lost)), "yellow")) for lost in lost_skills(state)
     ]
     if resume is not None:
         facts.append(("resume with", Text(resume, style="bold")))

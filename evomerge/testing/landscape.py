@@ -73,7 +73,10 @@ def read_vector(folder: Path) -> list[float]:
 
 
 class LandscapeMerger:
-    """Averages parents in the proportion 0.6 : 0.4, the first one first, then overshoots."""
+    """Averages parents in the proportion 0.6 : 0.4, the first one first, then overshoots.
+
+    Parents with a weight of their own are added up with these weights instead.
+    """
 
     engine = "landscape 1"
 
@@ -82,11 +85,10 @@ class LandscapeMerger:
     ) -> None:
         """Write the child's vector; a seeded recipe adds noise that depends on its seed only."""
         parents = [read_vector(inputs[parent.model]) for parent in recipe.parents]
-        rest = 0.4 / max(1, len(parents) - 1)
-        weights = [0.6, *([rest] * (len(parents) - 1))]
+        overshoot, weights = _weights(recipe)
         noise = Random(recipe.seed or 0)
         child = [
-            1.1 * math.fsum(w * value for w, value in zip(weights, values, strict=True))
+            overshoot * math.fsum(w * value for w, value in zip(weights, values, strict=True))
             + (noise.gauss(0.0, 0.05) if recipe.seed is not None else 0.0)
             for values in zip(*parents, strict=True)
         ]
@@ -96,6 +98,15 @@ class LandscapeMerger:
 
     def close(self) -> None:
         """Nothing was started."""
+
+
+def _weights(recipe: Recipe) -> tuple[float, list[float]]:
+    """(factor of the sum, weight of each parent)."""
+    given = [parent.parameters.get("weight") for parent in recipe.parents]
+    if recipe.method in {"task_arithmetic", "ties"} and all(isinstance(w, float) for w in given):
+        return 1.0, [float(w) for w in given if w is not None]
+    rest = 0.4 / max(1, len(given) - 1)
+    return 1.1, [0.6, *([rest] * (len(given) - 1))]
 
 
 class LandscapeEvaluator:

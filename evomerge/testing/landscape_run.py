@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from evomerge.adapters.local import Limits, LocalExecutor
 from evomerge.adapters.room import Room
@@ -22,7 +22,7 @@ from evomerge.config import Config
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import EvomergeError
 from evomerge.domain.events import Event
-from evomerge.domain.model import Foundation
+from evomerge.domain.model import Foundation, StrategyName
 from evomerge.domain.state import RunState
 from evomerge.driver import drive
 from evomerge.ports import Evaluator, KinshipMeter, Merger, Observer
@@ -157,7 +157,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """The command; `words` are its arguments, those of the process if None."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--strategy", default="kinship", choices=["kinship", "greedy", "random"])
+    parser.add_argument("--strategy", default="kinship", choices=get_args(StrategyName))
     parser.add_argument("--generations", type=int, default=3)
     parser.add_argument("--retention", default="all", choices=["all", "pool", "best"])
     arguments = parser.parse_args(words)

@@ -13,7 +13,16 @@ from evomerge.domain.model import Model
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.domain.state import Generation, RunState
 from evomerge.replay import _start
-from evomerge.strategies import Greedy, KinshipGuided, RandomExploration
+from evomerge.strategies import (
+    CoefficientSearch,
+    Complementary,
+    Greedy,
+    KinshipGuided,
+    Portfolio,
+    RandomExploration,
+    SeedGrid,
+    SteadyState,
+)
 
 STRATEGIES = [
     Greedy(3),
@@ -21,6 +30,17 @@ STRATEGIES = [
     KinshipGuided(2, candidates="repository", prefer="highest"),
     KinshipGuided(3, candidates="pool", prefer="random"),
     RandomExploration(3, candidates="repository"),
+    Complementary(3),
+]
+EVERY_STRATEGY = [
+    *STRATEGIES,
+    KinshipGuided(3, scales=(0.5, 1.0)),
+    Complementary(3, scales=(0.5,)),
+    SteadyState(3),
+    SeedGrid(3),
+    CoefficientSearch(3),
+    CoefficientSearch(3, algorithm="cma"),
+    Portfolio(3, Complementary(3, scales=(0.5,)), CoefficientSearch(3)),
 ]
 
 
@@ -67,7 +87,7 @@ def propose(strategy, models, generations, values, metric=Metric.PCC):
     return strategy.propose(state, KinshipMatrix(metric, values), Random(11))
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+@pytest.mark.parametrize("strategy", EVERY_STRATEGY, ids=str)
 @given(world=worlds(), order=st.randoms())
 def test_the_order_of_the_population_does_not_matter(strategy, world, order):
     models, generations, values = world

@@ -1,0 +1,58 @@
+"""All foundation models merged at once over a small grid of coefficients.
+
+About nine evaluations, and often better than generations of pairs: an average of two models stays
+between them, while a sum of task vectors keeps what each of them brings (Ilharco et al., Editing
+Models with Task Arithmetic, arXiv 2212.04089; Yadav et al., TIES-Merging, arXiv 2306.01708). It is
+also the baseline against which a search has to be worth its evaluations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from evomerge.domain.kinship import KinshipMatrix
+from evomerge.domain.model import Coefficients, Model, Proposal
+from evomerge.domain.state import RunState
+from evomerge.strategies.base import foundation_models, propose_merge
+
+
+@dataclass(frozen=True)
+class SeedGrid:
+    """One generation: task arithmetic at each scale, TIES at each density and weight.
+
+    Attributes:
+        scales: weights of every task vector in task arithmetic.
+        densities: shares of each task vector that TIES keeps.
+        weights: weights of every task vector in TIES.
+    """
+
+    k: int
+    scales: tuple[float, ...] = (0.3, 0.5, 0.8)
+    densities: tuple[float, ...] = (0.2, 0.5)
+    weights: tuple[float, ...] = (0.6, 0.8, 1.0)
+
+    def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
+        """The whole grid in generation 1, nothing later."""
+        if state.generation is None or state.generation.number > 0:
+            return ()
+        parents = foundation_models(state)
+        return tuple(
+            propose_merge("grid", parents, kinship, _reason(each), each)
+            for each in self.points(parents)
+        )
+
+    def points(self, parents: tuple[Model, ...]) -> Iterator[Coefficients]:
+        """The points of the grid, task arithmetic first."""
+        for scale in self.scales:
+            yield Coefficients(method="task_arithmetic", weights=(scale,) * len(parents))
+        for density in self.densities:
+            for weight in self.weights:
+                yield Coefficients(method="ties", weights=(weight,) * len(parents), density=density)
+
+
+def _reason(point: Coefficients) -> str:
+    density = "" if point.density is None else f" at density {point.density:g}"
+    method = point.method.replace("_", " ")
+    return f"grid: all foundation models by {method}{density}, weight {point.weights[0]:g}"

@@ -1,0 +1,66 @@
+"""Pairs chosen one at a time: each child can be a parent at once.
+
+Algorithm 1 spends n(n-1)/2 evaluations on the pairs of foundation models before its first choice.
+Here a generation is one merge, as in steady-state genetic algorithms (Syswerda 1991): in turn the
+untried pair of the pool with the best mean score, and the best model with its least related kin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from random import Random
+
+from evomerge.domain.kinship import KinshipMatrix
+from evomerge.domain.model import Proposal
+from evomerge.domain.state import RunState
+from evomerge.strategies.base import (
+    CandidateSet,
+    exploration,
+    exploration_candidates,
+    least_related,
+    mean_score,
+    propose_merge,
+)
+
+
+@dataclass(frozen=True)
+class SteadyState:
+    """One merge a generation: exploration in odd generations, greedy in even ones.
+
+    Attributes:
+        scales: see `evomerge.strategies.base.exploration`.
+    """
+
+    k: int
+    candidates: CandidateSet = "repository"
+    scales: tuple[float, ...] = ()
+
+    def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
+        """The turn's merge, or the other turn's where the first has none left."""
+        turns = [self._explore, self._best_pair]
+        number = len(state.generations)
+        for turn in turns if number % 2 else reversed(turns):
+            if proposals := turn(state, kinship):
+                return proposals
+        return ()
+
+    def _best_pair(self, state: RunState, kinship: KinshipMatrix) -> tuple[Proposal, ...]:
+        pairs = [
+            pair
+            for pair in combinations(state.pool, 2)
+            if frozenset(model.name for model in pair) not in state.tried
+        ]
+        if not pairs:
+            return ()
+        best = min(pairs, key=lambda pair: (-mean_score(pair), sorted(m.name for m in pair)))
+        return (propose_merge("greedy", best, kinship, "the best untried pair of the pool"),)
+
+    def _explore(self, state: RunState, kinship: KinshipMatrix) -> tuple[Proposal, ...]:
+        best = state.best
+        partners = exploration_candidates(state, self.candidates, ())
+        partner = least_related(best, partners, kinship) if best else None
+        if best is None or partner is None:
+            return ()
+        why = f"{best.name} is the best model, {partner.name} its least related"
+        return exploration(best, partner, kinship, why, self.scales)[:1]

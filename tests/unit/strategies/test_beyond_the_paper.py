@@ -1,0 +1,291 @@
+"""Strategies beyond Algorithm 1: what each proposes, and that the journal alone decides."""
+
+import math
+from contextlib import suppress
+from random import Random
+
+import pytest
+
+from evomerge.domain.coverage import lost_skills
+from evomerge.domain.events import GenerationFinished, GenerationProposed, ModelMerged, ModelScored
+from evomerge.domain.kinship import KinshipMatrix, Metric
+from evomerge.domain.landscape import Landscape
+from evomerge.domain.model import Candidate, Coefficients, Proposal
+from evomerge.domain.recipe import Ingredient, Recipe
+from evomerge.domain.scores import Scores, TaskScore, newly_solved, solved_items
+from evomerge.domain.stopping import MaxEvaluations
+from evomerge.evolution import evolve
+from evomerge.replay import MemoryLedger, _start
+from evomerge.strategies import (
+    CoefficientSearch,
+    Complementary,
+    Greedy,
+    KinshipGuided,
+    Portfolio,
+    SeedGrid,
+    SteadyState,
+)
+
+NAMES = ("ash", "birch", "cedar")
+GOAL = (0.9, 0.4, 0.7)
+
+
+class Worlds:
+    """An executor in which a model is the sum of its foundation models' shares."""
+
+    def __init__(self, tasks=1):
+        self.shares = {name: [float(name == other) for other in NAMES] for name in NAMES}
+        self.tasks = tasks
+
+    def score(self, foundation):
+        for model in foundation:
+            yield self._scored(model)
+
+    def breed(self, offspring):
+        for model in offspring:
+            recipe = model.candidate.recipe
+            columns = zip(*(self.shares[p.model] for p in recipe.parents), strict=True)
+            weights = [p.parameters["weight"] for p in recipe.parents]
+            self.shares[model.name] = self.shares[recipe.id] = [
+                math.fsum(w * x for w, x in zip(weights, column, strict=True)) for column in columns
+            ]
+            yield ModelMerged(model=model.name, seconds=0.0)
+            yield self._scored(model)
+
+    def _scored(self, model):
+        shares = self.shares[model.name]
+        right = [
+            [abs(s - g) < 0.05 * (i + 1) for i in range(20)]
+            for s, g in zip(shares, GOAL, strict=True)
+        ]
+        tasks = tuple(
+            TaskScore(
+                task=name,
+                metric="m",
+                value=100 * math.exp(-((s - g) ** 2)),
+                samples=20,
+                solved=solved_items(items),
+            )
+            for name, s, g, items in zip(NAMES, shares, GOAL, right, strict=True)
+        )
+        scores = Scores(evaluation_id="e", tasks=tasks)
+        return ModelScored(model=model.name, scores=scores, seconds=0.0)
+
+    def measure(self, models, pairs):
+        return iter(())
+
+    def prune(self, state):
+        pass
+
+
+def recipe(proposal, parents):
+    weights = (
+        proposal.coefficients.weights
+        if proposal.coefficients
+        else [1 / len(parents)] * len(parents)
+    )
+    own = [
+        Ingredient(model=parent.content_id, parameters={"weight": weight})
+        for parent, weight in zip(parents, weights, strict=True)
+    ]
+    return Recipe(method="sum", parents=tuple(own), base="base", engine="e")
+
+
+def run(strategy, evaluations=40, ledger=None, pool="top_k"):
+    ledger = ledger or MemoryLedger()
+    if ledger.state.started is None:
+        world = Landscape(format=1, name="w", foundation=dict.fromkeys(NAMES, 0.0))
+        start = _start(world, strategy.k, Metric.PCC, 7)
+        ledger.record(start.model_copy(update={"pool": pool}))
+    budget = [MaxEvaluations(max_evaluations=evaluations)]
+    return evolve(ledger, strategy, budget, recipe, Worlds())
+
+
+def test_the_seed_grid_merges_all_foundation_models_at_once():
+    state = run(SeedGrid(2))
+    grid = [m for m in state.models.values() if m.generation == 1]
+    assert len(grid) == 9
+    assert {m.kind for m in grid} == {"grid"}
+    assert all(set(m.parents) == set(NAMES) for m in grid)
+    assert len({m.content_id for m in grid}) < 9, "the world knows no density"
+    assert state.stop.startswith("exhausted")
+
+
+@pytest.mark.parametrize("algorithm", ["es", "cma"])
+def test_the_coefficient_search_climbs(algorithm):
+    search = CoefficientSearch(2, algorithm=algorithm)
+    state = run(search, evaluations=120)
+    grid = max(m.score for m in state.models.values() if m.kind == "grid")
+    assert state.best.kind == "search"
+    assert state.best.score > grid
+    assert state.best.score > 99.0
+    assert state.evaluations == 120
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        CoefficientSearch(2),
+        CoefficientSearch(2, algorithm="cma"),
+        Portfolio(2, Complementary(2, scales=(0.5,)), CoefficientSearch(2)),
+        SteadyState(2),
+    ],
+    ids=lambda s: f"{type(s).__name__}-{getattr(s, 'algorithm', '')}",
+)
+def test_its_state_is_in_the_journal(strategy):
+    """Stopped and taken up with a smaller and then a larger budget: as if uninterrupted."""
+    whole = run(strategy, evaluations=32)
+    resumed = MemoryLedger()
+    world = Worlds()
+    expected = list(whole.models.values())
+    for cut in range(13, 32):
+        resumed = MemoryLedger()
+        with suppress(InterruptedError):
+            run(strategy, 32, Breaking(resumed, cut))
+        state = evolve(
+            resumed,
+            strategy,
+            [MaxEvaluations(max_evaluations=32)],
+            recipe,
+            Relearning(world, resumed.state),
+        )
+        assert [m.content_id for m in state.models.values()] == [m.content_id for m in expected]
+
+
+class Relearning(Worlds):
+    """The world after a restart: what was merged before is on the disk."""
+
+    def __init__(self, world, state):
+        super().__init__()
+        known = [m for m in state.models.values() if m.candidate and m.merged]
+        for model in known:
+            list(super().breed([model]))
+
+
+class Breaking:
+    """A ledger whose driver dies after a number of models were scored."""
+
+    def __init__(self, ledger, scored):
+        self.ledger, self.scored = ledger, scored
+
+    @property
+    def state(self):
+        return self.ledger.state
+
+    def record(self, event):
+        self.ledger.record(event)
+        if isinstance(event, ModelScored):
+            self.scored -= 1
+            if not self.scored:
+                raise InterruptedError
+
+
+def test_steady_state_makes_one_child_a_generation():
+    state = run(SteadyState(2, scales=(0.5,)), evaluations=12)
+    assert all(len(g.candidates) == 1 for g in state.generations[1:])
+
+
+def test_additive_children_come_beside_the_average():
+    kin = {("ash", "birch"): 0.1, ("ash", "cedar"): 0.2, ("birch", "cedar"): 0.3}
+    strategy = KinshipGuided(2, candidates="repository", scales=(0.5, 1.0))
+    state = run(Greedy(2), evaluations=4)
+    matrix = KinshipMatrix(
+        Metric.PCC,
+        kin | {tuple(sorted((n, m))): 0.5 for n in NAMES for m in state.models if m not in NAMES},
+    )
+    children = [p for p in strategy.propose(state, matrix, Random(0)) if p.kind == "exploration"]
+    assert [c.coefficients and c.coefficients.weights for c in children] == [
+        None,
+        (1.0, 0.5),
+        (1.0, 1.0),
+    ]
+    assert len({c.parents[0] for c in children}) == 1
+
+
+def right(*solved):
+    task = TaskScore(
+        task="t",
+        metric="acc",
+        value=100 * sum(solved) / len(solved),
+        samples=len(solved),
+        solved=solved_items([bool(each) for each in solved]),
+    )
+    return Scores(evaluation_id="e", tasks=(task,))
+
+
+def test_items_are_counted_that_one_fails_and_the_other_solves():
+    assert newly_solved(right(1, 1, 1, 0, 0), right(1, 1, 0, 0, 0)) == 0
+    assert newly_solved(right(1, 1, 1, 0, 0), right(0, 0, 0, 1, 1)) == 2
+    assert newly_solved(right(1, 0), None) is None
+    unknown = Scores(
+        evaluation_id="e", tasks=(TaskScore(task="t", metric="m", value=1.0, samples=9),)
+    )
+    assert newly_solved(right(1, 0), unknown) is None
+
+
+def test_the_partner_is_the_complement_and_not_the_least_related():
+    abilities = {
+        "ash": right(1, 1, 1, 0, 0),
+        "birch": right(1, 1, 0, 0, 0),
+        "cedar": right(0, 0, 0, 1, 1),
+        "dogwood": right(0, 0, 0, 0, 0),
+    }
+    ledger = MemoryLedger()
+    world = Landscape(format=1, name="w", foundation=dict.fromkeys(abilities, 0.0))
+    ledger.record(_start(world, 2, Metric.PCC, 7))
+    for name, scores in abilities.items():
+        ledger.record(ModelScored(model=name, scores=scores, seconds=0.0))
+    ledger.record(GenerationFinished(generation=0, pool=("ash", "birch")))
+    merge = Proposal(kind="greedy", parents=("ash", "dogwood"), mean_score=30.0, reason="r")
+    parents = [ledger.state.models[name] for name in merge.parents]
+    child = Candidate(name="model-1-1", proposal=merge, recipe=recipe(merge, parents))
+    ledger.record(GenerationProposed(generation=1, candidates=(child,)))
+    ledger.record(ModelScored(model="model-1-1", scores=right(0, 0, 0, 0, 1), seconds=0.0))
+    ledger.record(GenerationFinished(generation=1, pool=("ash", "birch")))
+
+    related = {("ash", "birch"): 0.0, ("ash", "cedar"): 0.9, ("ash", "model-1-1"): 0.95}
+    kinship = KinshipMatrix(Metric.PCC, related)
+    (merge,) = Complementary(2, candidates="repository").explore(ledger.state, kinship, ())
+    assert merge.parents == ("ash", "cedar")
+    assert "solves 2 items that ash, the best model, fails" in merge.reason
+
+
+def test_elites_keep_a_skill_in_the_pool():
+    plain, elites = run(Greedy(2), 6), run(Greedy(2), 6, pool="elites")
+    assert len(plain.pool) == 2
+    assert {m.name for m in plain.pool} <= {m.name for m in elites.ranking}
+    best_at = {
+        task: max(elites.ranking, key=lambda m, t=task: m.scores.tasks[t].value)
+        for task in range(3)
+    }
+    pool_best = [max(m.scores.tasks[t].value for m in elites.pool) for t in range(3)]
+    assert pool_best == [best_at[t].scores.tasks[t].value for t in range(3)]
+
+
+def test_a_lost_skill_is_named():
+    ledger = MemoryLedger()
+    world = Landscape(format=1, name="w", foundation=dict.fromkeys(NAMES, 0.0))
+    ledger.record(_start(world, 2, Metric.PCC, 7))
+    points = {"ash": (90.0, 90.0, 1.0), "birch": (80.0, 80.0, 2.0), "cedar": (10.0, 10.0, 95.0)}
+    for name, values in points.items():
+        tasks = tuple(
+            TaskScore(task=f"t{i}", metric="m", value=v, samples=9) for i, v in enumerate(values)
+        )
+        ledger.record(
+            ModelScored(model=name, scores=Scores(evaluation_id="e", tasks=tasks), seconds=0.0)
+        )
+    (lost,) = lost_skills(ledger.state)
+    assert (lost.task, lost.holder, lost.best, lost.pool_best) == ("t2", "cedar", 95.0, 2.0)
+
+
+def test_coefficients_fit_their_parents():
+    with pytest.raises(ValueError, match="density"):
+        Coefficients(method="ties", weights=(1.0, 1.0))
+    with pytest.raises(ValueError, match="one weight for each parent"):
+        Proposal(
+            kind="grid",
+            parents=("a", "b"),
+            mean_score=1.0,
+            reason="r",
+            coefficients=Coefficients(method="task_arithmetic", weights=(1.0, 1.0, 1.0)),
+        )
