@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import shutil
+from collections.abc import Callable
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from math import comb
@@ -38,8 +39,11 @@ _GPUS = Path("/proc/driver/nvidia/gpus")
 class LocalWorkplace:
     """A config on this machine: real models, mergekit, lm-eval, kinship from weights."""
 
-    def __init__(self, config: Config, run: RunDirectory) -> None:
+    def __init__(
+        self, config: Config, run: RunDirectory, checking: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._config = config
+        self._checking = checking
         self._run = run
         self._store = Store(run.path.parent / STORE_FOLDER)
 
@@ -59,11 +63,15 @@ class LocalWorkplace:
 
     def check(self) -> str:
         """Disk, recipe, tasks and metrics, while the children start up; gives the evaluation id."""
+        self._checking("disk")
         self._check_disk()
         self._mergers[0].start()
         for evaluator in self._evaluators:
             evaluator.start()
+        self._checking(f"the recipe of a merge, with {self.engine}")
         self._check_recipe()
+        tasks = ", ".join(task.name for task in self._config.evaluation.tasks)
+        self._checking(f"tasks {tasks}, with lm-eval")
         return next(iter({evaluator.evaluation_id for evaluator in self._evaluators}))
 
     def executor(self, observer: Observer) -> LocalExecutor:
@@ -120,6 +128,7 @@ class LocalWorkplace:
             self._config.foundation_models,
             self._config.merge.options,
             self._store.root / "digests.json",
+            self._checking,
         )
 
     @cached_property

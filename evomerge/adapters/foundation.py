@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -101,7 +101,11 @@ class _Candidate:
 
 
 def resolve_all(
-    base: ModelConfig, foundation: Sequence[ModelConfig], options: MergeOptions, digests: Path
+    base: ModelConfig,
+    foundation: Sequence[ModelConfig],
+    options: MergeOptions,
+    digests: Path,
+    checking: Callable[[str], None] = lambda _: None,
 ) -> tuple[Resolved, ...]:
     """The base model, then the foundation models in their order, each fit for merging.
 
@@ -110,13 +114,16 @@ def resolve_all(
 
     Args:
         digests: file that remembers what reading the weights told, see `known_files`.
+        checking: told what is looked at next.
 
     Raises:
         PreflightError: models are missing, damaged, or do not fit together; it lists all of them.
     """
     faults = _Faults()
     sources: dict[int, _Source] = {}
+    total = len(foundation) + 1
     for place, model in enumerate((base, *foundation)):
+        checking(f"model {model.short_name} ({place + 1} of {total})")
         with faults.of(model):
             source = _find(model, options)
             if 0 in sources and not options.allow_crimes:
@@ -128,6 +135,8 @@ def resolve_all(
     for place, source in sources.items():
         if faults.found and source.repo is not None:
             continue  # no hours of downloads for a config that cannot run
+        if source.repo is not None:
+            checking(f"model {source.model.short_name}: fetching what is missing")
         with faults.of(source.model):
             candidate = _judge(source, options)
             if 0 in candidates and not options.allow_crimes:
@@ -136,7 +145,9 @@ def resolve_all(
             candidates[place] = candidate
     faults.raise_any()
     known = KnownFiles(digests)
-    for candidate in candidates.values():
+    for place, candidate in enumerate(candidates.values()):
+        name = candidate.source.model.short_name
+        checking(f"weights of {name} ({place + 1} of {len(candidates)})")
         with faults.of(candidate.source.model):
             _check_finite(candidate, known)
     faults.raise_any()

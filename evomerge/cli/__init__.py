@@ -19,6 +19,7 @@ COMMANDS = {
     "run": "evolve the models of a config; an unfinished run is resumed",
     "resume": "go on with an interrupted run",
     "status": "where a run stands",
+    "watch": "follow a run from another terminal",
     "list": "all runs of a runs folder",
     "tree": "the lineage of a model",
     "show": "one model's whole story",

@@ -18,6 +18,7 @@ from evomerge.configfile import differences, load
 from evomerge.domain.errors import StoppedError, UsageError
 from evomerge.domain.state import RunState, fold
 from evomerge.driver import drive
+from evomerge.store.beacon import Beacon
 from evomerge.store.run_directory import RunDirectory
 
 
@@ -54,14 +55,12 @@ def driven(run: RunDirectory, config: Config, *, accept_drift: bool, plain: bool
     from evomerge.terminal import reporter
     from evomerge.wiring import LocalWorkplace
 
-    if not _finished(run):
-        click.echo("checking models, tasks and disk", err=True)
-    with reporter(sys.stderr, plain=plain) as observer:
+    with reporter(sys.stderr, plain=plain) as observer, Beacon(run.progress) as beacon:
         return drive(
             run,
             config,
-            LocalWorkplace(config, run),
-            [observer],
+            LocalWorkplace(config, run, observer.checking),
+            [observer, beacon],
             accept_drift=accept_drift,
             now=time.time,
         )

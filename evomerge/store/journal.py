@@ -119,6 +119,43 @@ def _damaged(path: Path, number: int, why: str) -> DamagedError:
     )
 
 
+class Tail:
+    """Follows a journal that another process writes; reads only, and holds no lock."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = self._number = 0
+        self._inode: int | None = None
+
+    def read(self) -> tuple[Entry, ...]:
+        """The entries that were added since the last call; a line that is not whole waits.
+
+        Raises:
+            DamagedError: a line is not what was written, or the journal was replaced.
+        """
+        try:
+            with self._path.open("rb") as file:
+                inode, size = os.fstat(file.fileno()).st_ino, os.fstat(file.fileno()).st_size
+                if self._inode not in {None, inode} or size < self._offset:
+                    raise DamagedError(
+                        f"{self._path}: another journal took its place", "watch the run anew"
+                    )
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            if self._inode is None:
+                return ()
+            raise DamagedError(f"{self._path} is gone", "watch the run anew") from None
+        self._inode = inode
+        whole = data[: data.rfind(b"\n") + 1]
+        lines = whole.split(b"\n")[:-1]
+        first = self._number
+        entries = tuple(_parse(self._path, first + n, line) for n, line in enumerate(lines))
+        self._offset += len(whole)
+        self._number += len(lines)
+        return entries
+
+
 class Journal:
     """The writer of a journal; the caller holds the run's lock."""
 

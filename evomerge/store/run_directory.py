@@ -61,6 +61,11 @@ class RunDirectory:
         return self.path / "models"
 
     @property
+    def progress(self) -> Path:
+        """How far work in progress is; there while a driver is at work, for those who watch."""
+        return self.path / "progress.json"
+
+    @property
     def logs(self) -> Path:
         """What the child processes printed."""
         return self.path / "logs"

@@ -52,6 +52,11 @@ class Task:
         return self.seconds / share if share is not None and share >= _TELLING else None
 
     @property
+    def rate(self) -> float | None:
+        """Units of its work per second so far; None before the first one is done."""
+        return self.done / self.seconds if self.done > 0 and self.seconds >= 1.0 else None
+
+    @property
     def left(self) -> float | None:
         """Seconds until it is done, at its pace so far."""
         return None if self.expected is None else max(0.0, self.expected - self.seconds)
@@ -73,13 +78,19 @@ class Activity:
         """The most tasks that went on at once so far, at least one."""
         return self._widest
 
-    def progressed(self, model: str, activity: str, done: int, total: int) -> None:
-        """Work on `model` goes on; a task that falls back has started anew."""
+    def progressed(
+        self, model: str, activity: str, done: int, total: int, seconds: float = 0.0
+    ) -> None:
+        """Work on `model` goes on; a task that falls back has started anew.
+
+        Args:
+            seconds: for which it has gone on when it is first heard of.
+        """
         key = (model, activity)
         with self._lock:
             before = self._tasks.get(key)
             if before is None or done < before.done:
-                self._began[key] = self._now()
+                self._began[key] = self._now() - seconds
             self._tasks[key] = Task(model, activity, done, total)
             self._widest = max(self._widest, len(self._tasks))
 
@@ -100,6 +111,11 @@ class Activity:
                     self._end(lambda task: task[0] == event.model)
                 case GenerationFinished() | RunFinished():
                     self._end(lambda _: True)
+
+    def nothing(self) -> None:
+        """Nothing goes on any more."""
+        with self._lock:
+            self._end(lambda _: True)
 
     def tasks(self) -> tuple[Task, ...]:
         """What goes on now, in the order in which it began."""

@@ -35,6 +35,7 @@ class Scene:
         events: with the time at which each happened, the last one last.
         elapsed: seconds of work on the run.
         left: seconds to the end of the generation; None where unknown.
+        note: what a watcher should know, such as that nobody drives the run.
     """
 
     state: RunState
@@ -43,6 +44,7 @@ class Scene:
     events: tuple[tuple[float, Sentence], ...] = ()
     elapsed: float = 0.0
     left: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Dashboard:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         scene, state = self._scene, self._scene.state
         last = state.generations[-1].number
-        fixed = 4  # the two lines of the header, the rule, the bar of the generation
+        # the two lines of the header, the rule, the bar of the generation
+        fixed = 5 if scene.note else 4
         sections = [
             Section(0, max(scene.slots, len(scene.tasks))),
             Section(2, len(state.pool)),
@@ -78,6 +81,8 @@ class Dashboard:
         tasks, pool, choices, events = allot(height - 1 - fixed, sections)
         yield header(scene)
         yield Text.assemble(("best  ", "dim"), best_text(state), no_wrap=True, overflow="ellipsis")
+        if scene.note:
+            yield spelled(scene.note, "yellow")
         yield Rule(style="dim")
         yield work(scene, tasks, options.max_width)
         if pool:
@@ -134,26 +139,26 @@ def work(scene: Scene, rows: int, width: int) -> RenderableType:
     whole = f"generation {state.generations[-1].number}"
     names = [whole, *(figures.printable(task.model) for task in tasks)]
     name_width = min(max(map(cell_len, names)), max(12, width // 3))
-    bar_width = min(_BAR[1], max(_BAR[0], width - name_width - 38))
+    bar_width = min(_BAR[1], max(_BAR[0], width - name_width - 47))
     grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
     grid.add_column(no_wrap=True, width=7)
     grid.add_column(no_wrap=True, width=name_width, overflow="ellipsis")
     grid.add_column(width=bar_width)
     grid.add_column(no_wrap=True, justify="right", width=9)
+    grid.add_column(no_wrap=True, justify="right", width=7)
     grid.add_column(no_wrap=True)
-    _bar(grid, "models", whole, bar_width, (done, len(born)), scene.left)
+    _bar(grid, Task(whole, "models", done, len(born)), bar_width, scene.left)
     for task in tasks:
-        doing = _DOING.get(task.activity, task.activity)
-        _bar(grid, doing, task.model, bar_width, (task.done, task.total), task.left)
+        _bar(grid, task, bar_width, task.left)
     for _ in range(rows - len(tasks)):
         grid.add_row(Text("·", style="dim"))
     return grid
 
 
-def _bar(
-    grid: Table, doing: str, name: str, width: int, part: tuple[int, int], left: float | None
-) -> None:
-    done, total = part
+def _bar(grid: Table, task: Task, width: int, left: float | None) -> None:
+    done, total = task.done, task.total
+    doing = _DOING.get(task.activity, task.activity)
+    rate = "" if task.rate is None else figures.rate(task.rate)
     bar = ProgressBar(
         total=total or None,
         completed=min(done, total),
@@ -164,7 +169,9 @@ def _bar(
     )
     counted = f"{done}/{total}" if total > 0 else ""
     eta = "" if left is None or done >= total > 0 else f"{figures.clock(left)} left"
-    grid.add_row(spelled(doing, "dim"), spelled(name), bar, spelled(counted), spelled(eta, "dim"))
+    name = spelled(task.model)
+    pace = spelled(rate, "dim")
+    grid.add_row(spelled(doing, "dim"), name, bar, spelled(counted), pace, spelled(eta, "dim"))
 
 
 def _choices(scene: Scene, rows: int) -> RenderResult:

@@ -89,6 +89,14 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86_400:.0f} days"
 
 
+def rate(per_second: float) -> str:
+    """A pace in seven columns at most: `1234/s`, `12.3/s`, `4.2/min`, `3.1/h`."""
+    if per_second >= 0.95:
+        return f"{per_second:.0f}/s" if per_second >= 99.5 else f"{per_second:.1f}/s"
+    a_minute = per_second * 60
+    return f"{a_minute:.1f}/min" if a_minute >= 0.95 else f"{a_minute * 60:.1f}/h"
+
+
 def count(number: int, one: str, many: str | None = None) -> str:
     """`1 merge`, `2 merges`."""
     return f"{number} {one if number == 1 else many or one + 's'}"

@@ -20,6 +20,8 @@ from evomerge.domain.events import Event
 from evomerge.domain.state import RunState
 from evomerge.terminal.activity import Activity, seconds_left
 from evomerge.terminal.dashboard import Dashboard, Scene
+from evomerge.terminal.figures import clock, printable, spelled
+from evomerge.terminal.reuse import Reuse
 from evomerge.terminal.sentences import Sentence, sentences
 from evomerge.terminal.summary import summary
 
@@ -41,7 +43,10 @@ class LiveReporter:
         self._activity = Activity(now)
         self._events: deque[tuple[float, Sentence]] = deque(maxlen=_KEPT_EVENTS)
         self._state: RunState | None = None
-        self._state_at = now()
+        self._began = self._state_at = now()
+        self._checking = ""
+        self._note = ""
+        self._reuse = Reuse()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -59,36 +64,69 @@ class LiveReporter:
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
         if self._state is not None:
-            self._console.print(summary(self._state))
+            self._console.print(summary(self._state, str(self._reuse)))
+
+    def checking(self, what: str) -> None:
+        """Say what is looked at before the run starts or goes on."""
+        with self._lock:
+            self._checking = what
+
+    def noted(self, note: str) -> None:
+        """Show a note, and that nothing goes on; an empty one takes it away."""
+        with self._lock:
+            self._note = note
+        if note:
+            self._activity.nothing()
+
+    def behind(self, seconds: float) -> None:
+        """The last event happened so long ago."""
+        with self._lock:
+            self._state_at = self._now() - seconds
 
     def happened(self, event: Event, state: RunState) -> None:
         """Take note of an event; the picture follows at its next frame."""
         self._activity.happened(event)
+        self._reuse.heard(event)
         gist = sentences(event, state)[0]
         with self._lock:
             self._state, self._state_at = state, self._now()
             self._events.append((state.seconds, gist))
 
-    def progressed(self, model: str, activity: str, done: int, total: int) -> None:
+    def progressed(
+        self, model: str, activity: str, done: int, total: int, seconds: float = 0.0
+    ) -> None:
         """Take note of progress; from any thread."""
-        self._activity.progressed(model, activity, done, total)
+        self._activity.progressed(model, activity, done, total, seconds)
 
     def render(self) -> RenderableType:
         """The picture of this moment."""
         with self._lock:
             state, since = self._state, self._now() - self._state_at
-            events = tuple(self._events)
+            events, checking, note = tuple(self._events), self._checking, self._note
         if state is None:
-            return Text("starting", style="dim")
+            return self._waiting(note, checking)
         return Dashboard(
             Scene(
                 state=state,
                 tasks=self._activity.tasks(),
                 slots=self._activity.widest,
                 events=events,
-                elapsed=state.seconds + since,
-                left=seconds_left(state, self._activity),
+                elapsed=state.seconds + (0.0 if note else since),
+                left=None if note else seconds_left(state, self._activity),
+                note=note,
             )
+        )
+
+    def _waiting(self, note: str, checking: str) -> RenderableType:
+        """One line while nothing is known of the run yet."""
+        if note:
+            return spelled(note, "yellow")
+        elapsed = clock(self._now() - self._began)
+        return Text.assemble(
+            (f"{elapsed}  ", "dim"),
+            (f"checking {printable(checking)}" if checking else "starting"),
+            no_wrap=True,
+            overflow="ellipsis",
         )
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from evomerge.domain.events import Event, RunFinished
 from evomerge.domain.state import RunState
 from evomerge.terminal.figures import clock, printable
+from evomerge.terminal.reuse import Reuse
 from evomerge.terminal.sentences import Sentence, sentences
 from evomerge.terminal.summary import summary
 
@@ -46,6 +47,8 @@ class PlainReporter:
         self._state: RunState | None = None
         self._state_at = 0.0
         self._broken = False
+        self._began = now()
+        self._reuse = Reuse()
 
     def __enter__(self) -> Self:
         return self
@@ -53,9 +56,28 @@ class PlainReporter:
     def __exit__(self, *exc: object) -> None:
         return None
 
+    def checking(self, what: str) -> None:
+        """Say what is looked at before the run starts or goes on."""
+        with self._lock:
+            sentence = Sentence("run", "checking", "", printable(what))
+            self._write(line(sentence, self._now() - self._began) + "\n")
+
+    def noted(self, note: str) -> None:
+        """Write a note; an empty one is none."""
+        with self._lock:
+            if note:
+                elapsed = 0.0 if self._state is None else self._state.seconds
+                self._write(line(Sentence("run", "note", "", printable(note)), elapsed) + "\n")
+
+    def behind(self, seconds: float) -> None:
+        """The last event happened so long ago."""
+        with self._lock:
+            self._state_at = self._now() - seconds
+
     def happened(self, event: Event, state: RunState) -> None:
         """Write the lines of `event`, and the summary after the last event of a run."""
         with self._lock:
+            self._reuse.heard(event)
             self._state, self._state_at = state, self._now()
             name_width = _name_width(state)
             for sentence in sentences(event, state):
@@ -63,7 +85,9 @@ class PlainReporter:
             if isinstance(event, RunFinished):
                 self._write("\n" + self._rendered(state))
 
-    def progressed(self, model: str, activity: str, done: int, total: int) -> None:
+    def progressed(
+        self, model: str, activity: str, done: int, total: int, seconds: float = 0.0
+    ) -> None:
         """Mention work that goes on for long, once per heartbeat."""
         with self._lock:
             key, now = (model, activity), self._now()
@@ -88,7 +112,7 @@ class PlainReporter:
             width=_SUMMARY_WIDTH, color_system=None, force_terminal=False, highlight=False
         )
         with console.capture() as captured:
-            console.print(summary(state))
+            console.print(summary(state, str(self._reuse)))
         return "".join(text.rstrip() + "\n" for text in captured.get().splitlines())
 
     def _write(self, text: str) -> None:

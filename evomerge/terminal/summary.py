@@ -10,7 +10,7 @@ from rich.text import Text
 from evomerge.domain.lineage import ancestors, lineage
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
-from evomerge.terminal.panel import facts_table
+from evomerge.terminal.panel import Fact, facts_table
 from evomerge.terminal.sentences import best_over_foundation
 from evomerge.terminal.tables import generations_table, kind_style, pool_table
 from evomerge.terminal.tree import lineage_tree
@@ -18,17 +18,23 @@ from evomerge.terminal.tree import lineage_tree
 _LEAVES = 12  # of a lineage that is still read at a glance
 
 
-def summary(state: RunState) -> RenderableType:
+def summary(state: RunState, reused: str = "") -> RenderableType:
     """How a run stands when its driver ends, be that the end of the run or not.
 
     Best model, gain over the best foundation model, counts, generations, pool, and the lineage
     of the best model.
+
+    Args:
+        reused: what came from the store.
     """
     if state.started is None:
         return Text("nothing is recorded yet", style="dim")
+    facts: list[Fact] = [("best", best_text(state)), ("work", counts_text(state))]
+    if reused:
+        facts.append(("reused", Text(f"{reused} from the store")))
     parts: list[RenderableType] = [
         Text.assemble((figures.printable(state.start.name), "bold"), "  ", _ending(state)),
-        facts_table([("best", best_text(state)), ("work", counts_text(state))]),
+        facts_table(facts),
     ]
     if any(generation.pool is not None for generation in state.generations):
         parts += ["", generations_table(state)]

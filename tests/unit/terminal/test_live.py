@@ -40,9 +40,9 @@ def test_the_picture_is_complete_at_80_columns(working: Story) -> None:
         "tiny  kinship strategy, k 3, pcc",
         "generation 2  02:24",
         "best  model-2-1  55.10 ± 1.2  +10.85 over gamma (44.25)",
-        "1/4  00:33 left",
-        "120/400  00:09 left",
-        "2/20",
+        "1/4           00:33 left",
+        "120/400   30.0/s  00:09 left",
+        "2/20    2.0/s  00:09 left",
         "model-1-2 × model-1-1",
         "scoring 30%",
         "merging 10%",
@@ -206,7 +206,7 @@ def test_an_exception_leaves_the_summary_and_the_terminal_as_it_was(working: Sto
 
 def test_before_the_first_event_there_is_a_picture_too() -> None:
     console, _ = recording()
-    assert drawn(LiveReporter(console).render(), 80) == "starting\n"
+    assert drawn(LiveReporter(console).render(), 80) == "00:00  starting\n"
 
 
 class Terminal(io.StringIO):
@@ -225,3 +225,40 @@ def test_the_reporter_suits_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(reporter(io.StringIO()), PlainReporter)
     monkeypatch.setenv("TERM", "dumb")
     assert isinstance(reporter(Terminal()), PlainReporter)
+
+
+def test_a_note_stops_the_clock_and_takes_the_tasks_away(working: Story) -> None:
+    now = [0.0]
+    view = LiveReporter(Console(file=io.StringIO()), now=lambda: now[0])
+    view.happened(working.entries[-1].event, working.state)
+    view.behind(3.0)
+    view.progressed("model-2-2", "score", 10, 400, seconds=5.0)
+    assert "02:27" in drawn(view.render(), 80)
+    assert "2.0/s" in drawn(view.render(), 80)
+    view.noted("not running; it goes on with: evomerge resume tiny")
+    now[0] = 50.0
+    text = drawn(view.render(), 80)
+    assert "not running; it goes on with: evomerge resume tiny" in text
+    assert "02:24" in text
+    assert "10/400" not in text
+
+
+def test_what_is_checked_is_shown_until_the_run_starts(working: Story) -> None:
+    now = [0.0]
+    view = LiveReporter(Console(file=io.StringIO()), now=lambda: now[0])
+    assert drawn(view.render(), 80).split() == ["00:00", "starting"]
+    view.checking("model birch (2 of 5)")
+    now[0] = 61.0
+    assert drawn(view.render(), 80).strip() == "01:01  checking model birch (2 of 5)"
+    view.happened(working.entries[-1].event, working.state)
+    assert "checking" not in drawn(view.render(), 80)
+
+
+def test_the_end_says_what_was_reused(finished: Story) -> None:
+    stream = io.StringIO()
+    view = PlainReporter(stream)
+    state = RunState()
+    for entry in finished.entries:
+        state = apply(state, entry)
+        view.happened(entry.event, state)
+    assert "reused  1 merge and 1 evaluation from the store" in stream.getvalue()

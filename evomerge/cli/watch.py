@@ -1,0 +1,110 @@
+"""`evomerge watch`: follow a run from another terminal."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from evomerge.cli.driving import resume_command
+from evomerge.cli.options import runs_dir_option
+from evomerge.domain.state import RunState, apply
+from evomerge.store.beacon import read_beacon
+from evomerge.store.journal import Tail
+from evomerge.store.run_directory import RunDirectory, list_runs
+from evomerge.terminal import LiveReporter, PlainReporter, reporter
+
+_EVERY = 0.5
+"""Seconds between two looks."""
+
+
+@click.command()
+@click.argument("run")
+@runs_dir_option
+@click.option("--plain", is_flag=True, help="One line per event, also on a terminal.")
+def command(run: str, runs_dir: Path, plain: bool) -> None:
+    """Follow RUN, a name below the runs folder or a path, and end with it.
+
+    Shows what its driver shows; nothing is changed, and Ctrl-C ends the watching only. A run that
+    does not exist yet is waited for; one whose driver was killed is watched on until it is resumed.
+    """
+    directory = _located(run, runs_dir)
+    with reporter(sys.stdout, plain=plain) as view:
+        watcher = Watcher(directory, view)
+        while not watcher.look():
+            time.sleep(_EVERY)
+
+
+class Watcher:
+    """Tells a view what happens in a run that another process drives."""
+
+    def __init__(self, run: RunDirectory, view: LiveReporter | PlainReporter) -> None:
+        self._run = run
+        self._view = view
+        self._tail = Tail(run.journal)
+        self._state = RunState()
+        self._note: str | None = None
+        self._heard = 0.0
+
+    def look(self) -> bool:
+        """Tell what is new; whether the run is at its end.
+
+        Raises:
+            DamagedError: the journal is damaged, or another one took its place.
+        """
+        entries = self._tail.read()
+        for entry in entries:
+            self._state = apply(self._state, entry)
+            self._view.happened(entry.event, self._state)
+        if entries:
+            self._view.behind(max(0.0, time.time() - entries[-1].at))
+        if self._state.finished:
+            return True
+        self._tell(self._standing())
+        if not self._note:
+            self._pass_on_progress()
+        return False
+
+    def _standing(self) -> str:
+        """Why nothing goes on; empty while a driver is at work."""
+        if self._run.holder() is not None:
+            return "" if self._state.started else "its driver checks models, tasks and disk"
+        if self._state.started:
+            return f"not running; it goes on with: {resume_command(self._run)}"
+        return _no_such_run(self._run)
+
+    def _tell(self, note: str) -> None:
+        if note != self._note:
+            self._note = note
+            self._view.noted(note)
+
+    def _pass_on_progress(self) -> None:
+        at, tasks = read_beacon(self._run.progress)
+        if at == self._heard:
+            return
+        self._heard = at
+        for task in tasks:
+            model = self._state.models.get(task.model)
+            if model is None or (model.scores is None and model.failure is None):
+                self._view.progressed(
+                    task.model, task.activity, task.done, task.total, seconds=task.seconds
+                )
+
+
+def _located(run: str, runs_dir: Path) -> RunDirectory:
+    """Where the run is, or where it will be."""
+    for path in (runs_dir / run, Path(run)):
+        if RunDirectory(path).exists:
+            return RunDirectory(path.resolve())
+    is_path = len(Path(run).parts) > 1
+    return RunDirectory((Path(run) if is_path else runs_dir / run).resolve())
+
+
+def _no_such_run(run: RunDirectory) -> str:
+    names = [known.name for known in list_runs(run.path.parent)]
+    near = difflib.get_close_matches(run.name, names, n=1)
+    hint = f"; there is {near[0]}" if near else ""
+    return f"no run named {run.name} in {run.path.parent} yet{hint}; waiting for it, Ctrl-C to stop"
