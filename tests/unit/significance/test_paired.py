@@ -143,14 +143,14 @@ def test_of_equal_models_one_in_twenty_seems_different_and_no_more(tasks):
     def simulate():
         return overall([Pairs(str(i), 1.0, *drawn(rng, *one)) for i, one in enumerate(tasks)]), 0.0
 
-    at_5, at_20, held = rates(simulate, 600)
-    tolerance = 3 * math.sqrt(0.05 * 0.95 / 600)
+    at_5, at_20, held = rates(simulate, 400)
+    tolerance = 3 * math.sqrt(0.05 * 0.95 / 400)
     assert at_5 <= 0.05 + tolerance
-    assert at_20 <= 0.2 + 3 * math.sqrt(0.2 * 0.8 / 600)
+    assert at_20 <= 0.2 + 3 * math.sqrt(0.2 * 0.8 / 400)
     assert held >= 0.95 - tolerance
     if len(tasks) > 1:
         assert at_5 >= 0.05 - tolerance
-        assert at_20 >= 0.2 - 3 * math.sqrt(0.2 * 0.8 / 600)
+        assert at_20 >= 0.2 - 3 * math.sqrt(0.2 * 0.8 / 400)
 
 
 @pytest.mark.usefixtures("fewer_draws")
@@ -164,7 +164,7 @@ def test_intervals_hold_a_true_gain_as_often_as_they_say():
         ]
         return overall(tasks), 100 * (2 * 0.15 - 0.03) / 3
 
-    assert rates(simulate, 600)[2] >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / 600)
+    assert rates(simulate, 400)[2] >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / 400)
 
 
 def test_the_bootstrap_holds_a_skewed_mean():
