@@ -19,10 +19,11 @@ import torch
 
 from evomerge.kinship.errors import KinshipError, NonFiniteWeightsError
 from evomerge.kinship.headers import read_folder
+from evomerge.kinship.kernel import Kernel, choose_kernel
 from evomerge.kinship.matching import match
 from evomerge.kinship.passes import Floats, Pass, TensorBlock
 from evomerge.kinship.plan import Task, plan
-from evomerge.kinship.products import BLOCK, EXACT, Products, chunk_length, one_thread_each
+from evomerge.kinship.products import BLOCK, EXACT, one_thread_each
 from evomerge.kinship.tensors import choose_reader, open_elements
 
 # Weights of a piece, all models together: some 20 ms of work, and what `mmap` maps at once.
@@ -33,9 +34,9 @@ AHEAD = 4
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    device: torch.device
     reader: str
     block: int
+    kernel: Kernel
 
 
 def measure(
@@ -49,6 +50,7 @@ def measure(
     reader: str = "auto",
     block: int = BLOCK,
     threads: int = 2,
+    kernel: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Pass:
     """Measure the products of new models with [1, base, all models], tensor by tensor.
@@ -66,6 +68,8 @@ def measure(
         reader: `mmap`, `pread` (least memory), or `auto`.
         block: elements per float32 product, at most 1,024.
         threads: tensors are worked on by so many threads, one core each.
+        kernel: `compiled`, `torch`, or `auto`: the same figures but for rounding (for tests and
+            benchmarks; see `evomerge.kinship.kernel`).
         progress: called in this thread with (bytes read, bytes to read).
 
     Raises:
@@ -78,10 +82,13 @@ def measure(
     folders = {model: read_folder(folder) for model, folder in models.items()}
     matching = match(base_id, read_folder(base), folders)
     tasks = plan(matching.tensors, tuple(models), fresh, known)
-    stored = [one for task in tasks if task.new for one in task.stored]
-    settings = _Settings(torch.device(device), choose_reader(reader, stored), block)
+    wanted = [task for task in tasks if task.new]
+    size = sum(task.tensor.count * task.width for task in wanted)
+    chosen = choose_kernel(kernel, torch.device(device), block, size)
+    stored = [one for task in wanted for one in task.stored]
+    settings = _Settings(choose_reader(reader, stored, chosen.reader), block, chosen)
     with one_thread_each():
-        sums = _run([task for task in tasks if task.new], settings, base_id, threads, progress)
+        sums = _run(wanted, settings, base_id, threads, progress)
     blocks = tuple(_block(task, tuple(models), sums.get(task.tensor.name)) for task in tasks)
     return Pass(base_id, tuple(models), blocks, matching.extra, matching.skipped, matching.renamed)
 
@@ -160,7 +167,7 @@ def _pieces(task: Task, settings: _Settings) -> Iterator[tuple[int, int]]:
 
 
 def _chunk(task: Task, settings: _Settings) -> int:
-    return chunk_length(1 + len(task.stored), settings.device, settings.block)
+    return settings.kernel.chunk(1 + len(task.stored))
 
 
 def _measure_piece(task: Task, start: int, stop: int, settings: _Settings, base_id: str) -> Floats:
@@ -175,16 +182,13 @@ def _measure_piece(task: Task, start: int, stop: int, settings: _Settings, base_
 
 
 def _multiply(task: Task, start: int, stop: int, settings: _Settings, *, exact: bool) -> Floats:
-    block = settings.block
+    kernel, block = settings.kernel, settings.block
+    if settings.reader == "pread" and kernel.read is not None:
+        sums = kernel.read(task.stored, len(task.known), start, stop, exact=exact)
+        if sums is not None:
+            return sums
     longest = min(_chunk(task, settings), block * -(-(stop - start) // block))
-    products = Products(
-        len(task.known),
-        len(task.new),
-        length=longest,
-        device=settings.device,
-        block=block,
-        exact=exact,
-    )
+    products = kernel.sums(len(task.known), len(task.new), length=longest, exact=exact)
     for weights in _chunks(task, start, stop, longest, settings.reader):
         products.add(weights)
     return products.total()

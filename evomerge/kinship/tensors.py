@@ -159,8 +159,8 @@ def read(
         return elements.take(start, stop).to(torch.float32, copy=True)
 
 
-def choose_reader(reader: str, tensors: Iterable[StoredTensor]) -> str:
-    """`mmap` or `pread`: what `reader` says, and for `auto` what suits the memory.
+def choose_reader(reader: str, tensors: Iterable[StoredTensor], prefer: str = "mmap") -> str:
+    """`mmap` or `pread`: what `reader` says, and for `auto` `prefer`, where it suits the memory.
 
     Mapped pages count as the process's own while they are mapped, and a container with little
     memory is ended for it; so mapping is for weights that fit twice into the memory there is.
@@ -172,6 +172,8 @@ def choose_reader(reader: str, tensors: Iterable[StoredTensor]) -> str:
         raise KinshipError(f"{reader!r} is no reader", f"use {', '.join(READERS)}")
     if reader != "auto":
         return reader
+    if prefer != "mmap":
+        return prefer
     return "mmap" if 2 * sum(stored.size for stored in tensors) <= memory_limit() else "pread"
 
 

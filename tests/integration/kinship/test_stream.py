@@ -14,6 +14,8 @@ import torch
 from evomerge.kinship import KinshipError, Statistics, measure, missing_pairs
 from evomerge.kinship.products import one_thread_each
 
+pytestmark = pytest.mark.usefixtures("kernel")
+
 HALVES = torch.bfloat16, torch.float16, torch.float32, torch.float64
 
 

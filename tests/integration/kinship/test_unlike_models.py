@@ -19,6 +19,8 @@ from evomerge.kinship import (
 from evomerge.kinship.headers import read_folder
 from evomerge.kinship.tensors import choose_reader, read
 
+pytestmark = pytest.mark.usefixtures("kernel")
+
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
@@ -126,11 +128,14 @@ def test_a_constant_delta_of_a_long_tensor_has_no_pcc(workshop):
     assert found.pair("cosine", "a", "shifted") is not None
 
 
-def test_twins_have_no_distance(workshop, family):
+def test_twins_have_no_distance(workshop, family, kernel):
+    """Through torch none to speak of: MKL adds up the same row in other orders at an edge."""
     base, models = family
     found = statistics(workshop, base, models | {"twin": models["a"]})
-    assert found.pair("pcc", "a", "twin") == pytest.approx(1, abs=1e-12)
-    assert found.pair("euclidean", "a", "twin") == 0
+    error, distance = (1e-12, 0) if kernel == "compiled" else (1e-7, 5e-4)
+    assert found.pair("pcc", "a", "twin") == pytest.approx(1, abs=error)
+    length = np.linalg.norm(workshop.delta(base, models["a"]))
+    assert found.pair("euclidean", "a", "twin") <= distance * length
 
 
 @pytest.mark.parametrize("wrapper", ["", "model.language_model.", "language_model.model."])
