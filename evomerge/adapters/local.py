@@ -34,13 +34,11 @@ from evomerge.domain.retention import needed, unneeded
 from evomerge.domain.scores import Scores
 from evomerge.domain.state import RunState
 from evomerge.ports import Evaluator, KinshipMeter, Merger, Observer, Progress
-from evomerge.store.artefacts import Store, read_checked
+from evomerge.store.artefacts import WEIGHTS, Store, read_checked
 from evomerge.store.atomic import make_folder, write_atomic
 
 T = TypeVar("T")
 SCORES = "scores.json"
-WEIGHTS = (".safetensors", ".bin")
-"""Files that are pruned."""
 
 
 @dataclass(frozen=True)

@@ -19,22 +19,25 @@ from evomerge.store.run_directory import STORE_FOLDER
 @click.option("--yes", is_flag=True, help="Free it; without this it is only shown.")
 @json_option
 def command(runs_dir: Path, yes: bool, as_json: bool) -> None:
-    """Show what lies in the store of a runs folder and belongs to no run; --yes frees it.
+    """Show what lies in the store of a runs folder and no run needs; --yes frees it.
 
-    JSON output: {"freed": true|false, "bytes", "artefacts": [{"name", "size"}]}.
+    That is what belongs to no run, and weights that every run's retention lets go.
+
+    JSON output: {"freed": true|false, "bytes", "artefacts": [{"name", "size", "weights_only"}]}.
     """
     store = Store(runs_dir / STORE_FOLDER)
     found = unreferenced(runs_dir, store)
     if yes:
         store.sweep()
         for artefact in found:
-            store.remove(artefact.name)
+            artefact.free(store)
     total = sum(artefact.size for artefact in found)
     if as_json:
         document = {"freed": yes, "bytes": total, "artefacts": [asdict(each) for each in found]}
         click.echo(json.dumps(document))
         return
     for artefact in found:
-        click.echo(f"{artefact.size / 1e6:10.1f} MB  {artefact.name}")
+        part = " (weights)" if artefact.weights_only else ""
+        click.echo(f"{artefact.size / 1e6:10.1f} MB  {artefact.name}{part}")
     done = "freed" if yes else "can be freed with --yes"
-    click.echo(f"{len(found)} artefacts of no run, {total / 1e6:.1f} MB {done}")
+    click.echo(f"{len(found)} artefacts that no run needs, {total / 1e6:.1f} MB {done}")

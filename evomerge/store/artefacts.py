@@ -31,11 +31,15 @@ from evomerge.store.atomic import (
     write_atomic,
 )
 from evomerge.store.faults import reached
-from evomerge.store.lock import start_time, waiting
+from evomerge.store.lock import file_time, free, start_time, waiting
 
 MANIFEST = "manifest.json"
 PRUNED = "pruned.json"
 """The manifest of an artefact whose weights were let go; what is small stays."""
+WEIGHTS = (".safetensors", ".bin")
+"""Suffixes of the files of a model that are pruned."""
+_ABANDONED = 24 * 3600.0
+"""Seconds without a sign of life after which another host's work is left over."""
 _BLOCK = 1 << 22
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 
@@ -176,17 +180,30 @@ class Store:
         return self._locks / name.replace("/", "--")
 
     def sweep(self) -> int:
-        """Remove what killed processes of this host left aside; the number of folders removed."""
+        """Remove what killed processes left aside; the number of folders removed.
+
+        A process of this host is looked up. One of another host counts as killed when nobody holds
+        the artefact's lock and nothing was written for a day.
+        """
         refuse_links([self.root / each for each in ("models", "evaluations", "tmp", "locks")])
         removed = 0
-        for folder in self._aside.glob("*") if self._aside.is_dir() else ():
-            rest, _, pid = folder.name.rpartition(".")
-            here = rest.endswith(f".{socket.gethostname()}")
-            if here and pid.isdigit() and start_time(int(pid)) is None:
+        for folder in sorted(self._aside.glob("*--*")) if self._aside.is_dir() else ():
+            if self._is_left_over(folder):
                 shutil.rmtree(folder, ignore_errors=True)
                 reached("sweep.removed")
                 removed += 1
         return removed
+
+    def _is_left_over(self, folder: Path) -> bool:
+        rest, _, pid = folder.name.rpartition(".")
+        if rest.endswith(f".{socket.gethostname()}") and pid.isdigit():
+            return start_time(int(pid)) is None
+        name = folder.name.partition(".")[0]
+        try:
+            written = max(each.lstat().st_mtime for each in (folder, *folder.rglob("*")))
+        except FileNotFoundError:  # its maker is at work
+            return False
+        return free(self._locks / name) and file_time(self._aside) - written > _ABANDONED
 
 
 def _clear(place: Path) -> None:

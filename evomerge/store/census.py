@@ -5,23 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from evomerge.domain.retention import needed
+from evomerge.domain.retention import needed, unneeded
 from evomerge.domain.state import RunState, fold
-from evomerge.store.artefacts import Store
+from evomerge.store.artefacts import WEIGHTS, Store
 from evomerge.store.run_directory import list_runs
 
 
 @dataclass(frozen=True)
 class Unreferenced:
-    """An artefact that no run refers to.
+    """An artefact that no run refers to, or one whose weights no run needs.
 
     Attributes:
         name: below the store, `models/<content id>`.
-        size: in bytes.
+        size: in bytes, of what can go.
+        weights_only: some run refers to it, only its weights may go.
     """
 
     name: str
     size: int
+    weights_only: bool = False
+
+    def free(self, store: Store) -> None:
+        """Let it go."""
+        if self.weights_only:
+            store.prune(self.name, *WEIGHTS)
+        else:
+            store.remove(self.name)
 
 
 def states_of(runs_dir: Path, without: Path | None = None) -> list[RunState]:
@@ -40,12 +49,15 @@ def needed_weights(states: list[RunState]) -> set[str]:
 
 
 def unreferenced(runs_dir: Path, store: Store) -> list[Unreferenced]:
-    """Models and evaluations of no run, by name.
+    """Models and evaluations of no run, then weights that no run needs, both by name.
+
+    Runs let go of weights themselves (`retention`), but one that was killed at its very end.
 
     Raises:
         DamagedError: a journal cannot be read, so nothing is known to be unreferenced.
     """
-    known = {model.content_id for state in states_of(runs_dir) for model in state.models.values()}
+    states = states_of(runs_dir)
+    known = {model.content_id for state in states for model in state.models.values()}
     found: list[Unreferenced] = []
     for kind in ("models", "evaluations"):
         folder = store.path(kind)
@@ -55,9 +67,20 @@ def unreferenced(runs_dir: Path, store: Store) -> list[Unreferenced]:
             for path in present
             if path.name not in known
         ]
-    return found
+    return found + _unneeded_weights(states, store)
 
 
-def size_of(folder: Path) -> int:
-    """Bytes of all files below `folder`."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+def _unneeded_weights(states: list[RunState], store: Store) -> list[Unreferenced]:
+    gone = {state.models[name].content_id for state in states for name in unneeded(state)}
+    names = (f"models/{content_id}" for content_id in sorted(gone - needed_weights(states)))
+    sizes = ((name, size_of(store.path(name), WEIGHTS)) for name in names)
+    return [Unreferenced(name, size, weights_only=True) for name, size in sizes if size]
+
+
+def size_of(folder: Path, suffixes: tuple[str, ...] = ()) -> int:
+    """Bytes of all files below `folder`; of those with one of `suffixes`, if any are given."""
+    return sum(
+        path.lstat().st_size
+        for path in folder.rglob("*")
+        if path.is_file() and (not suffixes or path.suffix in suffixes)
+    )

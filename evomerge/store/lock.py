@@ -185,14 +185,31 @@ def _claimed(path: Path) -> bool:
     return owner.lives(path)
 
 
-def _age(path: Path) -> float:
-    """Seconds since the last heartbeat, by the clock of the file system that both hosts see."""
-    probe = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.probe")
+def free(path: Path) -> bool:
+    """Whether nobody holds the lock file `path`, as far as the file system can tell."""
+    try:
+        descriptor = _open(path)
+    except FileNotFoundError:
+        return True
+    try:
+        return _try(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def file_time(folder: Path) -> float:
+    """The time now by the clock of the file system of `folder`, which all hosts see alike."""
+    probe = folder / f".{socket.gethostname()}.{os.getpid()}.probe"
     probe.touch()
     try:
-        return probe.stat().st_mtime - path.stat().st_mtime
+        return probe.stat().st_mtime
     finally:
         probe.unlink()
+
+
+def _age(path: Path) -> float:
+    """Seconds since the last heartbeat."""
+    return file_time(path.parent) - path.stat().st_mtime
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from evomerge.domain.retention import needed
 from evomerge.domain.state import fold
 from evomerge.driver import rebuild
 from evomerge.store.artefacts import Store
+from evomerge.store.census import unreferenced
 from evomerge.store.journal import read_journal
 from evomerge.store.verification import verify
 from evomerge.testing.landscape import VECTOR, LandscapeEvaluator, LandscapeMerger
@@ -285,6 +286,20 @@ def test_pruned_weights_change_no_choice_and_can_be_made_again(tmp_path, retenti
         rebuild(LandscapeWorkplace(tmp_path / "lean"), lean, lean.models[name], Silence())
     findings = verify(lean, Store(tmp_path / "lean/runs/store"))
     assert {f.verdict for f in findings} == {"whole"}
+
+
+def test_weights_that_a_run_was_killed_before_letting_go_are_seen_by_gc(tmp_path):
+    state = run_landscape(tmp_path, landscape_config(retention="best"))
+    store = Store(tmp_path / "runs/store")
+    assert unreferenced(tmp_path / "runs", store) == []
+    pruned = next(m for m in state.models.values() if m.merged and m.name not in needed(state))
+    rebuild(LandscapeWorkplace(tmp_path), state, pruned, Silence())
+    (found,) = unreferenced(tmp_path / "runs", store)
+    assert found.name == f"models/{pruned.content_id}"
+    assert found.weights_only
+    found.free(store)
+    assert unreferenced(tmp_path / "runs", store) == []
+    assert not [f for f in verify(state, store) if f.problems]
 
 
 def test_a_rebuilt_model_that_differs_is_refused(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from evomerge.domain.errors import DamagedError, LockedError, StoppedError
 from evomerge.store.artefacts import MANIFEST, Store, problems, read_checked
 from evomerge.store.atomic import write_atomic
-from evomerge.store.lock import HEARTBEAT, Owner, exclusive, holder, start_time
+from evomerge.store.lock import HEARTBEAT, Owner, exclusive, holder, start_time, waiting
 
 
 def build(text="hello"):
@@ -107,6 +107,23 @@ def test_what_a_killed_process_left_is_swept(tmp_path):
     assert store.sweep() == 1
     assert not dead.exists()
     assert alive.exists()
+
+
+def test_what_another_host_left_is_swept_after_a_day_unless_its_lock_is_held(tmp_path):
+    store = Store(tmp_path)
+    store.obtain("models/x", build())
+    old, new, held = (tmp_path / "tmp" / f"models--{name}.elsewhere.org.12" for name in "onh")
+    for folder in (old, new, held):
+        folder.mkdir()
+        (folder / "half").write_text("x")
+    for folder in (old, held):
+        for path in (folder / "half", folder):
+            os.utime(path, (time.time() - 90_000,) * 2)
+    with waiting(tmp_path / "locks/models--h"):
+        assert store.sweep() == 1
+    assert not old.exists()
+    assert new.exists()
+    assert held.exists()
 
 
 def _dead_pid():
