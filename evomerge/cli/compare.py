@@ -21,8 +21,14 @@ from evomerge.terminal import stdout_console
 @click.command()
 @click.argument("runs", nargs=-1, required=True)
 @runs_dir_option
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the comparison as one self-contained page.",
+)
 @json_option
-def command(runs: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
+def command(runs: tuple[str, ...], runs_dir: Path, html: Path | None, as_json: bool) -> None:
     """Compare RUNS, two or more: what each reached, at which cost, and where they parted.
 
     Runs that differ in nothing but the seed are repeats of one arm: their median and range are
@@ -37,7 +43,8 @@ def command(runs: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
      "versus": [{"arm", "against", "points": SPREAD, "points_at_equal_evaluations": SPREAD,
                  "equal_evaluations", "extra_evaluations", "paired_seeds": [seed],
                  "partings": [{"runs": [name, name], "generation", "shared",
-                               "only_first": [name], "only_second": [name], "ended", "why"}]}]}
+                               "only_first": [name], "only_second": [name], "ended", "why"}]}],
+     "winners": {"part", "missing", "comparisons"}, as in `evomerge gain --help`}
     RUN: {"name", "seed", "finished", "stop", "best": MODEL, "gain_over_foundation",
      "generations", "evaluations", "merges", "failures", "reused", "spent_hours", "work_hours",
      "exploration": {"children", "failed", "pooled", "winning": [name], "gain", "greedy_gain",
@@ -51,19 +58,28 @@ def command(runs: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
         raise UsageError(
             "a comparison needs two runs or more", "`evomerge list` shows those there are"
         )
-    print_comparison(found, as_json=as_json)
+    print_comparison(found, as_json=as_json, html=html)
 
 
-def print_comparison(runs: Sequence[RunDirectory], *, as_json: bool) -> None:
-    """Compare `runs` and print the result on stdout."""
+def print_comparison(
+    runs: Sequence[RunDirectory], *, as_json: bool, html: Path | None = None
+) -> None:
+    """Compare `runs` and print the result on stdout, or write it as a page."""
+    from evomerge.cli.winners import winners
     from evomerge.terminal.comparison import ComparisonView
     from evomerge.terminal.comparison_document import comparison_document
 
     comparison = comparison_of(runs)
+    gains = winners(comparison, dict(zip(_distinct(runs), runs, strict=True)))
+    if html is not None:
+        from evomerge.report.comparison import page
+
+        html.write_text(page(comparison, gains), encoding="utf-8")
+        click.echo(f"wrote {html}", err=True)
     if as_json:
-        click.echo(json.dumps(comparison_document(comparison), ensure_ascii=False))
-    else:
-        stdout_console().print(ComparisonView(comparison))
+        click.echo(json.dumps(comparison_document(comparison, gains), ensure_ascii=False))
+    elif html is None:
+        stdout_console().print(ComparisonView(comparison, gains))
 
 
 def comparison_of(runs: Sequence[RunDirectory]) -> Comparison:

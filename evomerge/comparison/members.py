@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from evomerge.domain.events import Event, KinshipMeasured, ModelMerged, ModelScored
+from evomerge.domain.events import CandidateFailed, Event, KinshipMeasured, ModelMerged, ModelScored
 from evomerge.domain.model import Model
 from evomerge.domain.state import Entry, RunState, apply, rank
 
@@ -20,7 +20,7 @@ class Moment:
 
     Attributes:
         evaluations: models scored so far, foundation models included.
-        merges: models merged so far.
+        merges: children that were brought to their end so far, scored or failed, one merge each.
         spent: seconds that drivers had spent, reused work counting next to nothing.
         work: seconds of work up to here had nothing been reused; None where that is not known.
         best: the best model so far.
@@ -102,7 +102,9 @@ def member_of(
         state, event = apply(state, entry), entry.event
         cost = _cost(event, ids, known)
         work = None if work is None or cost is None else work + cost
-        merges += isinstance(event, ModelMerged)
+        merges += isinstance(event, CandidateFailed) or (
+            isinstance(event, ModelScored) and bool(state.models[event.model].parents)
+        )
         reused += isinstance(event, ModelMerged | ModelScored) and event.reused
         if isinstance(event, ModelScored):
             model = state.models[event.model]

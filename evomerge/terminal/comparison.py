@@ -9,11 +9,14 @@ from rich.padding import Padding
 from rich.text import Text
 
 from evomerge.comparison import UNITS, Arm, Budget, Comparison, Spread, Unit, Versus, exploration_of
+from evomerge.domain.difference import Gains
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
 from evomerge.terminal.columns import Column, Fitted, numbers, words
 from evomerge.terminal.figures import MISSING, printable, spelled
+from evomerge.terminal.gains import part_note
+from evomerge.terminal.gains import verdict as gain_verdict
 from evomerge.terminal.sentences import best_over_foundation
 from evomerge.terminal.tables import gain_text, kinship_text, name_text
 from evomerge.terminal.verdicts import exploration_sentence, parting_sentences, verdict
@@ -24,8 +27,9 @@ _ROWS = 6  # merges of one generation that are told one by one
 class ComparisonView:
     """The whole comparison: arms, equal budgets, each arm against the first, all merges."""
 
-    def __init__(self, comparison: Comparison) -> None:
+    def __init__(self, comparison: Comparison, winners: Gains | None = None) -> None:
         self._comparison = comparison
+        self._winners = winners
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         comparison = self._comparison
@@ -37,6 +41,9 @@ class ComparisonView:
         for versus in comparison.versus:
             yield ""
             yield from _versus(versus, comparison)
+        if self._winners is not None:
+            yield ""
+            yield from _significance(self._winners)
         if comparison.budgets:
             yield ""
             yield budgets_table(comparison)
@@ -152,6 +159,17 @@ def _versus(versus: Versus, comparison: Comparison) -> Iterator[RenderableType]:
             yield Padding(
                 Text(printable(exploration_sentence(arm, explored))), (0, 0, 0, 2), expand=False
             )
+
+
+def _significance(winners: Gains) -> Iterator[RenderableType]:
+    """Whether the winners differ by more than chance."""
+    yield Text("winners on the same items", style="dim")
+    for each in winners.comparisons:
+        yield Padding(gain_verdict(each), (0, 0, 0, 2), expand=False)
+    for missing in winners.missing:
+        yield Padding(Text(printable(missing), style="dim"), (0, 0, 0, 2), expand=False)
+    if winners.comparisons:
+        yield Padding(Text(part_note(winners.part), style="dim"), (0, 0, 0, 2), expand=False)
 
 
 def _arm_score(arm: Arm) -> str:

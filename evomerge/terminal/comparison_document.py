@@ -6,12 +6,15 @@ from dataclasses import asdict
 from typing import Any
 
 from evomerge.comparison import Arm, Budget, Comparison, Member, Parting, Versus, exploration_of
+from evomerge.domain.difference import Gains
 from evomerge.domain.lineage import ancestors
-from evomerge.terminal.documents import FORMAT, Document, model_brief
+from evomerge.terminal.documents import FORMAT, Document, gains_document, model_brief
 from evomerge.terminal.sentences import best_over_foundation
 
+_OF_WINNERS = {"part", "comparisons", "missing"}
 
-def comparison_document(comparison: Comparison) -> Document:
+
+def comparison_document(comparison: Comparison, winners: Gains) -> Document:
     """`evomerge compare --json`."""
     return {
         "format": FORMAT,
@@ -21,6 +24,9 @@ def comparison_document(comparison: Comparison) -> Document:
         "arms": [_arm(arm) for arm in comparison.arms],
         "budgets": [_budget(budget, comparison) for budget in comparison.budgets],
         "versus": [_versus(versus) for versus in comparison.versus],
+        "winners": {
+            key: value for key, value in gains_document("", winners).items() if key in _OF_WINNERS
+        },
         "caveats": list(comparison.caveats),
     }
 

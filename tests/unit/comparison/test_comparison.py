@@ -1,6 +1,7 @@
 """What a comparison says of runs, against what their journals hold."""
 
 import json
+from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
@@ -194,3 +195,57 @@ def test_one_run_is_no_comparison(landscape):
         command("greedy-1", "greedy-1", "--dir", str(landscape))
     with pytest.raises(UsageError, match="no run named"):
         command("greedy-1", "gredy-2", "--dir", str(landscape))
+
+
+def test_the_winners_are_compared_item_by_item(landscape, capsys):
+    command("greedy-1", "kinship-2", "--dir", str(landscape), "--json")
+    found = json.loads(capsys.readouterr().out)["winners"]
+    best = [fold(RunDirectory(landscape / n).read()).best for n in ("greedy-1", "kinship-2")]
+    (each,) = found["comparisons"]
+    assert each["difference"]["value"] == pytest.approx(best[1].score - best[0].score)
+    command("greedy-1", "greedy-2", "--dir", str(landscape), "--json")
+    assert json.loads(capsys.readouterr().out)["winners"]["comparisons"] == []
+
+
+class _Page(HTMLParser):
+    """Tags that are open, text that is shown, and what a browser would fetch."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.text, self.fetched = [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in {"meta", "link", "br", "input"}:
+            self.open.append(tag)
+        self.fetched += [v for k, v in attributes if k in {"src", "href"} and v[:1] != "#"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_page_is_whole_and_asks_nobody(landscape, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    names = ("greedy-1", "greedy-2", "kinship-1", "kinship-2")
+    command(*names, "--dir", str(landscape), "--html", str(page))
+    assert capsys.readouterr().out == ""
+    read = _Page(page.read_text(encoding="utf-8"))
+    assert read.open == []
+    assert {address.partition(":")[0] for address in read.fetched} <= {"data"}
+    text = " ".join(" ".join(read.text).split())
+    assert "kinship against greedy" in text
+    assert "model-2-exp" in text
+    assert page.stat().st_size < 2_000_000
+
+
+def test_a_hostile_name_is_only_a_name(journals, tmp_path):
+    from evomerge.domain.difference import Gains
+    from evomerge.report.comparison import page
+
+    hostile = '<script>alert("x")</script>'
+    members = [member_of(n, journals["greedy-1"], {"strategy.name": n}) for n in ("a", hostile)]
+    html = page(compare(members), Gains(part="all", comparisons=()))
+    assert "<script>alert" not in html

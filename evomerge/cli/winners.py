@@ -1,0 +1,65 @@
+"""Whether the winners of two arms differ by more than chance, from their stored item results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from evomerge.comparison import Comparison, Member
+from evomerge.configfile import load
+from evomerge.domain.difference import Gains
+from evomerge.domain.errors import ConfigError
+from evomerge.domain.model import Model
+from evomerge.gains import ItemResults, Matches
+from evomerge.gains import compare as compare_items
+from evomerge.store.artefacts import Store
+from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
+
+
+def winners(comparison: Comparison, runs: Mapping[str, RunDirectory]) -> Gains:
+    """The best model of every arm's median run against that of the first arm, item by item.
+
+    Args:
+        runs: by the names that the members of the comparison bear.
+
+    Raises:
+        DamagedError: a sample log is not what was written.
+    """
+    first, *others = (arm.median for arm in comparison.arms)
+    matches: list[tuple[Member, Member]] = [(other, first) for other in others]
+    differing = [(a, b) for a, b in matches if a.best.content_id != b.best.content_id]
+    missing = [f"{_named(a)} and {_named(b)} are the same model" for a, b in matches
+               if (a, b) not in differing]  # fmt: skip
+    stores = {run.path.parent for run in runs.values()}
+    if len(stores) > 1:
+        apart = "the runs lie in different runs folders, so their items are not compared"
+        return Gains(part="all", comparisons=(), missing=(*missing, apart))
+    pairs: Matches = [(_labelled(a), _labelled(b), "model") for a, b in differing]
+    results = ItemResults(
+        Store(next(iter(stores)) / STORE_FOLDER),
+        _filters([runs[first.name].config]),
+        lambda model: model.scores,
+    )
+    gains = compare_items(results, pairs, "all")
+    return gains.model_copy(update={"missing": (*missing, *gains.missing)})
+
+
+def _labelled(member: Member) -> Model:
+    return replace(member.best, name=_named(member))
+
+
+def _named(member: Member) -> str:
+    """A model of one run among those of others."""
+    return f"{member.best.name} of {member.name}"
+
+
+def _filters(configs: Sequence[Path]) -> dict[str, str | None]:
+    """The filter that counts for each task; none where no config can be read."""
+    found: dict[str, str | None] = {}
+    for config in configs:
+        try:
+            found |= {task.name: task.filter for task in load(config).evaluation.tasks}
+        except ConfigError:
+            continue
+    return found
