@@ -26,6 +26,7 @@ COMMANDS = {
     "compare": "several runs side by side",
     "gain": "is the gain real, or chance?",
     "kinship": "how alike models changed from their base",
+    "simulate": "compare strategies on imagined models, before paying",
     "replay": "what a strategy would choose on recorded scores",
     "digest": "the decision digest of a run",
     "verify": "check every byte of a run",

@@ -1,0 +1,121 @@
+"""`evomerge simulate`: strategies on synthetic landscapes, before anything is paid for."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from evomerge.cli.options import json_option, set_option
+from evomerge.config import Config
+from evomerge.configfile import load
+from evomerge.domain.errors import UsageError
+from evomerge.domain.model import StrategyName
+
+DEFAULT = "greedy,kinship,complementary,seed_grid,coefficient_search,portfolio"
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@set_option
+@click.option("--strategies", default=DEFAULT, show_default=True, help="Compared, by comma.")
+@click.option("--k", "sizes", help="Sizes of the pool, by comma. Default: the config's.")
+@click.option("--evaluations", type=click.IntRange(6, 1000), default=40, show_default=True,
+              help="The budget, foundation models included.")  # fmt: skip
+@click.option("--seeds", type=click.IntRange(2, 100_000), default=50, show_default=True,
+              help="Landscapes; every arm sees the same ones.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the landscapes.")
+@click.option("--models", type=click.IntRange(2, 20), help="Default: as many as in the config.")
+@click.option("--interference", type=click.FloatRange(0, 1), default=0.1, show_default=True,
+              help="Harm that each fine-tune does to the skills of the others.")  # fmt: skip
+@click.option("--items", type=click.IntRange(10), default=300, show_default=True,
+              help="Items of each task that an evaluation sees.")  # fmt: skip
+@click.option("--jobs", type=click.IntRange(1), help="Processes. Default: one for each core.")
+@json_option
+def command(
+    config: Path,
+    overrides: tuple[str, ...],
+    strategies: str,
+    sizes: str | None,
+    evaluations: int,
+    seeds: int,
+    seed: int,
+    models: int | None,
+    interference: float,
+    items: int,
+    jobs: int | None,
+    as_json: bool,
+) -> None:
+    """Compare strategies under CONFIG's merge method on imagined models.
+
+    Nothing of CONFIG's models or tasks is read. The landscapes are vectors with skills that
+    interfere and evaluations with noise: they tell which strategy, k and budget is worth paying
+    for, not which score to expect.
+
+    \b
+    JSON output: {"format": 1, "settings": {…}, "arms": [{"name", "strategy", "k", "method",
+     "after": {"10": {"mean", "stderr"}, …}, "weakest", "curse", "evaluations"}]}
+    Scores are true ones (over endless items) of the model that looked best, in points.
+    """
+    from rich.console import Console
+
+    from evomerge.simulation import METHODS, WorldSettings, run_arms
+    from evomerge.terminal import stdout_console
+    from evomerge.terminal.simulation import progress_line, simulation_document, simulation_view
+
+    loaded = load(config, overrides)
+    if loaded.merge.method not in METHODS:
+        raise UsageError(
+            f"merge.method: the simulation has no {loaded.merge.method!r}",
+            f"pass --set merge.method=…, one of {', '.join(METHODS)}",
+        )
+    settings = WorldSettings(models or len(loaded.foundation_models), interference, items)
+    if evaluations <= settings.models:
+        raise UsageError(
+            f"--evaluations {evaluations}: scoring the {settings.models} foundation models takes "
+            f"{settings.models}, which leaves none for a merge"
+        )
+    arms = _arms(loaded, strategies, sizes)
+    with progress_line(Console(stderr=True), "searches") as progress:
+        done = run_arms(
+            arms,
+            settings,
+            count=seeds,
+            evaluations=evaluations,
+            seed=seed,
+            jobs=jobs,
+            progress=progress,
+        )
+    if as_json:
+        click.echo(json.dumps(simulation_document(done, settings, evaluations, seeds)))
+    else:
+        stdout_console().print(simulation_view(done, settings, evaluations, seeds))
+
+
+def _arms(config: Config, strategies: str, sizes: str | None) -> list[tuple[str, Config]]:
+    """Every strategy with every k, by name."""
+    names = _listed("--strategies", strategies, get_args(StrategyName))
+    known = [str(k) for k in range(2, 101)]
+    ks = _listed("--k", sizes, known) if sizes else [str(config.strategy.k)]
+    arms = []
+    for name, k in product(names, ks):
+        strategy = config.strategy.model_copy(update={"name": name, "k": int(k)})
+        arms.append(
+            (
+                name if len(ks) == 1 else f"{name}, k {k}",
+                config.model_copy(update={"strategy": strategy}),
+            )
+        )
+    return arms
+
+
+def _listed(option: str, text: str, known: tuple[str, ...] | list[str]) -> list[str]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    wrong = [word for word in words if word not in known]
+    if wrong or not words:
+        choices = f"{known[0]} to {known[-1]}" if known[0].isdigit() else ", ".join(known)
+        raise UsageError(f"{option}: {wrong[0] if wrong else 'nothing'!r} is none of {choices}")
+    return [*dict.fromkeys(words)]

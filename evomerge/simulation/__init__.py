@@ -1,0 +1,12 @@
+"""Strategies on synthetic landscapes: thousands of searches in minutes, before anything is paid.
+
+A model is a vector of weights, a skill a direction in it; Algorithm 1, the strategies, the recipes
+and the stopping are the real ones, only models and merges are imagined. What it can tell is the
+order of strategies under stated circumstances, not a score.
+"""
+
+from evomerge.simulation.arms import Arm, better, run_arms
+from evomerge.simulation.search import Outcome, simulate
+from evomerge.simulation.world import METHODS, World, WorldSettings
+
+__all__ = ["METHODS", "Arm", "Outcome", "World", "WorldSettings", "better", "run_arms", "simulate"]

@@ -1,0 +1,107 @@
+"""Several arms on the same landscapes, seed by seed, so that they can be compared in pairs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evomerge.config import Config
+from evomerge.domain.stopping import MaxEvaluations
+from evomerge.simulation.search import Outcome, seeds, simulate
+from evomerge.simulation.world import World, WorldSettings
+
+_CHUNK = 4  # seeds that a process is given at a time
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A strategy with its merge method, and how it did.
+
+    Attributes:
+        chosen: true mean score of the winner, shape (seeds, evaluations), in points.
+        weakest: of the last winner on its weakest task, shape (seeds,).
+        curse: how much better the last winner looked than it is, shape (seeds,).
+        spent: evaluations that the search used, shape (seeds,).
+    """
+
+    name: str
+    config: Config
+    chosen: NDArray[np.float64]
+    weakest: NDArray[np.float64]
+    curse: NDArray[np.float64]
+    spent: NDArray[np.int64]
+
+    def after(self, evaluations: int) -> tuple[float, float]:
+        """(mean, standard error over the seeds) of the winner after so many evaluations."""
+        column = self.chosen[:, min(evaluations, self.chosen.shape[1]) - 1]
+        error = column.std(ddof=1) / np.sqrt(column.size) if column.size > 1 else 0.0
+        return float(column.mean()), float(error)
+
+
+def run_arms(
+    arms: Sequence[tuple[str, Config]],
+    settings: WorldSettings,
+    *,
+    count: int,
+    evaluations: int,
+    seed: int = 0,
+    jobs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Arm, ...]:
+    """Every arm on the same `count` landscapes, in the order given.
+
+    Only the budget of `evaluations` ends a search, the config's own criteria do not; a strategy may
+    come to its end before.
+
+    Args:
+        jobs: processes; default one for each core. Their number changes no figure.
+        progress: called with (searches done, searches in all).
+    """
+    work = [(config, each) for _, config in arms for each in seeds(count, seed)]
+    one = partial(_one, settings=settings, evaluations=evaluations)
+    outcomes = []
+    with ProcessPoolExecutor(jobs or os.cpu_count(), get_context("spawn")) as pool:
+        for outcome in pool.map(one, work, chunksize=_CHUNK):
+            outcomes.append(outcome)
+            if progress is not None:
+                progress(len(outcomes), len(work))
+    return tuple(
+        _arm(name, config, outcomes[count * place : count * (place + 1)], evaluations)
+        for place, (name, config) in enumerate(arms)
+    )
+
+
+def better(a: Arm, b: Arm) -> float:
+    """The share of landscapes on which `a` ends above `b`, ties by half."""
+    difference = a.chosen[:, -1] - b.chosen[:, -1]
+    return float(np.mean(np.where(difference == 0, 0.5, difference > 0)))
+
+
+def _one(task: tuple[Config, int], *, settings: WorldSettings, evaluations: int) -> Outcome:
+    config, seed = task
+    budget = MaxEvaluations(max_evaluations=evaluations)
+    return simulate(config, World(settings, seed), [budget])
+
+
+def _arm(name: str, config: Config, outcomes: Sequence[Outcome], evaluations: int) -> Arm:
+    chosen = np.array([_filled(each.chosen, evaluations) for each in outcomes])
+    return Arm(
+        name=name,
+        config=config,
+        chosen=chosen,
+        weakest=np.array([each.weakest[-1] for each in outcomes]),
+        curse=np.array([each.seen[-1] - each.chosen[-1] for each in outcomes]),
+        spent=np.array([len(each.chosen) for each in outcomes]),
+    )
+
+
+def _filled(values: tuple[float, ...], length: int) -> list[float]:
+    """A search that came to its end keeps its winner."""
+    return [*values, *([values[-1]] * (length - len(values)))]

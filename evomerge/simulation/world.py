@@ -1,0 +1,180 @@
+"""A synthetic landscape: task vectors that interfere, and evaluations with noise.
+
+Weights are D = 64 · n coordinates. Skill t is a sparse random direction; specialist i moved along
+its own skill, along a direction common to all fine-tunes, against the other skills (interference)
+and at random. A model's true score on a task rises with what it has of the skill and falls with
+what it has moved beyond it, as a logistic curve; an evaluation of m items draws each item's outcome
+against an ability that all models share, so that two models fail the same hard items.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evomerge.domain.identity import derived_seed
+from evomerge.domain.recipe import Recipe
+
+Vector: TypeAlias = NDArray[np.float64]
+
+METHODS = ("slerp", "linear", "task_arithmetic", "ties", "dare_ties", "dare_linear")
+COORDINATES = 64
+_SPARSE = 0.15  # share of the coordinates that a skill touches
+_COMMON, _NOISE = 0.35, 0.45  # of a fine-tune, relative to its own skill
+_STEEP, _HALF = 6.0, 0.5  # of the logistic curve: half of the points at half of a skill
+_OVERSHOOT = 0.35  # how much of the logit a squared excess over all skills costs
+
+
+@dataclass(frozen=True)
+class WorldSettings:
+    """What a synthetic landscape is like.
+
+    Attributes:
+        models: foundation models, each a specialist in one task.
+        interference: how much each fine-tune harms the other skills; 0 none, 0.3 hard.
+        items: of each task that an evaluation sees.
+    """
+
+    models: int = 5
+    interference: float = 0.1
+    items: int = 300
+
+
+class World:
+    """One landscape of a seed: foundation vectors, merges, scores."""
+
+    def __init__(self, settings: WorldSettings, seed: int) -> None:
+        self.settings = settings
+        self.seed = seed
+        rng = np.random.default_rng(derived_seed("world", seed))
+        self.size = COORDINATES * settings.models
+        self._skills = _skills(rng, settings.models, self.size)
+        self._items = rng.uniform(size=(settings.models, settings.items))
+        self.foundation = self._specialists(rng)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of the tasks."""
+        return tuple(f"skill-{number}" for number in range(1, self.settings.models + 1))
+
+    def _specialists(self, rng: np.random.Generator) -> tuple[Vector, ...]:
+        common = _unit(rng.normal(size=self.size))
+        models = []
+        for skill in self._skills:
+            others = self._skills.sum(axis=0) - skill
+            noise = _unit(rng.normal(size=self.size) * (rng.uniform(size=self.size) < 2 * _SPARSE))
+            strength = rng.uniform(0.9, 1.15)
+            vector = skill + _COMMON * common + _NOISE * noise
+            models.append(strength * (vector - self.settings.interference * others))
+        return tuple(models)
+
+    def true_scores(self, vector: Vector) -> Vector:
+        """The expected score on each task in points, over endless items."""
+        return 100.0 * self._ability(vector)
+
+    def answers(self, vector: Vector) -> NDArray[np.bool_]:
+        """Which items of each task are right, shape (tasks, items)."""
+        return self._items < self._ability(vector)[:, None]
+
+    def _ability(self, vector: Vector) -> Vector:
+        """The share of items that the model can solve, by task."""
+        has = self._skills @ vector
+        rest = vector - has @ self._skills
+        excess = max(0.0, float(rest @ rest) - 1.0) + float(np.sum(np.maximum(0, has - 1.3) ** 2))
+        logits = _STEEP * (has - _HALF) - _OVERSHOOT * excess
+        ability: Vector = 1.0 / (1.0 + np.exp(-logits))
+        return ability
+
+
+def merged(recipe: Recipe, parents: list[Vector]) -> Vector:
+    """The child of a recipe over vectors; filters and gradients count as their default.
+
+    slerp, linear, task arithmetic, TIES (arXiv 2306.01708) and DARE (arXiv 2311.03099) over deltas
+    from a base at the origin.
+
+    Raises:
+        ValueError: the simulation has no such method.
+    """
+    rows = np.stack(parents)
+    own = [ingredient.parameters for ingredient in recipe.parents]
+    weights = np.array([_number(each.get("weight", 1.0)) for each in own])
+    match recipe.method:
+        case "slerp":
+            t = _number(recipe.parameters.get("t", 0.5))
+            return _slerp(rows[0], rows[1], t)
+        case "linear" | "task_arithmetic":
+            return _sum(weights, rows, recipe)
+        case "ties":
+            kept = np.stack(
+                [_trimmed(row, _density(each)) for row, each in zip(rows, own, strict=True)]
+            )
+            return _elected(weights, kept, recipe)
+        case "dare_ties" | "dare_linear":
+            rng = np.random.default_rng(recipe.seed or 0)
+            kept = np.stack(
+                [_dropped(row, _density(each), rng) for row, each in zip(rows, own, strict=True)]
+            )
+            if recipe.method == "dare_linear":
+                return _sum(weights, kept, recipe)
+            return _elected(weights, kept, recipe)
+    raise ValueError(f"the simulation has no merge method {recipe.method!r}")
+
+
+def _number(value: object) -> float:
+    if isinstance(value, list):
+        return _number(value[-1])
+    if isinstance(value, dict):
+        return _number(value.get("value", 1.0))
+    return float(value) if isinstance(value, int | float) else 1.0
+
+
+def _density(parameters: dict[str, object]) -> float:
+    return _number(parameters.get("density", 1.0))
+
+
+def _sum(weights: Vector, rows: Vector, recipe: Recipe) -> Vector:
+    total = weights @ rows
+    if recipe.parameters.get("normalize", False):
+        total = total / weights.sum()
+    return np.asarray(total * _number(recipe.parameters.get("lambda", 1.0)))
+
+
+def _elected(weights: Vector, kept: Vector, recipe: Recipe) -> Vector:
+    """TIES: of each coordinate, the parents that agree with the sign of the weighted sum."""
+    weighted = weights[:, None] * kept
+    agree = np.sign(weighted) == np.sign(weighted.sum(axis=0))
+    total = (weighted * agree).sum(axis=0)
+    if recipe.parameters.get("normalize", False):
+        share = (np.abs(weights)[:, None] * (agree & (kept != 0))).sum(axis=0)
+        total = np.divide(total, share, out=np.zeros_like(total), where=share > 0)
+    return np.asarray(total * _number(recipe.parameters.get("lambda", 1.0)))
+
+
+def _trimmed(row: Vector, density: float) -> Vector:
+    count = max(1, round(density * row.size))
+    threshold = np.partition(np.abs(row), row.size - count)[row.size - count]
+    return np.where(np.abs(row) >= threshold, row, 0.0)
+
+
+def _dropped(row: Vector, density: float, rng: np.random.Generator) -> Vector:
+    return np.where(rng.uniform(size=row.size) < density, row / density, 0.0)
+
+
+def _slerp(a: Vector, b: Vector, t: float) -> Vector:
+    """Between whole weights two fine-tunes are so near each other that the arc is a line."""
+    return (1.0 - t) * a + t * b
+
+
+def _skills(rng: np.random.Generator, count: int, size: int) -> Vector:
+    """Sparse, nearly orthogonal unit directions, one a row."""
+    rows = rng.normal(size=(count, size)) * (rng.uniform(size=(count, size)) < _SPARSE)
+    basis, _ = np.linalg.qr(rows.T)
+    mixed = 0.9 * np.stack([_unit(row) for row in rows]) + 0.1 * basis.T
+    return np.stack([_unit(row) for row in mixed])
+
+
+def _unit(vector: Vector) -> Vector:
+    return np.asarray(vector / np.linalg.norm(vector))
