@@ -8,13 +8,13 @@ import re
 import shutil
 from collections.abc import Callable
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from math import comb
 from pathlib import Path
 from typing import Any
 
 from evomerge import __version__
-from evomerge.adapters.foundation import Resolved, resolve_all
+from evomerge.adapters import machine
+from evomerge.adapters.foundation import Merging, Resolved, examine, resolve_all, summary
 from evomerge.adapters.kinship import StreamedKinship
 from evomerge.adapters.lm_eval import LmEvalEvaluator
 from evomerge.adapters.local import Limits, LocalExecutor
@@ -25,25 +25,35 @@ from evomerge.config import Config
 from evomerge.config.texts import spread
 from evomerge.configfile import config_id, dump
 from evomerge.domain.errors import PreflightError
+from evomerge.domain.finding import Finding, refuse_problems
 from evomerge.domain.model import Foundation, Model
+from evomerge.domain.state import fold
 from evomerge.ports import Observer
 from evomerge.store.artefacts import Store
 from evomerge.store.atomic import make_folder
 from evomerge.store.census import needed_weights, states_of
 from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
 
-LIBRARIES = ("mergekit", "lm_eval", "transformers", "torch", "safetensors")
 _GPUS = Path("/proc/driver/nvidia/gpus")
+
+
+def _ignore(told: object) -> None:
+    """Nobody wants to know."""
 
 
 class LocalWorkplace:
     """A config on this machine: real models, mergekit, lm-eval, kinship from weights."""
 
     def __init__(
-        self, config: Config, run: RunDirectory, checking: Callable[[str], None] = lambda _: None
+        self,
+        config: Config,
+        run: RunDirectory,
+        checking: Callable[[str], None] = _ignore,
+        warn: Callable[[Finding], None] = _ignore,
     ) -> None:
         self._config = config
         self._checking = checking
+        self._warn = warn
         self._run = run
         self._store = Store(run.path.parent / STORE_FOLDER)
 
@@ -59,11 +69,12 @@ class LocalWorkplace:
 
     def versions(self) -> dict[str, str]:
         """Installed versions of what determines results, without importing any of it."""
-        return {name: _version(name) for name in LIBRARIES}
+        return {name: machine.installed(name) or "not installed" for name in machine.LIBRARIES}
 
     def check(self) -> str:
         """Disk, recipe, tasks and metrics, while the children start up; gives the evaluation id."""
-        self._checking("disk")
+        self._checking("devices and disk")
+        self._check_machine()
         self._check_disk()
         self._mergers[0].start()
         for evaluator in self._evaluators:
@@ -129,7 +140,23 @@ class LocalWorkplace:
             self._config.merge.options,
             self._store.root / "digests.json",
             self._checking,
+            merging=_merging(self._config),
+            pins=self._pins,
+            warn=self._warn,
         )
+
+    @property
+    def _pins(self) -> dict[str, str]:
+        """The commits that the run began with, by the config's name of a model."""
+        if not self._run.exists:
+            return {}
+        start = fold(self._run.read()).start
+        prefix = "hub-"
+        return {
+            each.source: each.content_id.removeprefix(prefix)
+            for each in (start.base, *start.foundation)
+            if each.content_id.startswith(prefix)
+        }
 
     @cached_property
     def _mergers(self) -> tuple[MergekitMerger, ...]:
@@ -183,6 +210,17 @@ class LocalWorkplace:
         parents = [Model(each.name, "foundation", 0, each.content_id) for each in foundation[:2]]
         self._mergers[0].check(breeding.of_config(parents))
 
+    def _check_machine(self) -> None:
+        """Devices and the file system of the runs folder; raises PreflightError."""
+        findings = [
+            *machine.check_devices(self.devices, None),
+            machine.check_file_system(self._run.path.parent),
+        ]
+        for each in findings:
+            if each.grade == "warning":
+                self._warn(each)
+        refuse_problems(findings)
+
     def _check_disk(self) -> None:
         """The weights of the first generation must fit; later ones are checked as they come."""
         models = self._resolved[1:]
@@ -199,17 +237,28 @@ class LocalWorkplace:
             )
 
 
+def examined(config: Config) -> list[Finding]:
+    """What the models of a config look like beside each other; no weight is downloaded."""
+    found = examine(
+        [config.base_model, *config.foundation_models], config.merge.options, _merging(config), {}
+    )
+    together = summary(found)
+    return [*found.faults.findings(), *found.warnings, *([together] if together else [])]
+
+
+def _merging(config: Config) -> Merging:
+    return Merging(
+        tokenizer=config.merge.tokenizer,
+        dtype=config.merge.dtype,
+        chat_template=config.evaluation.chat_template,
+        template=config.merge.chat_template is not None,
+    )
+
+
 def evaluation_devices(config: Config) -> tuple[str, ...]:
     """One device per evaluation worker; `auto` is every visible GPU, or the CPU."""
     configured = config.execution.devices
     return _visible_gpus() or ("cpu",) if configured == ("auto",) else spread(configured)
-
-
-def _version(library: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _visible_gpus() -> tuple[str, ...]:

@@ -6,7 +6,7 @@ range requests for the headers of safetensors files, a few kilobytes each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,7 +116,7 @@ def refusal(repo: str, revision: str | None, error: Exception) -> PreflightError
         ),
         (
             errors.LocalEntryNotFoundError,
-            "neither a folder here nor complete in the hub's cache; the hub cannot be reached",
+            "neither a folder here nor in the hub's cache, and the hub cannot be reached",
             "check the spelling, HF_HOME and HF_HUB_OFFLINE, or download it where the net is",
         ),
     )
@@ -134,3 +134,30 @@ def _no_answer(error: Exception) -> bool:
     """Whether the hub was not reached at all; huggingface_hub lets httpx's errors through."""
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"TransportError", "ConnectionError", "OfflineModeIsEnabled"})
+
+
+def download(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """The snapshot of a hub model, with the files that match; an interrupted one goes on.
+
+    Raises:
+        PreflightError: it cannot be had.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                repo, revision=revision, allow_patterns=list(patterns), ignore_patterns=["*/*"]
+            )
+        )
+    except Exception as error:
+        raise _unavailable(repo, revision, error) from None
+
+
+def _unavailable(repo: str, revision: str | None, error: Exception) -> PreflightError:
+    refused = refusal(repo, revision, error)
+    if isinstance(refused, PreflightError):
+        return refused
+    return PreflightError(
+        "the hub cannot be reached", "try again where the net is; what was fetched is kept"
+    )

@@ -15,6 +15,7 @@ from evomerge import __version__
 from evomerge.domain.errors import EvomergeError
 
 COMMANDS = {
+    "doctor": "what would go wrong later, told before anything is downloaded",
     "plan": "what a run will ask for: downloads, merges, disk, hours, cost",
     "run": "evolve the models of a config; an unfinished run is resumed",
     "resume": "go on with an interrupted run",

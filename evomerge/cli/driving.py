@@ -16,6 +16,7 @@ from evomerge.cli.options import json_option
 from evomerge.config import Config
 from evomerge.configfile import differences, load
 from evomerge.domain.errors import StoppedError, UsageError
+from evomerge.domain.finding import Finding
 from evomerge.domain.state import RunState, fold
 from evomerge.driver import drive
 from evomerge.store.beacon import Beacon
@@ -59,7 +60,7 @@ def driven(run: RunDirectory, config: Config, *, accept_drift: bool, plain: bool
         return drive(
             run,
             config,
-            LocalWorkplace(config, run, observer.checking),
+            LocalWorkplace(config, run, observer.checking, _warn),
             [observer, beacon],
             accept_drift=accept_drift,
             now=time.time,
@@ -85,6 +86,10 @@ def drive_and_report(
     elif not seen:  # the view's last picture says it all
         click.echo(result_text(state))
     return state
+
+
+def _warn(finding: Finding) -> None:
+    click.echo(f"warning: {finding}", err=True)
 
 
 def resume_command(run: RunDirectory) -> str:

@@ -158,5 +158,5 @@ def test_an_unknown_name_without_a_network_is_one_quick_line(
     shown = run(tmp_path, str(made["base"]), "modles/base", **environment)
     assert time.monotonic() - started < 20
     line, remedy = shown.splitlines()
-    assert line.startswith("PREFLIGHT base (modles/base): it is neither a folder here nor")
+    assert line.startswith("PREFLIGHT base (modles/base): neither a folder here nor")
     assert "HF_HUB_OFFLINE" in remedy

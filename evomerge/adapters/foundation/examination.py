@@ -1,0 +1,190 @@
+"""The models of a config held against each other, before a weight is downloaded or read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evomerge.adapters.foundation.agreement import (
+    check_architecture,
+    check_dimensions,
+    check_tensors,
+)
+from evomerge.adapters.foundation.faults import Faults
+from evomerge.adapters.foundation.source import Source, find
+from evomerge.adapters.foundation.tokens import chat_template, compare_tokens, read_tokens
+from evomerge.adapters.foundation.weights import Candidate, candidate_of, described, judge
+from evomerge.adapters.hub import UnreachableError, remote_model
+from evomerge.config import MergeOptions, ModelConfig
+from evomerge.domain.finding import Finding
+from evomerge.kinship.errors import WeightFileError
+from evomerge.kinship.headers import StoredTensor, read_folder
+
+
+@dataclass(frozen=True)
+class Merging:
+    """What the config says of merges that decides whether differences matter.
+
+    Attributes:
+        tokenizer: `merge.tokenizer`.
+        dtype: `merge.dtype`.
+        chat_template: whether scoring applies chat templates.
+        template: whether `merge.chat_template` sets one for every child.
+    """
+
+    tokenizer: str = "union"
+    dtype: str | None = None
+    chat_template: bool = False
+    template: bool = False
+
+
+@dataclass
+class Examination:
+    """What is known of the models of a config.
+
+    Attributes:
+        sources: by place, the base first; those with a fault are missing.
+        candidates: models whose tensors are known, from files here or from headers on the hub.
+    """
+
+    faults: Faults = field(default_factory=Faults)
+    sources: dict[int, Source] = field(default_factory=dict)
+    candidates: dict[int, Candidate] = field(default_factory=dict)
+    warnings: list[Finding] = field(default_factory=list)
+
+
+def examine(
+    models: Sequence[ModelConfig],
+    options: MergeOptions,
+    merging: Merging,
+    pins: Mapping[str, str],
+    checking: Callable[[str], None] = lambda _: None,
+) -> Examination:
+    """Look at every model, the base first; weights of hub models are not downloaded.
+
+    Args:
+        pins: commits of the hub by the config's name of a model, over what the config says.
+        checking: told what is looked at next.
+    """
+    found = Examination()
+    for place, model in enumerate(models):
+        checking(f"model {model.short_name} ({place + 1} of {len(models)})")
+        with found.faults.of(model):
+            source = find(model, options, pins.get(model.model))
+            if 0 in found.sources and not options.allow_crimes:
+                check_architecture(source.config, found.sources[0].config)
+                if source.repo is not None:
+                    check_dimensions(source.config, found.sources[0].config)
+            found.sources[place] = source
+    for place, source in found.sources.items():
+        with found.faults.of(source.model):
+            candidate = _seen(source, options)
+            if candidate is None:
+                continue
+            if 0 in found.candidates and not options.allow_crimes:
+                check_tensors(candidate, found.candidates[0])
+                check_dimensions(source.config, found.candidates[0].source.config)
+            found.candidates[place] = candidate
+    _compare(found, merging)
+    return found
+
+
+def _seen(source: Source, options: MergeOptions) -> Candidate | None:
+    """A model with its tensors; None where they cannot be known without a download."""
+    if source.repo is None:
+        return judge(source, options)
+    try:
+        return candidate_of(source, read_folder(source.folder))
+    except WeightFileError:
+        pass  # not downloaded yet, or not all of it
+    try:
+        remote = remote_model(source.repo, source.commit)
+    except UnreachableError:
+        return None
+    tensors = {
+        name: StoredTensor(name, tensor.dtype, tensor.shape, Path(name), 0, 0)
+        for name, tensor in remote.tensors.items()
+    }
+    return candidate_of(source, tensors) if tensors else None
+
+
+def _compare(found: Examination, merging: Merging) -> None:
+    """Tokens, templates, dtypes and ties: what makes merges worse without making them fail."""
+    base = found.sources.get(0)
+    if base is None:
+        return
+    rows = {each.vocabulary for each in found.candidates.values()}
+    aligned = merging.tokenizer == "auto" and len(rows) > 1  # then a union is what auto means
+    tokens = read_tokens(base.folder)
+    for place, source in found.sources.items():
+        if place == 0:
+            continue
+        name = source.model.short_name
+        setting = "union" if aligned else merging.tokenizer
+        finding = compare_tokens(name, read_tokens(source.folder), tokens, setting)
+        if finding is not None and finding.grade == "problem":
+            found.faults.add(source.model, finding.message, finding.remedy)
+        elif finding is not None:
+            found.warnings.append(finding)
+    found.warnings += [*_templates(found, merging), *_dtypes(found, merging), *_ties(found)]
+
+
+def _templates(found: Examination, merging: Merging) -> Iterator[Finding]:
+    if not merging.chat_template or merging.template:
+        return
+    models = [source for place, source in found.sources.items() if place]
+    templates = {source.model.short_name: chat_template(source.folder) for source in models}
+    without = [name for name, template in templates.items() if template is None]
+    if without:
+        message = (
+            f"it has no chat template, and `evaluation.chat_template` applies one ({without[0]})"
+        )
+        yield Finding("warning", ", ".join(without), message, "set `merge.chat_template`")
+    elif len(set(templates.values())) > 1:
+        yield Finding(
+            "warning",
+            "chat templates",
+            "they differ between the foundation models; a child takes its first parent's",
+            "set `merge.chat_template` to give every child the same",
+        )
+
+
+def _dtypes(found: Examination, merging: Merging) -> Iterator[Finding]:
+    dtypes = {
+        candidate.source.model.short_name: main_dtype(candidate)
+        for candidate in found.candidates.values()
+        if candidate.weights
+    }
+    if merging.dtype is None and len(set(dtypes.values())) > 1:
+        spelled = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
+        message = f"the models are stored in different ones: {spelled}"
+        yield Finding("warning", "dtype", message, "set `merge.dtype`, bfloat16 for most models")
+
+
+def main_dtype(candidate: Candidate) -> str:
+    """The dtype, as safetensors names it, that most numbers of a model have."""
+    counts: Counter[str] = Counter()
+    for tensor in candidate.weights.values():
+        counts[tensor.dtype] += tensor.rows * tensor.row_size
+    return counts.most_common(1)[0][0]
+
+
+def _ties(found: Examination) -> Iterator[Finding]:
+    ties = {
+        source.model.short_name: bool(source.config.get("tie_word_embeddings", False))
+        for source in found.sources.values()
+    }
+    if len(set(ties.values())) > 1:
+        tied = ", ".join(name for name, value in ties.items() if value)
+        message = f"tied in {tied}, not in the others; a child takes its first parent's config"
+        yield Finding("warning", "embeddings", message, "merge models that agree")
+
+
+def summary(found: Examination) -> Finding | None:
+    """One line for models that fit together; None where they do not."""
+    if found.faults.found or not found.candidates:
+        return None
+    base = found.candidates.get(0) or next(iter(found.candidates.values()))
+    return Finding("fine", "models", f"{len(found.sources)} that fit together: {described(base)}")

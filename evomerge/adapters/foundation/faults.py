@@ -1,0 +1,59 @@
+"""The faults of several models, collected and told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from evomerge.config import ModelConfig
+from evomerge.domain.errors import EvomergeError, PreflightError
+from evomerge.domain.finding import Finding
+from evomerge.kinship.errors import WeightFileError
+
+
+class Faults:
+    """What is wrong with each model; the first fault of a model is enough."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[ModelConfig, EvomergeError]] = []
+
+    @contextmanager
+    def of(self, model: ModelConfig) -> Iterator[None]:
+        """Take what goes wrong within for a fault of `model`."""
+        try:
+            yield
+        except (PreflightError, WeightFileError) as error:
+            if error.remedy is None:
+                error.remedy = "fetch the model again; its files are not complete"
+            self._add(model, error)
+
+    def add(self, model: ModelConfig, message: str, remedy: str | None) -> None:
+        """One more fault."""
+        self._add(model, PreflightError(message, remedy))
+
+    def findings(self) -> list[Finding]:
+        """The faults as findings."""
+        return [
+            Finding("problem", model.short_name, f"{error.message} ({model.model})", error.remedy)
+            for model, error in self.found
+        ]
+
+    def _add(self, model: ModelConfig, error: EvomergeError) -> None:
+        if (model, str(error)) not in [(other, str(known)) for other, known in self.found]:
+            self.found.append((model, error))
+
+    def raise_any(self) -> None:
+        """Raise a PreflightError that lists every fault, if there is one."""
+        if not self.found:
+            return
+        lines = [
+            f"{model.short_name} ({model.model}): {error.message}"
+            + (f"; {error.remedy}" if error.remedy else "")
+            for model, error in self.found
+        ]
+        if len(lines) == 1:
+            model, error = self.found[0]
+            raise PreflightError(
+                f"{model.short_name} ({model.model}): {error.message}", error.remedy
+            )
+        raise PreflightError("\n".join([f"{len(lines)} models cannot be used:", *lines]))

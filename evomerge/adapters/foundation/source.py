@@ -1,0 +1,119 @@
+"""A model as a config names it, with its small files at hand."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evomerge.adapters.hub import download
+from evomerge.config import MergeOptions, ModelConfig
+from evomerge.domain.errors import PreflightError
+
+CONFIG = "config.json"
+SIDE_FILES = ("*.json", "*.jinja", "tokenizer*", "*.model", "merges.txt", "vocab.txt")
+CODE_FILES = ("*.py",)
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+_HUB_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[^@\s]+))?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model whose small files are at hand; `repo` is None for a local folder."""
+
+    model: ModelConfig
+    folder: Path
+    repo: str | None
+    config: Mapping[str, Any]
+
+    @property
+    def commit(self) -> str:
+        """The commit of the hub that `folder` is a snapshot of."""
+        return self.folder.name
+
+
+def find(model: ModelConfig, options: MergeOptions, pin: str | None = None) -> Source:
+    """The model with its small files.
+
+    Args:
+        pin: the commit of a hub model, over the revision that the config names.
+
+    Raises:
+        PreflightError: it is not there, or is no model that can be merged.
+    """
+    local = Path(model.model).expanduser()
+    hub = _HUB_ID.fullmatch(model.model)
+    if local.exists():
+        folder, repo = local.resolve(), None
+        if not folder.is_dir():
+            raise PreflightError("it is a file", "name the folder that holds the model")
+    elif hub is not None:
+        patterns = SIDE_FILES + (CODE_FILES if options.trust_remote_code else ())
+        repo = hub["repo"]
+        folder = download(repo, pin or hub["revision"], patterns)
+    else:
+        raise PreflightError("there is no such folder", _nearest(local))
+    config = read_config(folder)
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise PreflightError(
+            f"it has no tokenizer: none of {', '.join(TOKENIZERS)} is there",
+            "add the tokenizer files that it was trained with",
+        )
+    return Source(model, folder, repo, config)
+
+
+def _nearest(path: Path) -> str:
+    """A remedy for a path that does not exist."""
+    parent = next((each for each in path.parents if each.is_dir()), Path())
+    missing = path.relative_to(parent).parts[0] if path.parts else ""
+    try:
+        close = difflib.get_close_matches(missing, [each.name for each in parent.iterdir()], n=1)
+    except OSError:
+        close = []
+    if close:
+        return f"did you mean {parent / close[0]}?"
+    return f"give the path of a model folder or a hub id, org/name; {parent.resolve()} exists"
+
+
+def read_config(folder: Path) -> Mapping[str, Any]:
+    """The `config.json` of a whole, unquantized model; raises PreflightError."""
+    if (folder / "adapter_config.json").is_file() and not (folder / CONFIG).is_file():
+        raise PreflightError(
+            "it is an adapter (LoRA), not a whole model", "merge it into its base model first"
+        )
+    try:
+        config = json.loads((folder / CONFIG).read_bytes())
+    except FileNotFoundError:
+        raise PreflightError(
+            f"it is not a model folder: it has no {CONFIG}", "name the folder that holds the model"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise PreflightError(f"its {CONFIG} cannot be read: {error}", "fetch it again") from None
+    if not isinstance(config, dict) or not architecture(config):
+        raise PreflightError(f"its {CONFIG} names no architecture", "name a transformers model")
+    if "quantization_config" in config:
+        raise PreflightError("its weights are quantized", "name the model that was quantized")
+    return config
+
+
+def architecture(config: Mapping[str, Any]) -> str:
+    """The class that a config names; empty if none."""
+    names = config.get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else ""
+
+
+def configured_vocabulary(config: Mapping[str, Any]) -> int:
+    """`vocab_size`; 0 where the config leaves it to the library."""
+    nested = config.get("text_config")
+    value = config.get("vocab_size", nested.get("vocab_size") if isinstance(nested, dict) else None)
+    if value is None:
+        return 0
+    if type(value) is not int or value < 1:
+        raise PreflightError(
+            f"its {CONFIG} says vocab_size {value!r}", "correct vocab_size, or save the model again"
+        )
+    return value

@@ -1,0 +1,248 @@
+"""What this machine offers: GPUs, memory, disk, file system, versions, the way to the hub."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from evomerge import __version__
+from evomerge.adapters.hub import offline
+from evomerge.domain.finding import Finding
+
+LIBRARIES = ("mergekit", "lm_eval", "transformers", "torch", "safetensors")
+_SHARED = (
+    "nfs",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "smb",
+    "9p",
+    "glusterfs",
+    "fuse.sshfs",
+)
+"""File systems of many machines, on which a lock may be granted twice."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU, memory in bytes."""
+
+    name: str
+    memory: int
+    free: int
+
+
+def gpus() -> tuple[Gpu, ...] | None:
+    """The GPUs that the NVIDIA driver knows; None where there is no driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        handles = [
+            pynvml.nvmlDeviceGetHandleByIndex(number)
+            for number in range(pynvml.nvmlDeviceGetCount())
+        ]
+        found = [(pynvml.nvmlDeviceGetName(h), pynvml.nvmlDeviceGetMemoryInfo(h)) for h in handles]
+        return tuple(Gpu(str(name), int(memory.total), int(memory.free)) for name, memory in found)
+    except pynvml.NVMLError:
+        return None
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def check_devices(devices: Sequence[str], needed: float | None) -> Iterator[Finding]:
+    """Whether the config's devices are there and large enough.
+
+    Args:
+        devices: one a worker, as torch names them.
+        needed: bytes of one evaluation, an estimate; None when it is not known.
+    """
+    found = gpus()
+    for number, gpu in enumerate(found or ()):
+        message = f"{gpu.name}, {gpu.memory / 1e9:.0f} GB, {gpu.free / 1e9:.0f} GB free"
+        yield Finding("fine", f"GPU {number}", message)
+    wanted = sorted({device for device in devices if device.startswith("cuda")})
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = (
+        len(found or ()) if visible is None else len([v for v in visible.split(",") if v.strip()])
+    )
+    missing = [d for d in wanted if int(d.partition(":")[2] or 0) >= count]
+    if missing:
+        message = f"{', '.join(missing)} is not there: {count or 'no'} GPUs are visible"
+        yield Finding("problem", "devices", message, "set `execution.devices`: auto, or [cpu]")
+    elif not found:
+        message = "no GPU is visible; models are scored on the CPU"
+        slow = needed is not None and needed > 4e9
+        remedy = "a large model takes hours there: check nvidia-smi" if slow else None
+        yield Finding("warning" if slow else "fine", "GPU", message, remedy)
+    for device in wanted:
+        number = int(device.partition(":")[2] or 0)
+        mapped = visible is None and found is not None and number < len(found)
+        if mapped and found and needed and needed * devices.count(device) > found[number].memory:
+            message = f"an evaluation takes about {needed / 1e9:.0f} GB"
+            many = (
+                f", {devices.count(device)} workers share it" if devices.count(device) > 1 else ""
+            )
+            remedy = "lower `evaluation.batch_size` or `max_length`, or use fewer workers"
+            yield Finding("warning", f"GPU {number}", message + many, remedy)
+
+
+def check_memory(needed: float | None) -> Finding:
+    """Whether a merge fits into RAM; `needed` is an estimate in bytes."""
+    total, available = _memory()
+    message = f"{total / 1e9:.1f} GB of RAM, {available / 1e9:.1f} GB available"
+    if needed is not None and available < needed:
+        message += f", and a merge takes about {needed / 1e9:.1f} GB"
+        return Finding("warning", "memory", message, "close other programs, or lower shard_size")
+    return Finding("fine", "memory", message)
+
+
+def _memory() -> tuple[int, int]:
+    """(total, available) bytes, as the kernel says; (0, 0) where it does not."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0, 0
+    known = {line.partition(":")[0]: int(line.split()[1]) * 1024 for line in lines if ":" in line}
+    return known.get("MemTotal", 0), known.get("MemAvailable", 0)
+
+
+def check_disk(runs: Path, least: float | None, most: float | None) -> Finding:
+    """Whether what a run will write has room.
+
+    Args:
+        runs: the runs folder; it need not be there.
+        least: bytes that it needs in any case.
+        most: bytes that it may need.
+    """
+    free = shutil.disk_usage(existing(runs)).free
+    message = f"{free / 1e9:.1f} GB free in {existing(runs)}"
+    remedy = "free some space, choose another `run.dir`, or set `retention: pool`"
+    if least is not None and free < least:
+        message += f", and downloads and the first generation need {least / 1e9:.1f} GB"
+        return Finding("problem", "disk", message, remedy)
+    if most is not None and free < most:
+        message += f"; the run may need {most / 1e9:.1f} GB"
+        return Finding("warning", "disk", message, remedy)
+    return Finding("fine", "disk", message)
+
+
+def check_file_system(runs: Path) -> Finding:
+    """Whether locks hold where the runs folder is, and whether it can be written to."""
+    folder = existing(runs)
+    kind = file_system(folder)
+    try:
+        locks = _locks_hold(folder)
+    except OSError as error:
+        message = f"{folder} cannot be written to: {error.strerror}"
+        return Finding("problem", "runs folder", message, "choose another `run.dir`")
+    if not locks:
+        message = f"{folder} ({kind}) does not keep a second process from a lock"
+        remedy = "start one driver a run only, or choose a `run.dir` on a local disk"
+        return Finding("warning", "runs folder", message, remedy)
+    if kind.startswith(_SHARED):
+        message = f"{folder} is on {kind}; locks hold on this machine, perhaps not between machines"
+        return Finding("warning", "runs folder", message, "drive a run from one machine at a time")
+    return Finding("fine", "runs folder", f"{folder} ({kind}), locks hold")
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    whole = folder.expanduser().absolute()
+    return next(each for each in (whole, *whole.parents) if each.is_dir())
+
+
+def file_system(folder: Path) -> str:
+    """The kind of file system of a folder, as the kernel names it; `unknown` elsewhere."""
+    try:
+        lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return "unknown"
+    mounts = [line.split()[1:3] for line in lines]
+    real = folder.resolve()
+    fitting = [
+        (len(place), kind)
+        for place, kind in mounts
+        if real.is_relative_to(place.encode().decode("unicode_escape"))
+    ]
+    return max(fitting, key=lambda each: each[0], default=(0, "unknown"))[1]
+
+
+def _locks_hold(folder: Path) -> bool:
+    """Whether a second opening of a locked file is kept out; raises OSError."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".evomerge-doctor-") as first:
+        try:
+            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        with Path(first.name).open("rb") as second:
+            try:
+                fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return True
+    return False
+
+
+def check_versions(backend: str) -> Finding:
+    """The versions of what determines results; whether the backend is installed."""
+    names = (*LIBRARIES, "vllm") if backend == "vllm" else LIBRARIES
+    versions = {name: installed(name) for name in names}
+    message = ", ".join(f"{name} {number or 'missing'}" for name, number in versions.items())
+    message = f"evomerge {__version__}, Python {platform.python_version()}, {message}"
+    missing = [name for name, number in versions.items() if number is None]
+    if missing:
+        extra = "'evomerge[vllm]'" if missing == ["vllm"] else "evomerge"
+        return Finding("problem", "versions", message, f"pip install {extra}")
+    return Finding("fine", "versions", message)
+
+
+def installed(library: str) -> str | None:
+    """The version of a library, without importing it; None if it is not installed."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
+def check_hub(needed: bool) -> Finding:
+    """Whether the hub answers, and as whom.
+
+    Args:
+        needed: whether a model of the config has still to be downloaded.
+    """
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import HfHubHTTPError
+
+    grade: str = "problem" if needed else "fine"
+    if offline():
+        message = "HF_HUB_OFFLINE is set; models come from the cache"
+        return Finding(
+            "problem" if needed else "fine", "hub", message, "unset it" if needed else None
+        )
+    token = get_token()
+    try:
+        if token is None:
+            HfApi().model_info("hf-internal-testing/tiny-random-gpt2", timeout=5)
+            return Finding("fine", "hub", "reached, not logged in: public models only")
+        name = HfApi().whoami(token=token)["name"]
+    except HfHubHTTPError:
+        message = "it refuses the token" if token else "it answers with an error"
+        return Finding("warning", "hub", message, "`hf auth login`, or set HF_TOKEN")
+    except Exception as error:  # its text may hold headers
+        message = f"it cannot be reached ({type(error).__name__})"
+        remedy = "download where the net is; HF_HUB_OFFLINE=1 then saves the waiting"
+        return Finding("problem" if grade == "problem" else "fine", "hub", message,
+                       remedy if needed else None)  # fmt: skip
+    return Finding("fine", "hub", f"reached, logged in as {name}")

@@ -1,0 +1,128 @@
+"""`evomerge doctor`: everything that could go wrong later, before anything is downloaded."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from evomerge.cli.options import json_option, set_option
+from evomerge.config import Config
+from evomerge.configfile import anchored, load
+from evomerge.domain.errors import CandidateError, PreflightError
+from evomerge.domain.finding import Finding
+
+_STYLES = {"problem": "bold red", "warning": "yellow", "fine": "green"}
+_MARKS = {"problem": "✗", "warning": "!", "fine": "✓"}
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path), required=False)
+@set_option
+@click.option("--quick", is_flag=True, help="Without the tasks, whose loading takes a while.")
+@json_option
+def command(config: Path | None, overrides: tuple[str, ...], quick: bool, as_json: bool) -> None:
+    """Look at this machine, and at the models and tasks of CONFIG: what would fail later?
+
+    GPUs, memory, disk, file system, versions, the hub; then every model's architecture, shapes,
+    vocabulary, tokenizer, dtype, and the tasks. Models are compared from their configs and file
+    headers; no weight is downloaded. Exit code 0, or 3 when there is a problem.
+
+    \b
+    JSON output: {"format": 1, "findings": [{"grade": "problem|warning|fine",
+     "subject", "message", "remedy": null}]}
+    """
+    if config is None:
+        findings = list(_machine())
+    else:
+        settings = anchored(load(config, overrides), Path.cwd())
+        findings = list(_everything(settings, quick))
+    if as_json:
+        document = {"format": 1, "findings": [asdict(each) for each in findings]}
+        click.echo(json.dumps(document, ensure_ascii=False))
+    else:
+        _print(findings)
+    if any(each.grade == "problem" for each in findings):
+        raise click.exceptions.Exit(PreflightError.exit_code)
+
+
+def _machine() -> Iterator[Finding]:
+    """Without a config: the machine and the current folder."""
+    from evomerge.adapters import machine
+
+    yield machine.check_versions("hf")
+    yield from machine.check_devices((), None)
+    yield machine.check_memory(None)
+    yield machine.check_disk(Path("runs"), None, None)
+    yield machine.check_file_system(Path("runs"))
+    yield machine.check_hub(needed=False)
+
+
+def _everything(config: Config, quick: bool) -> Iterator[Finding]:
+    from evomerge.adapters import machine
+    from evomerge.cli.plan import planned
+    from evomerge.wiring import evaluation_devices, examined
+
+    plan = planned(config)
+    yield machine.check_versions(config.evaluation.backend)
+    yield from machine.check_devices(evaluation_devices(config), plan.memory.evaluation)
+    yield machine.check_memory(plan.memory.merge)
+    least = plan.child and plan.generations[1].merges.low * plan.child + plan.download
+    most = plan.disk[plan.retention]
+    yield machine.check_disk(config.run.dir, least, most and most + plan.download)
+    yield machine.check_file_system(config.run.dir)
+    if not all(model.where == "local" for model in plan.models):
+        yield machine.check_hub(needed=any(m.where in {"hub", "unknown"} for m in plan.models))
+    yield from examined(config)
+    if not quick:
+        yield _tasks(config)
+
+
+def _tasks(config: Config) -> Finding:
+    """Whether every task, metric and filter is there, asked of lm-eval itself."""
+    from evomerge.adapters.lm_eval import LmEvalEvaluator
+
+    names = ", ".join(task.name for task in config.evaluation.tasks)
+    with tempfile.TemporaryDirectory() as logs:
+        evaluator = LmEvalEvaluator(
+            config.evaluation,
+            "cpu",
+            Path(logs) / "tasks.log",
+            trust_remote_code=config.merge.options.trust_remote_code,
+        )
+        try:
+            evaluator.evaluation_id  # noqa: B018 - asking for it is the check
+        except (PreflightError, CandidateError) as error:
+            return Finding("problem", "tasks", error.message, error.remedy)
+        finally:
+            evaluator.close()
+    return Finding("fine", "tasks", names)
+
+
+def _print(findings: list[Finding]) -> None:
+    """One finding after the other, the remedy below what it mends."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=20)
+    table.add_column(overflow="fold")
+    for each in findings:
+        style = _STYLES[each.grade]
+        text = Text(each.message)
+        if each.remedy is not None:
+            text.append(f"\n→ {each.remedy}", "cyan")
+        table.add_row(Text(_MARKS[each.grade], style), Text(each.subject, "bold"), text)
+    from evomerge.terminal import stdout_console
+
+    console: Console = stdout_console()
+    console.print(table)
+    counts = {grade: sum(each.grade == grade for each in findings) for grade in _STYLES}
+    told = f"\n{counts['problem']} problems, {counts['warning']} warnings, {counts['fine']} fine"
+    console.print(Text(told, _STYLES["problem" if counts["problem"] else "fine"]))

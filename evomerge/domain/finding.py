@@ -1,0 +1,45 @@
+"""What a check found before any work was done: a problem, a warning, or that all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from evomerge.domain.errors import PreflightError
+
+Grade = Literal["problem", "warning", "fine"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One result of one check.
+
+    Attributes:
+        grade: a problem stops a run, a warning is told when it starts.
+        subject: what was looked at: a model's name, `disk`, `GPU`.
+        remedy: what to do; None where nothing is to be done.
+    """
+
+    grade: Grade
+    subject: str
+    message: str
+    remedy: str | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.subject}: {self.message}"
+        return text if self.remedy is None else f"{text}; {self.remedy}"
+
+
+def refuse_problems(findings: Iterable[Finding]) -> None:
+    """Go on if there is no problem among the findings.
+
+    Raises:
+        PreflightError: with every problem, a line each.
+    """
+    problems = [each for each in findings if each.grade == "problem"]
+    if len(problems) == 1:
+        (only,) = problems
+        raise PreflightError(f"{only.subject}: {only.message}", only.remedy)
+    if problems:
+        raise PreflightError("\n".join([f"{len(problems)} problems:", *map(str, problems)]))
