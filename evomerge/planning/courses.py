@@ -24,7 +24,7 @@ from evomerge.domain.scores import Scores, TaskScore
 from evomerge.domain.state import Entry, RunState, apply
 from evomerge.domain.stopping import MaxGenerations
 from evomerge.evolution import evolve
-from evomerge.strategies import strategy_for
+from evomerge.strategies import candidates, strategy_for
 
 HORIZON = 20
 """Generations that are imagined at most; a search that is not over then has no bound."""
@@ -255,7 +255,7 @@ def _start(config: Config) -> RunStarted:
         foundation=foundation,
         config_id="imagined",
         retention=config.retention,
-        candidates=config.strategy.exploration.candidates,
+        candidates=candidates(config.strategy),
     )
 
 

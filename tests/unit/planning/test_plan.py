@@ -6,7 +6,7 @@ import io
 import json
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from click.testing import CliRunner
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from evomerge.cli import plan as command
 from evomerge.cli import run as run_command
-from evomerge.config import Config
+from evomerge.config import Config, StrategyConfig
 from evomerge.configfile import load
 from evomerge.domain.events import Event, ModelMerged, ModelScored
 from evomerge.domain.scores import Scores, TaskScore
@@ -237,6 +237,16 @@ def test_rates_are_given_measured_or_stated() -> None:
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_config_of_the_repository_can_be_planned(path: Path) -> None:
     assert plan_of(load(path)).bounded
+
+
+@pytest.mark.parametrize("name", get_args(StrategyConfig.model_fields["name"].annotation), ids=str)
+def test_every_strategy_can_be_planned(name: str) -> None:
+    config = paper()
+    strategy = config.strategy.model_copy(update={"name": name})
+    merge = load(CONFIGS / "mistral7b-ties.yaml").merge
+    plan = plan_of(config.model_copy(update={"strategy": strategy, "merge": merge}))
+    assert plan.bounded
+    assert plan.merges.high >= 1
 
 
 def test_the_command_plans_without_a_network(
