@@ -32,9 +32,9 @@ from evomerge.adapters.mergekit import MergekitMerger
 from evomerge.config import MergeOptions
 from evomerge.domain.recipe import Ingredient, Recipe
 from evomerge.kinship import Statistics, measure
-from evomerge.kinship.predict import Prediction, predict
-from evomerge.kinship.predict_refit import correct
-from evomerge.kinship.predict_sample import take_sample
+from evomerge.kinship.prediction.predict import Prediction, predict
+from evomerge.kinship.prediction.refit import correct
+from evomerge.kinship.prediction.sample import take_sample
 
 T_OF_THE_PAPER = [
     {"filter": "self_attn", "value": [0, 0.5, 0.3, 0.7, 1]},

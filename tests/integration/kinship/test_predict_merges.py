@@ -16,9 +16,9 @@ from evomerge.adapters import mergekit_child
 from evomerge.adapters.mergekit import mergekit_yaml
 from evomerge.config import MergeOptions
 from evomerge.kinship import KinshipError, MissingPairsError, Statistics, measure
-from evomerge.kinship.predict import Prediction, predict
-from evomerge.kinship.predict_refit import correct
-from evomerge.kinship.predict_sample import take_sample
+from evomerge.kinship.prediction.predict import Prediction, predict
+from evomerge.kinship.prediction.refit import correct
+from evomerge.kinship.prediction.sample import take_sample
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "bench" / "predict.py"
 SIZE = 100_000

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from evomerge.domain.recipe import Ingredient, Recipe
 from evomerge.kinship import Statistics
-from evomerge.kinship.predict import predict
-from evomerge.kinship.predict_bars import Estimate
+from evomerge.kinship.prediction.bars import Estimate
+from evomerge.kinship.prediction.predict import predict
 
 NAMES = ("model.embed.weight", *(f"model.layers.{i}.self_attn.q.weight" for i in range(3)), "head")
 
@@ -218,5 +218,5 @@ def test_a_child_equal_to_the_base_is_undefined(pass_over):
 
 def test_linear_predictions_need_neither_torch_nor_mergekit():
     check = "import sys; sys.exit('torch' in sys.modules or 'mergekit' in sys.modules)"
-    modules = "evomerge.kinship.predict, evomerge.kinship.predict_refit"
+    modules = "evomerge.kinship.prediction.predict, evomerge.kinship.prediction.refit"
     subprocess.run([sys.executable, "-c", f"import {modules}; {check}"], check=True)

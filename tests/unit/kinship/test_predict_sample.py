@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from evomerge.kinship.errors import PassFormatError
-from evomerge.kinship.predict_places import LEAST, RUN, coordinates
-from evomerge.kinship.predict_sample import Sample, as_floats, take_sample
+from evomerge.kinship.prediction.places import LEAST, RUN, coordinates
+from evomerge.kinship.prediction.sample import Sample, as_floats, take_sample
 
 
 def write(folder, weights):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mergekit.config import ConditionalParameter, evaluate_setting
 
-from evomerge.kinship.predict_settings import depths, evaluate
+from evomerge.kinship.prediction.settings import depths, evaluate
 
 NAMES = ("model.embed_tokens.weight", "model.layers.3.self_attn.q_proj.weight", "lm_head.weight")
 

@@ -1,6 +1,6 @@
 """A stored sample of a model's weights: some coordinates of every tensor, the same for all models.
 
-`predict_places` chooses the coordinates; samples of one base fit together whenever they were taken.
+`places` chooses the coordinates; samples of one base fit together whenever they were taken.
 
 The file is a numpy .npz archive, loadable without pickle: `header`, UTF-8 JSON as bytes, and
 `weights`, the bytes of the elements in the dtypes of the model's files, tensor after tensor.
@@ -23,7 +23,7 @@ from evomerge.kinship.errors import PassFormatError, WeightFileError
 from evomerge.kinship.headers import StoredTensor, read_folder
 from evomerge.kinship.matching import match
 from evomerge.kinship.passes import Floats
-from evomerge.kinship.predict_places import Indices, coordinates
+from evomerge.kinship.prediction.places import Indices, coordinates
 
 FORMAT = 1
 SIZE = 1_000_000

@@ -9,14 +9,14 @@ import numpy as np
 
 from evomerge.domain.recipe import Recipe
 from evomerge.kinship.passes import Floats
-from evomerge.kinship.predict_rules import LINEAR, Flags, coefficients, doubtful, row_of
-from evomerge.kinship.predict_sample import Sample
-from evomerge.kinship.predict_settings import Rule, UnpredictableError
-from evomerge.kinship.predict_survey import GROUPS, extend, mean_products, regress
+from evomerge.kinship.prediction.rules import LINEAR, Flags, coefficients, doubtful, row_of
+from evomerge.kinship.prediction.sample import Sample
+from evomerge.kinship.prediction.settings import Rule, UnpredictableError
+from evomerge.kinship.prediction.survey import GROUPS, extend, mean_products, regress
 from evomerge.kinship.statistics import Statistics
 
 REFITTED = "refitted"
-"""In the place of a method: the factors are those of `predict_refit`."""
+"""In the place of a method: the factors are those of `refit`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Child:
     Attributes:
         rows: the Gram rows of its inputs, and of the base.
         factors: over all Gram rows, [tensors, 2 + models]; needed without a sample.
-        dtype: in which it is written; `predict_rules.ANY_DTYPE` where that is not known.
+        dtype: in which it is written; `rules.ANY_DTYPE` where that is not known.
         random: its merge drew at random.
         doubtful: tensors of which mergekit may round otherwise, [tensors]; None: of none.
     """
@@ -74,7 +74,7 @@ def conceive(
             raise UnpredictableError(f"{rule.method} can be told from samples of weights only")
         return Child(recipe.id, rule.method, rows, factors, None, written)
     # Here, since it imports torch and mergekit.
-    from evomerge.kinship.predict_replay import replay
+    from evomerge.kinship.prediction.replay import replay
 
     sample = replay(
         rule,

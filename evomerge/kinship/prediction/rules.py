@@ -1,6 +1,6 @@
 """Which linear combination of its inputs a merge is, tensor by tensor, before it is done.
 
-As mergekit 0.1.5 does it, with the parameters of `predict_settings`:
+As mergekit 0.1.5 does it, with the parameters of `settings`:
 
     linear           sum_i w_i x_i, divided by sum_i w_i where normalised (arXiv 2203.05482)
     task_arithmetic  b + lambda sum_i w_i (x_i - b), likewise (arXiv 2212.04089)
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evomerge.kinship.passes import Floats
-from evomerge.kinship.predict_settings import Rule, UnpredictableError, depths
+from evomerge.kinship.prediction.settings import Rule, UnpredictableError, depths
 from evomerge.kinship.statistics import Statistics
 
 Flags: TypeAlias = npt.NDArray[np.bool_]

@@ -21,7 +21,7 @@ import numpy as np
 from evomerge.domain.recipe import Recipe
 from evomerge.kinship.metrics import similarity
 from evomerge.kinship.passes import Floats
-from evomerge.kinship.predict_bars import (
+from evomerge.kinship.prediction.bars import (
     Estimate,
     linear_margin,
     margin_bars,
@@ -30,10 +30,10 @@ from evomerge.kinship.predict_bars import (
     sampled_margin,
     spread,
 )
-from evomerge.kinship.predict_grow import REFITTED, Child, Grown, conceive, grow
-from evomerge.kinship.predict_rules import ANY_DTYPE
-from evomerge.kinship.predict_sample import Sample
-from evomerge.kinship.predict_settings import UnpredictableError
+from evomerge.kinship.prediction.grow import REFITTED, Child, Grown, conceive, grow
+from evomerge.kinship.prediction.rules import ANY_DTYPE
+from evomerge.kinship.prediction.sample import Sample
+from evomerge.kinship.prediction.settings import UnpredictableError
 from evomerge.kinship.statistics import Statistics
 
 Estimates: TypeAlias = tuple[tuple[Estimate, ...], ...]
@@ -51,7 +51,7 @@ class Prediction:
     Attributes:
         statistics: of all, measured models first. Figures taken from it directly have no bars;
             those of a single tensor are some ten times worse than those of the whole.
-        margins: of the predicted models, in units of a correlation; see `predict_bars`.
+        margins: of the predicted models, in units of a correlation; see `bars`.
         refused: the children that cannot be predicted, and why.
         samples: of the base, of models, and of the children that were replayed, by id.
         exact: pairs (sorted) with a predicted model in them that were measured nevertheless.

@@ -19,10 +19,10 @@ import numpy as np
 
 from evomerge.kinship.errors import KinshipError, MissingPairsError
 from evomerge.kinship.passes import Floats, Pass, TensorBlock
-from evomerge.kinship.predict import Prediction, add
-from evomerge.kinship.predict_grow import REFITTED, Child
-from evomerge.kinship.predict_rules import ANY_DTYPE
-from evomerge.kinship.predict_survey import solve
+from evomerge.kinship.prediction.grow import REFITTED, Child
+from evomerge.kinship.prediction.predict import Prediction, add
+from evomerge.kinship.prediction.rules import ANY_DTYPE
+from evomerge.kinship.prediction.survey import solve
 from evomerge.kinship.statistics import Statistics
 
 

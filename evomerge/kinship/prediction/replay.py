@@ -19,9 +19,9 @@ from mergekit import merge_methods
 from mergekit.common import dtype_from_name
 from mergekit.merge_methods.base import ParameterScope, TensorGroup
 
-from evomerge.kinship.predict_places import RUN
-from evomerge.kinship.predict_sample import DTYPES, Raw, Sample, SampledTensor
-from evomerge.kinship.predict_settings import Rule, UnpredictableError, depths
+from evomerge.kinship.prediction.places import RUN
+from evomerge.kinship.prediction.sample import DTYPES, Raw, Sample, SampledTensor
+from evomerge.kinship.prediction.settings import Rule, UnpredictableError, depths
 from evomerge.kinship.products import one_thread_each
 from evomerge.kinship.tensors import DTYPES as TORCH_DTYPES
 

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from evomerge.kinship.passes import Floats
-from evomerge.kinship.predict_places import RUN, Indices
-from evomerge.kinship.predict_sample import Sample, as_floats
+from evomerge.kinship.prediction.places import RUN, Indices
+from evomerge.kinship.prediction.sample import Sample, as_floats
 from evomerge.kinship.statistics import TensorSize
 
 GROUPS = 10
