@@ -102,6 +102,7 @@ def drive(
                     config.stopping,
                     breeding.recipe,
                     executor,
+                    skip_above=config.merge.skip_if_kinship_above,
                 )
 
 

@@ -9,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
-from evomerge.domain.events import GenerationFinished, GenerationProposed, RunFinished
+from evomerge.domain.events import (
+    GenerationFinished,
+    GenerationProposed,
+    MergesSkipped,
+    RunFinished,
+)
 from evomerge.domain.identity import derived_seed
-from evomerge.domain.model import Candidate, Model, Proposal
+from evomerge.domain.model import Candidate, Model, Proposal, SkippedMerge
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.retention import needed
 from evomerge.domain.state import RunState
@@ -40,11 +45,16 @@ def evolve(
     write_recipe: WriteRecipe,
     executor: Executor,
     name_child: NameChild = child_name,
+    *,
+    skip_above: float | None = None,
 ) -> RunState:
     """Run Algorithm 1 from wherever the ledger stands to its end; the state at the end.
 
     Each turn of the loop either proposes a generation (steps 1, 2a, 2b) or does what is left of
     the open one and closes it (2c, 2d); generation 0 is the foundation models.
+
+    Args:
+        skip_above: merges of parents of a higher kinship are skipped, and others chosen for them.
 
     Raises:
         StoppedError: the run cannot go on now; the ledger holds everything done so far.
@@ -56,7 +66,7 @@ def evolve(
             offspring = propose(ledger.state, strategy, criteria, write_recipe, name_child)
             if not offspring.candidates:
                 break
-            ledger.record(offspring)
+            ledger.record(too_alike(offspring, skip_above) or offspring)
             continue
         work = executor.breed if generation.number else executor.score
         record_all(ledger, work(ledger.state.unscored))
@@ -92,6 +102,25 @@ def propose(
     return GenerationProposed(generation=number, candidates=candidates)
 
 
+def too_alike(offspring: GenerationProposed, above: float | None) -> MergesSkipped | None:
+    """The proposed merges whose parents' kinship is above the limit; None where there is none.
+
+    A kinship that is unknown or undefined is above no limit.
+    """
+    merges = tuple(
+        SkippedMerge(
+            generation=offspring.generation,
+            kind=proposal.kind,
+            parents=proposal.parents,
+            kinship=proposal.kinship,
+            above=above,
+        )
+        for proposal in (candidate.proposal for candidate in offspring.candidates)
+        if above is not None and proposal.kinship is not None and proposal.kinship > above
+    )
+    return MergesSkipped(merges=merges) if merges else None
+
+
 def close(state: RunState, criteria: Sequence[Criterion]) -> GenerationFinished:
     """The end of the open generation: S' = top k of M, and whether a criterion is reached.
 
@@ -107,9 +136,15 @@ def finish(state: RunState, criteria: Sequence[Criterion]) -> RunFinished:
     """The end of the run: the best model of M, and why the search ended."""
     if state.best is None:
         raise ValueError("a run without a scored model has no result")
-    exhausted = (
-        "max_evaluations: no evaluation is left"
-        if evaluations_left(criteria, state) == 0
-        else "exhausted: no pair is left to merge"
-    )
-    return RunFinished(best=state.best.name, stop=state.stop or exhausted)
+    return RunFinished(best=state.best.name, stop=state.stop or _exhausted(state, criteria))
+
+
+def _exhausted(state: RunState, criteria: Sequence[Criterion]) -> str:
+    """Why nothing can follow although no criterion is reached."""
+    if evaluations_left(criteria, state) == 0:
+        return "max_evaluations: no evaluation is left"
+    reason = "exhausted: no pair is left to merge"
+    if not state.skipped:
+        return reason
+    number, above = len(state.skipped), state.skipped[-1].above
+    return f"{reason} but {number} skipped for a kinship above {above:g}"

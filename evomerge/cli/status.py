@@ -32,6 +32,7 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
      "lost_skills": [{"task", "holder", "best", "pool_best"}],
      "generations": [{"generation", "models": [name], "pool": [name],
                       "pool_kinship", "best_score"}],
+     "skipped": [{"generation", "kind", "parents": [name], "kinship", "above", "reason"}],
      "last_event", "last_event_at", "last_event_age_seconds", "resume": "command"}
     MODEL: {"name", "kind": "foundation|greedy|exploration|grid|search", "generation", "content_id",
      "parents": [name], "parents_kinship", "merged", "score", "stderr", "gain",

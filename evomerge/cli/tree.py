@@ -14,6 +14,7 @@ from evomerge.store.run_directory import find_run
 from evomerge.terminal import lineage_tree, stdout_console
 from evomerge.terminal.documents import tree_document
 from evomerge.terminal.naming import model_named
+from evomerge.terminal.tables import skipped_lines
 
 
 @click.command()
@@ -34,7 +35,7 @@ def command(
 
     \b
     JSON output: {"format": 1, "model": name, "models": [MODEL]}: the model, then all of its
-    ancestors, nearest first, each once; MODEL as in `evomerge status --help`.
+    ancestors, nearest first, each once; MODEL and "skipped" as in `evomerge status --help`.
     """
     if as_json and form:
         raise UsageError(f"--json and --{form} ask for two outputs", "choose one")
@@ -56,7 +57,11 @@ def command(
     if as_json:
         click.echo(json.dumps(tree_document(state, name), ensure_ascii=False))
     else:
-        stdout_console().print(lineage_tree(state, name))
+        console = stdout_console()
+        console.print(lineage_tree(state, name))
+        if state.skipped:
+            console.print("\nskipped merges of the run", style="dim")
+            console.print(skipped_lines(state))
 
 
 def _root(model: str | None, state: RunState, run: str) -> str:

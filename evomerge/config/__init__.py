@@ -232,6 +232,9 @@ class Config(Value):
         if tokenizer not in names and "/" not in tokenizer:
             expected = f"expected one of {', '.join(names)}, a hub id or a path"
             yield ("merge", "tokenizer"), f"{expected}, got {tokenizer[:80]!r}"
+        if self.merge.skip_if_kinship_above is not None and self.kinship.metric is Metric.EUCLIDEAN:
+            what = "a distance is small for near-identical parents; use the metric pcc or cosine"
+            yield ("merge", "skip_if_kinship_above"), what
         for i, criterion in enumerate(self.stopping):
             if isinstance(criterion, KinshipSaturation) and self.kinship.metric is Metric.EUCLIDEAN:
                 what = "a distance does not saturate; use the metric pcc or cosine"

@@ -124,6 +124,13 @@ class _Merge(Value):
         description="default: the tokenizer's own; auto, alpaca, chatml, exaone, llama3, mistral, "
         "or a Jinja template",
     )
+    skip_if_kinship_above: float | None = identity(
+        default=None,
+        ge=-1,
+        lt=1,
+        description="skip merges whose parents' measured kinship is above this, and merge other "
+        "pairs instead (0.99: near-identical parents); pcc or cosine only; default: none",
+    )
     options: MergeOptions = MergeOptions()
 
 

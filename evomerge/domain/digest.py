@@ -17,6 +17,7 @@ _PER_ITEM = {"tasks": {"__all__": {"solved"}}}
 
 def decisions(state: RunState) -> dict[str, Any]:
     """Everything that the digest covers, as JSON data in a fixed order."""
+    skipped = [merge.model_dump(mode="json") for merge in state.skipped]
     return {
         "seed": state.start.seed,
         "k": state.k,
@@ -45,6 +46,8 @@ def decisions(state: RunState) -> dict[str, Any]:
         ],
         "pools": [list(generation.pool or ()) for generation in state.generations],
         "stop": state.stop,
+        # Only where there are any: runs that skip nothing keep the digest they always had.
+        **({"skipped": skipped} if skipped else {}),
     }
 
 

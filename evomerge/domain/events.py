@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from evomerge.domain.kinship import KinshipReading, Metric
-from evomerge.domain.model import Candidate, Failure, Foundation
+from evomerge.domain.model import Candidate, Failure, Foundation, SkippedMerge
 from evomerge.domain.scores import Scores
 from evomerge.domain.value import Value
 
@@ -95,6 +95,16 @@ class GenerationProposed(Value):
     candidates: tuple[Candidate, ...]
 
 
+class MergesSkipped(Value):
+    """Merges that the strategy wants next and that are not made; the run never proposes them again.
+
+    The strategy chooses anew without them, so that other pairs take their places.
+    """
+
+    type: Literal["merges_skipped"] = "merges_skipped"
+    merges: tuple[SkippedMerge, ...] = Field(min_length=1)
+
+
 class GenerationFinished(Value):
     """Every candidate of a generation is scored or failed; the new pool, best first.
 
@@ -123,6 +133,7 @@ Event = Annotated[
     | CandidateFailed
     | KinshipMeasured
     | GenerationProposed
+    | MergesSkipped
     | GenerationFinished
     | RunFinished,
     Field(discriminator="type"),

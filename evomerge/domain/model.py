@@ -109,6 +109,30 @@ class Failure(Value):
     attempts: int = Field(ge=1)
 
 
+class SkippedMerge(Value):
+    """A merge that was due, and was skipped for good: its parents are too alike.
+
+    Attributes:
+        parents: names, in merge order.
+        kinship: of the parents, as it was measured.
+        above: the limit that it exceeds (`merge.skip_if_kinship_above`).
+    """
+
+    generation: int = Field(ge=1)
+    kind: Literal["greedy", "exploration"]
+    parents: tuple[str, ...] = Field(min_length=2)
+    kinship: float
+    above: float
+
+    @property
+    def reason(self) -> str:
+        """One sentence for a reader; as many digits as show that the limit is exceeded."""
+        texts = (f"{self.kinship:.{digits}f}" for digits in range(3, 10))
+        told = next((text for text in texts if float(text) > self.above), f"{self.kinship:.9g}")
+        *others, last = self.parents
+        return f"kinship {told} of {', '.join(others)} and {last} is above {self.above:g}"
+
+
 @dataclass(frozen=True)
 class Model:
     """One member of the run's population, scored or on its way.

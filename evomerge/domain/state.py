@@ -17,6 +17,7 @@ from evomerge.domain.events import (
     GenerationFinished,
     GenerationProposed,
     KinshipMeasured,
+    MergesSkipped,
     ModelMerged,
     ModelScored,
     RunFinished,
@@ -24,7 +25,7 @@ from evomerge.domain.events import (
     RunStarted,
 )
 from evomerge.domain.kinship import KinshipMatrix, KinshipReading, Metric, Pair, all_pairs
-from evomerge.domain.model import Candidate, Model
+from evomerge.domain.model import Candidate, Model, SkippedMerge
 from evomerge.domain.value import Value
 
 
@@ -56,6 +57,7 @@ class RunState:
         models: by name, foundation models first, then by generation and number.
         generations: in order; generation 0 holds the pool of foundation models.
         readings: kinship by unordered pair of names.
+        skipped: merges of parents that are too alike, in the order of the decisions.
         stop: the criterion that ended the search.
         retention: whose weights are kept: all, possible parents, the best.
         seconds: time that drivers spent on the run, pauses left out.
@@ -65,6 +67,7 @@ class RunState:
     models: Mapping[str, Model] = field(default_factory=dict)
     generations: tuple[Generation, ...] = ()
     readings: Mapping[Pair, KinshipReading] = field(default_factory=dict)
+    skipped: tuple[SkippedMerge, ...] = ()
     stop: str | None = None
     finished: bool = False
     retention: Literal["all", "pool", "best"] = "all"
@@ -157,10 +160,13 @@ class RunState:
 
     @cached_property
     def tried(self) -> frozenset[frozenset[str]]:
-        """The sets of parents that were merged in this run, failed merges included."""
-        return frozenset(
-            frozenset(model.parents) for model in self.models.values() if model.parents
-        )
+        """The sets of parents that this run is done with: merged, failed or skipped."""
+        merged = {frozenset(model.parents) for model in self.models.values() if model.parents}
+        return frozenset(merged | {frozenset(merge.parents) for merge in self.skipped})
+
+    def skipped_for(self, number: int) -> tuple[SkippedMerge, ...]:
+        """The merges that were skipped when generation `number` was chosen."""
+        return tuple(merge for merge in self.skipped if merge.generation == number)
 
     @property
     def evaluations(self) -> int:
@@ -253,6 +259,17 @@ def _(event: GenerationProposed, state: RunState) -> RunState:
         )
     generation = Generation(event.generation, event.candidates)
     return replace(state, models=models, generations=(*state.generations, generation))
+
+
+@_apply.register
+def _(event: MergesSkipped, state: RunState) -> RunState:
+    due = len(state.generations)
+    if state.open_generation is not None or {m.generation for m in event.merges} != {due}:
+        raise ValueError(f"merges skipped that are not of generation {due}, which is due")
+    for name in {name for merge in event.merges for name in merge.parents}:
+        if name not in state.models:
+            raise ValueError(f"{name} is not in the run")
+    return replace(state, skipped=(*state.skipped, *event.merges))
 
 
 @_apply.register

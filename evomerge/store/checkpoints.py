@@ -20,10 +20,15 @@ from evomerge.store.run_directory import RunDirectory
 
 def checkpoint(state: RunState, generation: Generation) -> dict[str, Any]:
     """The content of the checkpoint of a finished generation."""
+    skipped = [
+        {"parents": list(merge.parents), "kinship": _kinship(merge.kinship), "why": merge.reason}
+        for merge in state.skipped_for(generation.number)
+    ]
     return {
         "generation": generation.number,
         "strategy": state.start.strategy,
         "models": [_model(state, model) for model in state.at_generation(generation.number)],
+        **({"skipped": skipped} if skipped else {}),
         "pool": [
             {"model": name, "score": _points(state.models[name].score)}
             for name in generation.pool or ()

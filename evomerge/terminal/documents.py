@@ -12,7 +12,7 @@ from typing import Any
 from evomerge.domain.coverage import lost_skills
 from evomerge.domain.difference import Gains
 from evomerge.domain.lineage import ancestors, merge_gain
-from evomerge.domain.model import Model
+from evomerge.domain.model import Model, SkippedMerge
 from evomerge.domain.state import RunState
 from evomerge.terminal.sentences import best_over_foundation
 from evomerge.terminal.standing import Standing
@@ -75,6 +75,7 @@ def tree_document(state: RunState, model: str) -> Document:
         "format": FORMAT,
         "model": model,
         "models": [model_brief(state.models[name], state) for name in names],
+        "skipped": _skipped(state.skipped),
     }
 
 
@@ -143,7 +144,12 @@ def _course(state: RunState) -> Document:
         else [model_brief(model, state) for model in state.pool],
         "lost_skills": [asdict(lost) for lost in lost_skills(state)],
         "generations": [_generation(number, state) for number in range(len(state.generations))],
+        "skipped": _skipped(state.skipped),
     }
+
+
+def _skipped(merges: Sequence[SkippedMerge]) -> list[Document]:
+    return [{**merge.model_dump(mode="json"), "reason": merge.reason} for merge in merges]
 
 
 def model_brief(model: Model, state: RunState) -> Document:

@@ -15,6 +15,7 @@ from evomerge.domain.events import (
     GenerationFinished,
     GenerationProposed,
     KinshipMeasured,
+    MergesSkipped,
     ModelMerged,
     ModelScored,
     RunFinished,
@@ -48,7 +49,8 @@ class Sentence:
 def sentences(event: Event, state: RunState) -> list[Sentence]:
     """What to say of `event`, the gist first; `state` is the state after it.
 
-    A proposed generation has one more sentence for every merge; all others have one.
+    A proposed generation has one more sentence for every merge, skipped merges too where they are
+    several; all others have one.
     """
     return _said(event, state)
 
@@ -108,6 +110,19 @@ def _proposed(candidate: Candidate, where: str, parents: str, state: RunState) -
     kin = figures.kinship(proposal.kinship, state.start.metric)
     detail = f"{parents}  kinship {kin:>5}  ({printable(proposal.reason)})"
     return Sentence(where, "merge", candidate.name, detail)
+
+
+@_said.register
+def _(event: MergesSkipped, state: RunState) -> list[Sentence]:
+    where = _generation(len(state.generations))
+    merges = [
+        Sentence(where, "skipped", "", printable(merge.reason), "yellow") for merge in event.merges
+    ]
+    if len(merges) == 1:
+        return merges
+    limit = f"kinship above {event.merges[0].above:g}, other pairs take their places"
+    gist = f"{figures.count(len(merges), 'merge')} ({limit})"
+    return [Sentence(where, "skipped", "", gist, "yellow"), *merges]
 
 
 @_said.register

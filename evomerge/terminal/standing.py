@@ -20,7 +20,7 @@ from evomerge.terminal.figures import MISSING, printable, spelled
 from evomerge.terminal.panel import Fact, facts_table
 from evomerge.terminal.sentences import best_over_foundation, lost_skill
 from evomerge.terminal.summary import best_text, counts_text
-from evomerge.terminal.tables import generations_table, pool_table
+from evomerge.terminal.tables import generations_table, pool_table, skipped_lines
 
 Status = Literal["running", "stopped", "finished", "damaged"]
 
@@ -110,6 +110,8 @@ def standing_panel(
     facts += [
         ("coverage", Text(printable(lost_skill(lost)), "yellow")) for lost in lost_skills(state)
     ]
+    if state.skipped:
+        facts.append(("skipped", skipped_lines(state)))
     if resume is not None:
         facts.append(("resume with", Text(resume, style="bold")))
     parts: list[RenderableType] = [title, facts_table(facts)]

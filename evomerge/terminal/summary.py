@@ -101,6 +101,8 @@ def counts_text(state: RunState) -> Text:
     text = Text(", ".join(parts))
     if failures:
         text.append(", ").append(f"{failures} failed", "red")
+    if state.skipped:
+        text.append(", ").append(f"{figures.count(len(state.skipped), 'merge')} skipped", "yellow")
     return text.append(f", {figures.duration(state.seconds)}")
 
 

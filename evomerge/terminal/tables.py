@@ -93,6 +93,15 @@ def choices_table(
     )
 
 
+def skipped_lines(state: RunState, at_most: int = 8) -> Text:
+    """The merges that were skipped, the last ones, one line each."""
+    merges = state.skipped[-at_most:]
+    lines = [f"gen {merge.generation}  {merge.reason}" for merge in merges]
+    if len(state.skipped) > at_most:
+        lines.insert(0, f"… {len(state.skipped) - at_most} before these")
+    return Text("\n".join(figures.printable(line) for line in lines), style="yellow")
+
+
 def task_columns(models: Sequence[Model], with_errors: bool = False) -> list[Column]:
     """A column for every task that one of the models was scored on."""
     scores = [

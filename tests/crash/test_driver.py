@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+import yaml
 
 from evomerge.adapters.local import Limits
 from evomerge.domain.digest import decision_digest
@@ -71,6 +72,28 @@ def test_stopped_after_every_event_it_decides_alike(tmp_path, uninterrupted):
         state = run_landscape(root)
         assert decision_digest(state) == uninterrupted, f"stopped after event {number}"
         assert state.finished
+
+
+def test_with_skipped_merges_it_decides_alike_after_every_event(tmp_path):
+    def config():
+        merge = {"method": "slerp", "skip_if_kinship_above": 0.8}
+        return landscape_config(merge=merge, stopping=[{"max_generations": 5}])
+
+    whole = run_landscape(tmp_path / "whole", config())
+    assert {merge.generation for merge in whole.skipped} == {3, 5}, "one is the end of the run"
+    assert "6 skipped for a kinship above 0.8" in whole.stop
+    events = [e.event.type for e in read_journal(journal(tmp_path / "whole")).entries]
+    at = [n for n, kind in enumerate(events, start=1) if kind == "merges_skipped"]
+    assert len(at) == 2
+    for number in [n + more for n in at for more in (-1, 0, 1)]:
+        root = tmp_path / str(number)
+        with pytest.raises(SignalledError):
+            run_landscape(root, config(), observer=StopsAfter(number, SignalledError(15, "stop")))
+        assert decision_digest(run_landscape(root, config())) == decision_digest(whole)
+    checkpoint = yaml.safe_load((tmp_path / "whole/runs/landscape/generations/03.yaml").read_text())
+    assert [each["why"] for each in checkpoint["skipped"]] == [
+        merge.reason for merge in whole.skipped_for(3)
+    ]
 
 
 def test_nothing_recorded_is_done_again(tmp_path):

@@ -205,6 +205,16 @@ def test_distance_and_saturation_do_not_go_together(good):
     assert caught.value.problems[0].where == "x.yaml:25"
 
 
+def test_distance_and_skipping_do_not_go_together(good):
+    text = good.replace("cosine", "euclidean")
+    text = text.replace("  method: ties", "  method: ties\n  skip_if_kinship_above: 0.99")
+    with pytest.raises(ConfigError, match="near-identical parents; use the metric pcc") as caught:
+        parse(text, "x.yaml")
+    assert caught.value.problems[0].where == "x.yaml:12"
+    assert caught.value.problems[0].key == "merge.skip_if_kinship_above"
+    parse(text.replace("euclidean", "cosine"), "x.yaml")
+
+
 @pytest.mark.parametrize(
     ("fragment", "part"),
     [
