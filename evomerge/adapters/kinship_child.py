@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import sys
 from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from evomerge.adapters.kinship_files import read_passes, samples, store_pass
 from evomerge.domain.errors import CandidateError
 from evomerge.domain.kinship import Metric
+from evomerge.domain.recipe import Recipe
 from evomerge.kinship import KinshipError, Pass, Statistics, missing_pairs
-from evomerge.kinship.errors import PassFormatError
+from evomerge.kinship.prediction.predict import Prediction
+from evomerge.kinship.prediction.predict import predict as predict_children
+from evomerge.kinship.prediction.sample import Sample
 from evomerge.ports import Progress
-from evomerge.store.atomic import make_folder, write_atomic
-
-_SUFFIX = ".pass"
 
 
 def measure(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -45,6 +45,37 @@ def tabulate(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return {"parts": tables, "warnings": list(_warnings(statistics))}
 
 
+def predict(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Kinship under `metric` of the children of `recipes`, with all models and one another.
+
+    {"estimates": [{"models": [a, b], "value", "error", "predicted"}], "refused": {recipe id: why}}
+    """
+    known = _statistics(payload, progress)
+    recipes = [Recipe.model_validate(recipe) for recipe in payload["recipes"]]
+    held = _samples(payload)
+    plain = sampled = predict_children(
+        known.select([name for name in known.models if name in held]), recipes, held
+    )
+    if len(held) < 1 + len(known.models):
+        # Pairs with a model without a sample: from the Gram matrix alone, with its wider bars.
+        plain = predict_children(known, recipes)
+    children = dict.fromkeys(recipe.id for recipe in recipes)
+    others = [name for name in known.models if name not in children]
+    pairs = [(child, name) for child in children for name in others]
+    return {
+        "estimates": [
+            _estimate(sampled if {a, b} <= set(sampled.models) else plain, payload["metric"], a, b)
+            for a, b in [*pairs, *combinations(children, 2)]
+        ],
+        "refused": {one: why for one, why in plain.refused.items() if one not in sampled.models},
+    }
+
+
+def _estimate(prediction: Prediction, metric: str, a: str, b: str) -> dict[str, Any]:
+    one = prediction.pair(metric, a, b)
+    return {"models": [a, b], "value": one.value, "error": one.error, "predicted": one.predicted}
+
+
 def _statistics(payload: Mapping[str, Any], progress: Progress) -> Statistics:
     """The statistics of all models; only what no stored pass holds is read from weights."""
     folders = {name: Path(folder) for name, folder in payload["models"].items()}
@@ -55,6 +86,9 @@ def _statistics(payload: Mapping[str, Any], progress: Progress) -> Statistics:
             known.append(_measure_missing(payload, folders, known, progress))
             if passes is not None:
                 store_pass(passes, known[-1])
+                # While the weights are in the page cache; predictions need them when the weights
+                # may be gone.
+                _samples(payload)
         return Statistics.merge(known, list(folders)).without(*payload["exclude"])
     except CandidateError:
         raise
@@ -89,30 +123,11 @@ def _measure_missing(
     )
 
 
-def read_passes(folder: Path) -> list[Pass]:
-    """All stored passes of one base, oldest name first."""
-    passes = []
-    for path in sorted(folder.glob(f"*{_SUFFIX}")):
-        try:
-            data = path.read_bytes()
-            if _name(data) != path.name:
-                raise PassFormatError("its content is not what was written")
-            passes.append(Pass.from_bytes(data))
-        except (OSError, PassFormatError) as error:
-            # A pass is a cache: what it told is measured again.
-            sys.stderr.write(f"{path} is left out: {error}\n")
-    return passes
-
-
-def store_pass(folder: Path, measured: Pass) -> None:
-    """Add a pass; equal passes of two runs have one name."""
-    data = measured.to_bytes()
-    make_folder(folder)
-    write_atomic(folder / _name(data), data)
-
-
-def _name(data: bytes) -> str:
-    return f"{hashlib.sha256(data).hexdigest()[:32]}{_SUFFIX}"
+def _samples(payload: Mapping[str, Any]) -> dict[str, Sample]:
+    """The samples of base and models, those that the store lacks taken from weights."""
+    folders = {name: Path(folder) for name, folder in payload["models"].items()}
+    folder = None if payload["passes"] is None else Path(payload["passes"])
+    return samples(folder, (payload["base_id"], Path(payload["base"])), folders)
 
 
 def _readings(statistics: Statistics, pairs: list[list[str]]) -> list[dict[str, Any]]:
@@ -132,5 +147,6 @@ def _rounded(value: float | None) -> float | None:
 
 OPERATIONS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {
     "measure": measure,
+    "predict": predict,
     "tabulate": tabulate,
 }

@@ -12,6 +12,7 @@ from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.domain.errors import DamagedError
 from evomerge.domain.state import fold
 from evomerge.kinship import KinshipError, Pass
+from evomerge.kinship.prediction.sample import Sample
 from evomerge.store.artefacts import Store
 from evomerge.store.run_directory import STORE_FOLDER, find_run
 from evomerge.store.verification import Finding, verify, verify_links
@@ -34,7 +35,7 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
     findings = [
         *verify(state, store),
         *verify_links(found, state, store),
-        *_kinship_passes(store.path(f"kinship/{state.start.base.content_id}")),
+        *_kinship_files(store.path(f"kinship/{state.start.base.content_id}")),
     ]
     counts = {
         verdict: sum(finding.verdict == verdict for finding in findings)
@@ -54,12 +55,13 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
         )
 
 
-def _kinship_passes(folder: Path) -> list[Finding]:
-    """The stored measuring passes over the run's base."""
+def _kinship_files(folder: Path) -> list[Finding]:
+    """The stored measuring passes and weight samples over the run's base."""
     findings = []
-    for path in sorted(folder.glob("*.pass")):
+    read = {".pass": Pass.from_bytes, ".sample": Sample.from_bytes}
+    for path in sorted(each for each in folder.glob("*.*") if each.suffix in read):
         try:
-            Pass.from_bytes(path.read_bytes())
+            read[path.suffix](path.read_bytes())
         except KinshipError as error:
             findings.append(Finding(f"kinship {path.name}", "damaged", (f"{path}: {error}",)))
         else:

@@ -11,12 +11,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from random import Random
 
 from evomerge.domain.errors import CandidateError
 from evomerge.domain.identity import content_id
-from evomerge.domain.kinship import KinshipReading, Pair, pair
+from evomerge.domain.kinship import (
+    KinshipForecast,
+    KinshipReading,
+    Metric,
+    Pair,
+    PredictedKinship,
+    pair,
+)
 from evomerge.domain.model import Foundation
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.scores import Scores, TaskScore
@@ -84,20 +92,23 @@ class LandscapeMerger:
         self, recipe: Recipe, inputs: Mapping[str, Path], into: Path, progress: Progress
     ) -> None:
         """Write the child's vector; a seeded recipe adds noise that depends on its seed only."""
-        parents = [read_vector(inputs[parent.model]) for parent in recipe.parents]
-        overshoot, weights = _weights(recipe)
-        noise = Random(recipe.seed or 0)
-        child = [
-            overshoot * math.fsum(w * value for w, value in zip(weights, values, strict=True))
-            + (noise.gauss(0.0, 0.05) if recipe.seed is not None else 0.0)
-            for values in zip(*parents, strict=True)
-        ]
+        child = _child(recipe, [read_vector(inputs[parent.model]) for parent in recipe.parents])
         (into / VECTOR).write_text(json.dumps(child))
         (into / "recipe.json").write_text(recipe.model_dump_json())
         progress(1, 1)
 
     def close(self) -> None:
         """Nothing was started."""
+
+
+def _child(recipe: Recipe, parents: Sequence[Sequence[float]]) -> list[float]:
+    overshoot, weights = _weights(recipe)
+    noise = Random(recipe.seed or 0)
+    return [
+        overshoot * math.fsum(w * value for w, value in zip(weights, values, strict=True))
+        + (noise.gauss(0.0, 0.05) if recipe.seed is not None else 0.0)
+        for values in zip(*parents, strict=True)
+    ]
 
 
 def _weights(recipe: Recipe) -> tuple[float, list[float]]:
@@ -161,6 +172,36 @@ class LandscapeMeter:
         vectors = {name: read_vector(folder) for name, folder in models.items()}
         progress(len(pairs), len(pairs))
         return [self._reading(each, vectors[each[0]], vectors[each[1]]) for each in pairs]
+
+    def predict(
+        self,
+        models: Mapping[str, Path],
+        recipes: Sequence[Recipe],
+        metric: Metric,
+        progress: Progress,
+    ) -> KinshipForecast:
+        """Exact: a merge of vectors is done in no time."""
+        vectors = {name: read_vector(folder) for name, folder in models.items()}
+        refused = {}
+        for recipe in recipes:
+            if unknown := {parent.model for parent in recipe.parents} - set(vectors):
+                refused[recipe.id] = f"nothing is known of {', '.join(sorted(unknown))}"
+            else:
+                vectors[recipe.id] = _child(recipe, [vectors[p.model] for p in recipe.parents])
+        progress(len(recipes), len(recipes))
+        children = dict.fromkeys(recipe.id for recipe in recipes)
+        others = [name for name in models if name not in children]
+        pairs = [(a, b) for a in children for b in others] + [*combinations(children, 2)]
+        estimates = tuple(self._estimate(each, metric, vectors) for each in pairs)
+        return KinshipForecast(metric=metric, estimates=estimates, refused=refused)
+
+    def _estimate(
+        self, each: Pair, metric: Metric, vectors: Mapping[str, list[float]]
+    ) -> PredictedKinship:
+        if not set(each) <= set(vectors):
+            return PredictedKinship(models=each, value=None, error=None)
+        value = self._reading(each, vectors[each[0]], vectors[each[1]]).value(metric)
+        return PredictedKinship(models=each, value=value, error=None if value is None else 1e-9)
 
     def close(self) -> None:
         """Nothing was started."""

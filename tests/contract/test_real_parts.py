@@ -15,6 +15,7 @@ from evomerge.testing.contracts import (
     KinshipMeterContract,
     MergerContract,
     World,
+    ignore,
 )
 
 SKILLS = ("reverse", "sort", "rotate")
@@ -54,12 +55,17 @@ def log(tmp_path_factory):
     return tmp_path_factory.mktemp("logs") / "child.log"
 
 
+@pytest.fixture(scope="module")
+def merger(log):
+    merger = MergekitMerger(MergeOptions(), log)
+    yield merger
+    merger.close()
+
+
 class TestMergekit(MergerContract):
-    @pytest.fixture(scope="class")
-    def part(self, log):
-        merger = MergekitMerger(MergeOptions(), log)
-        yield merger
-        merger.close()
+    @pytest.fixture
+    def part(self, merger):
+        return merger
 
 
 class TestLmEval(EvaluatorContract):
@@ -81,6 +87,12 @@ class TestLmEval(EvaluatorContract):
 
 
 class TestStreamedKinship(KinshipMeterContract):
+    @pytest.fixture(scope="class")
+    def child(self, merger, world, tmp_path_factory):
+        into = tmp_path_factory.mktemp("child")
+        merger.merge(world.recipe, world.folders, into, ignore)
+        return into
+
     @pytest.fixture(scope="class")
     def part(self, resolved, log, tmp_path_factory):
         base = resolved[0]

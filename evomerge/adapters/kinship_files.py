@@ -1,0 +1,87 @@
+"""What the shared store keeps of the models over one base: measuring passes and weight samples.
+
+Both are caches. A file that is missing or damaged is left out and made again from the weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from evomerge.kinship import KinshipError, Pass
+from evomerge.kinship.errors import PassFormatError
+from evomerge.kinship.prediction.sample import Sample, take_sample
+from evomerge.store.atomic import make_folder, write_atomic
+
+_MEASURED = ".pass"
+_SAMPLED = ".sample"
+
+
+def read_passes(folder: Path) -> list[Pass]:
+    """All stored passes of one base, oldest name first."""
+    passes = []
+    for path in sorted(folder.glob(f"*{_MEASURED}")):
+        try:
+            data = path.read_bytes()
+            if _name(data) != path.name:
+                raise PassFormatError("its content is not what was written")
+            passes.append(Pass.from_bytes(data))
+        except (OSError, PassFormatError) as error:
+            # A pass is a cache: what it told is measured again.
+            sys.stderr.write(f"{path} is left out: {error}\n")
+    return passes
+
+
+def store_pass(folder: Path, measured: Pass) -> None:
+    """Add a pass; equal passes of two runs have one name."""
+    data = measured.to_bytes()
+    make_folder(folder)
+    write_atomic(folder / _name(data), data)
+
+
+def _name(data: bytes) -> str:
+    return f"{hashlib.sha256(data).hexdigest()[:32]}{_MEASURED}"
+
+
+def samples(
+    folder: Path | None, base: tuple[str, Path], models: Mapping[str, Path]
+) -> dict[str, Sample]:
+    """The samples of the base and of models, by id: stored ones, or taken now and stored.
+
+    A model of which neither a sample nor weights are there is left out, and so is one whose
+    sample is of other coordinates than the base's.
+
+    Args:
+        folder: where samples lie; None: take them, store nothing.
+        base: id and folder of the weights.
+    """
+    known: dict[str, Sample] = {}
+    for name, weights in (base, *models.items()):
+        try:
+            sample = _stored(folder, name)
+            if sample is None or (known and sample.layout != known[base[0]].layout):
+                sample = take_sample(base[1], weights)
+                if folder is not None:
+                    make_folder(folder)
+                    write_atomic(folder / f"{name}{_SAMPLED}", sample.to_bytes())
+        except KinshipError as error:
+            sys.stderr.write(f"no sample of {name}: {error}\n")
+            if name == base[0]:
+                return {}
+            continue
+        known[name] = sample
+    return known
+
+
+def _stored(folder: Path | None, name: str) -> Sample | None:
+    """A stored sample; its archive carries a checksum of every part."""
+    path = None if folder is None else folder / f"{name}{_SAMPLED}"
+    try:
+        return None if path is None else Sample.from_bytes(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, PassFormatError) as error:
+        sys.stderr.write(f"{path} is left out: {error}\n")
+        return None
