@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from evomerge.adapters.child import Child
 from evomerge.domain.kinship import KinshipForecast, KinshipReading, Metric, Pair
@@ -64,9 +64,44 @@ def tabulate(
         "by": by,
         "split": split,
     }
+    return _tables(models, log, "tabulate", payload, progress)
+
+
+def of_the_public_tool(
+    base: Path,
+    models: Mapping[str, Path],
+    log: Path,
+    *,
+    metrics: Sequence[str],
+    split: bool,
+    low_precision: bool,
+    progress: Progress,
+) -> KinshipTables:
+    """The kinship of all `models` as the public tool defines it; see `evomerge.kinship.parity`.
+
+    Raises:
+        CandidateError: the public tool fails on these models.
+    """
+    payload = {
+        "base": str(base),
+        "models": {name: str(folder) for name, folder in models.items()},
+        "metrics": list(metrics),
+        "split": split,
+        "low_precision": low_precision,
+    }
+    return _tables(models, log, "parity", payload, progress)
+
+
+def _tables(
+    models: Mapping[str, Path],
+    log: Path,
+    operation: str,
+    payload: Mapping[str, Any],
+    progress: Progress,
+) -> KinshipTables:
     child = Child(CHILD, log, name="kinship")
     try:
-        answer = child.call("tabulate", payload, progress)
+        answer = child.call(operation, payload, progress)
     finally:
         child.close()
     return KinshipTables(tuple(models), answer["parts"], tuple(answer["warnings"]))

@@ -76,6 +76,24 @@ def _estimate(prediction: Prediction, metric: str, a: str, b: str) -> dict[str, 
     return {"models": [a, b], "value": one.value, "error": one.error, "predicted": one.predicted}
 
 
+def parity(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Matrices as the public tool defines them, in the form of `tabulate`."""
+    from evomerge.kinship.parity import parity as of_the_public_tool
+
+    try:
+        found = of_the_public_tool(
+            Path(payload["base"]),
+            {name: Path(folder) for name, folder in payload["models"].items()},
+            metrics=payload["metrics"],
+            split=payload["split"],
+            low_precision=payload["low_precision"],
+            progress=progress,
+        )
+    except KinshipError as error:
+        raise CandidateError(error.message, error.remedy) from error
+    return {"parts": {"": found.values}, "warnings": list(found.notes)}
+
+
 def _statistics(payload: Mapping[str, Any], progress: Progress) -> Statistics:
     """The statistics of all models; only what no stored pass holds is read from weights."""
     folders = {name: Path(folder) for name, folder in payload["models"].items()}
@@ -147,6 +165,7 @@ def _rounded(value: float | None) -> float | None:
 
 OPERATIONS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {
     "measure": measure,
+    "parity": parity,
     "predict": predict,
     "tabulate": tabulate,
 }

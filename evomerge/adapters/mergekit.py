@@ -31,6 +31,11 @@ _ENVIRONMENT = {
 _ADDED_KEYS = frozenset({"models", "slices", "modules", "base_model"})
 
 
+def engine() -> str:
+    """`mergekit` and its installed version, as recipes name it."""
+    return f"mergekit {version('mergekit')}"
+
+
 class MergekitMerger:
     """Executes recipes with mergekit, in one child process that lives until `close`.
 
@@ -50,7 +55,7 @@ class MergekitMerger:
     @property
     def engine(self) -> str:
         """`mergekit` and its installed version."""
-        return f"mergekit {version('mergekit')}"
+        return engine()
 
     def start(self) -> None:
         """Start the child, so that it imports torch and mergekit in the background."""

@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
-from evomerge.adapters.kinship import KinshipTables, tabulate
+from evomerge.adapters.kinship import KinshipTables, of_the_public_tool, tabulate
+from evomerge.cli import kinship_forms as forms
+from evomerge.cli.kinship_subject import Subject, given, of_run
 from evomerge.cli.options import json_option, runs_dir_option
-from evomerge.config import MergeOptions, ModelConfig
 from evomerge.domain.errors import CandidateError, PreflightError, UsageError
 from evomerge.domain.kinship import Metric
 from evomerge.domain.state import fold
-from evomerge.store.run_directory import STORE_FOLDER, find_run
-from evomerge.terminal import stdout_console
+from evomerge.store.run_directory import RunDirectory, find_run
 
 METRICS = (*(str(metric) for metric in Metric), "cosine_abs")
-By = Literal["layer", "kind", "tensor"]
+PARITY_METRICS = ("pcc", "cosine_abs", "euclidean")
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is measured: names and folders, and where passes over this base are stored."""
+class Measurement:
+    """What the options say about the numbers themselves."""
 
-    base: str
-    base_folder: Path
-    base_id: str
-    ids: Mapping[str, str]
-    folders: Mapping[str, Path]
-    passes: Path | None
+    metrics: tuple[str, ...]
+    by: Literal["layer", "kind", "tensor"] | None
+    exclude: tuple[str, ...]
+    split: bool
+    parity: bool
+    low_precision: bool
+
+    def check(self) -> None:
+        """See that the options go together; raises UsageError."""
+        if self.low_precision and not self.parity:
+            raise UsageError("--low-precision is a quirk of the public tool", "add --parity")
+        if self.parity and (self.by or self.exclude):
+            raise UsageError("the public tool takes whole models: --parity has no --by, --exclude")
+        if self.parity and set(self.metrics) - set(PARITY_METRICS):
+            raise UsageError(f"the public tool has only {', '.join(PARITY_METRICS)}")
+
+    def chosen(self, several: bool) -> tuple[str, ...]:
+        """The metrics that were asked for; none named: pcc, or all where `several` are shown."""
+        if self.metrics:
+            return self.metrics
+        if not several:
+            return (str(Metric.PCC),)
+        return PARITY_METRICS if self.parity else tuple(str(metric) for metric in Metric)
 
 
 @click.command()
@@ -47,118 +61,112 @@ class Subject:
     "metrics",
     type=click.Choice(METRICS),
     multiple=True,
-    help="May be repeated. Default: pcc on a terminal, pcc, cosine and euclidean as JSON.",
+    help="May be repeated. Default: pcc on a terminal and as PNG, else pcc, cosine and euclidean.",
 )
 @click.option("--by", type=click.Choice(["layer", "kind", "tensor"]), help="Also part by part.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave tensors out: '*norm*'.")
 @click.option("--split", is_flag=True, help="Mean of the tensors' kinships, weighted by size.")
+@click.option("--predict", is_flag=True, help="Of RUN: the children of its next or open generation")
+@click.option("--pairs", multiple=True, metavar="A,B", help="Predict the child of these parents.")
+@click.option("--parity", is_flag=True, help="As the public merge_cal has it, quirks and all.")
+@click.option("--low-precision", is_flag=True, help="With --parity: deltas rounded to 8 bits.")
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="One line a pair: part, metric, a, b, value.")
+@forms.file_option("--html", "A page with heatmaps, light and dark, that needs no network.")
+@forms.file_option("--png", "A heatmap as a picture, kin beside kin from 13 models on.")
 def command(
     models: tuple[str, ...],
     base: str | None,
     runs_dir: Path,
-    metrics: tuple[str, ...],
-    by: By | None,
-    exclude: tuple[str, ...],
-    split: bool,
+    predict: bool,
+    pairs: tuple[str, ...],
     as_json: bool,
     as_csv: bool,
+    html: str | None,
+    png: str | None,
+    **options: Any,
 ) -> None:
     """Kinship of models (hub ids or folders) over their --base, or of the models of a RUN.
 
     \b
     JSON output: {"base", "models": [name], "pcc": [[…]], "cosine": [[…]], "euclidean": [[…]],
       "warnings": [text]}, null where undefined; with --by also {"by": {part: {metric: [[…]]}}}.
+    With --predict: {"base", "generation", "metric", "models": [name], "predicted": true,
+      "children": [{"name", "parents", "kind", "recipe"}],
+      "kinship": [{"models": [a, b], "value", "error", "predicted"}],
+      "refused": {child: why}, "warnings": [text]}: at least 95 of 100 true values lie within
+      value ± error; a value is null where it is undefined or too uncertain to say.
     """
-    subject = _given(models, base) if base else _of_run(models, runs_dir)
-    default = tuple(Metric) if as_json or as_csv else (Metric.PCC,)
-    chosen = tuple(str(metric) for metric in (metrics or default))
-    tables = _measure(subject, chosen, by, exclude, split)
-    for warning in tables.warnings:
-        click.echo(f"note: {warning}", err=True)
-    if as_json:
-        click.echo(json.dumps(as_document(subject.base, tables), ensure_ascii=False))
-    elif as_csv:
-        _write_csv(tables)
+    measurement = Measurement(**options)
+    measurement.check()
+    if predict or pairs:
+        if as_csv or html or png or measurement.by or measurement.split or measurement.parity:
+            raise UsageError("--predict is shown on the terminal or as --json, of whole models")
+        _predict(_run(models, base, runs_dir), measurement, pairs, as_json)
+        return
+    if base is not None:
+        subject = given(models, base)
     else:
-        from evomerge.terminal.heatmap import heatmap
-
-        for part, by_metric in tables.parts.items():
-            for metric, matrix in by_metric.items():
-                title = f"{metric} over {subject.base}" + (f", {part}" if part else "")
-                stdout_console().print(heatmap(title, metric, tables.models, matrix))
-
-
-def as_document(base: str, tables: KinshipTables) -> dict[str, object]:
-    """The JSON form."""
-    parts = {part: dict(matrices) for part, matrices in tables.parts.items() if part}
-    return {
-        "base": base,
-        "models": list(tables.models),
-        **tables.parts[""],
-        "warnings": list(tables.warnings),
-        **({"by": parts} if parts else {}),
-    }
+        run = _run(models, base, runs_dir)
+        subject = of_run(run, fold(run.read()))
+    chosen = measurement.chosen(several=bool(as_json or as_csv or html))
+    if png and len(chosen) > 1:
+        raise UsageError("a picture shows one metric", "repeat the command for each --metric")
+    tables = _measure(subject, chosen, measurement)
+    warnings = (*subject.notes, *tables.warnings)
+    forms.show(subject.base, tables, warnings, as_json=as_json, as_csv=as_csv, html=html, png=png)
 
 
-def _given(models: tuple[str, ...], base: str) -> Subject:
-    from evomerge.adapters.foundation import resolve_all
-
-    if len(models) < 2:
-        raise UsageError("kinship is a relation of two models or more", "name another MODEL")
-    configs = [ModelConfig(model=each) for each in (base, *models)]
-    names = [config.short_name for config in configs]
-    configs = [
-        config if names.count(name) == 1 else ModelConfig(model=config.model, name=f"{name}-{n}")
-        for n, (config, name) in enumerate(zip(configs, names, strict=True))
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        first, *rest = resolve_all(
-            configs[0], configs[1:], MergeOptions(), Path(folder) / "digests.json"
-        )
-    folders = {each.foundation.name: each.path for each in rest}
-    ids = {name: name for name in folders}
-    return Subject(base, first.path, "base", ids, folders, None)
-
-
-def _of_run(models: tuple[str, ...], runs_dir: Path) -> Subject:
+def _run(models: tuple[str, ...], base: str | None, runs_dir: Path) -> RunDirectory:
+    if base is not None:
+        raise UsageError("--predict is about a run", "evomerge kinship RUN --predict")
     if len(models) != 1:
         raise UsageError("several models need their --base", "evomerge kinship A B --base BASE")
-    run = find_run(models[0], runs_dir)
-    state = fold(run.read())
-    store = run.path.parent / STORE_FOLDER
-    sources = {each.name: Path(each.source) for each in state.start.foundation}
-    scored = [model for model in state.models.values() if model.scores is not None]
-    folders = {
-        model.name: sources.get(model.name, store / "models" / model.content_id) for model in scored
-    }
-    base = state.start.base
-    passes = store / "kinship" / base.content_id
-    ids = {model.name: model.content_id for model in scored}
-    return Subject(base.name, Path(base.source), base.content_id, ids, folders, passes)
+    return find_run(models[0], runs_dir)
 
 
-def _measure(
-    subject: Subject, metrics: tuple[str, ...], by: By | None, exclude: tuple[str, ...], split: bool
-) -> KinshipTables:
-    names = {content_id: name for name, content_id in subject.ids.items()}
+def _predict(
+    run: RunDirectory, measurement: Measurement, pairs: Sequence[str], as_json: bool
+) -> None:
+    from evomerge.cli.kinship_children import look_ahead
+
+    names = measurement.metrics
+    if len(names) > 1 or "cosine_abs" in names:
+        raise UsageError("--predict tells one metric", "--metric pcc, cosine or euclidean")
+    metric = Metric(names[0]) if names else None
+    forms.show_outlook(look_ahead(run, metric, pairs, measurement.exclude), as_json=as_json)
+
+
+def _measure(subject: Subject, metrics: tuple[str, ...], measurement: Measurement) -> KinshipTables:
     with tempfile.TemporaryDirectory() as logs:
+        log = Path(logs) / "kinship.log"
         try:
-            tables = tabulate(
-                subject.base_folder,
-                {subject.ids[name]: folder for name, folder in subject.folders.items()},
-                Path(logs) / "kinship.log",
-                metrics=metrics,
-                by=by,
-                exclude=exclude,
-                split=split,
-                passes=subject.passes,
-                base_id=subject.base_id,
-                progress=_silently,
-            )
+            if measurement.parity:
+                tables = of_the_public_tool(
+                    subject.base_folder,
+                    subject.by_id,
+                    log,
+                    metrics=metrics,
+                    split=measurement.split,
+                    low_precision=measurement.low_precision,
+                    progress=_silently,
+                )
+            else:
+                tables = tabulate(
+                    subject.base_folder,
+                    subject.by_id,
+                    log,
+                    metrics=metrics,
+                    by=measurement.by,
+                    exclude=measurement.exclude,
+                    split=measurement.split,
+                    passes=subject.passes,
+                    base_id=subject.base_id,
+                    progress=_silently,
+                )
         except CandidateError as error:
             raise PreflightError(error.message, error.remedy) from error
+    names = subject.names
     return KinshipTables(
         tuple(names[each] for each in tables.models), tables.parts, tables.warnings
     )
@@ -166,16 +174,3 @@ def _measure(
 
 def _silently(done: int, total: int) -> None:
     """No progress is shown."""
-
-
-def _write_csv(tables: KinshipTables) -> None:
-    writer = csv.writer(sys.stdout)
-    writer.writerow(["part", "metric", "a", "b", "kinship"])
-    for part, by_metric in tables.parts.items():
-        for metric, matrix in by_metric.items():
-            for i, a in enumerate(tables.models):
-                for j in range(i + 1, len(tables.models)):
-                    value = matrix[i][j]
-                    writer.writerow(
-                        [part, metric, a, tables.models[j], "" if value is None else value]
-                    )

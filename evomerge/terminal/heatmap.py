@@ -37,10 +37,14 @@ def heatmap(
 def _cell(value: float | None, scale: float, compact: bool) -> Text:
     if value is None:
         return Text(MISSING)
-    share = min(max(value / scale, 0.0), 1.0)
-    place = min(int(share * len(_SHADES)), len(_SHADES) - 1)
-    ink = "white" if place > len(_SHADES) // 2 else "black"
     text = f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
     if compact:  # a triangle of thirty models is to fit a wide terminal
         text = text.replace("0.", ".", 1)
-    return Text(text if compact else f" {text}", style=f"{ink} on {_SHADES[place]}")
+    return Text(text if compact else f" {text}", style=shaded(value / scale))
+
+
+def shaded(share: float) -> str:
+    """The style of a value that is this share of the most: black or white on a shade of blue."""
+    share = min(max(share, 0.0), 1.0)
+    place = min(int(share * len(_SHADES)), len(_SHADES) - 1)
+    return f"{'white' if place > len(_SHADES) // 2 else 'black'} on {_SHADES[place]}"

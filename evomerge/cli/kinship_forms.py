@@ -1,0 +1,168 @@
+"""The forms in which `evomerge kinship` answers: terminal, JSON, CSV, page, picture."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from evomerge.adapters.kinship import KinshipTables
+from evomerge.domain.errors import UsageError
+from evomerge.store.atomic import write_atomic
+from evomerge.terminal import figures, stdout_console
+
+if TYPE_CHECKING:
+    from evomerge.cli.kinship_children import Outlook
+
+STDOUT = "-"
+
+
+def file_option(name: str, text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--html [FILE]`, `--png [FILE]`: a file of that ending, or stdout where none is named."""
+    ending = name.replace("--", ".")
+
+    def check(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+        if value not in {None, STDOUT} and not str(value).endswith(ending):
+            raise UsageError(
+                f"{name} {value}: a file that ends in {ending} is expected",
+                f"give {name} last, or {name} - to write to stdout",
+            )
+        return value
+
+    return click.option(
+        name, is_flag=False, flag_value=STDOUT, metavar="FILE", callback=check, help=text
+    )
+
+
+def show(
+    base: str,
+    tables: KinshipTables,
+    warnings: Sequence[str],
+    *,
+    as_json: bool,
+    as_csv: bool,
+    html: str | None,
+    png: str | None,
+) -> None:
+    """Write matrices in the forms that were asked for; on the terminal where none was."""
+    for warning in warnings:
+        click.echo(f"note: {warning}", err=True)
+    if html is not None:
+        from evomerge.report.matrix import kinship_page
+
+        _write(html, kinship_page(base, tables.models, tables.parts, warnings).encode())
+    if png is not None:
+        from evomerge.report.matrix import kinship_png
+
+        ((metric, matrix),) = tables.parts[""].items()
+        _write(png, kinship_png(base, metric, tables.models, matrix))
+    if as_json:
+        click.echo(json.dumps(as_document(base, tables, warnings), ensure_ascii=False))
+    elif as_csv:
+        _write_csv(tables)
+    elif html is None and png is None:
+        _print(base, tables)
+
+
+def as_document(base: str, tables: KinshipTables, warnings: Sequence[str]) -> dict[str, object]:
+    """The JSON form."""
+    parts = {part: dict(matrices) for part, matrices in tables.parts.items() if part}
+    return {
+        "base": base,
+        "models": list(tables.models),
+        **tables.parts[""],
+        "warnings": list(warnings),
+        **({"by": parts} if parts else {}),
+    }
+
+
+def show_outlook(outlook: Outlook, *, as_json: bool) -> None:
+    """Write what is predicted of children."""
+    refused = {
+        child.name: outlook.forecast.refused[child.recipe.id]
+        for child in outlook.children
+        if child.recipe.id in outlook.forecast.refused
+    }
+    notes = [*outlook.subject.notes, *(f"{name}: {why}" for name, why in refused.items())]
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    if as_json:
+        click.echo(json.dumps(_outlook_document(outlook, refused), ensure_ascii=False))
+        return
+    from evomerge.terminal.forecast import forecast_table
+
+    metric = outlook.forecast.metric
+    what = "pairs" if outlook.generation is None else f"generation {outlook.generation}"
+    title = f"predicted {metric} of the children of {what} over {outlook.subject.base}"
+    names = [child.name for child in outlook.children]
+    console = stdout_console()
+    console.print(forecast_table(title, metric, outlook.models, names, outlook.between))
+    for number, child in enumerate(outlook.children, start=1):
+        if child.kind != "asked":
+            parents = figures.parents(child.parents)
+            line = f"child {number}  {parents}  ({child.kind})"
+            console.print(figures.printable(line), style="dim")
+    console.print("~ predicted, ± its error bar (95 of 100 lie within)", style="dim")
+
+
+def _outlook_document(outlook: Outlook, refused: dict[str, str]) -> dict[str, object]:
+    names = {identity: name for name, identity in outlook.ids.items()}
+    return {
+        "base": outlook.subject.base,
+        "generation": outlook.generation,
+        "metric": str(outlook.forecast.metric),
+        "models": list(outlook.models),
+        "predicted": True,
+        "children": [
+            {
+                "name": child.name,
+                "parents": list(child.parents),
+                "kind": child.kind,
+                "recipe": child.recipe.id,
+            }
+            for child in outlook.children
+        ],
+        "kinship": [
+            {**one.model_dump(), "models": [names[each] for each in one.models]}
+            for one in outlook.forecast.estimates
+        ],
+        "refused": refused,
+        "warnings": list(outlook.subject.notes),
+    }
+
+
+def _print(base: str, tables: KinshipTables) -> None:
+    from evomerge.terminal.heatmap import heatmap
+
+    for part, by_metric in tables.parts.items():
+        for metric, matrix in by_metric.items():
+            title = f"{metric} over {base}" + (f", {part}" if part else "")
+            stdout_console().print(heatmap(title, metric, tables.models, matrix))
+
+
+def _write(target: str, data: bytes) -> None:
+    if target != STDOUT:
+        write_atomic(Path(target), data)
+        click.echo(f"written: {target}", err=True)
+        return
+    if sys.stdout.isatty():
+        raise UsageError("a page or a picture is no text for a terminal", "name a FILE")
+    sys.stdout.buffer.write(data)
+
+
+def _write_csv(tables: KinshipTables) -> None:
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["part", "metric", "a", "b", "kinship"])
+    for part, by_metric in tables.parts.items():
+        for metric, matrix in by_metric.items():
+            for i, a in enumerate(tables.models):
+                for j in range(i + 1, len(tables.models)):
+                    value = matrix[i][j]
+                    writer.writerow(
+                        [part, metric, a, tables.models[j], "" if value is None else value]
+                    )

@@ -1,0 +1,103 @@
+"""Whom `evomerge kinship` is about: models that are named, or the models of a run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evomerge.config import MergeOptions, ModelConfig
+from evomerge.domain.errors import UsageError
+from evomerge.domain.kinship import pair
+from evomerge.domain.state import RunState
+from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: names and folders, and where passes over this base are stored.
+
+    Attributes:
+        ids: content ids by name.
+        folders: of the weights, by name.
+        notes: models that are left out, and why; one sentence each.
+    """
+
+    base: str
+    base_folder: Path
+    base_id: str
+    ids: Mapping[str, str]
+    folders: Mapping[str, Path]
+    passes: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Names by content id."""
+        return {content_id: name for name, content_id in self.ids.items()}
+
+    @property
+    def by_id(self) -> dict[str, Path]:
+        """Folders by content id."""
+        return {self.ids[name]: folder for name, folder in self.folders.items()}
+
+
+def given(models: Sequence[str], base: str) -> Subject:
+    """Hub ids or folders over a base.
+
+    Raises:
+        UsageError: there are fewer than two.
+        PreflightError: one cannot be used; all faults are listed.
+    """
+    from evomerge.adapters.foundation import resolve_all
+
+    if len(models) < 2:
+        raise UsageError("kinship is a relation of two models or more", "name another MODEL")
+    configs = [ModelConfig(model=each) for each in (base, *models)]
+    names = [config.short_name for config in configs]
+    configs = [
+        config if names.count(name) == 1 else ModelConfig(model=config.model, name=f"{name}-{n}")
+        for n, (config, name) in enumerate(zip(configs, names, strict=True))
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        first, *rest = resolve_all(
+            configs[0], configs[1:], MergeOptions(), Path(folder) / "digests.json"
+        )
+    folders = {each.foundation.name: each.path for each in rest}
+    return Subject(base, first.path, "base", {name: name for name in folders}, folders)
+
+
+def of_run(run: RunDirectory, state: RunState) -> Subject:
+    """The scored models of a run, and the passes that it stored.
+
+    Left out are models whose weights were let go before their kinship was measured.
+    """
+    from evomerge.adapters.folders import folder_of
+
+    store = run.path.parent / STORE_FOLDER
+    foundation = {each.name: each for each in state.start.foundation}
+    folders = {
+        model.name: folder_of(foundation[model.name])
+        if model.name in foundation
+        else store / "models" / model.content_id
+        for model in state.models.values()
+        if model.scores is not None
+    }
+    here = [name for name, folder in folders.items() if any(folder.glob("*.safetensors"))]
+    for name in folders:
+        pairs = [pair(name, other) for other in here if other != name]
+        if all(each in state.readings for each in pairs) and name not in here:
+            here.append(name)
+    gone = [name for name in folders if name not in here]
+    note = f"left out, since their weights were let go: {', '.join(gone)}"
+    base = state.start.base
+    return Subject(
+        base.name,
+        folder_of(base),
+        base.content_id,
+        {name: state.models[name].content_id for name in folders if name in here},
+        {name: folder for name, folder in folders.items() if name in here},
+        store / "kinship" / base.content_id,
+        (note,) if gone else (),
+    )

@@ -1,0 +1,182 @@
+"""Kinship matrices as heatmaps and as a page of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from evomerge.analysis.clustering import cluster
+from evomerge.domain.kinship import KinshipMatrix, Metric, pair
+from evomerge.report import palette
+from evomerge.report.figure import Drawing, Figure, draw
+from evomerge.report.page import render
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+Matrix = Sequence[Sequence[float | None]]
+
+CLUSTERED = 12
+"""Larger matrices are shown in the order of their families."""
+
+_LONGEST_NAME = 28
+_WITH_NUMBERS = 40
+_SAYS = {
+    "pcc": "Pearson correlation of the weight deltas: 1 is the same direction, 0 unrelated.",
+    "cosine": "Cosine of the weight deltas: 1 is the same direction, 0 unrelated.",
+    "cosine_abs": "Absolute cosine of the weight deltas, as the public tool has it.",
+    "euclidean": "Euclidean distance of the weights: 0 is the same model.",
+}
+
+
+def heatmap(
+    title: str, metric: str, models: Sequence[str], matrix: Matrix, *, titled: bool = False
+) -> Figure:
+    """The figure of a symmetric matrix [models][models]; None is shown as undefined.
+
+    Args:
+        titled: the title is written into the picture too, which stands alone then.
+    """
+    order = _order(metric, models, matrix)
+    values = [[matrix[i][j] for j in order] for i in order]
+    names = [models[i] for i in order]
+    undefined = sum(matrix[i][j] is None for i in range(len(models)) for j in range(i))
+    caption = _SAYS.get(metric, "")
+    if len(models) > CLUSTERED:
+        caption += " Ordered by average-linkage clustering, so that kin stand together."
+    if undefined:
+        caption += f" A dash is undefined ({undefined} of the pairs)."
+    side = max(3.2, 0.42 * len(models) + 0.8)
+    margin = 0.085 * max(len(_short(name)) for name in names)
+    return Figure(
+        name=f"kinship-{_slug(title)}-{metric.replace('_', '-')}",
+        title=title,
+        caption=caption.strip(),
+        alt=f"{metric} of {len(models)} models as a heatmap; the values are in the table",
+        columns=("a", "b", metric),
+        rows=[
+            (names[i], names[j], values[i][j])
+            for i in range(len(names))
+            for j in range(i + 1, len(names))
+        ],
+        size=(side + margin + 0.9, side + margin),
+        paint=lambda canvas: _paint(canvas, title if titled else "", metric, names, values),
+        wide=len(models) > 2 * CLUSTERED,
+    )
+
+
+def _paint(canvas: Canvas, title: str, metric: str, names: Sequence[str], values: Matrix) -> None:
+    import matplotlib as mpl
+    import numpy as np
+
+    axes = canvas.add_subplot()
+    if title:
+        canvas.suptitle(title, x=0.01, ha="left", fontsize=11, wrap=True)
+    shown = np.array(
+        [[math.nan if value is None else value for value in row] for row in values], np.float64
+    )
+    distance = metric == "euclidean"
+    low = 0.0 if distance else min(0.0, float(np.nanmin(shown, initial=0.0)))
+    high = float(np.nanmax(shown, initial=0.0)) or 1.0 if distance else 1.0
+    # Closer kin are brighter under every metric.
+    colours = mpl.colormaps[palette.KINSHIP + ("_r" if distance else "")]
+    axes.set_facecolor(palette.GRID)
+    edges = np.arange(len(names) + 1) - 0.5
+    mesh = axes.pcolormesh(
+        edges, edges, np.ma.masked_invalid(shown), cmap=colours, vmin=low, vmax=high,
+        edgecolors=palette.PAPER, linewidth=1 if len(names) <= _WITH_NUMBERS else 0,
+    )  # fmt: skip
+    if len(names) <= _WITH_NUMBERS:
+        _write_numbers(axes, values, lambda value: colours((value - low) / (high - low)))
+    axes.set_aspect("equal")
+    axes.invert_yaxis()
+    labels = [_short(name) for name in names]
+    axes.set_xticks(range(len(names)), labels, rotation=90)
+    axes.set_yticks(range(len(names)), labels)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    bar = canvas.colorbar(mesh, ax=axes, shrink=0.6, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0)
+
+
+def _write_numbers(axes: Axes, values: Matrix, colour: object) -> None:
+    size = 8 if len(values) <= 20 else 6
+    for i, row in enumerate(values):
+        for j, value in enumerate(row):
+            ink = palette.MUTED
+            if value is not None and callable(colour):
+                ink = palette.readable_on(*colour(value)[:3])
+            axes.text(j, i, number(value), ha="center", va="center", fontsize=size, color=ink)
+
+
+def number(value: float | None) -> str:
+    """A value as a cell has room for it; a dash where it is undefined."""
+    if value is None:
+        return "–"
+    if abs(value) >= 10:
+        return f"{value:.3g}"
+    return f"{value:.2f}".replace("-0.00", "0.00")
+
+
+def _order(metric: str, models: Sequence[str], matrix: Matrix) -> list[int]:
+    if len(models) <= CLUSTERED:
+        return list(range(len(models)))
+    known = Metric.EUCLIDEAN if metric == "euclidean" else Metric.COSINE
+    kinship = KinshipMatrix(
+        known,
+        {pair(models[i], models[j]): matrix[i][j] for i in range(len(models)) for j in range(i)},
+    )
+    place = {name: index for index, name in enumerate(models)}
+    return [place[name] for name in cluster(models, kinship).order]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+
+def _slug(text: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in text.lower()).strip("-")
+
+
+def kinship_png(base: str, metric: str, models: Sequence[str], matrix: Matrix) -> bytes:
+    """One matrix as a PNG."""
+    title = f"{metric} over {base}"
+    return draw(heatmap(title, metric, models, matrix, titled=True)).png
+
+
+def kinship_page(
+    base: str,
+    models: Sequence[str],
+    parts: Mapping[str, Mapping[str, Matrix]],
+    notes: Sequence[str] = (),
+) -> str:
+    """A page of heatmaps, each with a table of its values; it needs no network.
+
+    Args:
+        parts: matrices by part and metric; the part "" is the whole of the models.
+        notes: warnings, one sentence each.
+    """
+    sections = [
+        (_drawn(metric, part, models, matrix), _rows(models, matrix))
+        for part, by_metric in parts.items()
+        for metric, matrix in by_metric.items()
+    ]
+    return render(
+        "kinship.html", base=base, models=models, sections=sections, notes=notes, number=_exact
+    )
+
+
+def _drawn(metric: str, part: str, models: Sequence[str], matrix: Matrix) -> Drawing:
+    return draw(heatmap(f"{metric}, {part}" if part else metric, metric, models, matrix), png=False)
+
+
+def _rows(models: Sequence[str], matrix: Matrix) -> list[tuple[str, str, float | None]]:
+    count = len(models)
+    return [(models[i], models[j], matrix[i][j]) for i in range(count) for j in range(i + 1, count)]
+
+
+def _exact(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.6g}"
