@@ -48,7 +48,7 @@ def heatmap(
         caption += " Ordered by average-linkage clustering, so that kin stand together."
     if undefined:
         caption += f" A dash is undefined ({undefined} of the pairs)."
-    side = max(3.2, 0.42 * len(models) + 0.8)
+    side = max(3.0, 0.45 * len(models) + 0.6)
     margin = 0.085 * max(len(_short(name)) for name in names)
     return Figure(
         name=f"kinship-{_slug(title)}-{metric.replace('_', '-')}",
@@ -61,7 +61,7 @@ def heatmap(
             for i in range(len(names))
             for j in range(i + 1, len(names))
         ],
-        size=(side + margin + 0.9, side + margin),
+        size=(side + margin + 1.1, side + 0.3),
         paint=lambda canvas: _paint(canvas, title if titled else "", metric, names, values),
         wide=len(models) > 2 * CLUSTERED,
     )
@@ -92,9 +92,11 @@ def _paint(canvas: Canvas, title: str, metric: str, names: Sequence[str], values
         _write_numbers(axes, values, lambda value: colours((value - low) / (high - low)))
     axes.set_aspect("equal")
     axes.invert_yaxis()
-    labels = [_short(name) for name in names]
-    axes.set_xticks(range(len(names)), labels, rotation=90)
+    places = [str(place) for place in range(1, len(names) + 1)]
+    axes.set_xticks(range(len(names)), places)
+    labels = [f"{_short(name)}\u2003{place}" for name, place in zip(names, places, strict=True)]
     axes.set_yticks(range(len(names)), labels)
+    axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     bar = canvas.colorbar(mesh, ax=axes, shrink=0.6, pad=0.02)
@@ -103,7 +105,7 @@ def _paint(canvas: Canvas, title: str, metric: str, names: Sequence[str], values
 
 
 def _write_numbers(axes: Axes, values: Matrix, colour: object) -> None:
-    size = 8 if len(values) <= 20 else 6
+    size = 8 if len(values) <= 30 else 7
     for i, row in enumerate(values):
         for j, value in enumerate(row):
             ink = palette.MUTED
@@ -134,7 +136,11 @@ def _order(metric: str, models: Sequence[str], matrix: Matrix) -> list[int]:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+    """Its beginning and its end: versions stand there."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    half = _LONGEST_NAME // 2
+    return f"{name[:half]}…{name[1 - half :]}"
 
 
 def _slug(text: str) -> str:

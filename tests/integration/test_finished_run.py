@@ -114,17 +114,18 @@ def test_a_token_that_a_task_prints_does_not_reach_the_logs(tiny, evomerge, tmp_
 def test_nothing_in_it_is_pickled(finished):
     runs, _ = finished
     assert {path.suffix for path in files(runs)} <= {
-        ".json", ".jsonl", ".yaml", ".yml", ".safetensors", ".jinja", ".log", ".pass", "",
+        ".json", ".jsonl", ".yaml", ".yml", ".safetensors", ".jinja", ".log", ".pass",
+        ".sample", "",
     }  # fmt: skip
     for path in files(runs):
         data = path.read_bytes()
         assert not data.startswith(PICKLES), path
         if data.startswith(b"PK"):
-            assert path.suffix == ".pass"
+            numbers = {".pass": "gram.npy", ".sample": "weights.npy"}[path.suffix]
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                assert sorted(archive.namelist()) == ["gram.npy", "header.npy"]
+                assert sorted(archive.namelist()) == sorted([numbers, "header.npy"])
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-                assert {archive[name].dtype.kind for name in archive} == {"u", "f"}
+                assert {archive[name].dtype.kind for name in archive} <= {"u", "f"}
 
 
 def pruned(runs: Path) -> dict[str, str]:
@@ -257,7 +258,7 @@ def test_damage_all_over_the_store_ends_in_the_same_decisions(copy, finished, ev
     """Passes, remembered digests, evaluations and weights: caches, all of them."""
     half_done(copy, 12)
     store = copy / "store"
-    passes = sorted(store.glob("kinship/*/*.pass"))
+    passes = sorted(store.glob("kinship/*/*.*"))
     for number, path in enumerate(passes):
         data = path.read_bytes()
         path.write_bytes((data[:100], b"", bytes(255 - byte for byte in data))[number % 3])
@@ -272,3 +273,34 @@ def test_damage_all_over_the_store_ends_in_the_same_decisions(copy, finished, ev
     done = evomerge("resume", NAME, "--dir", copy)
     assert done.returncode == 0, done.stderr
     assert rounded(copy) == rounded(finished[0])
+
+
+def test_children_are_predicted_before_they_are_merged_and_without_weights(copy, evomerge):
+    """After generation 1, whose losers' weights were let go: their samples are kept."""
+    state = state_of(copy)
+    journal = copy / NAME / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    closed = [n for n, line in enumerate(lines, start=1) if b"generation_finished" in line]
+    journal.write_bytes(b"".join(lines[: closed[1]]))
+    assert pruned(copy)
+    done = evomerge("kinship", NAME, "--dir", copy, "--predict", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["predicted"] is True
+    assert told["generation"] == 2
+    assert [child["name"] for child in told["children"]] == [
+        candidate.name for candidate in state.generations[2].candidates
+    ]
+    assert [child["recipe"] for child in told["children"]] == [
+        candidate.recipe.id for candidate in state.generations[2].candidates
+    ]
+    assert not told["refused"]
+    compared = 0
+    for one in told["kinship"]:
+        truth = state.kinship.between(*one["models"])
+        assert one["predicted"]
+        assert one["error"] > 0
+        if truth is not None:
+            assert abs(one["value"] - truth) <= one["error"]
+            compared += 1
+    assert compared > len(told["children"])

@@ -70,3 +70,47 @@ def test_a_mistake_is_one_clear_line(tiny, evomerge, arguments, code, expected):
     assert done.returncode == code
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def three(tiny):
+    models = tiny / "models"
+    return [*(models / name for name in ("reverse", "sort", "rotate")), "--base", models / "base"]
+
+
+def test_a_page_and_a_picture_are_files_or_go_to_stdout(three, evomerge, tmp_path):
+    picture = tmp_path / "kinship.png"
+    done = evomerge("kinship", *three, "--metric", "pcc", "--png", picture, "--html")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("<!DOCTYPE html>")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_parity_leaves_out_what_the_public_tool_cannot_compare(three, evomerge):
+    done = evomerge("kinship", *three, "--parity")
+    assert done.returncode == 3
+    assert "the public tool fails here: model.layers.0.mlp.gate_proj.weight" in done.stderr
+    done = evomerge("kinship", *three, "--parity", "--split", "--low-precision", "--json")
+    document = json.loads(done.stdout)
+    assert set(document) >= {"pcc", "cosine_abs", "euclidean"}
+    assert document["euclidean"][0][1] > 100, "in steps of 8 bits"
+    assert "gate_proj.weight" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--low-precision"], "add --parity"),
+        (["--parity", "--by", "layer"], "whole models"),
+        (["--parity", "--metric", "cosine"], "has only pcc, cosine_abs, euclidean"),
+        (["--html", "page.txt"], "a file that ends in .html"),
+        (["--png", "-", "--metric", "pcc", "--metric", "cosine"], "a picture shows one metric"),
+        (["--predict"], "is about a run"),
+        (["--predict", "--csv"], "on the terminal or as --json"),
+    ],
+)
+def test_options_that_do_not_go_together(three, evomerge, options, expected):
+    done = evomerge("kinship", *three, *options)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
