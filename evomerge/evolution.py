@@ -89,7 +89,13 @@ def propose(
     """The next generation: the strategy's merges, cut to the evaluations that are left."""
     number = len(state.generations)
     rng = Random(derived_seed("strategy", state.start.seed, number))
-    proposals = strategy.propose(state, state.kinship, rng)
+    given_up = {frozenset(merge.parents) for merge in state.skipped}
+    proposals = [
+        proposal
+        for proposal in strategy.propose(state, state.kinship, rng)
+        # Whatever a strategy remembers: a skipped pair is never proposed again, so this ends.
+        if proposal.kind in {"grid", "search"} or frozenset(proposal.parents) not in given_up
+    ]
     proposals = proposals[: evaluations_left(criteria, state)]
     candidates = tuple(
         Candidate(
@@ -103,22 +109,27 @@ def propose(
 
 
 def too_alike(offspring: GenerationProposed, above: float | None) -> MergesSkipped | None:
-    """The proposed merges whose parents' kinship is above the limit; None where there is none.
+    """The proposed pairs whose kinship is above the limit; None where there is none.
 
-    A kinship that is unknown or undefined is above no limit.
+    A kinship that is unknown or undefined is above no limit. Grids and searches over coefficients
+    merge all foundation models for their weights' sake; they are not judged.
     """
-    merges = tuple(
-        SkippedMerge(
-            generation=offspring.generation,
-            kind=proposal.kind,
-            parents=proposal.parents,
-            kinship=proposal.kinship,
-            above=above,
-        )
-        for proposal in (candidate.proposal for candidate in offspring.candidates)
-        if above is not None and proposal.kinship is not None and proposal.kinship > above
-    )
-    return MergesSkipped(merges=merges) if merges else None
+    skipped: dict[frozenset[str], SkippedMerge] = {}
+    for proposal in (candidate.proposal for candidate in offspring.candidates):
+        kind, kinship = proposal.kind, proposal.kinship
+        if above is None or kinship is None or kinship <= above:
+            continue
+        if kind == "greedy" or kind == "exploration":  # noqa: PLR1714 - narrows the type
+            merge = SkippedMerge(
+                generation=offspring.generation,
+                kind=kind,
+                parents=proposal.parents,
+                kinship=kinship,
+                above=above,
+            )
+            # Additive exploration proposes the same parents several times.
+            skipped.setdefault(frozenset(proposal.parents), merge)
+    return MergesSkipped(merges=tuple(skipped.values())) if skipped else None
 
 
 def upcoming(

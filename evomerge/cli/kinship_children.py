@@ -155,7 +155,7 @@ def _asked(names: str, state: RunState, run: str, breeding: Breeding) -> Unborn:
         " × ".join(model.name for model in ordered),
         tuple(model.name for model in ordered),
         "asked",
-        breeding.recipe(ordered),
+        breeding.of_config(ordered),
     )
 
 

@@ -129,7 +129,8 @@ class _Merge(Value):
         ge=-1,
         lt=1,
         description="skip merges whose parents' measured kinship is above this, and merge other "
-        "pairs instead (0.99: near-identical parents); pcc or cosine only; default: none",
+        "pairs instead (0.99: near-identical parents); pcc or cosine only, not for grids and "
+        "searches over all foundation models; default: none",
     )
     options: MergeOptions = MergeOptions()
 

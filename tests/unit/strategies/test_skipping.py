@@ -12,12 +12,13 @@ from evomerge.domain.digest import decision_digest, decisions
 from evomerge.domain.events import MergesSkipped, ModelScored
 from evomerge.domain.kinship import Metric
 from evomerge.domain.landscape import Landscape
-from evomerge.domain.model import SkippedMerge
+from evomerge.domain.model import Coefficients, SkippedMerge
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.domain.stopping import MaxEvaluations, MaxGenerations
 from evomerge.evolution import evolve, upcoming
 from evomerge.replay import MemoryLedger, RecordedWorld, _start, _write_recipe
 from evomerge.strategies import Greedy, KinshipGuided, RandomExploration
+from evomerge.strategies.base import propose_merge
 
 THREE = (MaxGenerations(max_generations=3),)
 
@@ -191,3 +192,27 @@ def test_what_is_upcoming_is_what_will_be_proposed():
     two = run(close, 0.99, criteria=(MaxGenerations(max_generations=2),))
     assert told.candidates == two.generations[2].candidates
     assert open_end.skipped == two.skipped_for(1)
+
+
+class Stubborn:
+    """Wants the same pair, and its additive kin, for ever; and a search over all."""
+
+    k = 3
+
+    def propose(self, state, kinship, rng):
+        parents = sorted(state.at_generation(0), key=lambda model: model.name)
+        pair, every = parents[:2], parents
+        weights = Coefficients(method="task_arithmetic", weights=(1.0, 0.5))
+        of_all = Coefficients(method="task_arithmetic", weights=(0.5,) * len(every))
+        return (
+            propose_merge("exploration", pair, kinship, "again"),
+            propose_merge("exploration", pair, kinship, "again, added", weights),
+            propose_merge("search", every, kinship, "all", of_all),
+        )
+
+
+def test_a_strategy_that_insists_is_not_asked_for_ever_and_searches_are_not_judged():
+    state = run(lambda a, b: 0.999, 0.99, Stubborn(), (MaxGenerations(max_generations=2),))
+    assert state.finished
+    assert [merge.parents for merge in state.skipped] == [("f0", "f1")]
+    assert {model.kind for model in state.models.values()} == {"foundation", "search"}
