@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from evomerge.answers import TaskAnswers, answers
 from evomerge.cli.options import json_option, runs_dir_option
-from evomerge.domain.state import fold
-from evomerge.store.run_directory import find_run
+from evomerge.configfile import load
+from evomerge.domain.errors import ConfigError, UsageError
+from evomerge.domain.model import Model
+from evomerge.domain.state import RunState, fold
+from evomerge.store.artefacts import Store
+from evomerge.store.run_directory import STORE_FOLDER, RunDirectory, find_run
 from evomerge.terminal import model_panel, stdout_console
 from evomerge.terminal.documents import model_document
 from evomerge.terminal.naming import model_named
@@ -19,21 +25,87 @@ from evomerge.terminal.naming import model_named
 @click.argument("run")
 @click.argument("model")
 @runs_dir_option
+@click.option(
+    "--samples",
+    type=click.IntRange(min=0),
+    default=2,
+    show_default=True,
+    help="Examples of each task that the model won or lost against its parents.",
+)
+@click.option("--yaml", "as_yaml", is_flag=True, help="Print mergekit's configuration only.")
 @json_option
-def command(run: str, model: str, runs_dir: Path, as_json: bool) -> None:
+def command(
+    run: str, model: str, runs_dir: Path, samples: int, as_yaml: bool, as_json: bool
+) -> None:
     """Show one MODEL of RUN: parents, recipe, scores against its parents, why it was made.
+
+    Items that it gets right and all of its parents wrong ("won"), and that it gets wrong and a
+    parent right ("lost"), are counted and told by example. In mergekit's configuration models
+    bear their content ids; it runs in a folder where they lie under these names.
 
     \b
     JSON output: the keys of MODEL as in `evomerge status --help`, and
     {"format": 1, "source", "reason", "parents_mean_score", "metric",
      "kinship": {other model: value}, "recipe": {...}, "children": [name], "rank",
      "scores": {"evaluation_id", "tasks": [{"task", "metric", "value", "stderr", "samples",
-                                            "weight"}]}}
+                                            "weight"}]},
+     "mergekit": text,
+     "answers": [{"task", "items", "won", "lost", "missing",
+                  "examples": [{"change": "won|lost", "item", "prompt", "target",
+                                "given": {name: text}}]}]}
     """
     directory = find_run(run, runs_dir)
     state = fold(directory.read())
-    name = model_named(model, state, directory.name)
+    subject = state.models[model_named(model, state, directory.name)]
+    config = _mergekit(subject)
+    if as_yaml:
+        if config is None:
+            raise UsageError(f"{subject.name} is a foundation model, nothing was merged")
+        click.echo(config, nl=False)
+        return
+    told = _answers(directory, state, subject, samples)
     if as_json:
-        click.echo(json.dumps(model_document(state, name), ensure_ascii=False))
-    else:
-        stdout_console().print(model_panel(state, name))
+        document = model_document(state, subject.name)
+        extra = {"mergekit": config, "answers": [asdict(task) for task in told]}
+        click.echo(json.dumps({**document, **extra}, ensure_ascii=False))
+        return
+    _print(state, subject, config, told)
+
+
+def _print(
+    state: RunState, subject: Model, config: str | None, told: tuple[TaskAnswers, ...]
+) -> None:
+    from rich.text import Text
+
+    from evomerge.terminal.answers import answers_view
+
+    console = stdout_console()
+    console.print(model_panel(state, subject.name))
+    if told:
+        console.print(answers_view(told))
+    if config is not None:
+        console.print(Text("\nmergekit's configuration, models under their content ids", "dim"))
+        click.echo(config, nl=False)
+
+
+def _mergekit(model: Model) -> str | None:
+    """The configuration that made a model, as it is kept with its weights."""
+    from evomerge.adapters.mergekit import mergekit_yaml
+
+    return None if model.candidate is None else mergekit_yaml(model.candidate.recipe)
+
+
+def _answers(
+    run: RunDirectory, state: RunState, model: Model, examples: int
+) -> tuple[TaskAnswers, ...]:
+    try:
+        tasks = load(run.config).evaluation.tasks
+    except ConfigError:
+        tasks = ()
+    return answers(
+        Store(run.path.parent / STORE_FOLDER),
+        model,
+        [state.models[parent] for parent in model.parents],
+        {task.name: task.filter for task in tasks},
+        examples,
+    )

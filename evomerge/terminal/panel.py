@@ -24,6 +24,7 @@ from evomerge.terminal.tables import (
     reason,
 )
 
+_KIN = 3
 Fact = tuple[str, RenderableType]
 
 
@@ -76,6 +77,24 @@ def _origin(model: Model, state: RunState) -> Iterator[Fact]:
     children = [child.name for child in state.models.values() if model.name in child.parents]
     if children:
         yield "children", Text(printable(", ".join(children)))
+    relatives = _relatives(model, state)
+    if relatives:
+        yield "closest kin", Text(printable(", ".join(relatives[:_KIN])))
+        if len(relatives) > _KIN:
+            yield "least related", Text(printable(", ".join(relatives[: -_KIN - 1 : -1])))
+
+
+def _relatives(model: Model, state: RunState) -> list[str]:
+    """Every other model with its kinship, the closest one first."""
+    closeness = {
+        name: value
+        for name in state.models
+        if name != model.name and (value := state.kinship.closeness(model.name, name)) is not None
+    }
+    return [
+        f"{name} {figures.kinship(state.kinship.between(model.name, name), state.start.metric)}"
+        for name in sorted(closeness, key=lambda name: -closeness[name])
+    ]
 
 
 def _recipe(model: Model) -> Iterator[Fact]:

@@ -1,0 +1,158 @@
+"""What a model gets right and its parents wrong, and the other way round, item by item."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from evomerge.domain.model import Model
+from evomerge.domain.scores import TaskScore
+from evomerge.store.artefacts import Store, read_checked
+from evomerge.store.samples import NoItemsError, evaluation_name, item_values, samples_file
+
+RIGHT = 0.5
+"""An item counts as right from this value of its metric on, which lies between 0 and 1."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One item, and what the model and its parents made of it.
+
+    Attributes:
+        change: `won`: right where every parent is wrong; `lost`: wrong where a parent is right.
+        prompt: the end of what the models were asked.
+        target: the answer that counts, as the task gives it.
+        given: answers by name, the model first.
+    """
+
+    change: Literal["won", "lost"]
+    item: int
+    prompt: str
+    target: str
+    given: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class TaskAnswers:
+    """One task's items against the parents.
+
+    Attributes:
+        missing: why the items cannot be had; all counts are 0 then.
+        examples: of both changes, in turn, in the order of the items.
+    """
+
+    task: str
+    items: int = 0
+    won: int = 0
+    lost: int = 0
+    examples: tuple[Answer, ...] = ()
+    missing: str | None = None
+
+
+def answers(
+    store: Store,
+    model: Model,
+    parents: Sequence[Model],
+    filters: Mapping[str, str | None],
+    examples: int = 2,
+) -> tuple[TaskAnswers, ...]:
+    """Every task of a scored model against its scored parents; none without any.
+
+    Args:
+        filters: the filter that counts for each task, None where it has only one.
+        examples: of each task at most.
+
+    Raises:
+        DamagedError: a sample log is not what was written.
+    """
+    if model.scores is None or not parents or any(parent.scores is None for parent in parents):
+        return ()
+    found = []
+    for score in model.scores.tasks:
+        try:
+            found.append(_task(store, model, parents, score, filters.get(score.task), examples))
+        except NoItemsError as error:
+            found.append(TaskAnswers(score.task, missing=str(error)))
+    return tuple(found)
+
+
+def _task(
+    store: Store,
+    model: Model,
+    parents: Sequence[Model],
+    score: TaskScore,
+    chosen: str | None,
+    examples: int,
+) -> TaskAnswers:
+    own = _right(store, model, score.task, chosen)
+    theirs = [_right(store, parent, score.task, chosen) for parent in parents]
+    if any(each.keys() != own.keys() for each in theirs):
+        raise NoItemsError(f"{model.name} and its parents were not asked the same items")
+    won = [item for item in own if own[item] and not any(each[item] for each in theirs)]
+    lost = [item for item in own if not own[item] and any(each[item] for each in theirs)]
+    taken = _in_turn(sorted(won), sorted(lost), examples)
+    told: tuple[Answer, ...] = ()
+    if taken:
+        rows = {m.name: _rows(store, m, score.task, chosen) for m in (model, *parents)}
+        told = tuple(_answer(item, item in set(won), model.name, rows) for item in taken)
+    return TaskAnswers(score.task, len(own), len(won), len(lost), told)
+
+
+def _right(store: Store, model: Model, task: str, chosen: str | None) -> dict[int, bool]:
+    score = next((s for s in model.scores.tasks if s.task == task), None) if model.scores else None
+    if model.scores is None or score is None:
+        raise NoItemsError(f"{model.name} was not scored on it")
+    name = evaluation_name(model.content_id, model.scores.evaluation_id)
+    try:
+        values = item_values(store, name, score, chosen)
+    except NoItemsError as error:
+        raise NoItemsError(f"{model.name}: {error}") from None
+    return {item: value >= RIGHT for item, value in values.items()}
+
+
+def _in_turn(won: Sequence[int], lost: Sequence[int], count: int) -> list[int]:
+    """The first items of both lists in turn, `count` in all."""
+    taken: list[int] = []
+    for place in range(max(len(won), len(lost))):
+        taken += [*won[place : place + 1], *lost[place : place + 1]]
+    return taken[:count]
+
+
+def _rows(store: Store, model: Model, task: str, chosen: str | None) -> dict[int, dict[str, Any]]:
+    assert model.scores is not None, "its items were read"  # noqa: S101
+    folder = store.path(evaluation_name(model.content_id, model.scores.evaluation_id))
+    lines = read_checked(folder, samples_file(task)).decode().splitlines()
+    rows = (json.loads(line) for line in lines)
+    return {row["doc_id"]: row for row in rows if chosen is None or row["filter"] == chosen}
+
+
+def _answer(
+    item: int, won: bool, model: str, rows: Mapping[str, Mapping[int, dict[str, Any]]]
+) -> Answer:
+    own = rows[model][item]
+    requests = own.get("arguments") or [[""]]
+    return Answer(
+        change="won" if won else "lost",
+        item=item,
+        prompt=str(requests[0][0] if requests[0] else ""),
+        target=_choice(own.get("target"), requests),
+        given={name: _given(each[item]) for name, each in rows.items()},
+    )
+
+
+def _given(row: Mapping[str, Any]) -> str:
+    """The answer of a model: what it wrote, or the choice that it found likeliest."""
+    filtered, requests = row.get("filtered") or [], row.get("arguments") or []
+    if filtered and all(isinstance(each, list) and each for each in filtered):
+        likeliest = max(range(len(filtered)), key=lambda place: float(filtered[place][0]))
+        return _choice(likeliest, requests)
+    return str(filtered[0]) if filtered else ""
+
+
+def _choice(target: Any, requests: Sequence[Sequence[Any]]) -> str:
+    """A target as text; the index of a choice becomes the choice."""
+    if isinstance(target, int) and 0 <= target < len(requests) > 1 and len(requests[target]) > 1:
+        return str(requests[target][1]).strip()
+    return str(target)

@@ -1,0 +1,71 @@
+"""What a model won and lost against its parents, item by item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from evomerge.answers import Answer, TaskAnswers
+from evomerge.terminal.columns import Fitted, numbers, words
+from evomerge.terminal.figures import MISSING, printable, spelled
+
+_PROMPT = 60  # characters of a question's end, and of an answer
+
+
+def answers_view(tasks: Sequence[TaskAnswers]) -> RenderableType:
+    """A row per task, then the examples."""
+    told = [task for task in tasks if task.missing is None]
+    parts: list[RenderableType] = [_table(told)] if told else []
+    parts += [
+        Text(f"{printable(task.task)}: {printable(task.missing)}", style="yellow")
+        for task in tasks
+        if task.missing is not None
+    ]
+    for task in told:
+        parts += [Text(""), *_examples(task)] if task.examples else []
+    return Group(*parts)
+
+
+def _table(tasks: Sequence[TaskAnswers]) -> Fitted:
+    return Fitted(
+        [
+            words("against its parents", (task.task for task in tasks)),
+            numbers("items", (spelled(str(task.items), "dim") for task in tasks)),
+            numbers("right, all parents wrong", (spelled(str(t.won), _won(t)) for t in tasks)),
+            numbers("wrong, a parent right", (spelled(str(t.lost), _lost(t)) for t in tasks)),
+        ]
+    )
+
+
+def _won(task: TaskAnswers) -> str:
+    return "green" if task.won else "dim"
+
+
+def _lost(task: TaskAnswers) -> str:
+    return "red" if task.lost else "dim"
+
+
+def _examples(task: TaskAnswers) -> Iterator[Text]:
+    yield Text(printable(task.task), style="dim")
+    for answer in task.examples:
+        style = "green" if answer.change == "won" else "red"
+        line = Text.assemble("  ", (f"{answer.change:<4}", style), f"  item {answer.item}  ")
+        line.append(_end(answer.prompt), "bold")
+        yield line.append(f"  wanted {_start(answer.target)}")
+        yield Text(f"        {_given(answer)}", style="dim")
+
+
+def _given(answer: Answer) -> str:
+    return "  ".join(f"{printable(n)}: {_start(text)}" for n, text in answer.given.items())
+
+
+def _start(text: str) -> str:
+    shown = printable(text)
+    return (shown if len(shown) <= _PROMPT else f"{shown[:_PROMPT]}…") or MISSING
+
+
+def _end(text: str) -> str:
+    shown = printable(text)
+    return (shown if len(shown) <= _PROMPT else f"…{shown[-_PROMPT:]}") or MISSING
