@@ -16,7 +16,7 @@ from evomerge import __version__
 from evomerge.adapters import machine
 from evomerge.adapters.foundation import Merging, Resolved, examine, resolve_all, summary
 from evomerge.adapters.kinship import StreamedKinship
-from evomerge.adapters.lm_eval import LmEvalEvaluator
+from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
 from evomerge.adapters.local import Limits, LocalExecutor
 from evomerge.adapters.mergekit import MergekitMerger
 from evomerge.adapters.room import Room

@@ -6,7 +6,7 @@ import pytest
 
 from evomerge.adapters.foundation import resolve_all
 from evomerge.adapters.kinship import StreamedKinship
-from evomerge.adapters.lm_eval import LmEvalEvaluator
+from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
 from evomerge.adapters.mergekit import MergekitMerger
 from evomerge.config import EvaluationConfig, MergeOptions, ModelConfig
 from evomerge.domain.recipe import Ingredient, Recipe

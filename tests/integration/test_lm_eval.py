@@ -14,9 +14,9 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
-from evomerge.adapters import lm_eval_child
-from evomerge.adapters.lm_eval import LmEvalEvaluator
-from evomerge.adapters.lm_eval_identity import evaluation_id
+from evomerge.adapters.lm_eval import child as lm_eval_child
+from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
+from evomerge.adapters.lm_eval.identity import evaluation_id
 from evomerge.config import EvaluationConfig
 from evomerge.domain.errors import CandidateError, PreflightError
 

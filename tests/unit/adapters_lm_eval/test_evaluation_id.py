@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from evomerge.adapters.lm_eval_identity import evaluation_id, identity_fields
+from evomerge.adapters.lm_eval.identity import evaluation_id, identity_fields
 from evomerge.config import EvaluationConfig, TaskConfig
 
 DESCRIPTION = {"versions": {"lm_eval": "0"}, "tasks": {"first": {"documents": "00"}}}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from evomerge.adapters.lm_eval import LmEvalEvaluator
+from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
 from evomerge.config import EvaluationConfig
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.ports import Progress
@@ -123,7 +123,7 @@ def test_close_ends_the_child(child: FakeChild, tmp_path: Path) -> None:
 
 def test_the_parent_imports_no_model_library() -> None:
     code = (
-        "import sys, evomerge.adapters.lm_eval; "
+        "import sys, evomerge.adapters.lm_eval.evaluator; "
         "sys.exit(bool({'torch', 'lm_eval', 'transformers', 'datasets'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evomerge.adapters.lm_eval_json import digest, plain
+from evomerge.adapters.lm_eval.json_values import digest, plain
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from evomerge.adapters.lm_eval_secrets import is_secret, redacted, without_secrets
+from evomerge.adapters.lm_eval.secrets import is_secret, redacted, without_secrets
 
 TOKEN = "hf_" + "a" * 30
 

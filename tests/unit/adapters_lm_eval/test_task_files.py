@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evomerge.adapters.lm_eval_files import read_task_files
+from evomerge.adapters.lm_eval.files import read_task_files
 
 
 def _write(folder: Path, **texts: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from evomerge.adapters.lm_eval_files import TaskFile
-from evomerge.adapters.lm_eval_metrics import no_such
+from evomerge.adapters.lm_eval.files import TaskFile
+from evomerge.adapters.lm_eval.metrics import no_such
 from evomerge.config import EvaluationConfig, TaskConfig
 
 

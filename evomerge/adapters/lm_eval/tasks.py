@@ -12,17 +12,17 @@ from typing import Any
 
 from lm_eval.tasks import TaskManager
 
-from evomerge.adapters.lm_eval_data import data_beside_yaml, memoized_documents
-from evomerge.adapters.lm_eval_files import read_task_files
-from evomerge.adapters.lm_eval_guards import (
+from evomerge.adapters.lm_eval.data import data_beside_yaml, memoized_documents
+from evomerge.adapters.lm_eval.files import read_task_files
+from evomerge.adapters.lm_eval.guards import (
     faults_of_code,
     faults_of_leaves,
     faults_of_name,
     items_without_answer,
     members,
 )
-from evomerge.adapters.lm_eval_metrics import check_metric, one_line
-from evomerge.adapters.lm_eval_requests import RequestsOnce
+from evomerge.adapters.lm_eval.metrics import check_metric, one_line
+from evomerge.adapters.lm_eval.requests import RequestsOnce
 from evomerge.config import EvaluationConfig, TaskConfig
 from evomerge.domain.errors import PreflightError
 

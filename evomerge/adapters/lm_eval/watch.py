@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from lm_eval.models.utils import normalize_gen_kwargs
 
-from evomerge.adapters.lm_eval_data import seed_everything
+from evomerge.adapters.lm_eval.data import seed_everything
 from evomerge.domain.errors import CandidateError
 from evomerge.ports import Progress
 

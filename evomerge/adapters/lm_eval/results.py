@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from evomerge.adapters.lm_eval_json import plain
-from evomerge.adapters.lm_eval_tasks import Entry, Suite
-from evomerge.adapters.lm_eval_watch import Watch
+from evomerge.adapters.lm_eval.json_values import plain
+from evomerge.adapters.lm_eval.tasks import Entry, Suite
+from evomerge.adapters.lm_eval.watch import Watch
 from evomerge.domain.errors import CandidateError
 
 _POINTS = 100.0

@@ -1,6 +1,6 @@
 """What an evaluation id is made of: the identity fields of the config, and the harness's view.
 
-The harness's view (`lm_eval_tasks.description`) adds what a config does not say: versions of
+The harness's view (`data.description`) adds what a config does not say: versions of
 libraries and tasks, and digests of every task's resolved config and of the items scored.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from evomerge.adapters.lm_eval_secrets import without_secrets
+from evomerge.adapters.lm_eval.secrets import without_secrets
 from evomerge.config import EvaluationConfig
 from evomerge.domain.identity import content_id
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import lm_eval.utils
 
-from evomerge.adapters.lm_eval_data import seed_everything
+from evomerge.adapters.lm_eval.data import seed_everything
 
 _TEMPLATES = 4096
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from lm_eval.api.task import ConfigurableTask
 
-from evomerge.adapters.lm_eval_json import digest, plain
+from evomerge.adapters.lm_eval.json_values import digest, plain
 
 
 def seed_everything(seed: int) -> None:

@@ -17,20 +17,20 @@ from typing import Any
 import lm_eval
 import torch
 
-from evomerge.adapters.lm_eval_backends import (
+from evomerge.adapters.lm_eval.backends import (
     Place,
     backend_problems,
     free_memory,
     loaded_model,
     tokenizer_fingerprint,
 )
-from evomerge.adapters.lm_eval_data import description, seed_everything
-from evomerge.adapters.lm_eval_metrics import one_line
-from evomerge.adapters.lm_eval_requests import compile_templates_once
-from evomerge.adapters.lm_eval_results import task_score, warnings, write_samples
-from evomerge.adapters.lm_eval_secrets import redacted
-from evomerge.adapters.lm_eval_tasks import Suite, load_suite
-from evomerge.adapters.lm_eval_watch import TokenMemory, Watch
+from evomerge.adapters.lm_eval.data import description, seed_everything
+from evomerge.adapters.lm_eval.metrics import one_line
+from evomerge.adapters.lm_eval.requests import compile_templates_once
+from evomerge.adapters.lm_eval.results import task_score, warnings, write_samples
+from evomerge.adapters.lm_eval.secrets import redacted
+from evomerge.adapters.lm_eval.tasks import Suite, load_suite
+from evomerge.adapters.lm_eval.watch import TokenMemory, Watch
 from evomerge.config import EvaluationConfig
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.identity import canonical_json
@@ -82,7 +82,7 @@ def describe(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
         payload: `evaluation` (an EvaluationConfig as JSON), `place` (a Place as JSON).
 
     Returns:
-        `description`: see `lm_eval_data.description`.
+        `description`: see `data.description`.
 
     Raises:
         PreflightError: all problems, a line each.

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from evomerge.adapters.child import Child
-from evomerge.adapters.lm_eval_identity import evaluation_id
+from evomerge.adapters.lm_eval.identity import evaluation_id
 from evomerge.config import EvaluationConfig
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.ports import Progress
 
-_CHILD = "evomerge.adapters.lm_eval_child"
+_CHILD = "evomerge.adapters.lm_eval.child"
 WARNINGS = "warnings.json"
 
 
@@ -100,9 +100,8 @@ class LmEvalEvaluator:
     def evaluate(self, model: Path, into: Path, progress: Progress) -> Scores:
         """Score the model in folder `model`.
 
-        Writes into the empty folder `into`: `samples_<task>.jsonl` (see
-        `lm_eval_results.write_samples`) and, if there are any, `warnings.json` (a list of
-        sentences).
+        Writes into the empty folder `into`: `samples_<task>.jsonl` (see `results.write_samples`)
+        and, if there are any, `warnings.json` (a list of sentences).
 
         Args:
             progress: counts lm-eval's requests.
