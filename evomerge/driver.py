@@ -180,6 +180,7 @@ def _open(
         retention=config.retention,
         candidates=candidates(config.strategy),
         pool=config.strategy.pool,
+        confirmation=config.evaluation.confirmation,
     )
     return run.start(Entry(at=now(), event=started), text, environment)
 

@@ -51,7 +51,8 @@ def evolve(
     """Run Algorithm 1 from wherever the ledger stands to its end; the state at the end.
 
     Each turn of the loop either proposes a generation (steps 1, 2a, 2b) or does what is left of
-    the open one and closes it (2c, 2d); generation 0 is the foundation models.
+    the open one and closes it (2c, 2d); generation 0 is the foundation models. At the end the best
+    model and the foundation models are scored on what the search never saw.
 
     Args:
         skip_above: merges of parents of a higher kinship are skipped, and others chosen for them.
@@ -74,6 +75,8 @@ def evolve(
         record_all(ledger, executor.measure(ledger.state.ranking, pairs))
         ledger.record(close(ledger.state, criteria))
     if not ledger.state.finished:
+        for part in ledger.state.start.confirmation:
+            record_all(ledger, executor.confirm(ledger.state.unconfirmed(part), part))
         ledger.record(finish(ledger.state, criteria))
     executor.prune(ledger.state)
     return ledger.state

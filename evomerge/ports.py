@@ -10,7 +10,7 @@ from evomerge.domain.events import Event
 from evomerge.domain.kinship import KinshipForecast, KinshipReading, Metric, Pair
 from evomerge.domain.model import Model
 from evomerge.domain.recipe import Recipe
-from evomerge.domain.scores import Scores
+from evomerge.domain.scores import Part, Scores
 from evomerge.domain.state import RunState
 
 Progress = Callable[[int, int], None]
@@ -41,7 +41,7 @@ class Merger(Protocol):
 
 
 class Evaluator(Protocol):
-    """Scores models on the configured tasks."""
+    """Scores models on one part of the configured tasks' items: `selection`, unless asked."""
 
     @property
     def evaluation_id(self) -> str:
@@ -51,11 +51,28 @@ class Evaluator(Protocol):
             PreflightError: a task or a metric is not known, or cannot be used.
         """
 
+    def on(self, part: Part) -> Evaluator:
+        """The same evaluator for another part; only one of them is at work at a time.
+
+        Raises:
+            ValueError: the config has no such part.
+        """
+
     def evaluate(self, model: Path, into: Path, progress: Progress) -> Scores:
-        """Score the model in folder `model`; per-sample logs go into the empty folder `into`.
+        """Score the model in folder `model`: every metric that the evaluation gives.
+
+        Per-sample logs go into the empty folder `into`, and `warnings.json` (a list of
+        `EvaluationWarning`) where there are any.
 
         Raises:
             CandidateError: the evaluation failed, or a score is not finite.
+        """
+
+    def chosen(self, measured: Scores) -> Scores:
+        """Of everything that an evaluation with this id measured: what counts, and its weight.
+
+        Raises:
+            CandidateError: a metric that counts was not measured.
         """
 
     def close(self) -> None:
@@ -113,6 +130,9 @@ class Executor(Protocol):
 
     def measure(self, models: Sequence[Model], pairs: Sequence[Pair]) -> Iterator[Event]:
         """Measure the kinship of `pairs` of `models`, all given by name."""
+
+    def confirm(self, finalists: Sequence[Model], part: Part) -> Iterator[Event]:
+        """Score models on `part`, which the search never saw; a failed one is an event."""
 
     def prune(self, state: RunState) -> None:
         """Let go of weights that no run needs any more (`evomerge.domain.retention`).

@@ -10,7 +10,7 @@ from evomerge.domain.kinship import KinshipReading, Metric, Pair, pair
 from evomerge.domain.landscape import Landscape
 from evomerge.domain.model import Foundation, Model, Proposal
 from evomerge.domain.recipe import Ingredient, Recipe
-from evomerge.domain.scores import Scores, TaskScore
+from evomerge.domain.scores import Part, Scores, TaskScore
 from evomerge.domain.state import Entry, RunState, apply
 from evomerge.domain.stopping import Criterion
 from evomerge.evolution import child_name, evolve
@@ -93,6 +93,10 @@ class RecordedWorld:
             for each in pairs
         )
         yield KinshipMeasured(readings=readings, seconds=0.0)
+
+    def confirm(self, finalists: Sequence[Model], part: Part) -> Iterator[Event]:
+        """Nothing else is recorded."""
+        return iter(())
 
     def prune(self, state: RunState) -> None:
         """There are no weights."""

@@ -14,7 +14,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
 
 from evomerge.adapters.kinship_ahead import KinshipAhead
 from evomerge.adapters.pipeline import GivenUpError, Pipeline
@@ -22,8 +24,10 @@ from evomerge.adapters.room import Room
 from evomerge.domain.errors import CandidateError, PreflightError, StoppedError
 from evomerge.domain.events import (
     CandidateFailed,
+    ConfirmationFailed,
     Event,
     KinshipMeasured,
+    ModelConfirmed,
     ModelMerged,
     ModelScored,
 )
@@ -31,14 +35,16 @@ from evomerge.domain.kinship import KinshipReading, Pair
 from evomerge.domain.model import Failure, Model, Stage
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.retention import needed, unneeded
-from evomerge.domain.scores import Scores
+from evomerge.domain.scores import EvaluationWarning, Part, Scores
 from evomerge.domain.state import RunState
 from evomerge.ports import Evaluator, KinshipMeter, Merger, Observer, Progress
-from evomerge.store.artefacts import WEIGHTS, Store, read_checked
+from evomerge.store.artefacts import WEIGHTS, Made, Store, read_checked
 from evomerge.store.atomic import make_folder, write_atomic
 
 T = TypeVar("T")
 SCORES = "scores.json"
+WARNINGS = "warnings.json"
+_WARNINGS = TypeAdapter(tuple[EvaluationWarning, ...])
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,13 @@ class LocalExecutor:
         )
         yield KinshipMeasured(readings=readings, seconds=time.monotonic() - started)
 
+    def confirm(self, finalists: Sequence[Model], part: Part) -> Iterator[Event]:
+        """Score models on `part`; a failed one is an event."""
+        evaluators = [evaluator.on(part) for evaluator in self._evaluators]
+        confirm = partial(self._confirm, part)
+        with closing(self._run(finalists, confirm, evaluators)) as events:
+            yield from events
+
     def prune(self, state: RunState) -> None:
         """Let go of the weights that neither this run nor another one of the folder needs."""
         kept = [state.models[name] for name in sorted(needed(state))]
@@ -175,16 +188,7 @@ class LocalExecutor:
     def _pipeline(self, models: Sequence[Model]) -> Generator[Event, None, None]:
         if not models:
             return
-        self.remember(models)
-        pipeline = Pipeline(
-            self._merge,
-            self._score,
-            self._mergers,
-            self._evaluators,
-            self._limits.merges_ahead,
-            self._room.has_memory,
-        )
-        with closing(pipeline.run(models, self.close)) as events:
+        with closing(self._run(models, self._score, self._evaluators)) as events:
             unmerged = {model.name for model in models if model.candidate and not model.merged}
             if not unmerged:
                 self._measure_ahead(models)
@@ -194,6 +198,23 @@ class LocalExecutor:
                     if not unmerged:
                         self._measure_ahead(models)
                 yield event
+
+    def _run(
+        self,
+        models: Sequence[Model],
+        score: Callable[[Model, Evaluator], Event],
+        evaluators: Sequence[Evaluator],
+    ) -> Generator[Event, None, None]:
+        self.remember(models)
+        pipeline = Pipeline(
+            self._merge,
+            score,
+            self._mergers,
+            evaluators,
+            self._limits.merges_ahead,
+            self._room.has_memory,
+        )
+        return pipeline.run(models, self.close)
 
     def _measure_ahead(self, models: Sequence[Model]) -> None:
         """Let the kinship of `models`, and to those before them, be measured in the background."""
@@ -219,13 +240,26 @@ class LocalExecutor:
         return ModelMerged(model=model.name, seconds=time.monotonic() - started, reused=reused)
 
     def _score(self, model: Model, evaluator: Evaluator) -> Event:
+        return ModelScored(model=model.name, **self._outcome(model, evaluator))
+
+    def _confirm(self, part: Part, model: Model, evaluator: Evaluator) -> Event:
+        try:
+            outcome = self._outcome(model, evaluator)
+        except GivenUpError as given_up:
+            return ConfirmationFailed(model=model.name, part=part, failure=given_up.failure)
+        return ModelConfirmed(model=model.name, part=part, **outcome)
+
+    def _outcome(self, model: Model, evaluator: Evaluator) -> dict[str, Any]:
+        """What the events of an evaluation have in common."""
         started = time.monotonic()
-        scores, reused = self._try(
-            "evaluation", evaluator.close, partial(self._scored, model, evaluator)
-        )
-        return ModelScored(
-            model=model.name, scores=scores, seconds=time.monotonic() - started, reused=reused
-        )
+        work = partial(self._scored, model, evaluator)
+        made, scores = self._try("evaluation", evaluator.close, work)
+        return {
+            "scores": scores,
+            "seconds": time.monotonic() - started,
+            "reused": made.reused,
+            "warnings": _warnings(made.path),
+        }
 
     def _made(self, recipe: Recipe, progress: Progress, merger: Merger) -> bool:
         """Have the weights of a recipe in the store; whether they were there already.
@@ -243,7 +277,7 @@ class LocalExecutor:
         name = f"models/{recipe.id}"
         return self._store.obtain(name, build, self._cancelled.is_set).reused
 
-    def _scored(self, model: Model, evaluator: Evaluator) -> tuple[Scores, bool]:
+    def _scored(self, model: Model, evaluator: Evaluator) -> tuple[Made, Scores]:
         evaluation_id = evaluator.evaluation_id
 
         def build(into: Path) -> None:
@@ -253,7 +287,8 @@ class LocalExecutor:
 
         name = f"evaluations/{model.content_id}/{evaluation_id}"
         made = self._store.obtain(name, build, self._cancelled.is_set)
-        return Scores.model_validate_json(read_checked(made.path, SCORES)), made.reused
+        measured = Scores.model_validate_json(read_checked(made.path, SCORES))
+        return made, evaluator.chosen(measured)
 
     def weights(self, model: Model) -> Path:
         """The folder of a model; pruned or lost weights are made again from the recipe."""
@@ -298,3 +333,8 @@ class LocalExecutor:
                 f"the last one for: {event.failure.reason}",
                 "mend the cause, then resume the run",
             )
+
+
+def _warnings(evaluation: Path) -> tuple[EvaluationWarning, ...]:
+    there = (evaluation / WARNINGS).is_file()
+    return _WARNINGS.validate_json(read_checked(evaluation, WARNINGS)) if there else ()

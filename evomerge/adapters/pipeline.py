@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import TypeVar
 
-from evomerge.domain.events import CandidateFailed, Event, ModelScored
+from evomerge.domain.events import CandidateFailed, Event, ModelMerged
 from evomerge.domain.model import Failure, Model
 from evomerge.ports import Evaluator, Merger
 
@@ -77,7 +77,7 @@ class Pipeline:
                 event = self._events.get()
                 if isinstance(event, BaseException):
                     raise event
-                left -= isinstance(event, ModelScored | CandidateFailed)
+                left -= not isinstance(event, ModelMerged)
                 yield event
         finally:
             if left:

@@ -86,9 +86,9 @@ def _everything(config: Config, quick: bool) -> Iterator[Finding]:
 
 def _tasks(config: Config) -> Finding:
     """Whether every task, metric and filter is there, asked of lm-eval itself."""
-    from evomerge.adapters.lm_eval import LmEvalEvaluator
+    from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
 
-    names = ", ".join(task.name for task in config.evaluation.tasks)
+    names = ", ".join(task.name for task in config.evaluation.every_task.values())
     with tempfile.TemporaryDirectory() as logs:
         evaluator = LmEvalEvaluator(
             config.evaluation,

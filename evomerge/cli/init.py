@@ -56,6 +56,8 @@ evaluation:
       filter: strict-match  # lm-eval scores this task under two filters; one must be chosen
       fewshot: 5
       limit: 200
+  split: {held_out: 0.5}  # share of each task's items that the search never sees; none: all seen
+  final_tasks: []  # further tasks, scored only at the end, as `tasks`
   batch_size: 8  # fixed: another batch size can change a score
   dtype: bfloat16  # of the model while it is scored
 

@@ -27,7 +27,9 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
     {"format": 1, "name", "path", "state": "running|stopped|finished", "damage": null,
      "strategy", "k", "metric", "seed", "config_id", "generation", "stop",
      "best": MODEL, "best_foundation": MODEL, "gain_over_foundation",
-     "merges", "evaluations", "failures", "unscored", "reused", "hours",
+     "held_out_gain_over_foundation", "confirmation": ["held_out|final"], "warnings": [text],
+     "merges", "evaluations", "confirmations", "failures", "unscored", "hours",
+     "reused", "reused_merges", "reused_evaluations",
      "holder", "pool": [MODEL],
      "lost_skills": [{"task", "holder", "best", "pool_best"}],
      "generations": [{"generation", "models": [name], "pool": [name],
@@ -36,7 +38,7 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
      "last_event", "last_event_at", "last_event_age_seconds", "resume": "command"}
     MODEL: {"name", "kind": "foundation|greedy|exploration|grid|search", "generation", "content_id",
      "parents": [name], "parents_kinship", "merged", "score", "stderr", "gain",
-     "failure": {"stage", "reason", "attempts"}}
+     "failure": {"stage", "reason", "attempts"}, "held_out", "selection_gap", "final"}
     """
     directory = find_run(run, runs_dir)
     standing = Standing.of(directory.name, directory.path, directory.read(), directory.holder())

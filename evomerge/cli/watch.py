@@ -88,7 +88,8 @@ class Watcher:
         self._heard = at
         for task in tasks:
             model = self._state.models.get(task.model)
-            if model is None or (model.scores is None and model.failure is None):
+            undone = model is None or (model.scores is None and model.failure is None)
+            if undone or self._state.stop is not None:
                 self._view.progressed(
                     task.model, task.activity, task.done, task.total, seconds=task.seconds
                 )

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from evomerge.config.faults import Fault, refuse, refuse_any
-from evomerge.config.sections import Spelled, identity, runtime
+from evomerge.config.sections import Spelled, identity, identity_of_run, runtime
 from evomerge.config.texts import FilePath, NonEmpty, TaskName
+from evomerge.domain.scores import Part
 from evomerge.domain.value import Value
 
 _LOWER_IS_BETTER = {
@@ -30,19 +31,37 @@ _MODEL_ARGS_ELSEWHERE = {
 }
 
 
+def _nothing(value: Any) -> Any:
+    return 0.0 if value == "none" else value
+
+
+class SplitConfig(Spelled):
+    """Which items selection never sees; `none` for none of them."""
+
+    main = "held_out"
+
+    held_out: Annotated[float, BeforeValidator(_nothing)] = identity(
+        default=0.5,
+        ge=0,
+        le=0.9,
+        description="share of each task's items that only the end of the run scores; 0: none",
+    )
+    seed: int = identity(default=0, ge=0, lt=2**31, description="of the choice of the items")
+
+
 class TaskConfig(Spelled):
     """One lm-eval task and the metric that counts."""
 
     main = "name"
 
     name: TaskName = identity(description="lm-eval's name of the task")
-    metric: NonEmpty = identity(
+    metric: NonEmpty = identity_of_run(
         default="acc", description="lm-eval's name of the metric; a higher value must be better"
     )
-    filter: NonEmpty | None = identity(
+    filter: NonEmpty | None = identity_of_run(
         default=None, description="lm-eval's filter; needed where a task has several"
     )
-    weight: float = identity(default=1.0, gt=0, description="in the mean over the tasks")
+    weight: float = identity_of_run(default=1.0, gt=0, description="in the mean over the tasks")
     fewshot: int | None = identity(
         default=None, ge=0, le=1000, description="examples in the prompt; default: the task's own"
     )
@@ -92,10 +111,16 @@ class EvaluationConfig(Value):
     tasks: Annotated[
         tuple[TaskConfig, ...], Field(min_length=1), AfterValidator(_each_task_once)
     ] = Field(description="the score is the weighted mean over these lm-eval tasks, 0–100")
+    split: SplitConfig = SplitConfig()
+    final_tasks: Annotated[tuple[TaskConfig, ...], AfterValidator(_each_task_once)] = Field(
+        default=(), description="further tasks, scored only at the end: selection never sees them"
+    )
     include: tuple[FilePath, ...] = runtime(
         default=(), description="folders of task YAML files (from the current folder)"
     )
-    backend: Literal["hf", "vllm"] = identity(default="hf", description="how models are run")
+    backend: NonEmpty = identity(
+        default="hf", description="how models are run: hf, vllm, or another model type of lm-eval"
+    )
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = identity(
         default="auto", description="of the model when scored; auto: that of its weights"
     )
@@ -110,9 +135,41 @@ class EvaluationConfig(Value):
     model_args: Annotated[dict[NonEmpty, str | int | float | bool], AfterValidator(_model_args)] = (
         identity(default_factory=dict, description="further arguments of lm-eval's model")
     )
+    gen_kwargs: dict[NonEmpty, str | int | float | bool | tuple[str, ...]] = identity(
+        default_factory=dict, description="over each task's own generation settings"
+    )
     seed: int = identity(
         default=1234, ge=0, lt=2**32, description="of few-shot choice and sampling"
     )
     allow_unsafe: tuple[NonEmpty, ...] = runtime(
         default=(), description="tasks that may run model output or code of their own"
     )
+
+    @model_validator(mode="after")
+    def _final_tasks_are_new(self) -> Self:
+        seen = {task.name: i for i, task in enumerate(self.tasks)}
+        refuse_any(
+            (
+                ("final_tasks", i, "name"),
+                f"selection sees the task {task.name!r}: evaluation.tasks.{seen[task.name]} has it",
+            )
+            for i, task in enumerate(self.final_tasks)
+            if task.name in seen
+        )
+        return self
+
+    @property
+    def every_task(self) -> dict[str, TaskConfig]:
+        """All tasks by their key of the config, as `evaluation.tasks.1`."""
+        return {
+            f"evaluation.{kind}.{i}": task
+            for kind in ("tasks", "final_tasks")
+            for i, task in enumerate(getattr(self, kind))
+        }
+
+    @property
+    def confirmation(self) -> tuple[Part, ...]:
+        """What the end of a run scores the best and the foundation models on."""
+        held_out: tuple[Part, ...] = ("held_out",) if self.split.held_out else ()
+        final: tuple[Part, ...] = ("final",) if self.final_tasks else ()
+        return held_out + final

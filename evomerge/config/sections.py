@@ -12,6 +12,8 @@ from pydantic_core import CoreSchema
 from evomerge.domain.value import Value
 
 identity = partial(Field, json_schema_extra={"role": "identity"})
+# Identity of a run but of none of its evaluations: it says what is made of what was measured.
+identity_of_run = partial(Field, json_schema_extra={"role": "identity", "of": "run"})
 runtime = partial(Field, json_schema_extra={"role": "runtime"})
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from evomerge.domain.identity import content_id
+from evomerge.domain.model import Model
+from evomerge.domain.scores import Scores
 from evomerge.domain.state import RunState
 
-_PER_ITEM = {"tasks": {"__all__": {"solved"}}}
-"""The task's value is their mean."""
+_NOT_COVERED = {"tasks": {"__all__": {"solved", "filter"}}}
+"""The value is the mean of the solved; earlier versions did not record how answers are read."""
 
 
 def decisions(state: RunState) -> dict[str, Any]:
@@ -34,10 +36,9 @@ def decisions(state: RunState) -> dict[str, Any]:
                 "recipe": model.candidate.recipe.model_dump(mode="json")
                 if model.candidate
                 else None,
-                "scores": model.scores.model_dump(mode="json", exclude=_PER_ITEM)
-                if model.scores
-                else None,
+                "scores": _scores(model.scores),
                 "failed": model.failure.stage if model.failure else None,
+                **({"confirmed": _confirmed(model)} if model.confirmed else {}),
             }
             for model in state.models.values()
         ],
@@ -48,6 +49,17 @@ def decisions(state: RunState) -> dict[str, Any]:
         "stop": state.stop,
         # Only where there are any: runs that skip nothing keep the digest they always had.
         **({"skipped": skipped} if skipped else {}),
+    }
+
+
+def _scores(scores: Scores | None) -> dict[str, Any] | None:
+    return None if scores is None else scores.model_dump(mode="json", exclude=_NOT_COVERED)
+
+
+def _confirmed(model: Model) -> dict[str, Any]:
+    return {
+        part: _scores(outcome) if isinstance(outcome, Scores) else {"failed": outcome.stage}
+        for part, outcome in sorted(model.confirmed.items())
     }
 
 

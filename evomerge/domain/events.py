@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter
 
 from evomerge.domain.kinship import KinshipReading, Metric
 from evomerge.domain.model import Candidate, Failure, Foundation, SkippedMerge
-from evomerge.domain.scores import Scores
+from evomerge.domain.scores import EvaluationWarning, Part, Scores
 from evomerge.domain.value import Value
 
 
@@ -21,7 +21,7 @@ class RunStarted(Value):
 
     `config_id` identifies the settings that change results; `versions` those of the libraries;
     `candidates` says who exploration may choose, which decides whose weights are kept; `pool` who
-    is in S.
+    is in S; `confirmation` on what the best and the foundation models are scored at the end.
     """
 
     type: Literal["run_started"] = "run_started"
@@ -37,6 +37,7 @@ class RunStarted(Value):
     retention: Literal["all", "pool", "best"] = "all"
     candidates: Literal["grandparent_generation", "repository", "pool"] = "grandparent_generation"
     pool: Literal["top_k", "elites"] = "top_k"
+    confirmation: tuple[Part, ...] = ()
 
 
 class RunResumed(Value):
@@ -68,6 +69,7 @@ class ModelScored(Value):
     scores: Scores
     seconds: float
     reused: bool = False
+    warnings: tuple[EvaluationWarning, ...] = ()
 
 
 class CandidateFailed(Value):
@@ -117,6 +119,27 @@ class GenerationFinished(Value):
     stop: str | None = None
 
 
+class ModelConfirmed(Value):
+    """At the end of the search a model was scored on what the search never saw."""
+
+    type: Literal["model_confirmed"] = "model_confirmed"
+    model: str
+    part: Part
+    scores: Scores
+    seconds: float
+    reused: bool = False
+    warnings: tuple[EvaluationWarning, ...] = ()
+
+
+class ConfirmationFailed(Value):
+    """A model could not be scored on a part at the end; the run is worth no less for it."""
+
+    type: Literal["confirmation_failed"] = "confirmation_failed"
+    model: str
+    part: Part
+    failure: Failure
+
+
 class RunFinished(Value):
     """The run is at its end; nothing follows."""
 
@@ -135,6 +158,8 @@ Event = Annotated[
     | GenerationProposed
     | MergesSkipped
     | GenerationFinished
+    | ModelConfirmed
+    | ConfirmationFailed
     | RunFinished,
     Field(discriminator="type"),
 ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from evomerge.domain.recipe import Recipe
-from evomerge.domain.scores import Scores
+from evomerge.domain.scores import EvaluationWarning, Part, Scores
 from evomerge.domain.value import Value
 
 MergeKind = Literal["greedy", "exploration", "grid", "search"]
@@ -140,6 +141,9 @@ class Model:
     Attributes:
         generation: 0 for foundation models.
         content_id: of its weights; an offspring's is the id of its recipe.
+        scores: on the items that the search sees.
+        confirmed: what came of scoring it on other items, at the end of the run.
+        warnings: of its evaluations.
     """
 
     name: str
@@ -151,6 +155,22 @@ class Model:
     merged: bool = False
     scores: Scores | None = None
     failure: Failure | None = None
+    confirmed: Mapping[Part, Scores | Failure] = field(default_factory=dict)
+    warnings: tuple[EvaluationWarning, ...] = ()
+
+    def on(self, part: Part) -> Scores | None:
+        """Its scores on a part of the items; None where it has none."""
+        scores = self.scores if part == "selection" else self.confirmed.get(part)
+        return scores if isinstance(scores, Scores) else None
+
+    @property
+    def selection_gap(self) -> float | None:
+        """Points by which the score that selection saw exceeds the held-out one.
+
+        Of a model chosen for its score this is the winner's curse; of the others it is noise.
+        """
+        seen, held_out = self.scores, self.on("held_out")
+        return None if seen is None or held_out is None else seen.aggregate - held_out.aggregate
 
     @property
     def score(self) -> float | None:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import Field
 
 from evomerge.domain.value import Value
+
+Part = Literal["selection", "held_out", "final"]
+"""What a model is scored on.
+
+`selection`: the items that the search sees. `held_out`: the other items of the same tasks.
+`final`: tasks that the search never sees. The last two are scored once, at the end of a run.
+"""
 
 
 class TaskScore(Value):
@@ -17,6 +25,7 @@ class TaskScore(Value):
         value: in points, 0–100.
         stderr: the standard error of `value` in points, None where the harness gives none.
         samples: the number of items scored.
+        filter: how an answer was read (lm-eval); None in journals that did not record it.
         weight: of this task in the aggregate.
         solved: which items were answered right, as hexadecimal digits of an integer whose lowest
             bit is item 0; None for metrics that are not right or wrong.
@@ -29,6 +38,7 @@ class TaskScore(Value):
     samples: int = Field(ge=1)
     weight: float = Field(default=1.0, gt=0)
     solved: str | None = Field(default=None, pattern=r"^[0-9a-f]+$")
+    filter: str | None = None
 
 
 class Scores(Value):
@@ -70,3 +80,24 @@ def newly_solved(of: Scores | None, by: Scores | None) -> int | None:
         if (own := mine.get(task.task)) and task.solved is not None and own.solved is not None
     ]
     return sum(counts) if counts else None
+
+
+class EvaluationWarning(Value):
+    """What a reader of a score should know: so many items of a task were not scored as meant.
+
+    Attributes:
+        kind: names the trouble, the same for every model: `too_long`, `cut_off`, `no_answer`.
+        total: of these, `count` had it.
+        trouble: the rest of the sentence that starts with `<count> of <total>`.
+    """
+
+    kind: str
+    task: str
+    count: int = Field(ge=1)
+    total: int = Field(ge=1)
+    trouble: str
+
+    @property
+    def sentence(self) -> str:
+        """The warning in words."""
+        return f"task {self.task!r}: {self.count} of {self.total} {self.trouble}"

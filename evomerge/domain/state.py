@@ -13,11 +13,13 @@ from typing import Literal
 
 from evomerge.domain.events import (
     CandidateFailed,
+    ConfirmationFailed,
     Event,
     GenerationFinished,
     GenerationProposed,
     KinshipMeasured,
     MergesSkipped,
+    ModelConfirmed,
     ModelMerged,
     ModelScored,
     RunFinished,
@@ -26,6 +28,7 @@ from evomerge.domain.events import (
 )
 from evomerge.domain.kinship import KinshipMatrix, KinshipReading, Metric, Pair, all_pairs
 from evomerge.domain.model import Candidate, Model, SkippedMerge
+from evomerge.domain.scores import Part
 from evomerge.domain.value import Value
 
 
@@ -60,6 +63,7 @@ class RunState:
         skipped: merges of parents that are too alike, in the order of the decisions.
         stop: the criterion that ended the search.
         retention: whose weights are kept: all, possible parents, the best.
+        reused_merges, reused_evaluations: how many were in the store already.
         seconds: time that drivers spent on the run, pauses left out.
     """
 
@@ -71,6 +75,8 @@ class RunState:
     stop: str | None = None
     finished: bool = False
     retention: Literal["all", "pool", "best"] = "all"
+    reused_merges: int = 0
+    reused_evaluations: int = 0
     seconds: float = 0.0
     last_at: float | None = None
 
@@ -174,6 +180,23 @@ class RunState:
         return len(self.ranking)
 
     @property
+    def confirmations(self) -> int:
+        """Scores on what the search never saw."""
+        return sum(
+            model.on(part) is not None for model in self.models.values() for part in model.confirmed
+        )
+
+    @property
+    def finalists(self) -> tuple[Model, ...]:
+        """Whom the end of the run scores on what the search never saw: the best, then the start."""
+        foundation = [model for model in self.at_generation(0) if model is not self.best]
+        return (*([self.best] if self.best else []), *foundation)
+
+    def unconfirmed(self, part: Part) -> tuple[Model, ...]:
+        """The finalists that are still to be scored on `part`."""
+        return tuple(model for model in self.finalists if part not in model.confirmed)
+
+    @property
     def merges(self) -> int:
         """Models merged."""
         return sum(model.merged for model in self.models.values())
@@ -274,12 +297,29 @@ def _(event: MergesSkipped, state: RunState) -> RunState:
 
 @_apply.register
 def _(event: ModelMerged, state: RunState) -> RunState:
+    state = replace(state, reused_merges=state.reused_merges + event.reused)
     return _change(state, event.model, merged=True)
 
 
 @_apply.register
 def _(event: ModelScored, state: RunState) -> RunState:
-    return _change(state, event.model, scores=event.scores)
+    state = replace(state, reused_evaluations=state.reused_evaluations + event.reused)
+    return _change(state, event.model, scores=event.scores, warnings=event.warnings)
+
+
+@_apply.register
+def _(event: ModelConfirmed, state: RunState) -> RunState:
+    state = replace(state, reused_evaluations=state.reused_evaluations + event.reused)
+    model = _known(state, event.model)
+    confirmed = {**model.confirmed, event.part: event.scores}
+    warnings = (*model.warnings, *event.warnings)
+    return _change(state, event.model, confirmed=confirmed, warnings=warnings)
+
+
+@_apply.register
+def _(event: ConfirmationFailed, state: RunState) -> RunState:
+    confirmed = {**_known(state, event.model).confirmed, event.part: event.failure}
+    return _change(state, event.model, confirmed=confirmed)
 
 
 @_apply.register
@@ -309,9 +349,13 @@ def _(event: RunFinished, state: RunState) -> RunState:
     return replace(state, stop=event.stop, finished=True)
 
 
-def _change(state: RunState, name: str, **changes: object) -> RunState:
+def _known(state: RunState, name: str) -> Model:
     model = state.models.get(name)
     if model is None:
         raise ValueError(f"{name} is not in the run")
-    changed: Model = replace(model, **changes)  # type: ignore[arg-type]
+    return model
+
+
+def _change(state: RunState, name: str, **changes: object) -> RunState:
+    changed: Model = replace(_known(state, name), **changes)  # type: ignore[arg-type]
     return replace(state, models={**state.models, name: changed})

@@ -20,7 +20,7 @@ from evomerge.domain.kinship import KinshipReading, Pair
 from evomerge.domain.model import Foundation, Model, Proposal
 from evomerge.domain.recipe import Ingredient, Recipe
 from evomerge.domain.retention import Retention, needed
-from evomerge.domain.scores import Scores, TaskScore
+from evomerge.domain.scores import Part, Scores, TaskScore
 from evomerge.domain.state import Entry, RunState, apply
 from evomerge.domain.stopping import MaxGenerations
 from evomerge.evolution import evolve
@@ -203,6 +203,10 @@ class _World:
         self.clock += seconds
         readings = tuple(self._reading(pair) for pair in pairs)
         yield KinshipMeasured.model_construct(readings=readings, seconds=seconds)
+
+    def confirm(self, finalists: Sequence[Model], part: Part) -> Iterator[Event]:
+        """Left out of the plan: the foundation models and the best one, once each."""
+        return iter(())
 
     def prune(self, state: RunState) -> None:
         """Count what each retention would keep."""

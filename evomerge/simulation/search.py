@@ -13,7 +13,7 @@ from evomerge.domain.events import Event, KinshipMeasured, ModelMerged, ModelSco
 from evomerge.domain.identity import derived_seed
 from evomerge.domain.kinship import KinshipReading, Pair
 from evomerge.domain.model import Foundation, Model
-from evomerge.domain.scores import Scores, TaskScore, solved_items
+from evomerge.domain.scores import Part, Scores, TaskScore, solved_items
 from evomerge.domain.state import RunState
 from evomerge.domain.stopping import Criterion
 from evomerge.evolution import evolve
@@ -144,6 +144,10 @@ class _Imagined:
                 )
             )
         yield KinshipMeasured(readings=tuple(readings), seconds=0.0)
+
+    def confirm(self, finalists: Sequence[Model], part: Part) -> Iterator[Event]:
+        """An imagined score has no items to hold out."""
+        return iter(())
 
     def prune(self, state: RunState) -> None:
         """There is nothing to let go."""

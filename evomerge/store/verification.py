@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from evomerge.domain.model import Model
+from evomerge.domain.scores import Scores
 from evomerge.domain.state import RunState
 from evomerge.store.artefacts import PRUNED, Store, problems
 from evomerge.store.run_directory import RunDirectory
@@ -30,9 +31,10 @@ def verify(state: RunState, store: Store) -> list[Finding]:
     for model in state.models.values():
         if model.merged:
             findings.append(_judge(store, f"models/{model.content_id}", model))
-        if model.scores is not None:
-            name = f"evaluations/{model.content_id}/{model.scores.evaluation_id}"
-            findings.append(_judge(store, name, model))
+        for scores in (model.scores, *model.confirmed.values()):
+            if isinstance(scores, Scores):
+                name = f"evaluations/{model.content_id}/{scores.evaluation_id}"
+                findings.append(_judge(store, name, model))
     return findings
 
 

@@ -11,9 +11,11 @@ from typing import Literal
 
 from evomerge.domain.events import (
     CandidateFailed,
+    ConfirmationFailed,
     Event,
     GenerationFinished,
     KinshipMeasured,
+    ModelConfirmed,
     ModelMerged,
     ModelScored,
     RunFinished,
@@ -101,13 +103,13 @@ class Activity:
                 case ModelMerged():
                     self._end(lambda task: task == (event.model, "merge"))
                     self._remember("merge", event.seconds, event.reused)
-                case ModelScored():
+                case ModelScored() | ModelConfirmed():
                     self._end(lambda task: task[0] == event.model)
                     self._remember("score", event.seconds, event.reused)
                 case KinshipMeasured():
                     self._end(lambda task: task[1] == "kinship")
                     self._remember("kinship", event.seconds, event.reused)
-                case CandidateFailed():
+                case CandidateFailed() | ConfirmationFailed():
                     self._end(lambda task: task[0] == event.model)
                 case GenerationFinished() | RunFinished():
                     self._end(lambda _: True)

@@ -13,7 +13,10 @@ from evomerge.domain.coverage import lost_skills
 from evomerge.domain.difference import Gains
 from evomerge.domain.lineage import ancestors, merge_gain
 from evomerge.domain.model import Model, SkippedMerge
+from evomerge.domain.scores import Part
 from evomerge.domain.state import RunState
+from evomerge.domain.warnings import told_once
+from evomerge.terminal.confirmation import held_out_gain
 from evomerge.terminal.sentences import best_over_foundation
 from evomerge.terminal.standing import Standing
 
@@ -44,7 +47,7 @@ def run_document(standing: Standing) -> Document:
         "path": str(standing.path),
         "state": standing.status,
         "damage": standing.damage,
-        "reused": standing.reused,
+        "reused": standing.state.reused_merges + standing.state.reused_evaluations,
         **_result(standing.state),
     }
 
@@ -96,6 +99,10 @@ def model_document(state: RunState, model: str) -> Document:
         "kinship": {name: value for name, value in kinship.items() if value is not None},
         "recipe": recipe and recipe.model_dump(mode="json"),
         "scores": subject.scores and subject.scores.model_dump(mode="json"),
+        "confirmed": {
+            part: outcome.model_dump(mode="json") for part, outcome in subject.confirmed.items()
+        },
+        "warnings": [warning.sentence for warning in subject.warnings],
         "children": [m.name for m in state.models.values() if model in m.parents],
         "rank": state.ranking.index(subject) + 1 if subject.scores else None,
     }
@@ -117,6 +124,7 @@ def gains_document(run: str, gains: Gains) -> Document:
 def _result(state: RunState) -> Document:
     """Settings, best model and counts."""
     start, over = state.started, best_over_foundation(state)
+    held_out = held_out_gain(state)
     return {
         "strategy": start and start.strategy,
         "k": start and start.k,
@@ -128,8 +136,14 @@ def _result(state: RunState) -> Document:
         "best": state.best and model_brief(state.best, state),
         "best_foundation": over and model_brief(over[0], state),
         "gain_over_foundation": over and over[1],
+        "held_out_gain_over_foundation": held_out and held_out[1],
+        "confirmation": [] if start is None else list(start.confirmation),
+        "warnings": list(told_once(state.models.values())),
         "merges": state.merges,
         "evaluations": state.evaluations,
+        "confirmations": state.confirmations,
+        "reused_merges": state.reused_merges,
+        "reused_evaluations": state.reused_evaluations,
         "failures": sum(model.failure is not None for model in state.models.values()),
         "unscored": len(state.unscored),
         "hours": state.seconds / 3600,
@@ -167,7 +181,15 @@ def model_brief(model: Model, state: RunState) -> Document:
         "stderr": model.scores and model.scores.stderr,
         "gain": merge_gain(model, state.models),
         "failure": model.failure and model.failure.model_dump(mode="json"),
+        "held_out": _aggregate(model, "held_out"),
+        "selection_gap": model.selection_gap,
+        "final": _aggregate(model, "final"),
     }
+
+
+def _aggregate(model: Model, part: Part) -> float | None:
+    scores = model.on(part)
+    return None if scores is None else scores.aggregate
 
 
 def _generation(number: int, state: RunState) -> Document:

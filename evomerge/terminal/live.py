@@ -21,7 +21,6 @@ from evomerge.domain.state import RunState
 from evomerge.terminal.activity import Activity, seconds_left
 from evomerge.terminal.dashboard import Dashboard, Scene
 from evomerge.terminal.figures import clock, printable, spelled
-from evomerge.terminal.reuse import Reuse
 from evomerge.terminal.sentences import Sentence, sentences
 from evomerge.terminal.summary import summary
 
@@ -46,7 +45,6 @@ class LiveReporter:
         self._began = self._state_at = now()
         self._checking = ""
         self._note = ""
-        self._reuse = Reuse()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -64,7 +62,7 @@ class LiveReporter:
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
         if self._state is not None:
-            self._console.print(summary(self._state, str(self._reuse)))
+            self._console.print(summary(self._state))
 
     def checking(self, what: str) -> None:
         """Say what is looked at before the run starts or goes on."""
@@ -86,7 +84,6 @@ class LiveReporter:
     def happened(self, event: Event, state: RunState) -> None:
         """Take note of an event; the picture follows at its next frame."""
         self._activity.happened(event)
-        self._reuse.heard(event)
         gist = sentences(event, state)[0]
         with self._lock:
             self._state, self._state_at = state, self._now()

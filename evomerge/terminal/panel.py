@@ -10,11 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from evomerge.domain.identity import canonical_json
-from evomerge.domain.model import Model
+from evomerge.domain.model import Failure, Model
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
 from evomerge.terminal.columns import Fitted, numbers, words
 from evomerge.terminal.figures import printable, spelled
+from evomerge.terminal.sentences import PARTS
 from evomerge.terminal.tables import (
     FAILURE,
     gain_text,
@@ -132,6 +133,25 @@ def _outcome(model: Model, state: RunState) -> Iterator[Fact]:
     yield "score", text.append(", in the pool" if model in state.pool else "", "dim")
     if model.parents:
         yield "gain", gain_text(model, state).append("  over the mean of its parents", "dim")
+    yield from _confirmed(model)
+    if model.warnings:
+        said = "\n".join(printable(warning.sentence) for warning in model.warnings)
+        yield "warnings", Text(said, "yellow")
+
+
+def _confirmed(model: Model) -> Iterator[Fact]:
+    """What came of scoring it on what the search never saw."""
+    for part, outcome in model.confirmed.items():
+        if isinstance(outcome, Failure):
+            yield PARTS[part], Text(printable(f"not scored: {outcome.reason}"), FAILURE)
+            continue
+        text = Text(figures.points(outcome.aggregate, outcome.stderr))
+        if part == "held_out":
+            text.append(f"  gap {figures.gain(model.selection_gap)}", "dim")
+        else:
+            tasks = (f"{task.task} {figures.task_points(task, True)}" for task in outcome.tasks)
+            text.append(printable(f"  ({', '.join(tasks)})"), "dim")
+        yield PARTS[part], text
 
 
 def _scores(model: Model, state: RunState) -> Fitted:
@@ -160,6 +180,11 @@ def _scores(model: Model, state: RunState) -> Fitted:
         )
         for parent in parents
     ]
+    held_out = model.on("held_out")
+    if held_out is not None:
+        others = (figures.task_points(task, with_error=True) for task in held_out.tasks)
+        mean = figures.points(held_out.aggregate, held_out.stderr)
+        theirs.insert(0, numbers("held-out", [*others, mean, *blank[1:]]))
     metric = words("metric", [*(spelled(task.metric, "dim") for task in tasks), *blank])
     items = numbers("items", [*(spelled(str(task.samples), "dim") for task in tasks), *blank])
     return Fitted([label, own, *theirs, metric, items], [label, own, *theirs], [label, own])

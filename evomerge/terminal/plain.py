@@ -13,7 +13,6 @@ from rich.console import Console
 from evomerge.domain.events import Event, RunFinished
 from evomerge.domain.state import RunState
 from evomerge.terminal.figures import clock, printable
-from evomerge.terminal.reuse import Reuse
 from evomerge.terminal.sentences import Sentence, sentences
 from evomerge.terminal.summary import summary
 
@@ -48,7 +47,6 @@ class PlainReporter:
         self._state_at = 0.0
         self._broken = False
         self._began = now()
-        self._reuse = Reuse()
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +75,6 @@ class PlainReporter:
     def happened(self, event: Event, state: RunState) -> None:
         """Write the lines of `event`, and the summary after the last event of a run."""
         with self._lock:
-            self._reuse.heard(event)
             self._state, self._state_at = state, self._now()
             name_width = _name_width(state)
             for sentence in sentences(event, state):
@@ -112,7 +109,7 @@ class PlainReporter:
             width=_SUMMARY_WIDTH, color_system=None, force_terminal=False, highlight=False
         )
         with console.capture() as captured:
-            console.print(summary(state, str(self._reuse)))
+            console.print(summary(state))
         return "".join(text.rstrip() + "\n" for text in captured.get().splitlines())
 
     def _write(self, text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 
 from rich.cells import cell_len
@@ -11,11 +11,13 @@ from rich.cells import cell_len
 from evomerge.domain.coverage import LostSkill, lost_skills
 from evomerge.domain.events import (
     CandidateFailed,
+    ConfirmationFailed,
     Event,
     GenerationFinished,
     GenerationProposed,
     KinshipMeasured,
     MergesSkipped,
+    ModelConfirmed,
     ModelMerged,
     ModelScored,
     RunFinished,
@@ -24,9 +26,18 @@ from evomerge.domain.events import (
 )
 from evomerge.domain.lineage import merge_gain
 from evomerge.domain.model import Candidate, Model
+from evomerge.domain.scores import Part
 from evomerge.domain.state import RunState
+from evomerge.domain.warnings import first_to_warn
 from evomerge.terminal import figures
 from evomerge.terminal.figures import printable
+
+PARTS: dict[Part, str] = {
+    "selection": "selection",
+    "held_out": "held-out",
+    "final": "final tasks",
+}
+"""What the parts of an evaluation are called."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,7 @@ def sentences(event: Event, state: RunState) -> list[Sentence]:
     """What to say of `event`, the gist first; `state` is the state after it.
 
     A proposed generation has one more sentence for every merge, skipped merges too where they are
-    several; all others have one.
+    several, a score one for every kind of trouble that no model before it had; all others have one.
     """
     return _said(event, state)
 
@@ -143,7 +154,33 @@ def _(event: ModelScored, state: RunState) -> list[Sentence]:
     parts.append(_cost(event.seconds, event.reused))
     if model.generation and state.best is model:
         parts.append("best so far")
-    return [_about(event.model, state, "scored", "  ".join(parts), "green")]
+    return [
+        _about(event.model, state, "scored", "  ".join(parts), "green"),
+        *_new_warnings(model, state),
+    ]
+
+
+@_said.register
+def _(event: ModelConfirmed, state: RunState) -> list[Sentence]:
+    model = state.models[event.model]
+    scores = figures.points(event.scores.aggregate, event.scores.stderr)
+    parts = [f"{PARTS[event.part]} {scores}"]
+    if event.part == "held_out":
+        parts.append(f"gap {figures.gain(model.selection_gap)}")
+    parts.append(_cost(event.seconds, event.reused))
+    detail = "  ".join(parts)
+    return [
+        Sentence("end", "scored", event.model, detail, "green"),
+        *(replace(each, where="end") for each in _new_warnings(model, state)),
+    ]
+
+
+@_said.register
+def _(event: ConfirmationFailed, state: RunState) -> list[Sentence]:
+    attempts = figures.count(event.failure.attempts, "attempt")
+    reason = printable(event.failure.reason)
+    detail = f"{PARTS[event.part]} not scored after {attempts}: {reason}"
+    return [Sentence("end", "FAILED", event.model, detail, "red")]
 
 
 @_said.register
@@ -201,6 +238,13 @@ def lost_skill(lost: LostSkill) -> str:
         f"warning: no model of the pool solves {lost.task} "
         f"({lost.pool_best:.1f} at most, {lost.holder} has {lost.best:.1f})"
     )
+
+
+def _new_warnings(model: Model, state: RunState) -> list[Sentence]:
+    return [
+        _about(model.name, state, "warning", printable(each.sentence), "yellow")
+        for each in first_to_warn(model, state.models.values())
+    ]
 
 
 def _about(name: str, state: RunState, verb: str, detail: str, style: str = "") -> Sentence:

@@ -12,14 +12,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from evomerge.domain.coverage import lost_skills
-from evomerge.domain.events import ModelMerged, ModelScored
 from evomerge.domain.state import Entry, RunState, fold
 from evomerge.terminal import figures
 from evomerge.terminal.columns import Fitted, numbers, words
+from evomerge.terminal.confirmation import confirmation_table
 from evomerge.terminal.figures import MISSING, printable, spelled
 from evomerge.terminal.panel import Fact, facts_table
 from evomerge.terminal.sentences import best_over_foundation, lost_skill
-from evomerge.terminal.summary import best_text, counts_text
+from evomerge.terminal.summary import outcome_facts
 from evomerge.terminal.tables import generations_table, pool_table, skipped_lines
 
 Status = Literal["running", "stopped", "finished", "damaged"]
@@ -33,7 +33,6 @@ class Standing:
 
     Attributes:
         holder: who drives it now; None if nobody does.
-        reused: merges and evaluations that were taken from the store.
         last_event: the type of the last event.
         damage: why the journal could not be read; the state is empty then.
     """
@@ -42,7 +41,6 @@ class Standing:
     path: Path
     state: RunState
     holder: str | None = None
-    reused: int = 0
     last_event: str | None = None
     damage: str | None = None
 
@@ -56,9 +54,8 @@ class Standing:
             ValueError: an entry cannot follow the ones before it.
         """
         events = [entry.event for entry in entries]
-        reused = sum(isinstance(e, ModelMerged | ModelScored) and e.reused for e in events)
         last = events[-1].type if events else None
-        return cls(name, path, fold(entries), holder, reused, last)
+        return cls(name, path, fold(entries), holder, last)
 
     @property
     def status(self) -> Status:
@@ -97,14 +94,10 @@ def standing_panel(
         title.append(f"  {printable(standing.holder)}", "dim")
     if state.started is None:
         return Group(title, Text("nothing is recorded yet", style="dim"))
-    counts = counts_text(state)
-    if standing.reused:
-        counts.append(f", {standing.reused} reused from the store", "dim")
     facts: list[Fact] = [
         ("run", Text(printable(_settings(state)))),
         ("generation", Text(printable(_progress(state)))),
-        ("best", best_text(state)),
-        ("work", counts),
+        *outcome_facts(state),
         ("last event", Text(_last_event(standing, time.time() if now is None else now))),
     ]
     facts += [
@@ -117,6 +110,8 @@ def standing_panel(
     parts: list[RenderableType] = [title, facts_table(facts)]
     if state.pool:
         parts += ["", pool_table(state)]
+    if state.confirmations:
+        parts += ["", confirmation_table(state)]
     if any(generation.pool is not None for generation in state.generations):
         parts += ["", generations_table(state)]
     return Group(*parts)

@@ -10,6 +10,11 @@ from rich.text import Text
 from evomerge.domain.lineage import ancestors, lineage
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
+from evomerge.terminal.confirmation import (
+    confirmation_table,
+    confirmed_text,
+    warnings_text,
+)
 from evomerge.terminal.panel import Fact, facts_table
 from evomerge.terminal.sentences import best_over_foundation
 from evomerge.terminal.tables import generations_table, kind_style, pool_table
@@ -18,43 +23,67 @@ from evomerge.terminal.tree import lineage_tree
 _LEAVES = 12  # of a lineage that is still read at a glance
 
 
-def summary(state: RunState, reused: str = "") -> RenderableType:
+def summary(state: RunState) -> RenderableType:
     """How a run stands when its driver ends, be that the end of the run or not.
 
     Best model, gain over the best foundation model, counts, generations, pool, and the lineage
     of the best model.
-
-    Args:
-        reused: what came from the store.
     """
     if state.started is None:
         return Text("nothing is recorded yet", style="dim")
-    facts: list[Fact] = [("best", best_text(state)), ("work", counts_text(state))]
-    if reused:
-        facts.append(("reused", Text(f"{reused} from the store")))
     parts: list[RenderableType] = [
         Text.assemble((figures.printable(state.start.name), "bold"), "  ", _ending(state)),
-        facts_table(facts),
+        facts_table(outcome_facts(state)),
     ]
     if any(generation.pool is not None for generation in state.generations):
         parts += ["", generations_table(state)]
     if state.pool:
         parts += ["", pool_table(state)]
+    if state.confirmations:
+        parts += ["", confirmation_table(state)]
     if state.best is not None and state.best.parents:
         parts += ["", Text("lineage of the best", style="dim")]
         parts.append(lineage_tree(state, state.best.name))
     return Group(*parts)
 
 
+def outcome_facts(state: RunState) -> list[Fact]:
+    """The best model, what its score is worth, the work done, and what went wrong with it."""
+    confirmed, warned = confirmed_text(state), warnings_text(state)
+    facts: list[Fact] = [("best", best_text(state))]
+    facts += [("held-out", confirmed)] if confirmed is not None else []
+    facts.append(("work", counts_text(state)))
+    facts += [("reused", Text(reused_text(state)))] if _reused(state) else []
+    facts += [("warnings", warned)] if warned is not None else []
+    return facts
+
+
+def reused_text(state: RunState) -> str:
+    """How much of the work was in the store already."""
+    scored = state.evaluations + state.confirmations
+    return (
+        f"{state.reused_merges} of {figures.count(state.merges, 'merge')} and "
+        f"{state.reused_evaluations} of {figures.count(scored, 'evaluation')}"
+    )
+
+
+def _reused(state: RunState) -> int:
+    return state.reused_merges + state.reused_evaluations
+
+
 def result_text(state: RunState) -> str:
     """What a run came to, for stdout: the best model, its lineage, and why the run ended.
 
-    One line each; a lineage too long for a line is left to `evomerge tree`.
+    One line each, with one for what the score is worth and one for what was reused; a lineage too
+    long for a line is left to `evomerge tree`.
     """
     if state.best is None:
         return "no model is scored yet"
     name, run = state.best.name, figures.printable(state.start.name)
     lines = [f"best     {best_text(state).plain}"]
+    confirmed = confirmed_text(state)
+    if confirmed is not None:
+        lines.append(f"held-out {confirmed.plain}")
     if leaves(name, state) <= _LEAVES:
         lines.append(f"lineage  {figures.printable(lineage(name, state.models))}")
     else:
@@ -62,6 +91,8 @@ def result_text(state: RunState) -> str:
             f"lineage  {figures.count(len(ancestors(name, state.models)), 'ancestor')}: "
             f"evomerge tree {shlex.quote(run)}"
         )
+    if _reused(state):
+        lines.append(f"reused   {reused_text(state)}")
     if state.stop is not None:
         lines.append(f"stop     {figures.printable(state.stop)}")
     return "\n".join(lines)
@@ -96,7 +127,7 @@ def counts_text(state: RunState) -> Text:
     parts = [
         figures.count(len(state.generations) - 1, "generation"),
         figures.count(state.merges, "merge"),
-        figures.count(state.evaluations, "evaluation"),
+        figures.count(state.evaluations + state.confirmations, "evaluation"),
     ]
     text = Text(", ".join(parts))
     if failures:

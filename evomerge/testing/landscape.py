@@ -8,6 +8,7 @@ that a landscape run obeys the same laws as a real one.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ from evomerge.domain.kinship import (
 )
 from evomerge.domain.model import Foundation
 from evomerge.domain.recipe import Recipe
-from evomerge.domain.scores import Scores, TaskScore
+from evomerge.domain.scores import Part, Scores, TaskScore
 from evomerge.ports import Progress
 from evomerge.store.samples import samples_file
 
@@ -121,12 +122,30 @@ def _weights(recipe: Recipe) -> tuple[float, list[float]]:
 
 
 class LandscapeEvaluator:
-    """Scores by the distance to a hidden optimum of each task."""
+    """Scores by the distance to a hidden optimum of each task, a bit elsewhere for each part."""
 
     def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
         rng = Random(f"optimum {seed}")
         self._optima = [[rng.gauss(0.0, 0.6) for _ in range(DIMENSIONS)] for _ in range(_TASKS)]
         self.evaluation_id = content_id("evaluation", 1, {"landscape": seed})
+
+    def on(self, part: Part) -> LandscapeEvaluator:
+        """The same with optima that are a little elsewhere, as other items are."""
+        other = copy.copy(self)
+        other.move(part)
+        return other
+
+    def move(self, part: Part) -> None:
+        """Move the optima to where another part of the items has them."""
+        rng = Random(f"optimum {self._seed} {part}")
+        self._optima = [[at + rng.gauss(0.0, 0.1) for at in each] for each in self._optima]
+        settings = {"landscape": self._seed, "part": part}
+        self.evaluation_id = content_id("evaluation", 1, settings)
+
+    def chosen(self, measured: Scores) -> Scores:
+        """All of it counts."""
+        return measured
 
     def evaluate(self, model: Path, into: Path, progress: Progress) -> Scores:
         """100 at the optimum of a task, falling with the squared distance."""

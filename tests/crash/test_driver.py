@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -114,10 +115,49 @@ def test_nothing_recorded_is_done_again(tmp_path):
             observer=StopsAfter(20, SignalledError(15, "stopped")),
         )
     state = run_landscape(tmp_path, workplace=workplace())
-    assert Counting.evaluated <= state.evaluations + 3, "only what was in flight may be repeated"
+    done = state.evaluations + state.confirmations
+    assert Counting.evaluated <= done + 3, "only what was in flight may be repeated"
     before = Counting.evaluated
     run_landscape(tmp_path, workplace=workplace())
     assert Counting.evaluated == before, "a finished run does nothing"
+
+
+def test_the_end_scores_the_best_and_the_foundation_on_what_the_search_never_saw(tmp_path):
+    state = run_landscape(tmp_path)
+    entries = [entry.event for entry in read_journal(journal(tmp_path)).entries]
+    confirmed = [event for event in entries if event.type == "model_confirmed"]
+    foundation = [model.name for model in state.at_generation(0)]
+    assert [event.model for event in confirmed] == [state.best.name, *foundation]
+    assert entries[-1 - len(confirmed) : -1] == confirmed, "the last that a run does"
+    assert state.confirmations == len(confirmed)
+    ids = {model.on("held_out").evaluation_id for model in state.finalists}
+    assert ids.isdisjoint({model.scores.evaluation_id for model in state.ranking})
+    assert all(model.selection_gap != 0 for model in state.finalists)
+
+
+def test_a_confirmation_that_fails_is_recorded_and_loses_nothing(tmp_path):
+    class Forgets(LandscapeEvaluator):
+        def evaluate(self, model, into, progress):
+            if self.evaluation_id != LandscapeEvaluator().evaluation_id and model == first:
+                raise CandidateError("the held-out items are gone")
+            return super().evaluate(model, into, progress)
+
+    workplace = LandscapeWorkplace(tmp_path, evaluators=(Forgets(),))
+    first = Path(workplace.foundation()[1][0].source)
+    state = run_landscape(tmp_path, workplace=workplace)
+    assert state.finished
+    failed = [model for model in state.finalists if model.on("held_out") is None]
+    assert [model.name for model in failed] == ["ash"]
+    assert failed[0].confirmed["held_out"].reason == "the held-out items are gone"
+    assert failed[0].score is not None
+    assert not state.unconfirmed("held_out")
+
+
+def test_without_a_split_the_end_scores_nothing_more(tmp_path):
+    config = landscape_config(evaluation={"tasks": ["landscape"], "split": "none"})
+    state = run_landscape(tmp_path, config)
+    assert state.finished
+    assert state.confirmations == 0
 
 
 def test_a_second_arm_pays_only_for_what_is_new(tmp_path):

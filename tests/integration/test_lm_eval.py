@@ -19,6 +19,7 @@ from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
 from evomerge.adapters.lm_eval.identity import evaluation_id
 from evomerge.config import EvaluationConfig
 from evomerge.domain.errors import CandidateError, PreflightError
+from evomerge.domain.scores import EvaluationWarning
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789=+:?. \n"
 VOCABULARY = {text: i for i, text in enumerate(["<pad>", "<s>", "</s>", "<unk>", *CHARACTERS])}
@@ -142,7 +143,7 @@ def _dump(path: Path, rows: list[dict[str, Any]]) -> None:
 @pytest.fixture
 def payload(world: Path) -> Callable[..., dict[str, Any]]:
     def make(*tasks: Any, device: str = "cpu", **values: Any) -> dict[str, Any]:
-        given = {"tasks": tasks, "include": [str(world / "tasks")], **values}
+        given = {"tasks": tasks, "include": [str(world / "tasks")], "split": "none", **values}
         config = EvaluationConfig.model_validate(given)
         return {"evaluation": config.model_dump(mode="json"), "place": {"device": device}}
 
@@ -157,11 +158,19 @@ Payload = Callable[..., dict[str, Any]]
 def _silent(done: int, total: int) -> None: ...
 
 
-def _score(payload: dict[str, Any], model: Path, into: Path) -> dict[str, Any]:
+def _score(
+    payload: dict[str, Any], model: Path, into: Path, part: str = "selection"
+) -> dict[str, Any]:
+    """What the child answers; of each task only the metric that counts."""
     into.mkdir(parents=True)
-    return lm_eval_child.evaluate(
-        {**payload, "model": str(model), "into": str(into)}, progress=_silent
-    )
+    asked = {**payload, "part": part, "model": str(model), "into": str(into)}
+    result = lm_eval_child.evaluate(asked, progress=_silent)
+    first = {task["task"]: task for task in reversed(result["tasks"])}
+    return {**result, "tasks": list(reversed(first.values()))}
+
+
+def _description(payload: dict[str, Any], part: str = "selection") -> dict[str, Any]:
+    return lm_eval_child.describe(payload, _silent)["descriptions"][part]
 
 
 def _written(folder: Path) -> dict[str, bytes]:
@@ -190,6 +199,8 @@ def test_scores_and_sample_logs(world: Path, payload: Payload, tmp_path: Path) -
     assert [row["doc_id"] for row in rows] == list(range(ITEMS))
     share = sum(row["metrics"]["acc"] for row in rows) / ITEMS
     assert pick["value"] == pytest.approx(100 * share)
+    solved = [row["doc_id"] for row in rows if row["metrics"]["acc"]]
+    assert int(pick["solved"], 16) == sum(1 << item for item in solved)
     assert 0 < pick["stderr"] < 100
     answers = [-response[0][0] for response in rows[0]["responses"]]
     assert min(answers) > 0
@@ -227,7 +238,8 @@ def test_progress_ends_at_the_number_of_requests(
     world: Path, payload: Payload, tmp_path: Path
 ) -> None:
     seen: list[tuple[int, int]] = []
-    asked = {**payload(PICK), "model": str(world / "a"), "into": str(tmp_path)}
+    asked = {**payload(PICK), "part": "selection"}
+    asked |= {"model": str(world / "a"), "into": str(tmp_path)}
     lm_eval_child.evaluate(asked, lambda done, total: seen.append((done, total)))
     assert seen[-1] == (3 * ITEMS, 3 * ITEMS)
     assert seen == sorted(seen)
@@ -277,8 +289,11 @@ def test_long_prompts_and_cut_answers_are_told(
         model.lm_head.weight[VOCABULARY["a"]] = 1
     _save(model, tmp_path / "model")
     said = _score(asked, tmp_path / "model", tmp_path / "out")["warnings"]
-    assert said[0].startswith(f"task 'pick': {3 * ITEMS} of {3 * ITEMS} requests are longer than")
-    assert said[1] == "task 'write': 5 of 5 answers reached the token limit"
+    long, cut = (EvaluationWarning.model_validate(item) for item in said)
+    assert long.sentence.startswith(
+        f"task 'pick': {3 * ITEMS} of {3 * ITEMS} requests are longer than"
+    )
+    assert cut.sentence == "task 'write': 5 of 5 answers reached the token limit"
 
 
 def test_items_without_a_right_answer_are_told(
@@ -288,7 +303,8 @@ def test_items_without_a_right_answer_are_told(
     _dump(tmp_path / "tasks" / "items.jsonl", [_row("123"), {**_row("456"), "label": 9}])
     asked = payload(PICK, include=[str(tmp_path / "tasks")])
     (said,) = _score(asked, world / "a", tmp_path / "out")["warnings"]
-    assert "1 of 2 items have an answer that is none of their choices" in said
+    sentence = EvaluationWarning.model_validate(said).sentence
+    assert "1 of 2 items have an answer that is none of their choices" in sentence
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -333,6 +349,68 @@ def test_pickled_weights_are_refused(world: Path, payload: Payload, tmp_path: Pa
         _score(payload(PICK), tmp_path / "bad", tmp_path / "out")
 
 
+# --- selection and report are apart --------------------------------------------------------------
+
+
+def test_the_parts_share_no_item_and_miss_none(
+    world: Path, payload: Payload, tmp_path: Path
+) -> None:
+    tasks = tmp_path / "tasks"
+    shutil.copytree(world / "tasks", tasks)
+    rows = [{**_row(f"{number:03}"), "label": number % 4 // 3} for number in range(ITEMS)]
+    _dump(tasks / "items.jsonl", rows)
+    asked = payload(
+        PICK,
+        {**WRITE_TASK, "limit": 20},
+        include=[str(tasks)],
+        split={"held_out": 0.25},
+        final_tasks=[{"name": "pick2", "limit": 15}],
+    )
+    prompts: dict[str, dict[str, list[str]]] = {}
+    for part in ("held_out", "selection", "final", "held_out"):
+        into = tmp_path / f"{part}-{part in prompts}"
+        result = _score(asked, world / "a", into, part)
+        assert result["description"] == _description(asked, part)
+        names = [task["task"] for task in result["tasks"]]
+        logs = {name: _samples(into, name) for name in names}
+        for name, lines in logs.items():
+            assert all(rows[line["doc_id"]]["prompt"] == line["doc"]["prompt"] for line in lines)
+            assert len({line["doc_id"] for line in lines}) == next(
+                task["samples"] for task in result["tasks"] if task["task"] == name
+            )
+        seen = {name: [line["arguments"][0][0] for line in lines] for name, lines in logs.items()}
+        assert prompts.setdefault(part, seen) == seen
+    assert list(prompts["final"]) == ["pick2"]
+    assert len(prompts["final"]["pick2"]) == 15
+    for name, count, held_out in (("pick", ITEMS, 10), ("write", 20, 5)):
+        dev, other = set(prompts["selection"][name]), set(prompts["held_out"][name])
+        assert (len(dev), len(other)) == (count - held_out, held_out)
+        assert dev | other == {row["prompt"] for row in rows[:count]}
+    labels = {row["prompt"]: row["label"] for row in rows}
+    assert sum(labels[prompt] for prompt in prompts["held_out"]["pick"]) in (2, 3)
+
+
+def test_a_task_too_small_to_split_is_an_error(payload: Payload) -> None:
+    (problem,) = _problems(payload({**PICK, "limit": 9}, "pick2", split={}))
+    assert problem.startswith("evaluation.tasks.0: task 'pick' has 9 items, too few to hold some")
+    assert "set evaluation.split to none" in problem
+
+
+def test_generation_settings_are_those_of_the_config(
+    world: Path, payload: Payload, tmp_path: Path
+) -> None:
+    plain, short = payload(WRITE_TASK), payload(WRITE_TASK, gen_kwargs={"max_gen_toks": 1})
+    _score(short, world / "a", tmp_path / "short")
+    lm_eval_child._sessions.clear()
+    _score(plain, world / "a", tmp_path / "plain")
+    longest = {
+        name: max(len(line["responses"][0][0]) for line in _samples(tmp_path / name, "write"))
+        for name in ("short", "plain")
+    }
+    assert longest["short"] == 1 < longest["plain"]
+    assert _samples(tmp_path / "short", "write")[0]["arguments"][0][1]["until"] == ["."]
+
+
 # --- what is known before the first merge -------------------------------------------------------
 
 
@@ -340,7 +418,7 @@ def test_the_description_follows_the_data(world: Path, payload: Payload, tmp_pat
     def described(folder: Path, **task: Any) -> Any:
         lm_eval_child._sessions.clear()
         asked = payload({**PICK, **task}, include=[str(folder)])
-        return lm_eval_child.describe(asked, _silent)["description"]
+        return _description(asked)
 
     moved = tmp_path / "moved"
     shutil.copytree(world / "tasks", moved)
@@ -361,12 +439,12 @@ def test_data_files_beside_the_yaml(
     world: Path, payload: Payload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    beside = lm_eval_child.describe(payload(PICK), _silent)["description"]
+    beside = _description(payload(PICK))
     rows = [_row("123")] * 3
     _dump(tmp_path / "items.jsonl", rows)
     _dump(tmp_path / "shots.jsonl", rows)
     lm_eval_child._sessions.clear()
-    here = lm_eval_child.describe(payload(PICK), _silent)["description"]
+    here = _description(payload(PICK))
     assert (beside["tasks"]["pick"]["items"], here["tasks"]["pick"]["items"]) == (ITEMS, 3)
 
 
@@ -470,11 +548,18 @@ def test_a_child_process_scores_as_this_process_does(
     config = EvaluationConfig.model_validate(asked["evaluation"])
     evaluator = LmEvalEvaluator(config, "cpu", tmp_path / "log", timeout=300)
     try:
-        scores = evaluator.evaluate(world / "b", _made(tmp_path / "child"), _silent)
+        measured = evaluator.evaluate(world / "b", _made(tmp_path / "child"), _silent)
     finally:
         evaluator.close()
+    scores = evaluator.chosen(measured)
     here = _score(asked, world / "b", tmp_path / "here")
     assert [task.model_dump() for task in scores.tasks] == here["tasks"]
+    assert {(task.task, task.metric, task.filter) for task in measured.tasks} == {
+        ("pick", "acc", "none"),
+        ("pick", "acc_norm", "none"),
+        ("write", "exact_match", "whole"),
+        ("write", "exact_match", "digits"),
+    }
     logs = {name: text for name, text in _written(tmp_path / "child").items() if "samples" in name}
     assert logs == _written(tmp_path / "here")
     assert scores.evaluation_id == evaluation_id(config, here["description"])

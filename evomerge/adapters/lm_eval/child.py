@@ -27,13 +27,15 @@ from evomerge.adapters.lm_eval.backends import (
 from evomerge.adapters.lm_eval.data import description, seed_everything
 from evomerge.adapters.lm_eval.metrics import one_line
 from evomerge.adapters.lm_eval.requests import compile_templates_once
-from evomerge.adapters.lm_eval.results import task_score, warnings, write_samples
+from evomerge.adapters.lm_eval.results import task_scores, warnings, write_samples
 from evomerge.adapters.lm_eval.secrets import redacted
-from evomerge.adapters.lm_eval.tasks import Suite, load_suite
+from evomerge.adapters.lm_eval.suite import Suite
+from evomerge.adapters.lm_eval.tasks import load_suites
 from evomerge.adapters.lm_eval.watch import TokenMemory, Watch
 from evomerge.config import EvaluationConfig
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.identity import canonical_json
+from evomerge.domain.scores import Part
 from evomerge.ports import Progress
 
 # Metrics without a closed form are resampled this often; lm-eval's 100,000 takes minutes for each.
@@ -46,15 +48,19 @@ class _Session:
     def __init__(self, config: EvaluationConfig, place: Place) -> None:
         problems = backend_problems(config, place.device)
         try:
-            suite = load_suite(config)
+            suites = load_suites(config)
         except PreflightError as error:
             raise PreflightError("\n".join([*problems, error.message])) from None
         if problems:
             raise PreflightError("\n".join(problems))
-        self.suite: Suite = suite
+        self.config = config
+        self.suites: dict[Part, Suite] = suites
         self.place = place
         self.tokens = TokenMemory()
-        self.description = description(suite)
+        self.descriptions = {part: description(suite) for part, suite in suites.items()}
+        self.counted = {
+            part: [entry.result_key for entry in suite.entries] for part, suite in suites.items()
+        }
 
 
 _sessions: dict[str, _Session] = {}
@@ -82,30 +88,33 @@ def describe(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
         payload: `evaluation` (an EvaluationConfig as JSON), `place` (a Place as JSON).
 
     Returns:
-        `description`: see `data.description`.
+        `descriptions`: see `data.description`, and `counted`: lm-eval's keys of the metrics that
+        count, in the order of the tasks; both by part.
 
     Raises:
         PreflightError: all problems, a line each.
     """
-    return {"description": _session(payload).description}
+    session = _session(payload)
+    return {"descriptions": session.descriptions, "counted": session.counted}
 
 
 def evaluate(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Score a model, and write sample logs.
 
     Args:
-        payload: as for `describe`, and `model`, `into`: folders.
+        payload: as for `describe`, `part`, and `model`, `into`: folders.
         progress: counts requests.
 
     Returns:
-        `description`, `tasks` (one record each, in the order of the config), `warnings`.
+        `description`, `tasks` (a record for each metric, those that count first in the order of
+        the config), `warnings` (records of `EvaluationWarning`).
 
     Raises:
         CandidateError: the model cannot be loaded or scored, or a number is not finite.
         PreflightError: the tasks cannot be loaded (any more).
     """
     session = _session(payload)
-    config = session.suite.config
+    config, part = session.config, payload["part"]
     try:
         scored = _scored(session, payload, progress)
     except CandidateError:
@@ -120,11 +129,11 @@ def evaluate(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
     finally:
         free_memory()
     gc.freeze()  # what the first model made libraries import stays too
-    return {"description": session.description, **scored}
+    return {"description": session.descriptions[part], **scored}
 
 
 def _scored(session: _Session, payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    suite, model = session.suite, Path(payload["model"])
+    suite, model = session.suites[payload["part"]], Path(payload["model"])
     config = suite.config
     fingerprint = tokenizer_fingerprint(model)
     for requests in suite.requests.values():
@@ -144,9 +153,10 @@ def _scored(session: _Session, payload: dict[str, Any], progress: Progress) -> d
             confirm_run_unsafe_code=True,  # what is not allowed was refused before it was loaded
         )
         window = int(lm.max_length)
-    scores = [task_score(entry, results) for entry in suite.entries]
+    scores = [score for entry in suite.entries for score in task_scores(entry, results)]
     write_samples(results["samples"], Path(payload["into"]))
-    return {"tasks": scores, "warnings": warnings(suite, watch, window)}
+    said = [warning.model_dump(mode="json") for warning in warnings(suite, watch, window)]
+    return {"tasks": scores, "warnings": said}
 
 
 def _not_about_cutting(record: logging.LogRecord) -> bool:

@@ -91,7 +91,6 @@ def description(suite: Any) -> dict[str, Any]:
             name: digest([group.to_dict()]) for name, group in suite.task_dict["groups"].items()
         },
         "tasks": {name: _task_description(suite, name) for name in suite.tasks},
-        "metrics": [entry.result_key for entry in suite.entries],
     }
 
 

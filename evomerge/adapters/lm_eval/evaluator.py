@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Mapping
@@ -12,11 +13,11 @@ from evomerge.adapters.child import Child
 from evomerge.adapters.lm_eval.identity import evaluation_id
 from evomerge.config import EvaluationConfig
 from evomerge.domain.errors import CandidateError, PreflightError
-from evomerge.domain.scores import Scores, TaskScore
+from evomerge.domain.scores import Part, Scores, TaskScore
 from evomerge.ports import Progress
 
 _CHILD = "evomerge.adapters.lm_eval.child"
-WARNINGS = "warnings.json"
+_WARNINGS = "warnings.json"
 
 
 class Caller(Protocol):
@@ -49,6 +50,8 @@ class LmEvalEvaluator:
         trust_remote_code: run Python code from model folders; part of the evaluation id if so.
         allow_pickle: load weights that are not safetensors.
         child: stands in for the child process in tests.
+
+    `on` gives the same for another part of the items, over the same child.
     """
 
     def __init__(
@@ -77,7 +80,17 @@ class LmEvalEvaluator:
             },
         }
         self._trusting = trust_remote_code
-        self._evaluation_id: str | None = None
+        self._part: Part = "selection"
+        # Of all parts, shared by the evaluators of this child: see `lm_eval.child.describe`.
+        self._described: dict[str, Any] = {}
+
+    def on(self, part: Part) -> LmEvalEvaluator:
+        """The evaluator of another part of the items, over the same child process."""
+        if part not in ("selection", *self._config.confirmation):
+            raise ValueError(f"this evaluation has no part {part!r}")
+        other = copy.copy(self)
+        other._part = part  # noqa: SLF001, its own
+        return other
 
     def start(self) -> None:
         """Start the child, so that it imports torch and lm-eval in the background."""
@@ -92,16 +105,15 @@ class LmEvalEvaluator:
                 each, with its key of the config.
             CandidateError: the child died.
         """
-        if self._evaluation_id is None:
-            described = self._child.call("describe", self._payload)
-            self._evaluation_id = self._id(described)
-        return self._evaluation_id
+        if not self._described:
+            self._described |= self._child.call("describe", self._payload)
+        return self._id(self._described["descriptions"][self._part])
 
     def evaluate(self, model: Path, into: Path, progress: Progress) -> Scores:
-        """Score the model in folder `model`.
+        """Score the model in folder `model`: every metric that lm-eval gives.
 
         Writes into the empty folder `into`: `samples_<task>.jsonl` (see `results.write_samples`)
-        and, if there are any, `warnings.json` (a list of sentences).
+        and, if there are any, `warnings.json` (a list of `EvaluationWarning`).
 
         Args:
             progress: counts lm-eval's requests.
@@ -112,26 +124,41 @@ class LmEvalEvaluator:
         """
         expected = self.evaluation_id
         paths = {"model": str(model.resolve()), "into": str(into.resolve())}
-        payload = {**self._payload, **paths}
+        payload = {**self._payload, "part": self._part, **paths}
         try:
             result = self._child.call("evaluate", payload, progress, self._timeout)
         except PreflightError as error:  # a child that was started anew loads the tasks anew
             raise CandidateError(error.message, error.remedy) from None
-        if self._id(result) != expected:
+        if self._id(result["description"]) != expected:
             raise CandidateError(
                 "a task's definition or data, or a library, changed while the run was going on"
             )
         if result["warnings"]:
             text = json.dumps(result["warnings"], ensure_ascii=False, indent=1)
-            (into / WARNINGS).write_text(text + "\n", encoding="utf-8")
+            (into / _WARNINGS).write_text(text + "\n", encoding="utf-8")
         tasks = tuple(TaskScore.model_validate(task) for task in result["tasks"])
         return Scores(evaluation_id=expected, tasks=tasks)
 
-    def _id(self, answer: Mapping[str, Any]) -> str:
-        description = answer["description"]
+    def chosen(self, measured: Scores) -> Scores:
+        """The metrics that count under this config, with its weights.
+
+        Raises:
+            CandidateError: one was not measured: it was no share between 0 and 1.
+        """
+        by_key = {(task.task, f"{task.metric},{task.filter}"): task for task in measured.tasks}
+        chosen = []
+        tasks = self._config.final_tasks if self._part == "final" else self._config.tasks
+        for task, key in zip(tasks, self._described["counted"][self._part], strict=True):
+            found = by_key.get((task.name, key))
+            if found is None:
+                raise CandidateError(f"task {task.name!r} has no usable {key!r} for this model")
+            chosen.append(found.model_copy(update={"weight": task.weight}))
+        return Scores(evaluation_id=measured.evaluation_id, tasks=tuple(chosen))
+
+    def _id(self, description: Mapping[str, Any]) -> str:
         if self._trusting:
             description = {**description, "trust_remote_code": True}
-        return evaluation_id(self._config, description)
+        return evaluation_id(self._config, description, self._part)
 
     def close(self) -> None:
         """End the child; a further evaluation starts a new one."""

@@ -14,23 +14,34 @@ from pydantic import BaseModel
 from evomerge.adapters.lm_eval.secrets import without_secrets
 from evomerge.config import EvaluationConfig
 from evomerge.domain.identity import content_id
+from evomerge.domain.scores import Part
 
-_VERSION = 1
+_VERSION = 2
 
 
-def evaluation_id(config: EvaluationConfig, description: Mapping[str, Any]) -> str:
-    """The id of everything but the model that determines the scores.
+def evaluation_id(
+    config: EvaluationConfig, description: Mapping[str, Any], part: Part = "selection"
+) -> str:
+    """The id of everything but the model that determines what an evaluation measures.
+
+    Which of its metrics counts, and how much, is no part of it: all are kept, and a config with
+    other weights reads them again. The parts differ by their tasks and items (`description`), so
+    that other `final_tasks` leave the rest as it is.
 
     The tasks count in their order and all together: lm-eval batches the requests of all tasks
     as one list, and the neighbours in a batch can change a score in half precision.
     """
     fields = identity_fields(config)
+    final_tasks = fields.pop("final_tasks")
+    if part == "final":
+        del fields["split"]
+        fields["tasks"] = final_tasks
     fields["model_args"] = without_secrets(config.model_args)
     return content_id("evaluation", _VERSION, {"config": fields, "harness": dict(description)})
 
 
 def identity_fields(value: BaseModel) -> dict[str, Any]:
-    """The fields that are marked `identity`, as JSON values; nested records are descended.
+    """The fields that can change a measurement, as JSON values; nested records are descended.
 
     Raises:
         TypeError: a field is marked neither `identity` nor `runtime`.
@@ -38,21 +49,21 @@ def identity_fields(value: BaseModel) -> dict[str, Any]:
     fields = value.model_dump(mode="json")
     kept: dict[str, Any] = {}
     for name, field in type(value).model_fields.items():
-        extra = field.json_schema_extra
-        role = extra.get("role") if isinstance(extra, dict) else None
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
         nested = _records(getattr(value, name))
-        if nested is not None:
-            kept[name] = [identity_fields(record) for record in nested]
-        elif role == "identity":
-            kept[name] = fields[name]
-        elif role != "runtime":
-            raise TypeError(f"{type(value).__name__}.{name} is neither identity nor runtime")
+        match extra.get("role"):
+            case "identity" if extra.get("of") != "run":
+                kept[name] = fields[name]
+            case None if nested is not None:
+                kept[name] = [identity_fields(record) for record in nested]
+            case None:
+                raise TypeError(f"{type(value).__name__}.{name} is neither identity nor runtime")
     return kept
 
 
 def _records(value: object) -> list[BaseModel] | None:
     if isinstance(value, BaseModel):
         return [value]
-    if isinstance(value, tuple) and value and all(isinstance(item, BaseModel) for item in value):
+    if isinstance(value, tuple) and all(isinstance(item, BaseModel) for item in value):
         return list(value)
     return None

@@ -4,44 +4,70 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evomerge.adapters.lm_eval.json_values import plain
-from evomerge.adapters.lm_eval.tasks import Entry, Suite
+from evomerge.adapters.lm_eval.suite import Entry, Suite
 from evomerge.adapters.lm_eval.watch import Watch
 from evomerge.domain.errors import CandidateError
+from evomerge.domain.scores import EvaluationWarning, solved_items
 
 _POINTS = 100.0
 
 
-def task_score(entry: Entry, results: Mapping[str, Any]) -> dict[str, Any]:
-    """One entry's score: the fields of `evomerge.domain.scores.TaskScore`, in points.
+def task_scores(entry: Entry, results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every metric of one entry that is a share: fields of `TaskScore`, in points, weight 1.
+
+    The one that counts is first.
 
     Raises:
-        CandidateError: the metric is missing, not finite, or no share between 0 and 1.
+        CandidateError: that one is missing, not finite, or no share between 0 and 1.
     """
     name, key = entry.config.name, entry.result_key
     metrics = results["results"][name]
-    if key not in metrics:
-        there = ", ".join(sorted(item for item in metrics if "," in item and "_stderr" not in item))
-        raise CandidateError(f"task {name!r} gave no metric {key!r}; it gave {there}")
+    there = [item for item in metrics if "," in item and "_stderr," not in item]
+    if key not in there:
+        given = ", ".join(sorted(there))
+        raise CandidateError(f"task {name!r} gave no metric {key!r}; it gave {given}")
     value = float(metrics[key])
-    if not 0.0 <= value <= 1.0:  # NaN compares false too
+    if not _is_share(value):
         raise CandidateError(f"{key!r} of task {name!r} is {value}, not a share between 0 and 1")
+    others = sorted(item for item in there if item != key and _is_share(metrics[item]))
+    rows = results["samples"].get(name, ())  # a group logs its member tasks only
+    return [_task_score(name, item, metrics, rows) for item in (key, *others)]
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and 0.0 <= float(value) <= 1.0  # NaN compares false too
+
+
+def _task_score(
+    name: str, key: str, metrics: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     metric, _, chosen = key.partition(",")
     error = metrics.get(f"{metric}_stderr,{chosen}")
     known = isinstance(error, int | float) and math.isfinite(float(error))
     counts = metrics.get("sample_count", {})
     return {
         "task": name,
-        "metric": entry.config.metric,
-        "value": value * _POINTS,
+        "metric": metric,
+        "filter": chosen,
+        "value": float(metrics[key]) * _POINTS,
         "stderr": float(error) * _POINTS if known and error is not None else None,
         "samples": int(counts.get(key, metrics["sample_len"])),
-        "weight": entry.config.weight,
+        "weight": 1.0,
+        "solved": _solved(metric, chosen, rows),
     }
+
+
+def _solved(metric: str, chosen: str, rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """See `TaskScore.solved`; the items in their order."""
+    own = sorted((row for row in rows if row["filter"] == chosen), key=lambda row: row["doc_id"])
+    values = [row.get(metric) for row in own]
+    right_or_wrong = bool(values) and all(value in (0, 1) for value in values)
+    return solved_items([bool(value) for value in values]) if right_or_wrong else None
 
 
 def write_samples(samples: Mapping[str, Iterable[Mapping[str, Any]]], into: Path) -> None:
@@ -71,18 +97,19 @@ def _line(row: Mapping[str, Any]) -> str:
     return json.dumps(plain(record), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def warnings(suite: Suite, watch: Watch, window: int) -> list[str]:
-    """What a reader of the scores should know, a sentence each."""
+def warnings(suite: Suite, watch: Watch, window: int) -> list[EvaluationWarning]:
+    """What a reader of the scores should know."""
     said = [*suite.warnings]
     for name, task in suite.tasks.items():
-        count = len(task.instances)
-        if watch.too_long[name]:
-            said.append(
-                f"task {name!r}: {watch.too_long[name]} of {count} requests are longer than the "
-                f"model's window of {window} tokens, so their beginning was cut off"
-            )
-        if watch.cut_off[name]:
-            said.append(
-                f"task {name!r}: {watch.cut_off[name]} of {count} answers reached the token limit"
-            )
+        total = len(task.instances)
+        cut = f"requests are longer than the model's window of {window} tokens"
+        found = {
+            "too_long": (watch.too_long[name], f"{cut}, so their beginning was cut off"),
+            "cut_off": (watch.cut_off[name], "answers reached the token limit"),
+        }
+        said += [
+            EvaluationWarning(kind=kind, task=name, count=count, total=total, trouble=trouble)
+            for kind, (count, trouble) in found.items()
+            if count
+        ]
     return said

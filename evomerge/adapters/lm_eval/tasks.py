@@ -6,13 +6,12 @@ loaded one by one, and only those whose code the config allows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 from lm_eval.tasks import TaskManager
 
-from evomerge.adapters.lm_eval.data import data_beside_yaml, memoized_documents
+from evomerge.adapters.lm_eval.data import data_beside_yaml
 from evomerge.adapters.lm_eval.files import read_task_files
 from evomerge.adapters.lm_eval.guards import (
     faults_of_code,
@@ -22,9 +21,10 @@ from evomerge.adapters.lm_eval.guards import (
     members,
 )
 from evomerge.adapters.lm_eval.metrics import check_metric, one_line
-from evomerge.adapters.lm_eval.requests import RequestsOnce
+from evomerge.adapters.lm_eval.suite import Entry, Suite, suites
 from evomerge.config import EvaluationConfig, TaskConfig
 from evomerge.domain.errors import PreflightError
+from evomerge.domain.scores import EvaluationWarning, Part
 
 _UNREACHABLE = {
     "ConnectionError",
@@ -34,73 +34,8 @@ _UNREACHABLE = {
 }
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One item of `evaluation.tasks`, loaded.
-
-    Attributes:
-        key: its place in the config, as `evaluation.tasks.1`.
-        loaded: lm-eval's `tasks`, `groups` and `group_map` of this name.
-        result_key: lm-eval's key of the metric that counts, as `exact_match,strict-match`.
-    """
-
-    key: str
-    config: TaskConfig
-    loaded: Mapping[str, Any]
-    result_key: str
-
-    @property
-    def leaves(self) -> dict[str, Any]:
-        """The tasks with items of their own: itself, or the members of the group."""
-        return dict(self.loaded["tasks"])
-
-
-class Suite:
-    """The loaded tasks of an evaluation, reused for every model.
-
-    Attributes:
-        samples: the items of each limited task, by position; a task that is not in it is scored
-            on all of its items. A range: lm-eval asks it `in` for every item.
-        requests: each task's request building.
-        warnings: sentences about items that cannot be answered right.
-    """
-
-    def __init__(self, config: EvaluationConfig, entries: tuple[Entry, ...]) -> None:
-        self.config = config
-        self.entries = entries
-        self.samples: dict[str, range] = {}
-        self.requests: dict[str, RequestsOnce] = {}
-        self.warnings: list[str] = []
-        for entry in entries:
-            for name, task in entry.leaves.items():
-                memoized_documents(task, config.seed)
-                if entry.config.limit is not None:
-                    count = min(entry.config.limit, len(task.eval_docs))
-                    self.samples[name] = range(count)
-                self.requests[name] = RequestsOnce(task, config.seed)
-
-    @property
-    def tasks(self) -> dict[str, Any]:
-        """Every task with items, by name, in the order of the config."""
-        return {name: task for entry in self.entries for name, task in entry.leaves.items()}
-
-    @property
-    def task_dict(self) -> dict[str, Any]:
-        """lm-eval's `TaskDict` of all entries."""
-        groups: dict[str, Any] = {}
-        for entry in self.entries:
-            groups |= entry.loaded["groups"]
-        members = {name: group.child_names for name, group in groups.items()}
-        return {"tasks": self.tasks, "groups": groups, "group_map": members}
-
-    def documents(self, name: str) -> list[Any]:
-        """The items of task `name` that are scored, in their order."""
-        docs = self.tasks[name].eval_docs
-        return [docs[index] for index in self.samples.get(name, range(len(docs)))]
-
-
-def load_suite(config: EvaluationConfig) -> Suite:
-    """Load and check every task.
+def load_suites(config: EvaluationConfig) -> dict[Part, Suite]:
+    """Load and check every task; the suite of each part of the evaluation.
 
     Raises:
         PreflightError: one line for each problem, each naming its key of the config.
@@ -109,8 +44,7 @@ def load_suite(config: EvaluationConfig) -> Suite:
     problems = list(files.problems)
     manager = _manager(config)
     entries: list[Entry] = []
-    for number, task in enumerate(config.tasks):
-        key = f"evaluation.tasks.{number}"
+    for key, task in config.every_task.items():
         faults = faults_of_name(key, task, manager)
         faults += [] if faults else faults_of_code(key, task, config, manager, files.by_name)
         if faults:
@@ -122,9 +56,10 @@ def load_suite(config: EvaluationConfig) -> Suite:
     problems += _overlaps(entries)
     if problems:
         raise PreflightError("\n".join(problems))
-    suite = Suite(config, tuple(entries))
-    _check_items(suite)
-    return suite
+    found = suites(config, entries)
+    for suite in found.values():
+        _check_items(suite)
+    return found
 
 
 def _manager(config: EvaluationConfig) -> Any:
@@ -133,7 +68,7 @@ def _manager(config: EvaluationConfig) -> Any:
     if folders:
         manager = TaskManager(include_path=folders, include_defaults=False)
         index = manager.task_index
-        wanted = [name for task in config.tasks for name in members(task.name, index)]
+        wanted = [name for task in config.every_task.values() for name in members(task.name, index)]
         if all(name in index for name in wanted):
             return manager
     return TaskManager(include_path=folders or None, include_defaults=True)
@@ -173,6 +108,8 @@ def _entry(
     for leaf in loaded["tasks"].values():
         own = leaf.get_config("num_fewshot") or 0
         leaf.set_config(key="num_fewshot", value=own if task.fewshot is None else task.fewshot)
+        if config.gen_kwargs and leaf.OUTPUT_TYPE == "generate_until":
+            leaf.set_config(key="generation_kwargs", value=dict(config.gen_kwargs), update=True)
     return [Entry(key, task, loaded, result_key)]
 
 
@@ -211,10 +148,15 @@ def _check_items(suite: Suite) -> None:
                 )
                 continue
             items = len(suite.documents(name))
-            text = f"{len(wrong)} of {items} items have an answer that is none of their choices"
+            text = "items have an answer that is none of their choices"
             if len(wrong) == items:
+                text = f"{items} of {items} {text}"
                 problems.append(f"{entry.key}: task {name!r}: {text}; see its doc_to_target")
             elif wrong:
-                suite.warnings.append(f"task {name!r}: {text} (the first is item {wrong[0]})")
+                suite.warnings.append(
+                    EvaluationWarning(
+                        kind="no_answer", task=name, count=len(wrong), total=items, trouble=text
+                    )
+                )
     if problems:
         raise PreflightError("\n".join(problems))

@@ -10,6 +10,8 @@ from pydantic import BaseModel
 
 from evomerge.adapters.lm_eval.identity import evaluation_id, identity_fields
 from evomerge.config import EvaluationConfig, TaskConfig
+from evomerge.config.evaluation import SplitConfig
+from evomerge.domain.scores import Part
 
 DESCRIPTION = {"versions": {"lm_eval": "0"}, "tasks": {"first": {"documents": "00"}}}
 BASE: dict[str, Any] = {"tasks": [{"name": "first"}]}
@@ -23,26 +25,36 @@ OTHER_TASK: dict[str, Any] = {
 }
 OTHER: dict[str, Any] = {
     "tasks": [{"name": "second"}],
+    "split": {"held_out": 0.25, "seed": 5},
+    "final_tasks": ["third"],
     "include": ["tasks"],
-    "backend": "vllm",
+    "backend": "sglang",
     "dtype": "bfloat16",
     "batch_size": 4,
     "max_length": 512,
     "chat_template": True,
     "system_instruction": "Be brief.",
     "model_args": {"revision": "main"},
+    "gen_kwargs": {"max_gen_toks": 7},
     "seed": 1,
     "allow_unsafe": ["first"],
 }
 
 
-def _id(values: dict[str, Any], description: dict[str, Any] = DESCRIPTION) -> str:
-    return evaluation_id(EvaluationConfig.model_validate(values), description)
+def _id(
+    values: dict[str, Any],
+    description: dict[str, Any] = DESCRIPTION,
+    part: Part = "selection",
+) -> str:
+    return evaluation_id(EvaluationConfig.model_validate(values), description, part)
 
 
-def _role(cls: type[BaseModel], name: str) -> str:
+def _measured(cls: type[BaseModel], name: str) -> bool:
+    """Whether the field can change what is measured, as it is marked."""
     extra = cls.model_fields[name].json_schema_extra
-    return str(extra["role"]) if isinstance(extra, dict) else "identity"  # `tasks` is descended
+    if not isinstance(extra, dict):
+        return True  # a section is descended
+    return extra["role"] == "identity" and extra.get("of") != "run"
 
 
 def test_other_values_cover_every_field() -> None:
@@ -51,15 +63,41 @@ def test_other_values_cover_every_field() -> None:
 
 
 @pytest.mark.parametrize("name", OTHER)
-def test_identity_fields_change_the_id_and_runtime_fields_do_not(name: str) -> None:
-    changed = _id({**BASE, name: OTHER[name]}) != _id(BASE)
-    assert changed == (_role(EvaluationConfig, name) == "identity")
+def test_identity_fields_change_the_ids_and_runtime_fields_do_not(name: str) -> None:
+    base = {**BASE, "final_tasks": ["last"]}
+    changed = {
+        part
+        for part in ("selection", "held_out", "final")
+        if _id({**base, name: OTHER[name]}, part=part) != _id(base, part=part)
+    }
+    of_its_own = {
+        "tasks": {"selection", "held_out"},
+        "split": {"selection", "held_out"},
+        "final_tasks": {"final"},
+    }
+    everything = {"selection", "held_out", "final"}
+    measured = _measured(EvaluationConfig, name)
+    assert changed == (of_its_own.get(name, everything) if measured else set())
 
 
 @pytest.mark.parametrize("name", OTHER_TASK)
 def test_the_same_holds_for_tasks(name: str) -> None:
     changed = _id({"tasks": [{"name": "first", name: OTHER_TASK[name]}]}) != _id(BASE)
-    assert changed == (_role(TaskConfig, name) == "identity")
+    assert changed == _measured(TaskConfig, name)
+
+
+def test_what_is_made_of_the_measured_needs_no_other_measurement() -> None:
+    assert [name for name in OTHER_TASK if not _measured(TaskConfig, name)] == [
+        "metric",
+        "filter",
+        "weight",
+    ]
+
+
+@pytest.mark.parametrize("change", [{"held_out": 0.25}, {"seed": 5}])
+def test_the_same_holds_for_the_split(change: dict[str, Any]) -> None:
+    assert _id({**BASE, "split": change}) != _id(BASE)
+    assert set(SplitConfig.model_fields) == {"held_out", "seed"}
 
 
 def test_the_order_of_tasks_counts() -> None:

@@ -17,7 +17,16 @@ from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.ports import Progress
 
 CONFIG = EvaluationConfig.model_validate({"tasks": ["one"], "seed": 3})
-SCORE = {"task": "one", "metric": "acc", "value": 50.0, "stderr": 5.0, "samples": 100, "weight": 1}
+SCORE = {
+    "task": "one",
+    "metric": "acc",
+    "filter": "none",
+    "value": 50.0,
+    "stderr": 5.0,
+    "samples": 9,
+}
+NORM = {**SCORE, "metric": "acc_norm", "value": 70.0}
+PARTS = ("selection", "held_out", "final")
 
 
 def _silent(done: int, total: int) -> None: ...
@@ -27,7 +36,8 @@ class FakeChild:
     def __init__(self) -> None:
         self.calls: list[tuple[str, Mapping[str, Any]]] = []
         self.description: dict[str, Any] = {"tasks": {"one": "digest"}}
-        self.warnings: list[str] = []
+        self.counted = ["acc,none"]
+        self.warnings: list[dict[str, Any]] = []
 
     def call(
         self,
@@ -38,8 +48,12 @@ class FakeChild:
     ) -> dict[str, Any]:
         self.calls.append((operation, payload))
         if operation == "describe":
-            return {"description": self.description}
-        return {"description": self.description, "tasks": [SCORE], "warnings": self.warnings}
+            return {
+                "descriptions": dict.fromkeys(PARTS, self.description),
+                "counted": dict.fromkeys(PARTS, self.counted),
+            }
+        tasks = [SCORE, NORM]
+        return {"description": self.description, "tasks": tasks, "warnings": self.warnings}
 
     def close(self) -> None:
         self.calls.append(("close", {}))
@@ -71,13 +85,46 @@ def test_code_from_model_folders_is_part_of_the_id(child: FakeChild, tmp_path: P
 
 
 def test_scores_and_warnings(child: FakeChild, tmp_path: Path) -> None:
-    child.warnings = ["task 'one': 3 of 100 answers reached the token limit"]
+    child.warnings = [
+        {"kind": "cut_off", "task": "one", "count": 3, "total": 9, "trouble": "answers are long"}
+    ]
     evaluator = _evaluator(child, tmp_path)
     scores = evaluator.evaluate(tmp_path, tmp_path, _silent)
     assert scores.evaluation_id == evaluator.evaluation_id
-    assert scores.aggregate == 50.0
+    assert evaluator.chosen(scores).aggregate == 50.0
     written = json.loads((tmp_path / "warnings.json").read_text(encoding="utf-8"))
     assert written == child.warnings
+
+
+def test_another_metric_and_weight_are_read_from_what_was_measured(
+    child: FakeChild, tmp_path: Path
+) -> None:
+    measured = _evaluator(child, tmp_path).evaluate(tmp_path, tmp_path, _silent)
+    child.counted = ["acc_norm,none"]
+    given = {"tasks": [{"name": "one", "metric": "acc_norm", "weight": 3}], "seed": 3}
+    other = LmEvalEvaluator(
+        EvaluationConfig.model_validate(given), "cpu", tmp_path / "log", child=child
+    )
+    assert other.evaluation_id == measured.evaluation_id
+    (chosen,) = other.chosen(measured).tasks
+    assert (chosen.metric, chosen.value, chosen.weight) == ("acc_norm", 70.0, 3.0)
+    child.counted = ["f1,none"]
+    unmeasured = _evaluator(child, tmp_path)
+    assert unmeasured.evaluation_id
+    with pytest.raises(CandidateError, match="no usable 'f1,none'"):
+        unmeasured.chosen(measured)
+
+
+def test_the_parts_share_a_child(child: FakeChild, tmp_path: Path) -> None:
+    evaluator = _evaluator(child, tmp_path)
+    held_out = evaluator.on("held_out")
+    assert held_out.evaluation_id == evaluator.evaluation_id  # this child tells them not apart
+    held_out.evaluate(tmp_path, tmp_path, _silent)
+    evaluator.evaluate(tmp_path, tmp_path, _silent)
+    assert [operation for operation, _ in child.calls] == ["describe", "evaluate", "evaluate"]
+    assert [call.get("part") for _, call in child.calls] == [None, "held_out", "selection"]
+    with pytest.raises(ValueError, match="no part 'final'"):
+        evaluator.on("final")
 
 
 def test_no_warnings_no_file(child: FakeChild, tmp_path: Path) -> None:

@@ -261,4 +261,4 @@ def test_the_end_says_what_was_reused(finished: Story) -> None:
     for entry in finished.entries:
         state = apply(state, entry)
         view.happened(entry.event, state)
-    assert "reused  1 merge and 1 evaluation from the store" in stream.getvalue()
+    assert "reused    1 of 9 merges and 1 of 13 evaluations" in stream.getvalue()

@@ -204,10 +204,12 @@ def test_a_summary_at_any_point_of_a_run(finished: Story) -> None:
     assert "stopped in generation 0, 4 to score" in drawn(summary(Story().state), 80)
 
 
-def test_the_result_is_three_lines(finished: Story) -> None:
+def test_the_result_is_a_line_each(finished: Story) -> None:
     assert result_text(finished.state).splitlines() == [
         "best     model-2-exp  58.40 ± 1.2  +14.15 over gamma (44.25)",
+        "held-out scores are of the items that selection saw (evaluation.split is none)",
         "lineage  ((alpha × gamma) × delta)",
+        "reused   1 of 9 merges and 1 of 13 evaluations",
         "stop     max_generations: 2 generations done",
     ]
     assert result_text(Story().state) == "no model is scored yet"

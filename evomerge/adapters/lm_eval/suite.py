@@ -1,0 +1,153 @@
+"""The loaded tasks of an evaluation, and which of their items each part of it scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evomerge.adapters.lm_eval.data import memoized_documents
+from evomerge.adapters.lm_eval.json_values import plain
+from evomerge.adapters.lm_eval.metrics import one_line
+from evomerge.adapters.lm_eval.requests import RequestsOnce
+from evomerge.adapters.lm_eval.split import FEWEST_ITEMS, held_out_items
+from evomerge.config import EvaluationConfig, TaskConfig
+from evomerge.domain.errors import PreflightError
+from evomerge.domain.identity import canonical_json
+from evomerge.domain.scores import EvaluationWarning, Part
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One item of `evaluation.tasks` or `evaluation.final_tasks`, loaded.
+
+    Attributes:
+        key: its place in the config, as `evaluation.tasks.1`.
+        loaded: lm-eval's `tasks`, `groups` and `group_map` of this name.
+        result_key: lm-eval's key of the metric that counts, as `exact_match,strict-match`.
+    """
+
+    key: str
+    config: TaskConfig
+    loaded: Mapping[str, Any]
+    result_key: str
+
+    @property
+    def leaves(self) -> dict[str, Any]:
+        """The tasks with items of their own: itself, or the members of the group."""
+        return dict(self.loaded["tasks"])
+
+    @property
+    def final(self) -> bool:
+        """Whether the search never sees it."""
+        return self.key.startswith("evaluation.final_tasks")
+
+
+class Items(tuple[int, ...]):
+    """Positions of items, ascending; lm-eval asks it `in` for every item of the task."""
+
+    def __contains__(self, item: object) -> bool:
+        if not hasattr(self, "_known"):
+            self._known = frozenset(self)
+        return item in self._known
+
+
+class Suite:
+    """The tasks of one part of an evaluation, reused for every model.
+
+    Attributes:
+        samples: the items of each task of which not all are scored; a task that is not in it is
+            scored on all of them.
+        requests: each task's request building, shared by the parts.
+        warnings: about items that cannot be answered right.
+    """
+
+    def __init__(
+        self,
+        config: EvaluationConfig,
+        entries: Iterable[Entry],
+        samples: Mapping[str, Items],
+        requests: Mapping[str, RequestsOnce],
+    ) -> None:
+        self.config = config
+        self.entries = tuple(entries)
+        self.samples = dict(samples)
+        self.requests = {name: requests[name] for name in self.tasks}
+        self.warnings: list[EvaluationWarning] = []
+
+    @property
+    def tasks(self) -> dict[str, Any]:
+        """Every task with items, by name, in the order of the config."""
+        return {name: task for entry in self.entries for name, task in entry.leaves.items()}
+
+    @property
+    def task_dict(self) -> dict[str, Any]:
+        """lm-eval's `TaskDict` of all entries."""
+        groups: dict[str, Any] = {}
+        for entry in self.entries:
+            groups |= entry.loaded["groups"]
+        members = {name: group.child_names for name, group in groups.items()}
+        return {"tasks": self.tasks, "groups": groups, "group_map": members}
+
+    def documents(self, name: str) -> list[Any]:
+        """The items of task `name` that are scored, in their order."""
+        docs = self.tasks[name].eval_docs
+        return [docs[index] for index in self.samples.get(name, range(len(docs)))]
+
+
+def suites(config: EvaluationConfig, entries: Sequence[Entry]) -> dict[Part, Suite]:
+    """The suite of every part that the config has, `selection` last: its requests stay built.
+
+    Raises:
+        PreflightError: a task has too few items to be split.
+    """
+    requests: dict[str, RequestsOnce] = {}
+    problems: list[str] = []
+    items: dict[Part, dict[str, Items]] = {"held_out": {}, "final": {}, "selection": {}}
+    for entry in entries:
+        for name, task in entry.leaves.items():
+            memoized_documents(task, config.seed)
+            requests[name] = RequestsOnce(task, config.seed)
+            problems += _choose_items(config, entry, name, items)
+    if problems:
+        raise PreflightError("\n".join(problems))
+    wanted = {"selection", *config.confirmation}
+    return {
+        part: Suite(
+            config,
+            (entry for entry in entries if entry.final == (part == "final")),
+            chosen,
+            requests,
+        )
+        for part, chosen in items.items()
+        if part in wanted
+    }
+
+
+def _choose_items(
+    config: EvaluationConfig, entry: Entry, name: str, items: dict[Part, dict[str, Items]]
+) -> list[str]:
+    """Note in `items` which items of task `name` each part scores; what is wrong with that."""
+    docs = entry.leaves[name].eval_docs
+    limit = entry.config.limit
+    count = len(docs) if limit is None else min(limit, len(docs))
+    share = config.split.held_out
+    if entry.final or not share:
+        if count < len(docs):
+            items["final" if entry.final else "selection"][name] = Items(range(count))
+        return []
+    if count < FEWEST_ITEMS:
+        fault = f"task {name!r} has {count} items, too few to hold some out ({FEWEST_ITEMS})"
+        return [f"{entry.key}: {fault}; raise its limit, or set evaluation.split to none"]
+    try:
+        labels = [_label(entry.leaves[name], docs[item]) for item in range(count)]
+    except Exception as error:  # templates and task code raise anything
+        return [f"{entry.key}: the answers of task {name!r} cannot be read: {one_line(error)}"]
+    held_out = Items(held_out_items(labels, share, config.split.seed, name))
+    items["held_out"][name] = held_out
+    items["selection"][name] = Items(item for item in range(count) if item not in held_out)
+    return []
+
+
+def _label(task: Any, document: Any) -> str:
+    return canonical_json(plain(task.doc_to_target(document)))

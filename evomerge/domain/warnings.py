@@ -1,0 +1,39 @@
+"""What a reader of a run's scores should know, told once and not once for every model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from evomerge.domain.model import Model
+from evomerge.domain.scores import EvaluationWarning
+
+
+def told_once(models: Iterable[Model]) -> tuple[str, ...]:
+    """A sentence for each kind of trouble with each task: its worst case, and how many had it."""
+    found: dict[tuple[str, str], list[tuple[EvaluationWarning, str]]] = {}
+    for model in models:
+        for warning in model.warnings:
+            found.setdefault((warning.kind, warning.task), []).append((warning, model.name))
+    return tuple(_told(each) for each in found.values())
+
+
+def first_to_warn(model: Model, models: Iterable[Model]) -> tuple[EvaluationWarning, ...]:
+    """Those warnings of `model` that no other of `models` has."""
+    known = {
+        (warning.kind, warning.task)
+        for other in models
+        if other.name != model.name
+        for warning in other.warnings
+    }
+    return tuple(each for each in model.warnings if (each.kind, each.task) not in known)
+
+
+def _told(each: list[tuple[EvaluationWarning, str]]) -> str:
+    worst, name = max(each, key=lambda item: item[0].count / item[0].total)
+    names = {model for _, model in each}
+    if len(names) == 1:
+        return f"{worst.sentence} ({name})"
+    alike = all((item.count, item.total) == (worst.count, worst.total) for item, _ in each)
+    most = "" if alike else f", worst in {name}"
+    share = worst.sentence if alike else worst.sentence.replace(": ", ": up to ", 1)
+    return f"{share} ({len(names)} models{most})"

@@ -1,0 +1,83 @@
+"""What the search saw beside what it never saw, and what else to know of the scores."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from evomerge.domain.model import Failure, Model
+from evomerge.domain.scores import Part
+from evomerge.domain.state import RunState
+from evomerge.domain.warnings import told_once
+from evomerge.terminal import figures
+from evomerge.terminal.columns import Column, Fitted, numbers, words
+from evomerge.terminal.figures import MISSING, printable, spelled
+from evomerge.terminal.sentences import PARTS, best_over_foundation
+from evomerge.terminal.tables import FAILURE, name_text
+
+SEEN = "scores are of the items that selection saw (evaluation.split is none)"
+
+
+def confirmation_table(state: RunState) -> Fitted:
+    """The best and the foundation models: scores that selection saw, held-out ones, the gap."""
+    models = [model for model in state.finalists if model.confirmed]
+    model = words("at the end", (name_text(m, bold=m is state.best) for m in models))
+    seen = numbers("selection", (figures.score(m) for m in models))
+    gaps = numbers("gap", (figures.gain(m.selection_gap) for m in models))
+    held_out, final = (_part(models, part) for part in ("held_out", "final"))
+    columns = [model, seen]
+    columns += [held_out, gaps] if "held_out" in state.start.confirmation else []
+    columns += [final] if "final" in state.start.confirmation else []
+    return Fitted(columns, columns[:-1])
+
+
+def confirmed_text(state: RunState) -> Text | None:
+    """The held-out score of the best model, its gap, and its gain; None where nothing is due."""
+    if state.best is None:
+        return None
+    if "held_out" not in state.start.confirmation:
+        return Text(SEEN, style="yellow")
+    held_out = state.best.on("held_out")
+    if held_out is None:
+        failure = state.best.confirmed.get("held_out")
+        waiting = "scored when the search has ended"
+        if isinstance(failure, Failure):
+            return spelled(f"failed: {failure.reason}", FAILURE)
+        return Text(waiting, "dim")
+    text = Text(figures.points(held_out.aggregate, held_out.stderr))
+    gap = figures.gain(state.best.selection_gap)
+    text.append(f"  gap {gap}", "").append("  ")
+    gain = held_out_gain(state)
+    if gain is not None:
+        over, value = gain
+        text.append(figures.gain(value), figures.gain_style(value))
+        text.append(f" over {printable(over.name)}", "dim")
+    return text
+
+
+def held_out_gain(state: RunState) -> tuple[Model, float] | None:
+    """The best foundation model, and the held-out points by which the best model exceeds it.
+
+    Both were chosen by the scores that selection saw.
+    """
+    over = best_over_foundation(state)
+    if over is None or state.best is None or over[0] is state.best:
+        return None
+    ours, theirs = state.best.on("held_out"), over[0].on("held_out")
+    return None if ours is None or theirs is None else (over[0], ours.aggregate - theirs.aggregate)
+
+
+def warnings_text(state: RunState) -> Text | None:
+    """One line for each kind of trouble that evaluations had; None without any."""
+    said = told_once(state.models.values())
+    return Text("\n".join(map(printable, said)), style="yellow") if said else None
+
+
+def _part(models: list[Model], part: Part) -> Column:
+    cells = []
+    for model in models:
+        scores, outcome = model.on(part), model.confirmed.get(part)
+        missing = spelled("failed", FAILURE) if isinstance(outcome, Failure) else spelled(MISSING)
+        cells.append(
+            missing if scores is None else spelled(figures.points(scores.aggregate, scores.stderr))
+        )
+    return numbers(PARTS[part], cells)
