@@ -39,12 +39,14 @@ class Replay:
         generations: the proposed merges of generations 1, 2, …
         pool: names of the last complete pool, best first.
         stop: why the replay ended.
+        entries: every event, without times.
     """
 
     generations: tuple[tuple[ReplayedMerge, ...], ...]
     pool: tuple[str, ...]
     stop: str
     state: RunState
+    entries: tuple[Entry, ...]
 
 
 class MemoryLedger:
@@ -52,10 +54,12 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self.state = RunState()
+        self.entries: list[Entry] = []
 
     def record(self, event: Event) -> None:
         """Fold the event into the state."""
-        self.state = apply(self.state, Entry(at=0.0, event=event))
+        self.entries.append(Entry(at=0.0, event=event))
+        self.state = apply(self.state, self.entries[-1])
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,9 @@ def replay(
         for generation in ledger.state.generations[1:]
     )
     pools = [generation.pool for generation in ledger.state.generations if generation.pool]
-    return Replay(generations, pools[-1] if pools else (), stop, ledger.state)
+    return Replay(
+        generations, pools[-1] if pools else (), stop, ledger.state, tuple(ledger.entries)
+    )
 
 
 def _start(landscape: Landscape, k: int, metric: Metric, seed: int) -> RunStarted:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from evomerge.domain.kinship import Metric
+from evomerge.domain.kinship import KinshipReading, Metric, all_pairs
 from evomerge.domain.lineage import merge_gain
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
@@ -44,7 +45,14 @@ def merges(state: RunState, leave_out: Collection[str] = ()) -> tuple[Merge, ...
 
 def parents_kinship(model: Model, state: RunState) -> dict[Metric, float]:
     """The kinship of a model's parents by metric: as measured, else as known at the choice."""
-    values = {metric: state.kinship_by(metric).mean(model.parents) for metric in Metric}
+    readings = [state.readings.get(each) for each in all_pairs(model.parents)]
+    values = {metric: _mean(readings, metric) for metric in Metric}
     if values[state.start.metric] is None and model.candidate is not None:
         values[state.start.metric] = model.candidate.proposal.kinship
     return {metric: value for metric, value in values.items() if value is not None}
+
+
+def _mean(readings: Sequence[KinshipReading | None], metric: Metric) -> float | None:
+    values = [None if reading is None else reading.value(metric) for reading in readings]
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known and len(known) == len(values) else None

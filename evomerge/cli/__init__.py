@@ -26,6 +26,7 @@ COMMANDS = {
     "show": "one model's whole story",
     "compare": "several runs side by side",
     "gain": "is the gain real, or chance?",
+    "report": "a run as one page: figures, family tree, all models",
     "kinship": "how alike models changed from their base",
     "simulate": "compare strategies on imagined models, before paying",
     "replay": "what a strategy would choose on recorded scores",

@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from evomerge.domain.errors import StoppedError, UsageError
 from evomerge.domain.finding import Finding
 from evomerge.domain.state import RunState, fold
 from evomerge.driver import drive
+from evomerge.ports import Observer
 from evomerge.store.beacon import Beacon
 from evomerge.store.run_directory import RunDirectory
 
@@ -53,15 +55,24 @@ def refuse_another_config(run: RunDirectory, config: Config) -> None:
 
 def driven(run: RunDirectory, config: Config, *, accept_drift: bool, plain: bool) -> RunState:
     """Drive `run` to its end with a view on stderr."""
+    from evomerge.report.refresh import ReportRefresher
     from evomerge.terminal import reporter
     from evomerge.wiring import LocalWorkplace
 
-    with reporter(sys.stderr, plain=plain) as observer, Beacon(run.progress) as beacon:
+    # The view is closed first: it leaves its summary while the last report is drawn.
+    with (
+        ExitStack() as stack,
+        reporter(sys.stderr, plain=plain) as view,
+        Beacon(run.progress) as beacon,
+    ):
+        observers: list[Observer] = [view, beacon]
+        if config.execution.report:
+            observers.append(stack.enter_context(ReportRefresher(run, _warn)))
         return drive(
             run,
             config,
-            LocalWorkplace(config, run, observer.checking, _warn),
-            [observer, beacon],
+            LocalWorkplace(config, run, view.checking, _warn),
+            observers,
             accept_drift=accept_drift,
             now=time.time,
         )
@@ -88,7 +99,7 @@ def drive_and_report(
     return state
 
 
-def _warn(finding: Finding) -> None:
+def _warn(finding: Finding | str) -> None:
     click.echo(f"warning: {finding}", err=True)
 
 

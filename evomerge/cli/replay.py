@@ -8,13 +8,17 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from evomerge.cli.options import json_option
-from evomerge.config import ExplorationConfig, StrategyConfig
-from evomerge.domain.errors import ConfigError, Problem
-from evomerge.domain.kinship import Metric
+from evomerge.cli.options import json_option, runs_dir_option
+from evomerge.config import ExplorationConfig, RunConfig, StrategyConfig
+from evomerge.domain.errors import ConfigError, Problem, UsageError
+from evomerge.domain.events import KinshipMeasured, RunStarted
+from evomerge.domain.kinship import Metric, pair
 from evomerge.domain.landscape import Landscape
+from evomerge.domain.state import Entry
 from evomerge.domain.stopping import MaxGenerations, PoolUnchanged
 from evomerge.replay import Replay, replay
+from evomerge.store.recorded import Recorded, keep
+from evomerge.store.run_directory import RunDirectory
 from evomerge.strategies import strategy_for
 
 
@@ -49,6 +53,8 @@ from evomerge.strategies import strategy_for
 )
 @click.option("--max-generations", type=click.IntRange(min=1), help="Default: the landscape's.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random choices.")
+@click.option("--save", metavar="NAME", help="Keep the replay as a finished run of this name.")
+@runs_dir_option
 @json_option
 def command(
     landscape: Path,
@@ -59,9 +65,14 @@ def command(
     metric: Metric,
     max_generations: int | None,
     seed: int,
+    save: str | None,
+    runs_dir: Path,
     as_json: bool,
 ) -> None:
     """What would a strategy have chosen? Replays it over LANDSCAPE, a JSON file.
+
+    With --save the replay becomes a run that report and compare can show. It has scores and
+    kinship as recorded, and nothing else: no weights, no error bars, no times.
 
     \b
     LANDSCAPE: {"format": 1, "name": …, "k": 3, "strategy": "kinship", "max_generations": 5,
@@ -86,7 +97,34 @@ def command(
         MaxGenerations(max_generations=max_generations or world.max_generations),
     )
     result = replay(world, strategy_for(config), criteria, metric=Metric(metric), seed=seed)
+    if save is not None:
+        _keep(RunDirectory(runs_dir / save), result, world)
     click.echo(json.dumps(as_document(result), ensure_ascii=False) if as_json else as_text(result))
+
+
+def _keep(run: RunDirectory, result: Replay, world: Landscape) -> None:
+    """The replay as a run; kinship that nobody recorded is not in it.
+
+    Raises:
+        UsageError: the replay is not at its end, or the name is taken or no name of a run.
+    """
+    if not result.state.finished:
+        raise UsageError(f"the replay did not reach an end: {result.stop}", "nothing was saved")
+    try:
+        RunConfig(name=run.name)
+    except ValidationError as error:
+        raise UsageError(f"--save: {error.errors()[0]['msg']}") from error
+    known = {pair(*each.models) for each in world.kinship if not each.assumed}
+    entries = []
+    for entry in result.entries:
+        event = entry.event
+        if isinstance(event, RunStarted):
+            event = event.model_copy(update={"name": run.name})
+        elif isinstance(event, KinshipMeasured):
+            readings = tuple(each for each in event.readings if each.models in known)
+            event = event.model_copy(update={"readings": readings})
+        entries.append(Entry(at=entry.at, event=event))
+    keep(run, entries, Recorded.of(world))
 
 
 def read_landscape(path: Path) -> Landscape:

@@ -191,6 +191,9 @@ class ExecutionConfig(Value):
     timeout_minutes: float | None = runtime(
         default=None, gt=0, description="of one merge or evaluation; default: none"
     )
+    report: bool = runtime(
+        default=True, description="write report.html after every generation and at the end"
+    )
 
 
 class Config(Value):

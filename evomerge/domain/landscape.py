@@ -3,8 +3,10 @@
 Format 1 is JSON:
     name, k, strategy, max_generations
     foundation: {name: score}
-    children: [{model, parents: [a, b], score}]    at most one child per unordered pair
+    children: [{model, parents: [a, b], score}]    at most one child per unordered pair;
+                                                   `assumed_parents` marks parents nobody recorded
     kinship: [{models: [a, b], value}]             `assumed` marks values nobody measured
+    note: where it comes from, for a reader (optional)
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ class Child(Value):
     model: str
     parents: tuple[str, str]
     score: float = Field(ge=0, le=100)
+    assumed_parents: bool = False
 
 
 class RecordedKinship(Value):
@@ -51,6 +54,7 @@ class Landscape(Value):
     foundation: dict[str, float] = Field(min_length=2)
     children: tuple[Child, ...] = ()
     kinship: tuple[RecordedKinship, ...] = ()
+    note: str = ""
 
     @model_validator(mode="after")
     def _each_pair_once(self) -> Self:

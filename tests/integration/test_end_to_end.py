@@ -19,8 +19,9 @@ from .conftest import OFFLINE, ROOT
 CONFIG = ROOT / "configs" / "tiny.yaml"
 
 
-def arguments(runs, *further):
-    return ["run", CONFIG, "--set", f"run.dir={runs}", *further]
+def arguments(runs, *further, report="false"):
+    settings = (f"run.dir={runs}", f"execution.report={report}")
+    return ["run", CONFIG, *(w for each in settings for w in ("--set", each)), *further]
 
 
 def state_of(runs, name="tiny-evolution"):
@@ -31,7 +32,7 @@ def state_of(runs, name="tiny-evolution"):
 def whole(tiny, evomerge, tmp_path_factory):
     """The runs folder of an uninterrupted run."""
     runs = tmp_path_factory.mktemp("whole")
-    done = evomerge(*arguments(runs, "--json"))
+    done = evomerge(*arguments(runs, "--json", report="true"))
     assert done.returncode == 0, done.stderr
     return runs, json.loads(done.stdout)
 
@@ -69,6 +70,16 @@ def test_the_run_directory_tells_the_story(whole):
             assert (folder / "tokenizer.json").is_file()
             samples = runs / "store" / "evaluations" / model.content_id
             assert len(list(samples.glob("*/samples_*.jsonl"))) == len(model.scores.tasks)
+
+
+def test_the_report_is_there_at_the_end_of_the_run(whole):
+    runs, result = whole
+    run = runs / "tiny-evolution"
+    page = (run / "report.html").read_text()
+    assert result["best"]["name"] in page
+    assert "layer by layer" in page, "the change of weights is told from the store"
+    assert len(list((run / "plots").glob("*.png"))) == 6
+    assert (run / "logs" / "report.log").read_text().splitlines() == [str(run / "report.html")]
 
 
 def test_the_best_model_loads_with_transformers(whole):

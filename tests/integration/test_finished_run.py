@@ -35,6 +35,7 @@ def words(runs: Path, tiny: Path, *further: str) -> list[str]:
         "strategy.k=2",
         "stopping=[max_generations: 2]",
         "retention=best",
+        "execution.report=false",
         *(f"evaluation.tasks.{number}.limit=20" for number in range(5)),
         *further,
     ]

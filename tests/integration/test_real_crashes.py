@@ -41,7 +41,11 @@ class Run:
     def __init__(self, runs: Path, tiny: Path) -> None:
         self.runs = runs
         settings = [each.format(tiny / "models") for each in SMALL]
-        settings += [f"run.dir={runs}", f"evaluation.include=[{tiny / 'tasks'}]"]
+        settings += [
+            "execution.report=false",
+            f"run.dir={runs}",
+            f"evaluation.include=[{tiny / 'tasks'}]",
+        ]
         self._words = [word for each in settings for word in ("--set", each)]
 
     def start(self, **environment: str) -> subprocess.Popen[str]:

@@ -1,0 +1,125 @@
+"""Where the models of a family tree stand: generations in rows, few crossings. Pure geometry.
+
+A long run has more models than a picture can hold. Then the best model, its line and, generation
+by generation, the best of the others are shown, and what is left out is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from evomerge.domain.lineage import ancestors
+from evomerge.domain.model import Model
+from evomerge.domain.state import RunState, rank
+
+BUDGET = 110
+"""Models that a picture holds."""
+
+_SWEEPS = 6
+
+
+@dataclass(frozen=True)
+class Row:
+    """The models of one generation that are shown, from left to right.
+
+    Attributes:
+        hidden: how many of the generation are not shown.
+        until: the last generation of a gap, if this row stands for generations of which none is
+            shown; None otherwise.
+    """
+
+    generation: int
+    models: tuple[str, ...]
+    hidden: int = 0
+    until: int | None = None
+
+
+@dataclass(frozen=True)
+class Family:
+    """The rows of a tree from the foundation models on; `place` is x from 0 to 1 by name."""
+
+    rows: tuple[Row, ...]
+    place: Mapping[str, float]
+
+    @property
+    def shown(self) -> frozenset[str]:
+        """The names that are shown."""
+        return frozenset(self.place)
+
+
+def family(state: RunState, budget: int = BUDGET) -> Family:
+    """Lay out at most `budget` models of a run; all of them if they fit."""
+    shown = _chosen(state, budget)
+    layers = [
+        (g.number, [m.name for m in state.at_generation(g.number) if m.name in shown])
+        for g in state.generations
+    ]
+    parents = {name: [p for p in state.models[name].parents if p in shown] for name in shown}
+    order = _ordered([names for _, names in layers if names], parents)
+    place = {name: x for names in order for name, x in _spread(names).items()}
+    by_generation = {state.models[names[0]].generation: tuple(names) for names in order}
+    rows: list[Row] = []
+    for number, _ in layers:
+        names = by_generation.get(number, ())
+        hidden = len(state.at_generation(number)) - len(names)
+        if not names and rows and not rows[-1].models:
+            rows[-1] = Row(rows[-1].generation, (), rows[-1].hidden + hidden, number)
+        elif names or hidden:
+            rows.append(Row(number, names, hidden, None if names else number))
+    return Family(tuple(rows), place)
+
+
+def _chosen(state: RunState, budget: int) -> set[str]:
+    """The best model and its line first, then a fair share of every generation, best first."""
+    if len(state.models) <= budget:
+        return set(state.models)
+    best = state.best
+    line = [] if best is None else [best.name, *ancestors(best.name, state.models)]
+    chosen = set(line[: budget * 3 // 4])
+    by_rank = [sorted(state.at_generation(g.number), key=_standing) for g in state.generations]
+    for turn in range(max(map(len, by_rank))):
+        for born in by_rank:
+            if turn < len(born) and len(chosen) < budget:
+                chosen.add(born[turn].name)
+    return chosen
+
+
+def _standing(model: Model) -> tuple[bool, tuple[float, int, str]]:
+    return (model.scores is None, rank(model))
+
+
+def _ordered(
+    layers: Sequence[Sequence[str]], parents: Mapping[str, Sequence[str]]
+) -> list[list[str]]:
+    """Each layer ordered so that edges are short: barycentres, down and up (Sugiyama 1981)."""
+    order = [list(names) for names in layers]
+    children: dict[str, list[str]] = {name: [] for names in order for name in names}
+    for name, above in parents.items():
+        for parent in above:
+            children[parent].append(name)
+    best, least = [*map(list, order)], _length(order, parents)
+    for sweep in range(_SWEEPS):
+        neighbours = parents if sweep % 2 == 0 else children
+        for names in order if sweep % 2 == 0 else reversed(order):
+            place = {name: x for layer in order for name, x in _spread(layer).items()}
+            centre = {
+                name: sum(place[n] for n in near) / len(near)
+                if (near := neighbours[name])
+                else place[name]
+                for name in names
+            }
+            names.sort(key=lambda name: (centre[name], place[name]))
+        length = _length(order, parents)
+        if length < least:
+            best, least = [list(names) for names in order], length
+    return best
+
+
+def _spread(names: Sequence[str]) -> dict[str, float]:
+    return {name: (index + 0.5) / len(names) for index, name in enumerate(names)}
+
+
+def _length(order: Sequence[Sequence[str]], parents: Mapping[str, Sequence[str]]) -> float:
+    place = {name: x for names in order for name, x in _spread(names).items()}
+    return sum(abs(place[name] - place[p]) for name, above in parents.items() for p in above)

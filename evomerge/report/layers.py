@@ -1,0 +1,75 @@
+"""How far each layer of the best model is from its parents (Figure 7 of the paper).
+
+Told from the Gram matrices that kinship left in the store; no weight is read and torch is not
+needed. What was never measured, or is from another machine's store, is simply not told.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evomerge.domain.model import Model
+from evomerge.domain.state import RunState
+
+if TYPE_CHECKING:
+    from evomerge.kinship import Statistics
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """The change of one layer between the best model and another.
+
+    Attributes:
+        other: a parent, or the base model.
+        layer: counted from 0; `kind` is attention or mlp.
+        rms: root mean square of the difference of weights, sqrt(Σ(a − b)² / n).
+    """
+
+    other: str
+    layer: int
+    kind: str
+    rms: float
+
+
+def layer_changes(state: RunState, passes: Path) -> tuple[LayerChange, ...]:
+    """The best model against each of its parents, by layer and kind; () where nothing is known.
+
+    Args:
+        passes: the folder of stored passes over the run's base.
+    """
+    best = state.best
+    if best is None or not best.parents or not passes.is_dir():
+        return ()
+    from evomerge.adapters.kinship_files import read_passes
+    from evomerge.kinship import KinshipError, Statistics
+
+    parents = [state.models[name] for name in best.parents]
+    try:
+        known = read_passes(passes)
+        ids = dict.fromkeys(model.content_id for model in (best, *parents))
+        statistics = Statistics.merge(known, list(ids))
+    except (KinshipError, ValueError, OSError):
+        return ()
+    return tuple(
+        change
+        for number, layer in enumerate(statistics.by_layer().values())
+        for kind, part in layer.by_kind().items()
+        if kind in {"attention", "mlp"} and part.count
+        for change in _changes(best, parents, state.start.base.name, number, kind, part)
+    )
+
+
+def _changes(
+    best: Model, parents: Sequence[Model], base: str, layer: int, kind: str, part: Statistics
+) -> Iterator[LayerChange]:
+    for parent in parents:
+        distance = part.pair("euclidean", best.content_id, parent.content_id)
+        if distance is not None:
+            yield LayerChange(parent.name, layer, kind, distance / math.sqrt(part.count))
+    at = 2 + part.models.index(best.content_id)
+    square = float(part.gram.sum(axis=0)[at, at])
+    yield LayerChange(base, layer, kind, math.sqrt(max(0.0, square) / part.count))

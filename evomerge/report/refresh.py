@@ -1,0 +1,103 @@
+"""Keep the report of a run at work up to date, without holding up or endangering the run.
+
+Drawing takes a few seconds of CPU and matplotlib a good deal of memory, so it is done by a child
+process of low priority that reads the journal; the driver only starts it. One draws at a time:
+generations that end meanwhile are caught up on by the next drawing.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from evomerge.domain.events import Event, GenerationFinished, RunFinished
+from evomerge.domain.state import RunState
+from evomerge.store.faults import VARIABLE
+from evomerge.store.run_directory import RunDirectory
+
+LOG = "report.log"
+_PATIENCE = 120.0  # seconds that the end of a run waits for its report
+
+
+class ReportRefresher:
+    """An `Observer` that has the report drawn after every generation, and at the end of the run.
+
+    Whatever goes wrong with a report is told to `warn` in one line; nothing is ever raised.
+    """
+
+    def __init__(self, run: RunDirectory, warn: Callable[[str], None]) -> None:
+        self._run, self._warn = run, warn
+        self._child: subprocess.Popen[bytes] | None = None
+        self._due = False
+        self._finished = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Draw the last report, if the run is at its end; one that was stopped is not held up."""
+        if error is None and self._finished:
+            self._await()
+            self._start("--background")
+            self._await()
+
+    def happened(self, event: Event, state: RunState) -> None:
+        """Have the report drawn if a generation has ended since it was drawn last."""
+        self._due |= isinstance(event, GenerationFinished)
+        self._finished |= isinstance(event, RunFinished)
+        if self._due and not self._finished and not self._drawing():
+            self._due = False
+            self._start("--background", "--no-plots")
+
+    def progressed(self, model: str, activity: str, done: int, total: int) -> None:
+        """Nothing is drawn in the middle of a step."""
+
+    def _drawing(self) -> bool:
+        if self._child is None:
+            return False
+        if self._child.poll() is None:
+            return True
+        self._judge(self._child.returncode)
+        return False
+
+    def _start(self, *options: str) -> None:
+        command = [sys.executable, "-m", "evomerge", "report", str(self._run.path), *options]
+        environment = {key: value for key, value in os.environ.items() if key != VARIABLE}
+        try:
+            with (self._run.logs / LOG).open("wb") as log:
+                self._child = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    start_new_session=True,  # Ctrl-C is meant for the driver
+                )
+        except OSError as error:
+            self._warn(f"the report could not be written: {error}")
+
+    def _await(self) -> None:
+        if self._child is None:
+            return
+        try:
+            self._judge(self._child.wait(_PATIENCE))
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+            self._warn(f"the report took longer than {_PATIENCE:.0f} s and was given up")
+        self._child = None
+
+    def _judge(self, code: int) -> None:
+        self._child = None
+        if code:
+            log = self._run.logs / LOG
+            self._warn(f"the report could not be written (see {log}); the run is not affected")

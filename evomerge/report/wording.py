@@ -1,0 +1,77 @@
+"""Names and numbers as figures and pages of a report spell them."""
+
+from __future__ import annotations
+
+from evomerge.analysis.correlation import Correlation
+from evomerge.analysis.merges import parents_kinship
+from evomerge.domain.kinship import Metric
+from evomerge.domain.lineage import merge_gain
+from evomerge.domain.model import Model
+from evomerge.domain.state import RunState
+from evomerge.terminal import figures
+from evomerge.terminal.figures import MISSING, printable
+
+METRICS = {
+    Metric.PCC: "Pearson correlation of weight deltas",
+    Metric.COSINE: "cosine of weight deltas",
+    Metric.EUCLIDEAN: "Euclidean distance of weight deltas: higher is more distant",
+}
+
+
+def elided(name: str, length: int) -> str:
+    """A name on one line of at most `length` characters; the middle goes first."""
+    name = printable(name)
+    if len(name) <= length:
+        return name
+    tail = (length - 1) // 2
+    return f"{name[: length - 1 - tail]}…{name[len(name) - tail :]}"
+
+
+def points(value: float | None, error: float | None = None) -> str:
+    """A score, with the half width of its interval where there is one."""
+    if value is None:
+        return MISSING
+    return f"{value:.2f}" if error is None else f"{value:.2f} ± {error:.2f}"
+
+
+def probability(p: float | None) -> str:
+    """A p value as it is printed: `p = 0.06`, `p < 0.001`."""
+    if p is None:
+        return "p –"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def correlation(found: Correlation) -> str:
+    """A correlation in one line."""
+    if found.r is None:
+        return f"no correlation defined (n = {found.n})"
+    text = f"r = {minus(found.r)}"
+    if found.low is not None and found.high is not None:
+        text += f" [{minus(found.low)}, {minus(found.high)}]"
+    return f"{text}, {probability(found.p)}, n = {found.n}"
+
+
+def minus(value: float, digits: int = 2) -> str:
+    """A number with a true minus sign."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def tip(model: Model, state: RunState) -> str:
+    """A model in a few lines, for a pointer that rests on it."""
+    lines = [printable(model.name)]
+    if model.parents:
+        lines.append(printable(figures.parents(model.parents)))
+    if model.scores is not None:
+        lines.append(f"score {figures.score(model)}")
+    gain = merge_gain(model, state.models)
+    if gain is not None:
+        lines.append(f"gain {figures.gain(gain)}")
+    metric = state.start.metric
+    kinship = parents_kinship(model, state).get(metric) if model.parents else None
+    if kinship is not None:
+        lines.append(f"kinship of its parents {figures.kinship(kinship, metric)}")
+    if model.candidate is not None:
+        lines.append(printable(model.candidate.proposal.reason))
+    if model.failure is not None:
+        lines.append(printable(f"{model.failure.stage} failed: {model.failure.reason}"))
+    return "\n".join(lines)

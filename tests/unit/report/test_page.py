@@ -1,0 +1,134 @@
+"""The report as a page: whole, self-contained, escaped, the same every time."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from evomerge.analysis.stages import stages
+from evomerge.report.run_page import as_page, drawn, write_report
+from evomerge.report.subject import Subject, stage_points
+from evomerge.store.recorded import keep, recorded_in
+from evomerge.store.run_directory import RunDirectory
+
+
+class Reader(HTMLParser):
+    """What a browser would make of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.ids, self.references, self.text = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        for key, value in attrs:
+            if key == "id":
+                self.ids.append(value)
+            if key in {"src", "href", "xlink:href", "srcset", "action"}:
+                self.references.append(value)
+            assert not key.startswith("on"), f"{key} on {tag}"
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def page(paper):
+    return as_page(paper, drawn(paper, png=False))
+
+
+def test_the_page_needs_nothing_else_and_is_small(page):
+    assert len(page.encode()) < 2_000_000
+    read = Reader(page)
+    assert read.tags.count("script") == 1
+    assert not {"link", "iframe", "img", "object"} & set(read.tags) - {"link"}
+    for reference in read.references:
+        assert reference.startswith(("#", "plots/", "data:")), reference
+    assert "@import" not in page
+    assert "default-src 'none'" in page
+
+
+def test_links_inside_the_page_lead_somewhere_and_ids_are_unique(page):
+    read = Reader(page)
+    assert len(read.ids) == len(set(read.ids))
+    targets = {r[1:] for r in read.references if r.startswith("#")}
+    assert targets <= set(read.ids)
+
+
+def test_it_says_what_the_paper_has_and_what_it_lacks(page):
+    text = "".join(Reader(page).text)
+    for words in ("model-5-1", "69.13", "+2.85", "19 merges", "recorded results, not a run",
+                  "no standard errors", "model-4-exp, model-5-exp", "(assumed)"):  # fmt: skip
+        assert words in text, words
+
+
+def test_the_same_run_gives_the_same_page(paper, page):
+    assert as_page(paper, drawn(paper, png=False)) == page
+
+
+def test_hostile_names_stay_names(hostile):
+    page = as_page(hostile, drawn(hostile, png=False))
+    read = Reader(page)
+    assert read.tags.count("script") == 1
+    assert read.tags.count("title") == 1 + page.count("<title>") - 1
+    assert len(re.findall(r"<script", page)) == 1
+    assert "49" not in re.findall(r"ü.{0,3}(\d+)", page), "a name was taken for a template"
+    assert '"><script>alert(1)</script>' in "".join(read.text)
+    assert "$x^2$ & <b>" in "".join(read.text)
+
+
+def test_a_long_run_stays_readable_and_small(long):
+    page = as_page(long, drawn(long, png=False))
+    assert len(page.encode()) < 2_000_000
+    assert "models are not shown" in page
+    assert page.count("<tr id=") == len(long.state.models)
+
+
+def test_every_figure_has_its_files(paper, tmp_path):
+    run = RunDirectory(tmp_path / "runs" / "paper")
+    keep(run, paper.entries, recorded_in(paper.environment))
+    path = write_report(run)
+    names = {"best-so-far", "family-tree", "kinship", "kinship-gain", "pool-kinship"}
+    kinds = {"svg", "png", "csv"}
+    found = {file.name for file in (run.path / "plots").iterdir()}
+    assert found == {f"{name}.{kind}" for name in names for kind in kinds}
+    assert (run.path / "plots" / "kinship.png").read_bytes().startswith(b"\x89PNG")
+    links = {r for r in Reader(path.read_text()).references if r.startswith("plots/")}
+    assert links == {f"plots/{name}" for name in found}
+
+
+def test_a_run_without_a_score_has_a_report_too(paper):
+    from evomerge.domain.state import fold
+
+    entries = paper.entries[:1]
+    text = as_page(Subject("young", entries, fold(entries)), {})
+    assert "no model is scored so far" in text
+
+
+def test_a_run_with_an_open_generation_is_told_up_to_it(paper):
+    from evomerge.domain.state import fold
+
+    proposed = [i for i, e in enumerate(paper.entries) if e.event.type == "generation_proposed"]
+    entries = paper.entries[: proposed[2] + 3]
+    subject = Subject("open", entries, fold(entries), environment=paper.environment)
+    assert "Generation 3 is open" in as_page(subject, drawn(subject, png=False))
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ("stopping:\n- kinship_saturation: {threshold: 0.8}\n", (0.8, True)),
+        ("stopping:\n- max_generations: 3\n", (0.9, False)),
+        ("# nothing\n", (0.9, False)),
+        (": [", (0.9, False)),
+        ("stopping: [[], {kinship_saturation: x}]", (0.9, False)),
+    ],
+)
+def test_the_saturation_threshold_is_the_config_s(paper, config, expected):
+    assert Subject("x", paper.entries, paper.state, config).saturation == expected
+
+
+def test_the_stages_of_a_run_come_from_its_best_children(paper):
+    found = stages(stage_points(paper.state))
+    assert (found.learning.last, found.saturation.first) == (3, 4)
