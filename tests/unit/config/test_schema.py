@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from evomerge.configfile import dump, json_schema, load, parse
+from evomerge.configfile.reference import reference
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 SHIPPED = sorted(CONFIGS.glob("mistral7b*.yaml"))
@@ -24,6 +25,14 @@ def test_the_committed_schema_is_up_to_date():
     """Otherwise: `evomerge schema > configs/schema.json`."""
     committed = json.loads((CONFIGS / "schema.json").read_text(encoding="utf-8"))
     assert committed == json_schema()
+
+
+def test_the_committed_reference_is_up_to_date():
+    """Otherwise: `evomerge schema --markdown > configs/REFERENCE.md`."""
+    committed = (CONFIGS / "REFERENCE.md").read_text(encoding="utf-8")
+    assert committed == reference(json_schema())
+    for key in ("foundation_models", "skip_if_kinship_above", "patience", "devices", "density"):
+        assert f"| `{key}` |" in committed
 
 
 def test_every_key_has_a_description():
