@@ -27,6 +27,7 @@ COMMANDS = {
     "compare": "several runs side by side",
     "gain": "is the gain real, or chance?",
     "report": "a run as one page: figures, family tree, all models",
+    "analyze": "does kinship tell what a merge brings?",
     "kinship": "how alike models changed from their base",
     "simulate": "compare strategies on imagined models, before paying",
     "replay": "what a strategy would choose on recorded scores",
