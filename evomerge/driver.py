@@ -11,6 +11,7 @@ from typing import Protocol
 
 from evomerge.breeding import Breeding
 from evomerge.config import Config
+from evomerge.domain.difference import Gains
 from evomerge.domain.errors import PreflightError, SignalledError, StoppedError
 from evomerge.domain.events import RunResumed, RunStarted
 from evomerge.domain.model import Foundation, Model
@@ -50,6 +51,9 @@ class Workplace(Protocol):
 
     def executor(self, observer: Observer) -> RebuildingExecutor:
         """Who does the work; started lazily."""
+
+    def test_gains(self, state: RunState) -> Gains | None:
+        """Whether the best model's gains are more than chance; None where it is not tested."""
 
     def describe(self) -> tuple[str, str, dict[str, object]]:
         """(config id, resolved config as YAML, environment) to record with a new run."""
@@ -103,6 +107,7 @@ def drive(
                     breeding.recipe,
                     executor,
                     skip_above=config.merge.skip_if_kinship_above,
+                    test_gains=workplace.test_gains,
                 )
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
+from evomerge.domain.difference import Gains
 from evomerge.domain.events import (
+    GainsTested,
     GenerationFinished,
     GenerationProposed,
     MergesSkipped,
@@ -25,6 +27,7 @@ from evomerge.ports import Executor, Ledger, record_all
 from evomerge.strategies.base import Strategy
 
 WriteRecipe = Callable[[Proposal, Sequence[Model]], Recipe]
+TestGains = Callable[[RunState], Gains | None]
 NameChild = Callable[[int, int, Proposal], str]
 
 
@@ -38,6 +41,10 @@ def child_name(generation: int, number: int, proposal: Proposal) -> str:
     return f"model-{generation}-exp" + (f"-{number}" if proposal.coefficients else "")
 
 
+def untested(state: RunState) -> None:
+    """For worlds without per-item results: there is nothing to test."""
+
+
 def evolve(
     ledger: Ledger,
     strategy: Strategy,
@@ -47,6 +54,7 @@ def evolve(
     name_child: NameChild = child_name,
     *,
     skip_above: float | None = None,
+    test_gains: TestGains = untested,
 ) -> RunState:
     """Run Algorithm 1 from wherever the ledger stands to its end; the state at the end.
 
@@ -77,6 +85,9 @@ def evolve(
     if not ledger.state.finished:
         for part in ledger.state.start.confirmation:
             record_all(ledger, executor.confirm(ledger.state.unconfirmed(part), part))
+        gains = test_gains(ledger.state) if ledger.state.gains is None else None
+        if gains is not None:
+            ledger.record(GainsTested(gains=gains))
         ledger.record(finish(ledger.state, criteria))
     executor.prune(ledger.state)
     return ledger.state

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from evomerge.domain.difference import Comparison, Gains, Part
+from evomerge.domain.difference import Comparison, Gains
+from evomerge.domain.errors import DamagedError
 from evomerge.domain.model import Model
-from evomerge.domain.scores import Scores
+from evomerge.domain.scores import Part, Scores
 from evomerge.domain.state import RunState
 from evomerge.store.artefacts import Store
 from evomerge.store.samples import NoItemsError, evaluation_name, item_values
@@ -85,16 +86,28 @@ class ItemResults:
             if score is None:
                 raise NoItemsError(f"{model.name} was not scored on task {task!r}")
             try:
-                values = item_values(self._store, name, score, self._filters.get(task))
+                chosen = score.filter or self._filters.get(task)
+                values = item_values(self._store, name, score, chosen)
             except NoItemsError as error:
                 raise NoItemsError(f"{model.name}: {error}") from None
+            except DamagedError as error:
+                raise NoItemsError(f"{model.name}: {error.message}") from None
             self._read[name, task] = values
         return self._read[name, task]
 
 
+def part_of_best(state: RunState) -> Part:
+    """Held-out items where the best model was scored on them, else those that selected it."""
+    known = state.best is not None and state.best.on("held_out")
+    return "held_out" if known else "selection"
+
+
 def matches_of_best(state: RunState) -> Matches:
-    """The best model against every foundation model, best first, then against its parents."""
-    best = state.best
+    """The best model against every foundation model, best first, then against its parents.
+
+    Parents are left out where held-out items are compared: they are not scored on those.
+    """
+    best, part = state.best, part_of_best(state)
     if best is None:
         return []
     foundation: list[tuple[Model, Model, Relation]] = [
@@ -105,17 +118,23 @@ def matches_of_best(state: RunState) -> Matches:
     parents: list[tuple[Model, Model, Relation]] = [
         (best, state.models[name], "parent")
         for name in best.parents
-        if state.models[name].generation
+        if state.models[name].generation and state.models[name].on(part)
     ]
     return foundation + parents
 
 
-def compare(results: ItemResults, matches: Matches, part: Part) -> Gains:
-    """Every match compared, with p corrected over all of them by Holm's method.
+def gains_of_best(state: RunState, store: Store, filters: Mapping[str, str | None]) -> Gains | None:
+    """What the end of a run records: `matches_of_best` without the tasks; None without a match."""
+    part, matches = part_of_best(state), matches_of_best(state)
+    if not matches:
+        return None
+    gains = compare(ItemResults(store, filters, lambda model: model.on(part)), matches, part)
+    brief = (each.model_copy(update={"tasks": ()}) for each in gains.comparisons)
+    return gains.model_copy(update={"comparisons": tuple(brief)})
 
-    Raises:
-        DamagedError: a sample log is not what was written.
-    """
+
+def compare(results: ItemResults, matches: Matches, part: Part) -> Gains:
+    """Every match compared, with p corrected over all of them by Holm's method."""
     from evomerge.significance import holm
 
     made: list[Comparison] = []

@@ -24,10 +24,12 @@ from evomerge.breeding import Breeding
 from evomerge.config import Config
 from evomerge.config.texts import spread
 from evomerge.configfile import config_id, dump
+from evomerge.domain.difference import Gains
 from evomerge.domain.errors import PreflightError
 from evomerge.domain.finding import Finding, refuse_problems
 from evomerge.domain.model import Foundation, Model
-from evomerge.domain.state import fold
+from evomerge.domain.state import RunState, fold
+from evomerge.gains import gains_of_best
 from evomerge.ports import Observer
 from evomerge.store.artefacts import Store
 from evomerge.store.atomic import make_folder
@@ -106,6 +108,11 @@ class LocalWorkplace:
                 states_of(self._run.path.parent, self._run.path)
             ),
         )
+
+    def test_gains(self, state: RunState) -> Gains | None:
+        """From the per-item results in the store."""
+        filters = {task.name: task.filter for task in self._config.evaluation.tasks}
+        return gains_of_best(state, self._store, filters)
 
     def describe(self) -> tuple[str, str, dict[str, Any]]:
         """The config's id, the config as YAML, versions and hardware."""

@@ -10,8 +10,9 @@ import click
 from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.configfile import load
 from evomerge.domain.errors import UsageError
+from evomerge.domain.scores import Part
 from evomerge.domain.state import RunState, fold
-from evomerge.gains import ItemResults, Matches, compare, matches_of_best
+from evomerge.gains import ItemResults, Matches, compare, matches_of_best, part_of_best
 from evomerge.store.artefacts import Store
 from evomerge.store.run_directory import STORE_FOLDER, find_run
 from evomerge.terminal import stdout_console
@@ -32,11 +33,12 @@ def command(
     """Test whether models of RUN differ by more than chance.
 
     A against B, or, without names, the best model against every foundation model and against its
-    parents. Both answered the same items, so they are compared item by item: the difference in
-    points with its 95 % interval, and p, corrected (Holm) over all comparisons of the table.
+    parents, on held-out items where all of them were scored on those. Both answered the same
+    items, so they are compared item by item: the difference in points with its 95 % interval, and
+    p, corrected (Holm) over all comparisons of the table.
 
     \b
-    JSON output: {"format": 1, "run", "part": "all|dev|held_out", "missing": [text],
+    JSON output: {"format": 1, "run", "part": "selection|held_out", "missing": [text],
      "comparisons": [{"a", "b", "relation": "foundation|parent|model", "certain", "corrected",
        "difference": {"value", "low", "high", "p", "items", "test": "mcnemar|permutation"},
        "tasks": [{"task", "a", "b", "difference": {...}}]}]}
@@ -48,17 +50,27 @@ def command(
     matches = _chosen(models, state, found.name) if models else matches_of_best(state)
     if not matches:
         raise UsageError(f"run {found.name} has no two scored models to compare yet")
+    part = _part(matches) if models else part_of_best(state)
     tasks = load(found.config).evaluation.tasks
     results = ItemResults(
         Store(found.path.parent / STORE_FOLDER),
         {task.name: task.filter for task in tasks},
-        lambda model: model.scores,
+        lambda model: model.on(part),
     )
-    gains = compare(results, matches, "all")
+    gains = compare(results, matches, part)
     if as_json:
         click.echo(json.dumps(gains_document(found.name, gains), ensure_ascii=False))
     else:
         stdout_console().print(gains_panel(gains, by_task, chosen=bool(models)))
+
+
+def _part(matches: Matches) -> Part:
+    """Held-out items where both models were scored on them."""
+    return (
+        "held_out"
+        if all(a.on("held_out") and b.on("held_out") for a, b, _ in matches)
+        else ("selection")
+    )
 
 
 def _chosen(names: tuple[str, ...], state: RunState, run: str) -> Matches:

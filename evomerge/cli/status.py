@@ -30,6 +30,7 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
      "held_out_gain_over_foundation", "confirmation": ["held_out|final"], "warnings": [text],
      "merges", "evaluations", "confirmations", "failures", "unscored", "hours",
      "reused", "reused_merges", "reused_evaluations",
+     "gains": null or as in `evomerge gain --help`,
      "holder", "pool": [MODEL],
      "lost_skills": [{"task", "holder", "best", "pool_best"}],
      "generations": [{"generation", "models": [name], "pool": [name],

@@ -34,14 +34,14 @@ def winners(comparison: Comparison, runs: Mapping[str, RunDirectory]) -> Gains:
     stores = {run.path.parent for run in runs.values()}
     if len(stores) > 1:
         apart = "the runs lie in different runs folders, so their items are not compared"
-        return Gains(part="all", comparisons=(), missing=(*missing, apart))
+        return Gains(part="selection", comparisons=(), missing=(*missing, apart))
     pairs: Matches = [(_labelled(a), _labelled(b), "model") for a, b in differing]
     results = ItemResults(
         Store(next(iter(stores)) / STORE_FOLDER),
         _filters([runs[first.name].config]),
         lambda model: model.scores,
     )
-    gains = compare_items(results, pairs, "all")
+    gains = compare_items(results, pairs, "selection")
     return gains.model_copy(update={"missing": (*missing, *gains.missing)})
 
 

@@ -6,12 +6,12 @@ from typing import Literal
 
 from pydantic import Field
 
+from evomerge.domain.scores import Part
 from evomerge.domain.value import Value
 
 CERTAIN = 0.05
 """A difference whose corrected p is below this is not called noise."""
 
-Part = Literal["all", "dev", "held_out"]
 Test = Literal["mcnemar", "permutation"]
 
 
@@ -71,8 +71,7 @@ class Gains(Value):
     """Every comparison of a run, made at once.
 
     Attributes:
-        part: the items that were compared: those of selection (`dev`), those that selection never
-            saw (`held_out`), or all, where a run makes no difference.
+        part: the items that were compared.
         missing: what could not be compared and why, a sentence each.
     """
 

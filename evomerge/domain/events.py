@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from evomerge.domain.difference import Gains
 from evomerge.domain.kinship import KinshipReading, Metric
 from evomerge.domain.model import Candidate, Failure, Foundation, SkippedMerge
 from evomerge.domain.scores import EvaluationWarning, Part, Scores
@@ -140,6 +141,16 @@ class ConfirmationFailed(Value):
     failure: Failure
 
 
+class GainsTested(Value):
+    """The search has ended; whether the best model's gains are more than chance.
+
+    No decision depends on it, so the digest leaves it out.
+    """
+
+    type: Literal["gains_tested"] = "gains_tested"
+    gains: Gains
+
+
 class RunFinished(Value):
     """The run is at its end; nothing follows."""
 
@@ -160,6 +171,7 @@ Event = Annotated[
     | GenerationFinished
     | ModelConfirmed
     | ConfirmationFailed
+    | GainsTested
     | RunFinished,
     Field(discriminator="type"),
 ]

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, singledispatch
 from typing import Literal
 
+from evomerge.domain.difference import Gains
 from evomerge.domain.events import (
     CandidateFailed,
     ConfirmationFailed,
     Event,
+    GainsTested,
     GenerationFinished,
     GenerationProposed,
     KinshipMeasured,
@@ -62,6 +64,7 @@ class RunState:
         readings: kinship by unordered pair of names.
         skipped: merges of parents that are too alike, in the order of the decisions.
         stop: the criterion that ended the search.
+        gains: whether the best model's gains are more than chance; None until that is tested.
         retention: whose weights are kept: all, possible parents, the best.
         reused_merges, reused_evaluations: how many were in the store already.
         seconds: time that drivers spent on the run, pauses left out.
@@ -73,6 +76,7 @@ class RunState:
     readings: Mapping[Pair, KinshipReading] = field(default_factory=dict)
     skipped: tuple[SkippedMerge, ...] = ()
     stop: str | None = None
+    gains: Gains | None = None
     finished: bool = False
     retention: Literal["all", "pool", "best"] = "all"
     reused_merges: int = 0
@@ -342,6 +346,11 @@ def _(event: GenerationFinished, state: RunState) -> RunState:
         raise ValueError(f"generation {event.generation} finished, but it is not open")
     closed = replace(last, pool=event.pool, stop=event.stop)
     return replace(state, generations=(*state.generations[:-1], closed), stop=event.stop)
+
+
+@_apply.register
+def _(event: GainsTested, state: RunState) -> RunState:
+    return replace(state, gains=event.gains)
 
 
 @_apply.register

@@ -16,7 +16,7 @@ from evomerge.report.figure import Figure, Tips, axes_grid, draw
 from evomerge.report.page import render
 from evomerge.terminal import figures
 from evomerge.terminal.comparison import amount, spread_points
-from evomerge.terminal.gains import part_note, verdict_sentence
+from evomerge.terminal.differences import part_note, verdict_sentence
 from evomerge.terminal.sentences import best_over_foundation
 from evomerge.terminal.tables import parents_kinship
 from evomerge.terminal.verdicts import (

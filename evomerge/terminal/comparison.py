@@ -14,8 +14,8 @@ from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
 from evomerge.terminal.columns import Column, Fitted, numbers, words
+from evomerge.terminal.differences import part_note
 from evomerge.terminal.figures import MISSING, printable, spelled
-from evomerge.terminal.gains import part_note
 from evomerge.terminal.gains import verdict as gain_verdict
 from evomerge.terminal.sentences import best_over_foundation
 from evomerge.terminal.tables import gain_text, kinship_text, name_text

@@ -139,6 +139,7 @@ def _result(state: RunState) -> Document:
         "held_out_gain_over_foundation": held_out and held_out[1],
         "confirmation": [] if start is None else list(start.confirmation),
         "warnings": list(told_once(state.models.values())),
+        "gains": state.gains and state.gains.model_dump(mode="json"),
         "merges": state.merges,
         "evaluations": state.evaluations,
         "confirmations": state.confirmations,

@@ -7,16 +7,11 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from evomerge.domain.difference import Comparison, Difference, Gains, Part
+from evomerge.domain.difference import Comparison, Difference, Gains
 from evomerge.terminal import figures
 from evomerge.terminal.columns import Fitted, numbers, words
+from evomerge.terminal.differences import interval, part_note, verdict_sentence
 from evomerge.terminal.figures import MISSING, spelled
-
-_PARTS: dict[Part, str] = {
-    "held_out": "on held-out items, which selection never saw",
-    "dev": "on the items that selected the best model: its gain is overestimated, and p too small",
-    "all": "on the items that selected the best model: its gain is overestimated, and p too small",
-}
 
 
 def gains_panel(gains: Gains, by_task: bool = False, chosen: bool = False) -> RenderableType:
@@ -48,15 +43,15 @@ def gains_table(comparisons: Sequence[Comparison], by_task: bool = False) -> Fit
         "difference",
         (spelled(figures.gain(d.value), figures.gain_style(d.value)) for d in differences),
     )
-    interval = numbers("95 % interval", (_interval(d) for d in differences))
+    bounds = numbers("95 % interval", (interval(d) for d in differences))
     p = numbers("p", (probability(d.p) for d in differences))
     corrected = numbers("corrected", (row[-1] for row in rows))
     items = numbers("items", (spelled(str(d.items), "dim") for d in differences))
     named = [a, b, task] if by_task else [a, b]
     return Fitted(
-        [*named, value, interval, p, corrected, items],
-        [*named, value, interval, p, corrected],
-        [*named[1:], value, interval, corrected],
+        [*named, value, bounds, p, corrected, items],
+        [*named, value, bounds, p, corrected],
+        [*named[1:], value, bounds, corrected],
     )
 
 
@@ -75,22 +70,6 @@ def verdict(comparison: Comparison) -> Text:
     if not comparison.certain:
         return spelled(text, "yellow")
     return spelled(text, "green" if comparison.difference.value > 0 else "red")
-
-
-def verdict_sentence(comparison: Comparison) -> str:
-    """The same without colours; p is the corrected one."""
-    each, d = comparison, comparison.difference
-    p = f"p {_relation(comparison.corrected)}"
-    if each.certain:
-        word = "better" if d.value > 0 else "worse"
-        return f"{each.a} is {word} than {each.b} by {abs(d.value):.1f} points {_turned(d)}, {p}"
-    what = "gain" if d.value >= 0 else "loss"
-    return f"the {what} of {each.a} over {each.b} may be noise: {d.value:+.1f} {_interval(d)}, {p}"
-
-
-def part_note(part: Part) -> str:
-    """Which items were compared, and what that means for a model that they selected."""
-    return _PARTS[part]
 
 
 def probability(p: float) -> str:
@@ -112,17 +91,3 @@ def _notes(gains: Gains, by_task: bool, chosen: bool) -> list[str]:
     if by_task:
         notes.append("p of single tasks are not corrected")
     return notes
-
-
-def _relation(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
-
-
-def _turned(d: Difference) -> str:
-    """The interval of the difference's size, for a sentence that says better or worse."""
-    low, high = (d.low, d.high) if d.value >= 0 else (-d.high, -d.low)
-    return f"[{low:.1f}, {high:.1f}]"
-
-
-def _interval(d: Difference) -> str:
-    return f"[{d.low:+.1f}, {d.high:+.1f}]"

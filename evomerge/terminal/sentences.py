@@ -13,6 +13,7 @@ from evomerge.domain.events import (
     CandidateFailed,
     ConfirmationFailed,
     Event,
+    GainsTested,
     GenerationFinished,
     GenerationProposed,
     KinshipMeasured,
@@ -30,6 +31,7 @@ from evomerge.domain.scores import Part
 from evomerge.domain.state import RunState
 from evomerge.domain.warnings import first_to_warn
 from evomerge.terminal import figures
+from evomerge.terminal.differences import gains_line
 from evomerge.terminal.figures import printable
 
 PARTS: dict[Part, str] = {
@@ -221,6 +223,11 @@ def _(event: GenerationFinished, state: RunState) -> list[Sentence]:
     if event.stop is not None:
         parts.append(f"stop: {event.stop}")
     return [Sentence(_generation(event.generation), "done", "", printable("; ".join(parts)))]
+
+
+@_said.register
+def _(event: GainsTested, state: RunState) -> list[Sentence]:
+    return [Sentence("run", "tested", "", gains_line(event.gains))]
 
 
 @_said.register

@@ -15,6 +15,7 @@ from evomerge.terminal.confirmation import (
     confirmed_text,
     warnings_text,
 )
+from evomerge.terminal.differences import gains_line
 from evomerge.terminal.panel import Fact, facts_table
 from evomerge.terminal.sentences import best_over_foundation
 from evomerge.terminal.tables import generations_table, kind_style, pool_table
@@ -52,6 +53,8 @@ def outcome_facts(state: RunState) -> list[Fact]:
     confirmed, warned = confirmed_text(state), warnings_text(state)
     facts: list[Fact] = [("best", best_text(state))]
     facts += [("held-out", confirmed)] if confirmed is not None else []
+    if state.gains is not None:
+        facts.append(("gain", Text(figures.printable(gains_line(state.gains)))))
     facts.append(("work", counts_text(state)))
     facts += [("reused", Text(reused_text(state)))] if _reused(state) else []
     facts += [("warnings", warned)] if warned is not None else []
@@ -93,6 +96,8 @@ def result_text(state: RunState) -> str:
         )
     if _reused(state):
         lines.append(f"reused   {reused_text(state)}")
+    if state.gains is not None:
+        lines.append(f"gain     {figures.printable(gains_line(state.gains))}")
     if state.stop is not None:
         lines.append(f"stop     {figures.printable(state.stop)}")
     return "\n".join(lines)

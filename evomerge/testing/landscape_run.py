@@ -19,12 +19,14 @@ from typing import Any, get_args
 from evomerge.adapters.local import Limits, LocalExecutor
 from evomerge.adapters.room import Room
 from evomerge.config import Config
+from evomerge.domain.difference import Gains
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import EvomergeError
 from evomerge.domain.events import Event
 from evomerge.domain.model import Foundation, StrategyName
 from evomerge.domain.state import RunState
 from evomerge.driver import drive
+from evomerge.gains import gains_of_best
 from evomerge.ports import Evaluator, KinshipMeter, Merger, Observer
 from evomerge.store.artefacts import Store
 from evomerge.store.census import needed_weights, states_of
@@ -65,8 +67,10 @@ class LandscapeWorkplace:
         meter: KinshipMeter | None = None,
         limits: Limits | None = None,
         model_size: int = 0,
+        tests_gains: bool = False,
     ) -> None:
         self._root = root
+        self._tests_gains = tests_gains
         self._parts = (
             (merger or LandscapeMerger(),) * merge_workers,
             evaluators or (LandscapeEvaluator(),),
@@ -109,6 +113,11 @@ class LandscapeWorkplace:
             needed_elsewhere=lambda: needed_weights(states_of(runs, runs / "landscape")),
         )
         return self._executor
+
+    def test_gains(self, state: RunState) -> Gains | None:
+        """From the logs, where that is asked for: it takes longer than all the rest."""
+        store = Store(self._root / "runs" / STORE_FOLDER)
+        return gains_of_best(state, store, {}) if self._tests_gains else None
 
     def describe(self) -> tuple[str, str, dict[str, Any]]:
         """A config id, a note in the place of a config, an empty environment."""

@@ -7,13 +7,15 @@ from importlib import import_module
 import pytest
 from click.testing import CliRunner
 
+from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import UsageError
 from evomerge.domain.state import fold
-from evomerge.gains import ItemResults, compare, matches_of_best
+from evomerge.gains import ItemResults, compare, gains_of_best, matches_of_best
 from evomerge.store.artefacts import Store
 from evomerge.store.run_directory import RunDirectory
-from evomerge.terminal import gains as words
-from evomerge.testing.landscape_run import run_landscape
+from evomerge.terminal import differences as words
+from evomerge.terminal.summary import result_text
+from evomerge.testing.landscape_run import LandscapeWorkplace, landscape_config, run_landscape
 
 CONFIG = """
 run: {name: landscape}
@@ -44,7 +46,7 @@ def state_of(root):
 
 
 def results(root):
-    return ItemResults(Store(root / "runs/store"), {}, lambda model: model.scores)
+    return ItemResults(Store(root / "runs/store"), {}, lambda model: model.on("held_out"))
 
 
 def call(root, *arguments):
@@ -53,16 +55,27 @@ def call(root, *arguments):
     return CliRunner().invoke(command, words, catch_exceptions=False, env={"COLUMNS": "150"})
 
 
-def test_the_best_is_compared_with_every_foundation_model_and_its_parents(made):
-    state = state_of(made)
-    gains = compare(results(made), matches_of_best(state), "all")
+def test_the_best_is_compared_with_its_parents_where_nothing_is_held_out(tmp_path):
+    config = landscape_config(evaluation={"tasks": ["landscape"], "split": "none"})
+    state = run_landscape(tmp_path, config)
+    assert state.best.on("held_out") is None
+    gains = gains_of_best(state, Store(tmp_path / "runs/store"), {})
     against = [each.b for each in gains.comparisons]
+    assert gains.part == "selection"
     assert sorted(against[:4]) == ["ash", "birch", "cedar", "dogwood"]
     assert set(against[4:]) == {p for p in state.best.parents if state.models[p].generation}
     assert gains.missing == ()
+
+
+def test_the_best_is_compared_with_every_foundation_model_on_held_out_items(made):
+    state = state_of(made)
+    gains = compare(results(made), matches_of_best(state), "held_out")
+    assert sorted(each.b for each in gains.comparisons) == ["ash", "birch", "cedar", "dogwood"]
+    assert gains.missing == ()
     for each in gains.comparisons:
         other = state.models[each.b]
-        assert each.difference.value == pytest.approx(state.best.score - other.score)
+        gain = state.best.on("held_out").aggregate - other.on("held_out").aggregate
+        assert each.difference.value == pytest.approx(gain)
         assert each.corrected >= each.difference.p
         assert [task.task for task in each.tasks] == ["task-0", "task-1", "task-2"]
 
@@ -71,7 +84,7 @@ def test_both_ways_say_the_same(made):
     state = state_of(made)
     a, b = state.models["ash"], state.models["birch"]
     there, back = (
-        compare(results(made), [(*pair, "model")], "all").comparisons[0].difference
+        compare(results(made), [(*pair, "model")], "held_out").comparisons[0].difference
         for pair in ((a, b), (b, a))
     )
     assert there.value == pytest.approx(-back.value)
@@ -82,7 +95,7 @@ def test_both_ways_say_the_same(made):
 def test_a_log_that_is_gone_is_said_and_the_rest_is_compared(copy):
     state = state_of(copy)
     shutil.rmtree(copy / "runs/store/evaluations" / state.models["ash"].content_id)
-    gains = compare(results(copy), matches_of_best(state), "all")
+    gains = compare(results(copy), matches_of_best(state), "held_out")
     assert "ash" not in [each.b for each in gains.comparisons]
     assert len(gains.missing) == 1
     assert "ash: its evaluation is not in the store any more" in gains.missing[0]
@@ -95,9 +108,9 @@ def test_the_command_says_it_plainly(made):
     state = state_of(made)
     shown = call(made).output
     best, other = state.best, next(m for m in state.ranking if m.generation == 0)
-    assert f"{best.name} is better than {other.name} by {best.score - other.score:.1f} points" in (
-        shown
-    )
+    gain = best.on("held_out").aggregate - other.on("held_out").aggregate
+    assert f"{best.name} is better than {other.name} by {gain:.1f} points" in shown
+    assert "selection never saw" in shown
     assert "p < 0.001" in shown
     assert "Holm" in shown
     assert "task-1" not in shown
@@ -106,7 +119,7 @@ def test_the_command_says_it_plainly(made):
 
 def test_the_command_speaks_json(made):
     document = json.loads(call(made, "ash", "birch", "--json").output)
-    assert (document["format"], document["run"], document["part"]) == (1, "landscape", "all")
+    assert (document["format"], document["run"], document["part"]) == (1, "landscape", "held_out")
     (one,) = document["comparisons"]
     assert (one["a"], one["b"], one["relation"]) == ("ash", "birch", "model")
     assert one["certain"] == (one["corrected"] < 0.05)
@@ -126,9 +139,38 @@ def test_a_mistake_is_one_line(made, names, fault):
         call(made, *names)
 
 
+def test_the_end_of_a_run_records_it_and_everyone_sees_it(tmp_path):
+    """Stopped after any event and resumed, a run ends alike; the digest does not cover it."""
+    state = run_landscape(tmp_path, workplace=LandscapeWorkplace(tmp_path, tests_gains=True))
+    assert decision_digest(state) == decision_digest(run_landscape(tmp_path / "untested"))
+    assert state.gains.comparisons[0].a == state.best.name
+    line = words.gains_line(state.gains)
+    assert line in result_text(state)
+    entries = RunDirectory(tmp_path / "runs/landscape").read()
+    assert [entry.event.type for entry in entries[-2:]] == ["gains_tested", "run_finished"]
+    journal = tmp_path / "runs/landscape/journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    for kept in (len(lines) - 2, len(lines) - 1):
+        journal.write_text("".join(lines[:kept]))
+        workplace = LandscapeWorkplace(tmp_path, tests_gains=True)
+        again = run_landscape(tmp_path, workplace=workplace)
+        assert again.gains == state.gains
+        kinds = [entry.event.type for entry in RunDirectory(tmp_path / "runs/landscape").read()]
+        assert kinds.count("gains_tested") == 1
+    shown = import_module("evomerge.cli.status").command
+    output = (
+        CliRunner()
+        .invoke(shown, ["landscape", "--dir", str(tmp_path / "runs")], env={"COLUMNS": "200"})
+        .output
+    )
+    assert line in output
+
+
 def test_noise_and_losses_have_words_too(made):
     state = state_of(made)
-    one = compare(results(made), [(state.best, state.models["ash"], "model")], "all").comparisons[0]
+    one = compare(
+        results(made), [(state.best, state.models["ash"], "model")], "selection"
+    ).comparisons[0]
     loss = one.difference.model_copy(update={"value": -3.0, "low": -5.0, "high": -1.0})
     worse = one.model_copy(update={"difference": loss, "corrected": 0.01})
     assert words.verdict_sentence(worse).endswith(

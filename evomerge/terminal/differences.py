@@ -1,0 +1,55 @@
+"""Comparisons of models in words: better, worse, or perhaps noise."""
+
+from __future__ import annotations
+
+from evomerge.domain.difference import Comparison, Difference, Gains
+from evomerge.domain.scores import Part
+
+_PARTS: dict[Part, str] = {
+    "held_out": "on held-out items, which selection never saw",
+    "final": "on tasks that selection never saw",
+    "selection": "on the items that selected the best model: its gain is overestimated, and p too "
+    "small",
+}
+_PARTS_IN_SHORT: dict[Part, str] = {
+    "held_out": "held-out items",
+    "final": "final tasks",
+    "selection": "the items that selected it",
+}
+
+
+def part_note(part: Part) -> str:
+    """Which items were compared, and what that means for a model that they selected."""
+    return _PARTS[part]
+
+
+def gains_line(gains: Gains) -> str:
+    """A run's gains in a line: the best model against the best foundation model."""
+    if not gains.comparisons:
+        return "nothing could be compared: " + "; ".join(gains.missing[:1])
+    first, *others = gains.comparisons
+    text = f"{verdict_sentence(first)} ({_PARTS_IN_SHORT[gains.part]})"
+    doubtful = [each.b for each in others if not each.certain]
+    return text + (f"; over {', '.join(doubtful)} it may be noise" if doubtful else "")
+
+
+def verdict_sentence(comparison: Comparison) -> str:
+    """One sentence about a comparison; p is the corrected one."""
+    each, d = comparison, comparison.difference
+    p = "p < 0.001" if each.corrected < 0.001 else f"p = {each.corrected:.3f}"
+    if each.certain:
+        word = "better" if d.value > 0 else "worse"
+        return f"{each.a} is {word} than {each.b} by {abs(d.value):.1f} points {_turned(d)}, {p}"
+    what = "gain" if d.value >= 0 else "loss"
+    return f"the {what} of {each.a} over {each.b} may be noise: {d.value:+.1f} {interval(d)}, {p}"
+
+
+def interval(d: Difference) -> str:
+    """The confidence interval: `[-1.0, +3.3]`."""
+    return f"[{d.low:+.1f}, {d.high:+.1f}]"
+
+
+def _turned(d: Difference) -> str:
+    """The interval of the difference's size, for a sentence that says better or worse."""
+    low, high = (d.low, d.high) if d.value >= 0 else (-d.high, -d.low)
+    return f"[{low:.1f}, {high:.1f}]"
