@@ -28,9 +28,11 @@ from evomerge.domain.difference import Gains
 from evomerge.domain.errors import PreflightError
 from evomerge.domain.finding import Finding, refuse_problems
 from evomerge.domain.model import Foundation, Model
+from evomerge.domain.recipe import Recipe
 from evomerge.domain.state import RunState, fold
 from evomerge.gains import gains_of_best
 from evomerge.ports import Observer
+from evomerge.store.answers import Answers
 from evomerge.store.artefacts import Store
 from evomerge.store.atomic import make_folder
 from evomerge.store.census import needed_weights, states_of
@@ -58,6 +60,7 @@ class LocalWorkplace:
         self._warn = warn
         self._run = run
         self._store = Store(run.path.parent / STORE_FOLDER)
+        self._answers = Answers(self._store.root / "answers")
 
     @property
     def engine(self) -> str:
@@ -78,11 +81,14 @@ class LocalWorkplace:
         self._checking("devices and disk")
         self._check_machine()
         self._check_disk()
-        self._mergers[0].start()
+        recipe = self._first_recipe()
+        if not self._mergers[0].is_checked(recipe):
+            self._mergers[0].start()
         for evaluator in self._evaluators:
-            evaluator.start()
+            if not evaluator.is_described:
+                evaluator.start()
         self._checking(f"the recipe of a merge, with {self.engine}")
-        self._check_recipe()
+        self._mergers[0].check(recipe)
         tasks = ", ".join(task.name for task in self._config.evaluation.tasks)
         self._checking(f"tasks {tasks}, with lm-eval")
         return next(iter({evaluator.evaluation_id for evaluator in self._evaluators}))
@@ -107,12 +113,19 @@ class LocalWorkplace:
             needed_elsewhere=lambda: needed_weights(
                 states_of(self._run.path.parent, self._run.path)
             ),
+            warm_up=self._start_children,
         )
 
     def test_gains(self, state: RunState) -> Gains | None:
         """From the per-item results in the store."""
         filters = {task.name: task.filter for task in self._config.evaluation.tasks}
         return gains_of_best(state, self._store, filters)
+
+    def _start_children(self) -> None:
+        """Let the children import while the first work is being prepared."""
+        self._mergers[0].start()
+        for evaluator in self._evaluators:
+            evaluator.start()
 
     def describe(self) -> tuple[str, str, dict[str, Any]]:
         """The config's id, the config as YAML, versions and hardware."""
@@ -169,7 +182,10 @@ class LocalWorkplace:
     def _mergers(self) -> tuple[MergekitMerger, ...]:
         return tuple(
             MergekitMerger(
-                self._config.merge.options, self._log(f"merge-{number}"), timeout=self._timeout
+                self._config.merge.options,
+                self._log(f"merge-{number}"),
+                timeout=self._timeout,
+                answers=self._answers,
             )
             for number in range(self._config.execution.merge_workers)
         )
@@ -184,6 +200,7 @@ class LocalWorkplace:
                 self._timeout,
                 trust_remote_code=self._config.merge.options.trust_remote_code,
                 allow_pickle=self._config.merge.options.allow_pickle,
+                answers=self._answers,
             )
             for number, device in enumerate(self.devices)
         )
@@ -208,14 +225,14 @@ class LocalWorkplace:
         make_folder(self._run.logs)
         return self._run.logs / f"{name}.log"
 
-    def _check_recipe(self) -> None:
-        """The recipe of the first merge, as far as it can be judged without weights."""
+    def _first_recipe(self) -> Recipe:
+        """The recipe of the first merge; much of it can be judged without weights."""
         base, foundation = self.foundation()
         breeding = Breeding(
             self._config.merge, self._config.run.seed, base, foundation, self.engine
         )
         parents = [Model(each.name, "foundation", 0, each.content_id) for each in foundation[:2]]
-        self._mergers[0].check(breeding.of_config(parents))
+        return breeding.of_config(parents)
 
     def _check_machine(self) -> None:
         """Devices and the file system of the runs folder; raises PreflightError."""

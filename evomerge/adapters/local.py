@@ -77,6 +77,7 @@ class LocalExecutor:
         observer: Observer,
         room: Room | None = None,
         needed_elsewhere: Callable[[], set[str]] = set,
+        warm_up: Callable[[], None] = lambda: None,
     ) -> None:
         """Sweep what killed drivers left in the store, and be ready.
 
@@ -84,6 +85,7 @@ class LocalExecutor:
             folders: the folder of the base and of every foundation model by content id.
             room: what merges leave free; all may be taken if None.
             needed_elsewhere: the content ids whose weights other runs need.
+            warm_up: called once, as soon as there is something to merge or to score.
         """
         make_folder(store.root)
         store.sweep()
@@ -98,6 +100,8 @@ class LocalExecutor:
         self._ahead = KinshipAhead(meter)
         self._kept: list[Model] = []
         self._needed_elsewhere = needed_elsewhere
+        self._warm_up = warm_up
+        self._warm = False
         self._recipes: dict[str, Recipe] = {}
         self._failures_in_a_row = 0
         self._cancelled = threading.Event()
@@ -271,6 +275,7 @@ class LocalExecutor:
             for each in recipe.inputs:
                 if each in self._recipes:
                     self._made(self._recipes[each], progress, merger)
+            self._get_warm()
             inputs = {each: self.folder(each) for each in recipe.inputs}
             merger.merge(recipe, inputs, into, progress)
 
@@ -281,6 +286,7 @@ class LocalExecutor:
         evaluation_id = evaluator.evaluation_id
 
         def build(into: Path) -> None:
+            self._get_warm()
             folder = self.weights(model)
             scores = evaluator.evaluate(folder, into, self._progress(model, "score"))
             write_atomic(into / SCORES, scores.model_dump_json(indent=1))
@@ -296,6 +302,11 @@ class LocalExecutor:
             recipe, progress = model.candidate.recipe, self._progress(model, "merge")
             self._made(recipe, progress, self._mergers[0])
         return self.folder(model.content_id)
+
+    def _get_warm(self) -> None:
+        if not self._warm and not self._cancelled.is_set():
+            self._warm = True
+            self._warm_up()
 
     def remember(self, models: Iterable[Model]) -> None:
         """Learn recipes, so that any ancestor can be made again."""

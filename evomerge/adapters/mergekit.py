@@ -5,6 +5,7 @@ Nothing here imports mergekit or torch.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,8 @@ from evomerge.config import MergeOptions
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.recipe import Recipe
 from evomerge.ports import Progress
+from evomerge.store.answers import Answers
+from evomerge.store.artefacts import sha256
 
 CONFIG_FILE = "mergekit_config.yml"
 RECIPE_FILE = "recipe.yaml"
@@ -43,10 +46,18 @@ class MergekitMerger:
         options: a recipe's own `options` come over them.
         log: file that the child's stderr is appended to.
         timeout: seconds that one merge may take; None for no limit.
+        answers: where it is remembered which recipes passed `check`.
     """
 
-    def __init__(self, options: MergeOptions, log: Path, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        options: MergeOptions,
+        log: Path,
+        timeout: float | None = None,
+        answers: Answers | None = None,
+    ) -> None:
         self._options = options
+        self._answers = answers
         self._timeout = timeout
         self._child = Child(
             "evomerge.adapters.mergekit_child", log, _ENVIRONMENT, name="mergekit child"
@@ -67,7 +78,23 @@ class MergekitMerger:
         Raises:
             PreflightError: mergekit would refuse it, or would ignore a part of it.
         """
-        self._child.call("check", self._payload(recipe))
+        if not self.is_checked(recipe):
+            self._child.call("check", self._payload(recipe))
+            if self._answers is not None:
+                self._answers.keep(self._basis(recipe), {})
+
+    def is_checked(self, recipe: Recipe) -> bool:
+        """Whether it is known without the child that a recipe passes `check`."""
+        return self._answers is not None and self._answers.recall(self._basis(recipe)) is not None
+
+    def _basis(self, recipe: Recipe) -> dict[str, Any]:
+        """Everything that the outcome of `check` depends on."""
+        return {
+            "check": self._payload(recipe),
+            "versions": {name: version(name) for name in ("mergekit", "transformers", "torch")},
+            "python": sys.version,
+            "evomerge": sha256(Path(__file__).with_name("mergekit_child.py")),
+        }
 
     def merge(
         self, recipe: Recipe, inputs: Mapping[str, Path], into: Path, progress: Progress

@@ -142,6 +142,14 @@ def test_a_second_arm_reuses_everything_that_it_shares(whole, evomerge):
             assert entry.event.reused == (content_id in first)
 
 
+def test_a_run_that_finds_all_its_work_done_starts_no_merger_and_no_scorer(whole, evomerge):
+    runs, _ = whole
+    done = evomerge(*arguments(runs, "--set", "run.name=again"))
+    assert done.returncode == 0, done.stderr
+    assert decision_digest(state_of(runs, "again")) == decision_digest(state_of(runs))
+    assert {path.stem for path in (runs / "again" / "logs").iterdir()} == {"kinship"}
+
+
 @pytest.mark.parametrize(
     ("marker", "signum"),
     [("model_scored", signal.SIGKILL), ("generation_proposed", signal.SIGTERM)],

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from evomerge.adapters.child import Child
+from evomerge.adapters.lm_eval.basis import basis
 from evomerge.adapters.lm_eval.identity import evaluation_id
 from evomerge.config import EvaluationConfig
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.scores import Part, Scores, TaskScore
 from evomerge.ports import Progress
+from evomerge.store.answers import Answers
 
 _CHILD = "evomerge.adapters.lm_eval.child"
 _WARNINGS = "warnings.json"
@@ -49,6 +51,7 @@ class LmEvalEvaluator:
         timeout: seconds that one evaluation may take.
         trust_remote_code: run Python code from model folders; part of the evaluation id if so.
         allow_pickle: load weights that are not safetensors.
+        answers: where descriptions of tasks are remembered; the child is asked each time if None.
         child: stands in for the child process in tests.
 
     `on` gives the same for another part of the items, over the same child.
@@ -63,6 +66,7 @@ class LmEvalEvaluator:
         *,
         trust_remote_code: bool = False,
         allow_pickle: bool = False,
+        answers: Answers | None = None,
         child: Caller | None = None,
     ) -> None:
         self._config = config
@@ -83,6 +87,7 @@ class LmEvalEvaluator:
         self._part: Part = "selection"
         # Of all parts, shared by the evaluators of this child: see `lm_eval.child.describe`.
         self._described: dict[str, Any] = {}
+        self._answers = answers
 
     def on(self, part: Part) -> LmEvalEvaluator:
         """The evaluator of another part of the items, over the same child process."""
@@ -97,6 +102,14 @@ class LmEvalEvaluator:
         self._child.start()
 
     @property
+    def is_described(self) -> bool:
+        """Whether the evaluation id can be told without the child."""
+        if not self._described and self._answers is not None:
+            rests_on = basis(self._payload)
+            self._described |= (rests_on and self._answers.recall(rests_on)) or {}
+        return bool(self._described)
+
+    @property
     def evaluation_id(self) -> str:
         """The id of everything but the model that determines the scores; loads the tasks once.
 
@@ -105,8 +118,12 @@ class LmEvalEvaluator:
                 each, with its key of the config.
             CandidateError: the child died.
         """
-        if not self._described:
+        if not self.is_described:
+            rests_on = basis(self._payload) if self._answers is not None else None
             self._described |= self._child.call("describe", self._payload)
+            # What changed while the child was reading may or may not be in its answer.
+            if self._answers is not None and rests_on and basis(self._payload) == rests_on:
+                self._answers.keep(rests_on, self._described)
         return self._id(self._described["descriptions"][self._part])
 
     def evaluate(self, model: Path, into: Path, progress: Progress) -> Scores:
@@ -130,6 +147,8 @@ class LmEvalEvaluator:
         except PreflightError as error:  # a child that was started anew loads the tasks anew
             raise CandidateError(error.message, error.remedy) from None
         if self._id(result["description"]) != expected:
+            if self._answers is not None and (rests_on := basis(self._payload)):
+                self._answers.forget(rests_on)
             raise CandidateError(
                 "a task's definition or data, or a library, changed while the run was going on"
             )

@@ -6,7 +6,7 @@ lm-eval leaves out a file that it cannot parse without a word, and imports the P
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,14 @@ class TaskFile:
         name: the task or group it defines, None for a file that others include.
         runs_code: whether loading it imports Python code of the user's.
         includes: every file read besides itself.
+        config: its keys over those that it includes.
     """
 
     path: Path
     name: str | None
     runs_code: bool
     includes: frozenset[Path]
+    config: Mapping[str, Any]
 
 
 @dataclass
@@ -105,7 +107,7 @@ def _read(path: Path) -> tuple[dict[str, Any], TaskFile]:
     name = config.get("group", config.get("task"))
     if name is not None and not isinstance(name, str):
         raise ValueError(f"the name of a task is a text, not {name!r}")
-    file = TaskFile(path, name, runs_code or "class" in config, frozenset(includes))
+    file = TaskFile(path, name, runs_code or "class" in config, frozenset(includes), config)
     return config, file
 
 

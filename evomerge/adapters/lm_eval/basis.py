@@ -1,0 +1,120 @@
+"""Everything that the description of an evaluation depends on, told without importing lm-eval.
+
+With it a description (`child.describe`) is remembered between runs. Where something could change
+a description unseen (data of the hub, code in a task file, a task that lm-eval brings, a group),
+there is no basis, and the child is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from evomerge.adapters.lm_eval.files import TaskFile, read_task_files
+from evomerge.config import EvaluationConfig
+from evomerge.store.artefacts import sha256
+
+_LIBRARIES = (
+    "lm_eval", "transformers", "tokenizers", "torch", "datasets", "pyarrow", "pandas", "numpy",
+    "jinja2", "vllm",
+)  # fmt: skip
+_LOADERS = {"json", "csv", "parquet", "text"}
+_ELSEWHERE = {"custom_dataset", "dataset_name", "promptsource", "use_prompt", "class", "tag"}
+"""Keys of a task file by which it rests on something besides itself and its data files."""
+_GPUS = Path("/proc/driver/nvidia/gpus")
+
+
+def basis(payload: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the answer of `child.describe` to `payload` depends on; None if not all can be told."""
+    config = EvaluationConfig.model_validate(payload["evaluation"])
+    found = read_task_files(config.include)
+    names = [task.name for task in (*config.tasks, *config.final_tasks)]
+    files = [found.by_name.get(name) for name in names]
+    if found.problems or not config.include:
+        return None
+    used = [file for file in files if file is not None and _is_plain(file)]
+    if len(used) < len(names):
+        return None
+    try:
+        read = _sums(
+            path for file in found.by_name.values() for path in (file.path, *file.includes)
+        )
+        data = {file.name or "": _data(file) for file in used}
+    except (OSError, ValueError):
+        return None
+    return {
+        "payload": dict(payload),
+        "folder": str(Path.cwd()),
+        "versions": {name: _version(name) for name in _LIBRARIES} | {"python": sys.version},
+        "evomerge": _sums(sorted(Path(__file__).parent.glob("*.py"))),
+        "gpus": _gpus(),
+        "files": read,
+        "data": data,
+    }
+
+
+def _is_plain(file: TaskFile) -> bool:
+    """Whether a task is nothing but its files and local data."""
+    config = file.config
+    return (
+        not file.runs_code
+        and isinstance(config.get("task"), str)
+        and "group" not in config
+        and not _ELSEWHERE & {key for key, value in config.items() if value is not None}
+        and config.get("dataset_path") in _LOADERS
+        and set(config.get("dataset_kwargs") or {}) == {"data_files"}
+        and not any(metric.get("hf_evaluate") for metric in config.get("metric_list") or ())
+    )
+
+
+def _data(file: TaskFile) -> dict[str, str]:
+    """The digest of every file that the data may be read from: from here, and beside the YAML.
+
+    Raises:
+        ValueError: there is none, or one is not on this machine.
+    """
+    patterns = list(_texts(file.config["dataset_kwargs"]["data_files"]))
+    if any("://" in pattern for pattern in patterns):
+        raise ValueError("data of another machine")
+    places = (Path(), file.path.parent)
+    found = {
+        path.resolve()
+        for pattern in patterns
+        for place in places
+        for path in ([Path(pattern)] if Path(pattern).is_absolute() else place.glob(pattern))
+    }
+    if not found:
+        raise ValueError("no data file is found")
+    return _sums(found)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    else:
+        for item in value:
+            yield from _texts(item)
+
+
+def _sums(paths: Iterable[Path]) -> dict[str, str]:
+    return {str(path): sha256(path) for path in sorted(set(paths))}
+
+
+def _gpus() -> list[str]:
+    """What a device of the config may mean."""
+    cards = sorted(card.name for card in _GPUS.iterdir()) if _GPUS.is_dir() else []
+    return [*cards, os.environ.get("CUDA_VISIBLE_DEVICES", "")]
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return ""

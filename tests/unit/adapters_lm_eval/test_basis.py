@@ -1,0 +1,132 @@
+"""What a remembered description of tasks rests on: any change of it asks the child again."""
+
+import json
+
+import pytest
+
+from evomerge.adapters.lm_eval.basis import basis
+from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
+from evomerge.config import EvaluationConfig
+from evomerge.store.answers import Answers
+
+from .test_evaluator import FakeChild
+
+TASK = """\
+task: one
+dataset_path: json
+dataset_kwargs: {data_files: {test: one.jsonl}}
+test_split: test
+doc_to_text: q
+doc_to_target: a
+"""
+
+
+@pytest.fixture
+def tasks(tmp_path):
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    (folder / "one.yaml").write_text(TASK)
+    (folder / "one.jsonl").write_text('{"q": "1", "a": "2"}\n')
+    return folder
+
+
+def asked(tmp_path, folder, **settings):
+    """Whether a new evaluator asked its child for the tasks."""
+    config = EvaluationConfig.model_validate({"tasks": ["one"], "include": [folder], **settings})
+    child = FakeChild()
+    answers = Answers(tmp_path / "answers")
+    evaluator = LmEvalEvaluator(config, "cpu", tmp_path / "log", answers=answers, child=child)
+    assert evaluator.evaluation_id == evaluator.evaluation_id
+    return [operation for operation, _ in child.calls] == ["describe"]
+
+
+def test_the_child_is_asked_once(tmp_path, tasks):
+    assert [asked(tmp_path, tasks) for _ in range(3)] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tasks: (tasks / "one.jsonl").write_text('{"q": "1", "a": "3"}\n'),
+        lambda tasks: (tasks / "one.yaml").write_text(TASK + "num_fewshot: 1\n"),
+        lambda tasks: (tasks / "two.yaml").write_text(TASK.replace("one", "two")),
+    ],
+)
+def test_it_is_asked_again_when_a_file_changed(tmp_path, tasks, change):
+    assert asked(tmp_path, tasks)
+    change(tasks)
+    assert asked(tmp_path, tasks)
+    assert not asked(tmp_path, tasks)
+
+
+def test_it_is_asked_again_for_other_settings(tmp_path, tasks):
+    assert asked(tmp_path, tasks)
+    assert asked(tmp_path, tasks, seed=5)
+    assert asked(tmp_path, tasks, tasks=[{"name": "one", "limit": 1}])
+
+
+def test_data_in_the_working_folder_count_as_they_do_for_lm_eval(tmp_path, tasks, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert asked(tmp_path, tasks)
+    (tmp_path / "one.jsonl").write_text('{"q": "9", "a": "9"}\n')
+    assert asked(tmp_path, tasks)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("doc_to_text: q", "doc_to_text: !function code.text"),
+        ("dataset_path: json", "dataset_path: some/dataset"),
+        ("one.jsonl", "https://data.example/one.jsonl"),
+        ("one.jsonl", "missing.jsonl"),
+        ("{data_files: {test: one.jsonl}}", "{data_dir: here}"),
+        ("test_split: test", "dataset_name: part"),
+        ("task: one", "group: one"),
+        ("task: one", "tag: other\ntask: one"),
+        ("task: one", "task: another"),
+    ],
+)
+def test_what_cannot_be_watched_is_never_remembered(tmp_path, tasks, old, new):
+    (tasks / "one.yaml").write_text(TASK.replace(old, new))
+    assert [asked(tmp_path, tasks) for _ in range(2)] == [True, True]
+
+
+def test_a_file_that_changes_while_the_child_reads_is_not_remembered(tmp_path, tasks):
+    class Slow(FakeChild):
+        def call(self, operation, payload, progress=None, timeout=None):
+            (tasks / "one.jsonl").write_text('{"q": "1", "a": "4"}\n')
+            return super().call(operation, payload, progress, timeout)
+
+    config = EvaluationConfig.model_validate({"tasks": ["one"], "include": [tasks]})
+    answers = Answers(tmp_path / "answers")
+    slow = LmEvalEvaluator(config, "cpu", tmp_path / "log", answers=answers, child=Slow())
+    assert slow.evaluation_id
+    assert asked(tmp_path, tasks)
+
+
+def test_no_basis_without_the_task_files():
+    config = EvaluationConfig.model_validate({"tasks": ["hellaswag"]})
+    assert basis({"evaluation": config.model_dump(mode="json"), "place": {}}) is None
+
+
+@pytest.mark.parametrize("damage", ["{}", "", "[]", '{"format": 1, "sum": "0", "answer": {}}'])
+def test_a_damaged_answer_is_no_answer(tmp_path, tasks, damage):
+    assert asked(tmp_path, tasks)
+    (kept,) = (tmp_path / "answers").iterdir()
+    kept.write_text(damage)
+    assert asked(tmp_path, tasks)
+
+
+def test_an_answer_is_believed_under_its_own_key_only(tmp_path):
+    answers = Answers(tmp_path)
+    answers.keep({"a": 1}, {"b": [1.5, None, "x"]})
+    assert answers.recall({"a": 1}) == {"b": [1.5, None, "x"]}
+    assert answers.recall({"a": 2}) is None
+    (kept,) = tmp_path.iterdir()
+    changed = json.loads(kept.read_text())
+    changed["answer"]["b"][0] = 2.5
+    kept.write_text(json.dumps(changed))
+    assert answers.recall({"a": 1}) is None
+    answers.keep({"a": 1}, {"b": []})
+    answers.forget({"a": 1})
+    assert answers.recall({"a": 1}) is None
