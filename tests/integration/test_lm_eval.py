@@ -568,3 +568,18 @@ def test_a_child_process_scores_as_this_process_does(
 def _made(folder: Path) -> Path:
     folder.mkdir()
     return folder
+
+
+def test_a_copy_of_a_request_shares_nothing_that_can_change():
+    from evomerge.adapters.lm_eval.requests import copied
+
+    class Odd(dict):
+        pass
+
+    original = {"a": [1, ("x", {"y": [None, True]})], "b": Odd(z=[2.5])}
+    copy = copied(original)
+    assert copy == original
+    assert type(copy["b"]) is Odd
+    copy["a"][1][1]["y"].append(3)
+    copy["b"]["z"].append(4)
+    assert original == {"a": [1, ("x", {"y": [None, True]})], "b": Odd(z=[2.5])}

@@ -110,6 +110,8 @@ def _hf(config: EvaluationConfig, model: Path, place: Place) -> Any:
         **config.model_args,
     )
     _refuse_non_finite_weights(lm.model)
+    # Asked for several times a request, and worked out anew each time: a tenth of a small model's.
+    lm._max_length = lm.max_length  # noqa: SLF001, what its own argument sets
     return lm
 
 
