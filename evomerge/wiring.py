@@ -7,7 +7,7 @@ import platform
 import re
 import shutil
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
 from evomerge.adapters.local import Limits, LocalExecutor
 from evomerge.adapters.mergekit import MergekitMerger
 from evomerge.adapters.room import Room
+from evomerge.adapters.trackers import BACKENDS, Mirror
 from evomerge.breeding import Breeding
 from evomerge.config import Config
 from evomerge.config.texts import spread
@@ -293,3 +294,13 @@ def _visible_gpus() -> tuple[str, ...]:
     else:
         count = len(list(_GPUS.iterdir())) if _GPUS.is_dir() else 0
     return tuple(f"cuda:{number}" for number in range(count))
+
+
+def mirrors_of(
+    config: Config, run: RunDirectory, warn: Callable[[str], None]
+) -> tuple[Mirror, ...]:
+    """The trackers that `tracking` names."""
+    return tuple(
+        Mirror(name, partial(BACKENDS[name], run.path), run.journal, warn)
+        for name in dict.fromkeys(config.tracking)
+    )

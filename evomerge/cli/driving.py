@@ -57,7 +57,7 @@ def driven(run: RunDirectory, config: Config, *, accept_drift: bool, plain: bool
     """Drive `run` to its end with a view on stderr."""
     from evomerge.report.refresh import ReportRefresher
     from evomerge.terminal import reporter
-    from evomerge.wiring import LocalWorkplace
+    from evomerge.wiring import LocalWorkplace, mirrors_of
 
     # The view is closed first: it leaves its summary while the last report is drawn.
     with (
@@ -68,6 +68,7 @@ def driven(run: RunDirectory, config: Config, *, accept_drift: bool, plain: bool
         observers: list[Observer] = [view, beacon]
         if config.execution.report:
             observers.append(stack.enter_context(ReportRefresher(run, _warn)))
+        observers += [stack.enter_context(each) for each in mirrors_of(config, run, _tracker_off)]
         return drive(
             run,
             config,
@@ -101,6 +102,10 @@ def drive_and_report(
 
 def _warn(finding: Finding | str) -> None:
     click.echo(f"warning: {finding}", err=True)
+
+
+def _tracker_off(why: str) -> None:
+    click.echo(f"warning: {why}", err=True)
 
 
 def resume_command(run: RunDirectory) -> str:

@@ -223,6 +223,12 @@ class Config(Value):
         description="whose weights are kept: all, possible parents (pool), the best; kinship to "
         "models that were let go is not measured, no choice depends on it",
     )
+    tracking: Annotated[
+        tuple[Literal["trackio", "wandb", "tensorboard", "mlflow"], ...], Field(max_length=4)
+    ] = runtime(
+        default=(),
+        description="trackers that mirror the run, each an extra to install; they never stop it",
+    )
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:

@@ -49,7 +49,7 @@ def place(tmp_path, monkeypatch):
     path.write_text(yaml.safe_dump(document))
     made = []
 
-    def workplace(config, run, checking):
+    def workplace(config, run, *_told):
         made.append(run.name)
         return Workplace(config, run, tmp_path, **workplace.parts)
 

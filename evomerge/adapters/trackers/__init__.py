@@ -1,0 +1,8 @@
+"""Experiment trackers as mirrors of a run: they show what the journal tells, and never stop it."""
+
+from __future__ import annotations
+
+from evomerge.adapters.trackers.backends import BACKENDS, Tracker, TrackerName
+from evomerge.adapters.trackers.mirror import Mirror, run_id
+
+__all__ = ["BACKENDS", "Mirror", "Tracker", "TrackerName", "run_id"]

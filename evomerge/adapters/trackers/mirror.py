@@ -1,0 +1,179 @@
+"""An observer that passes events on to a tracker, from a thread of its own.
+
+Whatever a tracker does, be it an exception, a slow network or a call that never returns, the run
+goes on: its thread only puts values into a queue.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Self
+
+from evomerge.adapters.trackers.backends import Tracker
+from evomerge.domain.events import (
+    CandidateFailed,
+    Event,
+    GenerationFinished,
+    ModelScored,
+    RunFinished,
+    RunResumed,
+)
+from evomerge.domain.identity import content_id
+from evomerge.domain.lineage import merge_gain
+from evomerge.domain.state import RunState
+
+PATIENCE = 20.0
+"""Seconds that a tracker may take to send what is left when the driver ends."""
+
+Values = Mapping[str, float]
+
+
+class Mirror:
+    """An `Observer` over one tracker; entered for as long as the driver works.
+
+    Args:
+        tracker: made in the mirror's thread, so that importing it holds nothing up.
+        journal: of the run; its first line names the tracker's run.
+        warn: told once if the tracker fails; nothing is sent to it any more then.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tracker: Callable[[], Tracker],
+        journal: Path,
+        warn: Callable[[str], None],
+        patience: float = PATIENCE,
+    ) -> None:
+        self._name = name
+        self._make = tracker
+        self._journal = journal
+        self._warn = warn
+        self._patience = patience
+        self._queue: SimpleQueue[tuple[int, Values] | None] = SimpleQueue()
+        self._off = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._thread is None:
+            return
+        self._queue.put(None)
+        self._thread.join(self._patience)
+        if self._thread.is_alive() and not self._off.is_set():
+            self._off.set()
+            self._warn(f"{self._name} did not take all values in {self._patience:.0f} s")
+
+    def happened(self, event: Event, state: RunState) -> None:
+        """Pass on what the event tells."""
+        if self._off.is_set():
+            return
+        try:
+            if self._thread is None:
+                start = (run_id(self._journal), state.start.name, described(state))
+                self._thread = threading.Thread(
+                    target=self._work, args=start, name=f"tracker {self._name}", daemon=True
+                )
+                self._thread.start()
+            values = told(event, state)
+            if values:
+                self._queue.put((state.evaluations, values))
+        except Exception as error:
+            self._fail(error)
+
+    def progressed(self, model: str, activity: str, done: int, total: int) -> None:
+        """Trackers are told of results only."""
+
+    def _work(self, identity: str, name: str, settings: Mapping[str, str | int]) -> None:
+        try:
+            tracker = self._make()
+            tracker.start(identity, name, settings)
+            while (item := self._queue.get()) is not None:
+                tracker.log(*item)
+            tracker.finish()
+        except BaseException as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._off.is_set():
+            return
+        self._off.set()
+        while True:  # nobody reads it any more
+            try:
+                self._queue.get_nowait()
+            except Empty:
+                break
+        missing = isinstance(error, ImportError)
+        remedy = f"; install it with: pip install 'evomerge[{self._name}]'" if missing else ""
+        said = str(error).splitlines()
+        why = said[0] if said else ""
+        self._warn(
+            f"{self._name} is off, the run goes on: {type(error).__name__}: {why[:200]}{remedy}"
+        )
+
+
+def run_id(journal: Path) -> str:
+    """32 hex digits that stay the same for a run, wherever it is moved and resumed."""
+    with journal.open("rb") as file:
+        first = file.readline()
+    return content_id("tracked", 1, first.decode()).partition("-")[2]
+
+
+def described(state: RunState) -> dict[str, str | int]:
+    """The settings of a run as a tracker shows them; nothing that could be a secret."""
+    start = state.start
+    return {
+        "strategy": start.strategy,
+        "k": start.k,
+        "kinship": start.metric.value,
+        "seed": start.seed,
+        "base": start.base.name,
+        "foundation_models": ", ".join(model.name for model in start.foundation),
+        "config_id": start.config_id,
+        **{f"version/{name}": text for name, text in start.versions.items()},
+    }
+
+
+def told(event: Event, state: RunState) -> dict[str, float]:
+    """What a tracker is told of an event, by the name of the series; empty for most."""
+    match event:
+        case ModelScored():
+            model = state.models[event.model]
+            gain = merge_gain(model, state.models)
+            tasks = {f"task/{_plain(t.task)}": t.value for t in event.scores.tasks}
+            values = {"score": event.scores.aggregate, **tasks, **_standing(state)}
+            return values if gain is None else {**values, "merge_gain": gain}
+        case GenerationFinished():
+            mean = state.kinship.mean(event.pool)
+            kin = {} if mean is None else {"pool_kinship": mean}
+            return {"generation": event.generation, **kin, **_standing(state)}
+        case RunResumed() | RunFinished() | CandidateFailed():
+            return _standing(state)
+    return {}
+
+
+def _standing(state: RunState) -> dict[str, float]:
+    best = state.best
+    failures = sum(model.failure is not None for model in state.models.values())
+    return {
+        **({} if best is None or best.score is None else {"best_score": best.score}),
+        "merges": state.merges,
+        "evaluations": state.evaluations,
+        "failures": failures,
+    }
+
+
+def _plain(text: str) -> str:
+    """`text` in letters that every tracker takes."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "_-.") else "_" for c in text)
