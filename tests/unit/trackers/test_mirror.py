@@ -141,17 +141,19 @@ def test_the_config_knows_every_tracker():
 @pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="not installed")
 def test_tensorboard_holds_it(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
 
     for _ in range(2):
         state, said = run(tmp_path, lambda: BACKENDS["tensorboard"](tmp_path))
     assert said == []
     read = EventAccumulator(str(tmp_path / "tracking/tensorboard")).Reload()
-    best = [read.tensors.Tensors("best_score")[-1]]
-    assert best[0].tensor_proto.float_val[0] == pytest.approx(state.best.score, rel=1e-5)
+    best = make_ndarray(read.Tensors("best_score")[-1].tensor_proto)
+    assert float(best) == pytest.approx(state.best.score, rel=1e-5)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="not installed")
 def test_mlflow_holds_it(tmp_path, monkeypatch, alone):
+    pytest.importorskip("sqlalchemy")
     from mlflow.tracking import MlflowClient
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
