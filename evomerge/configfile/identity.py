@@ -19,11 +19,12 @@ Role = Literal["identity", "runtime"]
 
 @dataclass(frozen=True)
 class Leaf:
-    """One setting: its path, its role, its value as JSON has it."""
+    """One setting: its path, its role, its value as JSON has it, whether that is the default."""
 
     path: KeyPath
     role: Role
     value: Any
+    default: bool = False
 
 
 def leaves(config: Config) -> Iterator[Leaf]:
@@ -43,7 +44,7 @@ def _leaves(section: Value, path: KeyPath) -> Iterator[Leaf]:
         if role is not None:
             if isinstance(section, ModelConfig) and name == "name":
                 value = section.short_name  # as it is called, whether or not that is written out
-            yield Leaf(here, role, _plain(value))
+            yield Leaf(here, role, _plain(value), value == _default(field))
         elif isinstance(value, Value):
             yield from _leaves(value, here)
         elif isinstance(value, tuple) and all(isinstance(each, Value) for each in value):
@@ -51,6 +52,11 @@ def _leaves(section: Value, path: KeyPath) -> Iterator[Leaf]:
                 yield from _leaves(each, (*here, i))
         else:
             raise TypeError(f"the field {dotted(here)} is marked neither identity nor runtime")
+
+
+def _default(field: FieldInfo) -> Any:
+    """The default of a field; `PydanticUndefined`, which equals no value, where it has none."""
+    return field.get_default(call_default_factory=True, validated_data={})
 
 
 def _role(field: FieldInfo) -> Role | None:
@@ -79,8 +85,17 @@ def identity_of(config: Config) -> dict[str, Any]:
 
 
 def config_id(config: Config) -> str:
-    """The content id of `identity_of(config)`."""
-    return content_id("config", CONFIG_VERSION, identity_of(config))
+    """The content id of the settings that can change a result and are not the default.
+
+    Defaults are left out so that a setting which a later version adds changes no id: a run that
+    began before it can go on.
+    """
+    chosen = {
+        dotted(leaf.path): leaf.value
+        for leaf in leaves(config)
+        if leaf.role == "identity" and not leaf.default
+    }
+    return content_id("config", CONFIG_VERSION, chosen)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from evomerge.config import Config
-from evomerge.configfile import config_id, differences, identity_of, parse
+from evomerge.configfile import config_id, differences, identity, identity_of, parse
 from evomerge.configfile.identity import leaves
 from evomerge.configfile.shape import alternatives
 
@@ -104,4 +104,20 @@ def test_spelling_does_not_change_the_id(good):
 
 def test_the_id_of_a_config_is_stable(good):
     """A change here orphans every run of earlier versions: raise CONFIG_VERSION with it."""
-    assert config_id(parse(good, "x")).startswith("config1-")
+    assert config_id(parse(good, "x")) == "config1-8fbb9621dd6e95c5c40c524138eab3db"
+
+
+def test_a_setting_that_a_later_version_adds_changes_no_id(good, monkeypatch):
+    """A run that began before it was there can go on."""
+    config = parse(good, "x")
+    before, known = config_id(config), list(leaves(config))
+    added = identity.Leaf(("strategy", "later"), "identity", 5, default=True)
+    monkeypatch.setattr(identity, "leaves", lambda _: iter([*known, added]))
+    assert config_id(config) == before
+    chosen = identity.Leaf(("strategy", "later"), "identity", 5, default=False)
+    monkeypatch.setattr(identity, "leaves", lambda _: iter([*known, chosen]))
+    assert config_id(config) != before
+
+
+def test_a_default_that_is_written_out_changes_no_id(good):
+    assert config_id(parse(good, "x")) == config_id(parse(good, "x", ["evaluation.dtype=auto"]))
