@@ -161,3 +161,24 @@ def _unavailable(repo: str, revision: str | None, error: Exception) -> Preflight
     return PreflightError(
         "the hub cannot be reached", "try again where the net is; what was fetched is kept"
     )
+
+
+def upload(folder: Path, repo: str, *, private: bool) -> str:
+    """Upload a model folder to the hub; the address of the model.
+
+    Raises:
+        PreflightError: the hub cannot be reached, or does not let this user write there.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    try:
+        url = api.create_repo(repo, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repo, folder_path=folder)
+    except Exception as error:  # its text may hold headers
+        raise PreflightError(
+            f"{repo} cannot be uploaded: {type(error).__name__}",
+            "log in with a token that may write (`hf auth login`, or HF_TOKEN); what is in "
+            f"{folder} is complete",
+        ) from None
+    return str(url)

@@ -33,6 +33,7 @@ COMMANDS = {
     "replay": "what a strategy would choose on recorded scores",
     "digest": "the decision digest of a run",
     "verify": "check every byte of a run",
+    "export": "a model as a folder for others, with its model card",
     "rebuild": "make pruned weights again",
     "gc": "free what no run refers to",
     "validate": "check a config",

@@ -197,3 +197,50 @@ def children_of(runs):
         if log.startswith(str(runs)):
             alive.append(pid)
     return alive
+
+
+def test_an_exported_model_is_complete_and_scores_the_same(whole, evomerge, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
+    from evomerge.configfile import load
+
+    runs, _ = whole
+    state = state_of(runs)
+    folder = tmp_path / "exported"
+    canary = {"HF_TOKEN": "hf_canarycanarycanary1"}
+    words = ["export", "tiny-evolution", "--dir", runs, "--to", folder]
+    done = evomerge(*words, "--push", "someone/tiny", "--dry-run", env=canary)
+    assert done.returncode == 0, done.stderr
+    assert "would upload 6 files, 0.00 GB, to someone/tiny (private)" in done.stdout
+
+    card = (folder / "README.md").read_text()
+    best = state.best
+    for task in best.scores.tasks:
+        assert f"**{task.value:.1f}" in card
+    assert "- evomerge" in card
+    assert "```mermaid" in card
+    assert f"name: {best.name}" in card
+    assert "merge_method: ties" in card
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        for secret in (str(runs), str(ROOT), str(tmp_path), "canary"):
+            assert secret.encode() not in content, f"{secret} in {file.name}"
+
+    AutoModelForCausalLM.from_pretrained(folder)
+    assert AutoTokenizer.from_pretrained(folder)("1=").input_ids
+    evaluation = load(runs / "tiny-evolution" / "config.yaml").evaluation
+    evaluator = LmEvalEvaluator(evaluation, "cpu", tmp_path / "log")
+    (tmp_path / "into").mkdir()
+    scores = evaluator.evaluate(folder, tmp_path / "into", lambda done, total: None)
+    evaluator.close()
+    assert evaluator.chosen(scores) == best.scores
+    held_out = best.on("held_out")
+    assert f"{held_out.aggregate:.2f}" in card, "what the search never saw is in the card"
+
+    again = evomerge(*words)
+    assert again.returncode == 2
+    assert "is there already" in again.stderr
+    wrong = evomerge("export", "tiny-evolution", "sort", "--dir", runs, "--to", tmp_path / "x")
+    assert "sort is a foundation model" in wrong.stderr
+    assert not (tmp_path / "x").exists()

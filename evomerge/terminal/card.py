@@ -1,0 +1,208 @@
+"""The model card of an exported model: what it is made of, how it scored, how to make it again.
+
+Only names and hub ids are told of other models: no path of the machine that made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from evomerge.config import Config
+from evomerge.domain.lineage import ancestors, lineage, merge_gain
+from evomerge.domain.model import Model
+from evomerge.domain.state import RunState
+from evomerge.terminal import figures
+from evomerge.terminal.figures import printable
+from evomerge.terminal.graph import members_of, mermaid
+from evomerge.terminal.sentences import PARTS
+
+TAGS = ("merge", "mergekit", "evomerge")
+_FLATTERED = """\
+The models were chosen by these scores, so they flatter the best one a little; a benchmark that the
+search did not see says more."""
+_LONG_LINEAGE = 40  # of names; a longer expression says nothing that the tree does not
+
+
+def model_card(
+    model: Model,
+    state: RunState,
+    config: Config,
+    hub: Mapping[str, str],
+    merges: str,
+    title: str,
+) -> str:
+    """The README.md of an exported offspring.
+
+    Args:
+        config: the run's own.
+        hub: hub ids of the base and the foundation models by name; local ones are left out.
+        merges: mergekit configurations of the whole lineage, as YAML documents.
+        title: what the model is called.
+    """
+    parts = [
+        _front_matter(model, state, hub),
+        f"# {_text(title)}",
+        "\n".join(_introduction(model, state, hub)),
+        "## Scores",
+        "\n".join(_scores(model, state, config)),
+        "## Lineage",
+        f"```mermaid\n{mermaid(state, members_of(state, model.name))}```",
+        "\n".join(_kinship(model, state)),
+        "## Recipe",
+        "\n".join(_how_to_merge(model, state)),
+        f"```yaml\n{merges}```",
+        "\n".join(_origin(model, state)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _front_matter(model: Model, state: RunState, hub: Mapping[str, str]) -> str:
+    names = [*_foundation(model, state), state.start.base.name]
+    known = list(dict.fromkeys(hub[name] for name in names if name in hub))
+    content: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
+    if known:
+        content["base_model"] = known
+        content["base_model_relation"] = "merge"
+    content["tags"] = list(TAGS)
+    return f"---\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}---"
+
+
+def _introduction(model: Model, state: RunState, hub: Mapping[str, str]) -> Iterator[str]:
+    start = state.start
+    expression = lineage(model.name, state.models) if _depth(model, state) < _LONG_LINEAGE else ""
+    recipe = model.candidate.recipe if model.candidate else None
+    method = recipe.method if recipe else "merge"
+    yield (
+        f"A merge of fine-tunes of {_link(start.base.name, hub)}, found by "
+        f"[evomerge](https://arxiv.org/abs/2410.12613): {model.name}, generation "
+        f"{model.generation} of a {_text(start.strategy)} search that merges with `{method}`. "
+        "No weight was trained."
+    )
+    if expression:
+        yield f"\nIt descends as `{expression.replace('`', '')}` from:\n"
+    else:
+        yield "\nIt descends from:\n"
+    for name in _foundation(model, state):
+        own = state.models[name]
+        yield f"- {_link(name, hub)}, {figures.score(own)} points"
+    yield "\nThe licences of all of them apply."
+
+
+def _scores(model: Model, state: RunState, config: Config) -> Iterator[str]:
+    if model.scores is None:
+        yield "It was not scored."
+        return
+    names = dict.fromkeys((*model.parents, *_foundation(model, state)))
+    others = [state.models[name] for name in names]
+    yield (
+        "| task | metric | items | this model | " + " | ".join(_text(m.name) for m in others) + " |"
+    )
+    yield "| --- | --- | ---: | ---: |" + " ---: |" * len(others)
+    for task in model.scores.tasks:
+        cells = [_of_task(other, task.task) for other in others]
+        own = figures.task_points(task, with_error=True)
+        yield f"| {_text(task.task)} | {_text(task.metric)} | {task.samples} | **{own}** | " + (
+            " | ".join(cells) + " |"
+        )
+    means = " | ".join(figures.score(other) for other in others)
+    yield f"| **mean** | | | **{figures.score(model)}** | {means} |"
+    gain = merge_gain(model, state.models)
+    yield f"\nOver the mean of its parents it gains {figures.gain(gain)} points."
+    yield from list(_confirmed(model, state)) or [_FLATTERED]
+    yield "\n" + "\n".join(f"- {line}" for line in _settings(model, state, config))
+
+
+def _confirmed(model: Model, state: RunState) -> Iterator[str]:
+    """What the search never saw, beside what it saw; nothing where no such score is known."""
+    models = [model, *(state.models[name] for name in _foundation(model, state))]
+    parts = [part for part in state.start.confirmation if model.on(part) is not None]
+    if not parts:
+        return
+    yield "\nThe search chose by the scores above. On what it never saw:\n"
+    yield "| model | selection | " + " | ".join(PARTS[part] for part in parts) + " |"
+    yield "| --- | ---: |" + " ---: |" * len(parts)
+    for each in models:
+        found = [each.on(part) for part in parts]
+        cells = [figures.points(s.aggregate, s.stderr) if s else figures.MISSING for s in found]
+        yield f"| {_text(each.name)} | {figures.score(each)} | " + " | ".join(cells) + " |"
+
+
+def _settings(model: Model, state: RunState, config: Config) -> Iterator[str]:
+    """How the scores were measured, so that they can be measured again."""
+    evaluation = config.evaluation
+    versions = state.start.versions
+    yield f"lm-evaluation-harness {versions.get('lm_eval', '?')}, backend {evaluation.backend}"
+    for task in evaluation.tasks:
+        shots = "the task's own few-shot" if task.fewshot is None else f"{task.fewshot}-shot"
+        items = "all items" if task.limit is None else f"the first {task.limit} items"
+        extract = f", filter {task.filter}" if task.filter else ""
+        yield f"{_text(task.name)}: {shots}, {items}{extract}, weight {task.weight:g}"
+    template = "applied" if evaluation.chat_template else "not applied"
+    yield f"dtype {evaluation.dtype}, batch size {evaluation.batch_size}, seed {evaluation.seed}"
+    yield f"chat template {template}"
+    if model.scores is not None:
+        yield f"evaluation id `{model.scores.evaluation_id}`"
+
+
+def _kinship(model: Model, state: RunState) -> Iterator[str]:
+    metric = state.start.metric
+    rows = [
+        (name, state.kinship.between(model.name, name))
+        for name in ancestors(model.name, state.models)
+    ]
+    known = [(name, value) for name, value in rows if value is not None]
+    if not known:
+        return
+    yield f"Kinship ({metric.value}) to its ancestors, of the changes to the base model:\n"
+    yield "| ancestor | kinship |\n| --- | ---: |"
+    for name, value in known:
+        yield f"| {_text(name)} | {figures.kinship(value, metric)} |"
+
+
+def _how_to_merge(model: Model, state: RunState) -> Iterator[str]:
+    yield (
+        "Each document is one merge for mergekit, in the order in which they were made. "
+        "Models that are not on the hub go by their names."
+    )
+    for name in (*reversed(ancestors(model.name, state.models)), model.name):
+        candidate = state.models[name].candidate
+        if candidate is not None and candidate.recipe.seed is not None:
+            yield f"\n- {_text(name)}: `--random-seed {candidate.recipe.seed}`"
+
+
+def _origin(model: Model, state: RunState) -> Iterator[str]:
+    versions = ", ".join(f"{name} {number}" for name, number in state.start.versions.items())
+    yield f"Made with {versions}." if versions else ""
+    yield f"Content id `{model.content_id}`, config id `{state.start.config_id}`."
+
+
+def _foundation(model: Model, state: RunState) -> list[str]:
+    """The foundation models among the ancestors, in the run's order."""
+    wanted = {*ancestors(model.name, state.models)}
+    return [each.name for each in state.start.foundation if each.name in wanted]
+
+
+def _depth(model: Model, state: RunState) -> int:
+    """How many names the lineage spells out."""
+    known: dict[str, int] = {}
+    for each in sorted(state.models.values(), key=lambda m: m.generation):
+        known[each.name] = sum(known[parent] for parent in each.parents) or 1
+    return known[model.name]
+
+
+def _of_task(model: Model, task: str) -> str:
+    tasks = model.scores.tasks if model.scores else ()
+    return next((figures.task_points(each) for each in tasks if each.task == task), figures.MISSING)
+
+
+def _link(name: str, hub: Mapping[str, str]) -> str:
+    known = hub.get(name)
+    return _text(name) if known is None else f"[{known}](https://huggingface.co/{known})"
+
+
+def _text(text: str) -> str:
+    """`text` as Markdown: on one line, and never markup."""
+    return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in printable(text))
