@@ -119,7 +119,9 @@ class EvaluationConfig(Value):
         default=(), description="folders of task YAML files (from the current folder)"
     )
     backend: NonEmpty = identity(
-        default="hf", description="how models are run: hf, vllm, or another model type of lm-eval"
+        default="hf",
+        description="how models are run: hf, vllm, another model type of lm-eval by its name, or "
+        "package.module:Class",
     )
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = identity(
         default="auto", description="of the model when scored; auto: that of its weights"

@@ -68,8 +68,33 @@ def test_the_run_directory_tells_the_story(whole):
             assert (folder / "mergekit_config.yml").is_file()
             assert (folder / "recipe.yaml").is_file()
             assert (folder / "tokenizer.json").is_file()
-            samples = runs / "store" / "evaluations" / model.content_id
-            assert len(list(samples.glob("*/samples_*.jsonl"))) == len(model.scores.tasks)
+        evaluations = runs / "store" / "evaluations" / model.content_id
+        for scores in (model.scores, *model.confirmed.values()):
+            samples = list((evaluations / scores.evaluation_id).glob("samples_*.jsonl"))
+            assert len(samples) == len(scores.tasks)
+
+
+def test_the_end_scores_items_that_the_search_never_saw(whole):
+    runs, result = whole
+    state = state_of(runs)
+    assert [model.name for model in state.finalists if model.on("held_out")] == [
+        state.best.name,
+        *(model.name for model in state.at_generation(0)),
+    ]
+    best = state.best
+    folder = runs / "store" / "evaluations" / best.content_id
+    items = [
+        {
+            json.loads(line)["doc_id"]
+            for line in (folder / scores.evaluation_id / "samples_tiny_sort.jsonl").open()
+        }
+        for scores in (best.scores, best.on("held_out"))
+    ]
+    assert items[0].isdisjoint(items[1])
+    assert items[0] | items[1] == set(range(120))
+    assert result["best"]["held_out"] == best.on("held_out").aggregate
+    assert result["best"]["selection_gap"] == best.selection_gap
+    assert result["held_out_gain_over_foundation"] > 10
 
 
 def test_the_report_is_there_at_the_end_of_the_run(whole):

@@ -411,6 +411,52 @@ def test_generation_settings_are_those_of_the_config(
     assert _samples(tmp_path / "short", "write")[0]["arguments"][0][1]["until"] == ["."]
 
 
+OWN_TYPE = """
+from lm_eval.models.huggingface import HFLM
+
+
+class Own(HFLM):
+    def __init__(self, pretrained, flip=False, **others):
+        super().__init__(pretrained=pretrained, **others)
+        self.flip = flip
+
+    def loglikelihood(self, requests, disable_tqdm=False):
+        answers = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+        return [(-value, greedy) for value, greedy in answers] if self.flip else answers
+
+
+class Blind(Own):
+    def __init__(self):
+        raise AssertionError
+"""
+
+
+def test_a_model_type_of_ones_own(
+    world: Path, payload: Payload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_type.py").write_text(OWN_TYPE)
+    monkeypatch.syspath_prepend(tmp_path)
+    plain = payload(PICK)
+    own = payload(PICK, backend="own_type:Own")
+    flipped = payload(PICK, backend="own_type:Own", model_args={"flip": True})
+    scores = {}
+    for name, asked in {"plain": plain, "own": own, "flipped": flipped}.items():
+        result = _score(asked, world / "a", tmp_path / name)
+        scores[name] = result["tasks"][0]["value"]
+        described = result["description"].get("model_type", {})
+        assert described.get("function") == (None if name == "plain" else "Own")
+    assert scores["own"] == scores["plain"] != scores["flipped"]
+    (problem,) = _problems(payload(PICK, backend="own_type:Blind"))
+    assert "takes no `pretrained`" in problem
+    (problem,) = _problems(payload(PICK, backend="own_type:Absent"))
+    assert problem.startswith("evaluation.backend: model type 'own_type:Absent' cannot be imported")
+
+
+def test_an_unknown_model_type_names_its_like(payload: Payload) -> None:
+    (problem,) = _problems(payload(PICK, backend="sglan"))
+    assert "there is no model type 'sglan'; did you mean 'sglang'" in problem
+
+
 # --- what is known before the first merge -------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Loads one model for scoring, and frees it: `hf` (transformers) and `vllm`.
+"""Loads one model for scoring, and frees it: `hf` (transformers), `vllm`, other model types.
 
 The vllm backend was written against its documentation and never run on a GPU here.
 """
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from evomerge.adapters.lm_eval import model_types
 from evomerge.config import EvaluationConfig
 from evomerge.domain.errors import CandidateError
 
@@ -44,6 +45,8 @@ def backend_problems(config: EvaluationConfig, device: str) -> list[str]:
     ]
     if config.backend == "vllm" and find_spec("vllm") is None:
         problems.append("evaluation.backend: vllm is not installed: pip install 'evomerge[vllm]'")
+    if config.backend not in model_types.OWN:
+        problems += model_types.problems(config)
     return problems + _device_problems(device)
 
 
@@ -81,9 +84,11 @@ def loaded_model(config: EvaluationConfig, model: Path, place: Place) -> Iterato
     Raises:
         CandidateError: a weight is not finite.
     """
-    build, release = (_vllm, _release_vllm) if config.backend == "vllm" else (_hf, _release_hf)
+    build, release = _BACKENDS.get(config.backend, (model_types.build, _release_weights))
     lm = build(config, model, place)
     try:
+        if isinstance(getattr(lm, "model", None), torch.nn.Module):
+            _refuse_non_finite_weights(lm.model)
         yield lm
     finally:
         release(lm)
@@ -109,15 +114,15 @@ def _hf(config: EvaluationConfig, model: Path, place: Place) -> Any:
         use_safetensors=None if place.allow_pickle else True,  # None: what the folder holds
         **config.model_args,
     )
-    _refuse_non_finite_weights(lm.model)
     # Asked for several times a request, and worked out anew each time: a tenth of a small model's.
     lm._max_length = lm.max_length  # noqa: SLF001, what its own argument sets
     return lm
 
 
-def _release_hf(lm: Any) -> None:
+def _release_weights(lm: Any) -> None:
     """Drop the weights even where something still refers to `lm`, as a traceback does."""
-    lm._model = None  # noqa: SLF001, `model` is a property of it
+    if hasattr(lm, "_model"):
+        lm._model = None  # noqa: SLF001, `model` is a property of it
 
 
 def _refuse_non_finite_weights(model: torch.nn.Module) -> None:
@@ -157,6 +162,9 @@ def _release_vllm(lm: Any) -> None:
         core.shutdown()
     destroy_model_parallel()
     destroy_distributed_environment()
+
+
+_BACKENDS = {"hf": (_hf, _release_weights), "vllm": (_vllm, _release_vllm)}
 
 
 def tokenizer_fingerprint(model: Path) -> str:

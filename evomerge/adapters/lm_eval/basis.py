@@ -1,8 +1,8 @@
 """Everything that the description of an evaluation depends on, told without importing lm-eval.
 
 With it a description (`child.describe`) is remembered between runs. Where something could change
-a description unseen (data of the hub, code in a task file, a task that lm-eval brings, a group),
-there is no basis, and the child is asked.
+a description unseen (data of the hub, code of a task file or model type, a task of lm-eval's own,
+a group), there is no basis, and the child is asked.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evomerge.adapters.lm_eval.files import TaskFile, read_task_files
+from evomerge.adapters.lm_eval.model_types import OWN
 from evomerge.config import EvaluationConfig
 from evomerge.store.artefacts import sha256
 
@@ -34,7 +35,7 @@ def basis(payload: Mapping[str, Any]) -> dict[str, Any] | None:
     found = read_task_files(config.include)
     names = [task.name for task in (*config.tasks, *config.final_tasks)]
     files = [found.by_name.get(name) for name in names]
-    if found.problems or not config.include:
+    if found.problems or not config.include or config.backend not in OWN:
         return None
     used = [file for file in files if file is not None and _is_plain(file)]
     if len(used) < len(names):

@@ -140,7 +140,8 @@ def _scored(session: _Session, payload: dict[str, Any], progress: Progress) -> d
         requests.template = fingerprint if config.chat_template else None
     seed_everything(config.seed)
     with loaded_model(config, model, session.place) as lm:
-        lm.tok_encode = session.tokens.around(lm.tok_encode, fingerprint)
+        if hasattr(lm, "tok_encode"):
+            lm.tok_encode = session.tokens.around(lm.tok_encode, fingerprint)
         watch = Watch(lm, suite.tasks, config.seed, progress)
         results = lm_eval.evaluate(
             lm=lm,
@@ -152,7 +153,7 @@ def _scored(session: _Session, payload: dict[str, Any], progress: Progress) -> d
             fewshot_as_multiturn=config.chat_template,
             confirm_run_unsafe_code=True,  # what is not allowed was refused before it was loaded
         )
-        window = int(lm.max_length)
+        window = int(getattr(lm, "max_length", 0))
     scores = [score for entry in suite.entries for score in task_scores(entry, results)]
     write_samples(results["samples"], Path(payload["into"]))
     said = [warning.model_dump(mode="json") for warning in warnings(suite, watch, window)]

@@ -15,6 +15,7 @@ import torch
 from lm_eval.api.task import ConfigurableTask
 
 from evomerge.adapters.lm_eval.json_values import digest, plain
+from evomerge.adapters.lm_eval.model_types import OWN, identity_of
 
 
 def seed_everything(seed: int) -> None:
@@ -84,7 +85,9 @@ def description(suite: Any) -> dict[str, Any]:
     """
     libraries = ["lm_eval", "transformers", "tokenizers", "torch"]
     libraries += ["vllm"] if suite.config.backend == "vllm" else []
+    own = suite.config.backend in OWN
     return {
+        **({} if own else {"model_type": identity_of(suite.config.backend)}),
         # a build's local part (+cpu, +cu128) tells the machine, and the device is no identity
         "versions": {name: version(name).partition("+")[0] for name in libraries},
         "groups": {

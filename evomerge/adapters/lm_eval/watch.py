@@ -69,6 +69,8 @@ class Watch:
         self._progress = progress
         self._done = 0
         self._not_finite = 0
+        needed = ("tok_encode", "max_length", "max_gen_toks")  # not every model type has them
+        self._counts_tokens = all(hasattr(lm, name) for name in needed)
         self._bad_logits: torch.Tensor | None = None
         for kind in _REQUEST_KINDS:
             setattr(lm, kind, self._around(kind, getattr(lm, kind)))
@@ -89,12 +91,13 @@ class Watch:
 
         def answer(requests: Sequence[Any], disable_tqdm: bool = True) -> list[Any]:
             self._total = sum(len(task.instances) for task in self._tasks.values())
-            self._count_too_long(kind, requests)
+            if self._counts_tokens:
+                self._count_too_long(kind, requests)
             seed_everything(self._seed)
             answers = method(requests, disable_tqdm=disable_tqdm)
             seed_everything(self._seed)
             self._refuse_non_finite()
-            if kind == "generate_until":
+            if kind == "generate_until" and self._counts_tokens:
                 self._count_cut_off(requests, answers)
             return answers
 

@@ -130,3 +130,7 @@ def test_an_answer_is_believed_under_its_own_key_only(tmp_path):
     answers.keep({"a": 1}, {"b": []})
     answers.forget({"a": 1})
     assert answers.recall({"a": 1}) is None
+
+
+def test_code_of_another_model_type_is_never_remembered(tmp_path, tasks):
+    assert [asked(tmp_path, tasks, backend="own:Type") for _ in range(2)] == [True, True]
