@@ -86,7 +86,7 @@ def _paint_best(canvas: Canvas, subject: Subject, scored: list[Model]) -> Tips:
         dots = axes.scatter(
             xs,
             ys,
-            s=42,
+            s=42 if len(scored) <= 200 else 16,
             marker=palette.MARKERS[kind],
             color=colour,
             edgecolors=palette.PAPER,
@@ -183,15 +183,21 @@ def _paint_pool(canvas: Canvas, subject: Subject) -> None:
                 stage.first - 0.5, stage.last + 0.5, color=palette.YELLOW, alpha=0.12, lw=0
             )
     xs = [step.generation for step in steps]
+    size = 5.0 if len(steps) <= 40 else 0.0
     upper.plot(
-        xs, [s.best.score or 0.0 for s in steps], color=palette.INK, marker="o", ms=5, label="best"
+        xs,
+        [s.best.score or 0.0 for s in steps],
+        color=palette.INK,
+        marker="o",
+        ms=size,
+        label="best",
     )
     upper.plot(
         xs,
         [step.pool_score for step in steps],
         color=palette.BLUE,
         marker="s",
-        ms=4.5,
+        ms=size,
         ls="--",
         label="mean of the pool",
     )
@@ -203,7 +209,7 @@ def _paint_pool(canvas: Canvas, subject: Subject) -> None:
         [step.pool_kinship or 0.0 for step in known],
         color=palette.ORANGE,
         marker="D",
-        ms=4.5,
+        ms=size,
     )
     if metric is not Metric.EUCLIDEAN:
         lower.axhline(subject.saturation[0], color=palette.MUTED, ls="--", lw=1)

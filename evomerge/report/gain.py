@@ -12,6 +12,7 @@ from evomerge.report import palette
 from evomerge.report.figure import Figure, Tips, Value, axes_grid
 from evomerge.report.subject import Subject
 from evomerge.report.wording import METRICS, correlation, tip
+from evomerge.terminal.figures import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,9 +94,12 @@ def _paint(
                 label=f"{kind} merge",
                 gid=gid,
             )
-            tips.each[gid] = [
-                tip(subject.state.models[merge.model], subject.state) for merge in chosen
-            ]
+            models = [subject.state.models[merge.model] for merge in chosen]
+            tips.each[gid] = (
+                [tip(model, subject.state) for model in models]
+                if what == "gain"
+                else [printable(model.name) for model in models]
+            )
     canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     for side, each in zip(axes, found, strict=True):
         side.set_title(correlation(each), fontsize=10)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 _VALUES = 26  # models up to which every cell shows its number
+_SHADES = 32
 _NAMES = 70  # models up to which every row shows its name
 
 
@@ -52,7 +53,9 @@ def heatmap(subject: Subject) -> Figure:
 
 
 def _paint(canvas: Canvas, subject: Subject, clustering: Clustering) -> None:
+    import matplotlib as mpl
     import numpy as np
+    from matplotlib.collections import LineCollection
     from matplotlib.patches import Rectangle
 
     order, kinship = clustering.order, subject.state.kinship
@@ -65,13 +68,19 @@ def _paint(canvas: Canvas, subject: Subject, clustering: Clustering) -> None:
     high = 1.0 if not distance else float(known.max()) if known.size else 1.0
     tree, axes = canvas.subplots(2, 1, height_ratios=(1, 9), sharex=True)
     tree.axis("off")
-    for xs, ys in clustering.links:
-        tree.plot(xs, ys, color=palette.FAINT, lw=1)
-    for place in range(len(order)):
-        axes.add_patch(Rectangle((place - 0.5, place - 0.5), 1, 1, fc=palette.PAPER, ec="none"))
+    joins = [list(zip(xs, ys, strict=True)) for xs, ys in clustering.links]
+    tree.add_collection(
+        LineCollection(joins, colors=palette.FAINT, linewidths=1.0 if len(order) <= _NAMES else 0.5)
+    )
+    tree.autoscale_view()
+    if len(order) <= _NAMES:
+        for place in range(len(order)):
+            axes.add_patch(Rectangle((place - 0.5, place - 0.5), 1, 1, fc=palette.PAPER, ec="none"))
+    colours = mpl.colormaps[f"{palette.KINSHIP}_r" if distance else palette.KINSHIP]
     image = axes.imshow(
         values,
-        cmap=f"{palette.KINSHIP}_r" if distance else palette.KINSHIP,
+        # Fewer shades keep the page of a long run small.
+        cmap=colours if len(order) <= _NAMES else colours.resampled(_SHADES),
         vmin=low,
         vmax=max(high, low + 1e-9),
         interpolation="nearest",
