@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from evomerge.analysis.stages import RULE
+from evomerge.report.confirmed import confirmation_rows, gain_rows
 from evomerge.report.curves import best_so_far, pool_kinship
 from evomerge.report.figure import Drawing, Figure, draw
 from evomerge.report.gain import correlations, kinship_and_gain
@@ -86,6 +87,8 @@ def as_page(subject: Subject, drawings: dict[str, Drawing]) -> str:
         plots=PLOTS,
         correlations=correlation_rows(plain, absolute),
         stages=subject.stages,
+        confirmation=confirmation_rows(state),
+        gains=gain_rows(state),
         stage_rows=stage_rows(subject.stages, state.start.metric),
         rule=RULE,
         table=models_table(subject),

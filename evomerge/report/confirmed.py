@@ -1,0 +1,51 @@
+"""Is the gain real? Held-out scores and paired tests, as far as a run made them."""
+
+from __future__ import annotations
+
+from evomerge.domain.difference import Comparison
+from evomerge.domain.scores import Part, Scores
+from evomerge.domain.state import RunState
+from evomerge.report.subject import Z95
+from evomerge.report.wording import minus, points
+
+_PARTS: tuple[tuple[Part, str], ...] = (("held_out", "held-out"), ("final", "final tasks"))
+
+
+def confirmation_rows(state: RunState) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows: what selection saw beside what it never saw; ([], []) where nothing is."""
+    models = [model for model in state.ranking if model.confirmed]
+    parts = [(part, head) for part, head in _PARTS if any(m.on(part) for m in models)]
+    if not parts:
+        return [], []
+    rows = []
+    for model in models:
+        cells = [model.name, _score(model.scores)]
+        cells += [_score(model.on(part)) for part, _ in parts]
+        rows.append([*cells, "" if model.selection_gap is None else minus(model.selection_gap)])
+    return ["model", "seen by selection", *(head for _, head in parts), "gap"], rows
+
+
+def gain_rows(state: RunState) -> list[dict[str, str]]:
+    """The paired comparisons of the best model, one row each."""
+    return [] if state.gains is None else [_row(each) for each in state.gains.comparisons]
+
+
+def _row(each: Comparison) -> dict[str, str]:
+    found = each.difference
+    sure = "more than chance" if each.certain else "may be chance"
+    p = "< 0.001" if each.corrected < 0.001 else f"{each.corrected:.3f}"
+    return {
+        "against": f"{each.b} ({each.relation})",
+        "gain": minus(found.value) if found.value < 0 else f"+{found.value:.2f}",
+        "interval": f"{minus(found.low)} to {minus(found.high)}",
+        "p": p,
+        "items": str(found.items),
+        "verdict": sure,
+        "style": "" if not each.certain else "up" if found.value > 0 else "down",
+    }
+
+
+def _score(scores: Scores | None) -> str:
+    if scores is None:
+        return points(None)
+    return points(scores.aggregate, None if scores.stderr is None else Z95 * scores.stderr)
