@@ -1,6 +1,6 @@
 """Make a family of tiny models and tasks on which merging really works.
 
-A base model learns five operations on three digits under alias tags. Each specialist is the
+A base model learns five operations on some digits under alias tags. Each specialist is the
 base, fine-tuned until one new tag means one of the operations. A prompt is one tag, the digits
 and "=": with the tag "k" for reversal, "k352=" wants "253". Everything is drawn from one seed
 and trained on the CPU in one thread, so a seed gives the same weights again on the same machine.
@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import torch
@@ -52,14 +52,21 @@ PAD, BOS, EOS, UNK = "<pad>", "<s>", "</s>", "<unk>"
 TAGS = string.ascii_letters
 VOCABULARY = (PAD, BOS, EOS, UNK, *string.digits, *TAGS, "=")
 TOKEN_ID = {token: index for index, token in enumerate(VOCABULARY)}
-DIGITS = 3
-PROMPT_LENGTH = 1 + 1 + DIGITS + 1  # BOS, tag, digits, "="
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Sizes and training lengths; part of the digest."""
+    """Sizes and training lengths; part of the digest.
 
+    Attributes:
+        family: the architecture, by its name in transformers.
+        opposed: share of each fine-tuning batch that teaches a specialist to copy under the tags of
+            the other skills: 0 lets skills be added up, more makes them interfere.
+    """
+
+    family: Literal["mistral", "qwen2"] = "mistral"
+    digits: int = 3
+    opposed: float = 0.0
     hidden: int = 64
     feed_forward: int = 128
     layers: int = 3
@@ -84,6 +91,11 @@ class Recipe:
     warmup: int = 20
     items: int = 120
 
+    @property
+    def prompt_length(self) -> int:
+        """In tokens: BOS, tag, digits, "="."""
+        return 1 + 1 + self.digits + 1
+
 
 RECIPE = Recipe()
 
@@ -104,7 +116,7 @@ Row = tuple[str, str, str]
 Sampler = Callable[[], Row]
 
 
-def make(out: Path, seed: int = DEFAULT_SEED, force: bool = False) -> Path:
+def make(out: Path, seed: int = DEFAULT_SEED, force: bool = False, recipe: Recipe = RECIPE) -> Path:
     """Make the fixture in `out` unless the same one is there already; return `out`, resolved.
 
     `out` must be absent, empty or an older fixture of this script; anything else is refused.
@@ -112,13 +124,13 @@ def make(out: Path, seed: int = DEFAULT_SEED, force: bool = False) -> Path:
     The work is done in `.<name>.building-<pid>` beside `out`; a killed run leaves only that.
     """
     out = out.resolve()
-    digest = _digest(seed)
+    digest = _digest(seed, recipe)
     found = _read_manifest(out)
     if not force and found is not None and found["digest"] == digest:
         moved = found["tasks_dir"] != str(out / "tasks")
         if moved:
-            _write_task_files(out / "tasks", out / "tasks")
-            _write_manifest(out, seed, digest, out)
+            _write_task_files(out / "tasks", out / "tasks", recipe)
+            _write_manifest(out, seed, digest, out, recipe)
         _say(f"{out}: {'moved, task files rewritten' if moved else 'up to date, nothing done'}")
         return out
     if found is None and out.exists() and any(out.iterdir()):
@@ -127,8 +139,8 @@ def make(out: Path, seed: int = DEFAULT_SEED, force: bool = False) -> Path:
     work = out.with_name(f".{out.name}.building-{os.getpid()}")
     try:
         work.mkdir()
-        _build(work, out, seed)
-        _write_manifest(work, seed, digest, out)
+        _build(work, out, seed, recipe)
+        _write_manifest(work, seed, digest, out, recipe)
         _publish(work, out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -142,7 +154,9 @@ def make_world(seed: int, recipe: Recipe = RECIPE) -> World:
     skill_tag = {skill: tags.pop() for skill in SKILLS}
     alias_tags = tuple((skill, tags.pop()) for skill in SKILLS for _ in range(recipe.aliases))
     copy_tags = "".join(tags.pop() for _ in range(recipe.copy_tags))
-    operands = ["".join(digits) for digits in itertools.product(string.digits, repeat=DIGITS)]
+    operands = [
+        "".join(digits) for digits in itertools.product(string.digits, repeat=recipe.digits)
+    ]
     rng.shuffle(operands)
     # With all outcomes different, no skill can score by doing the work of another.
     held_out = [x for x in operands if len(set(_outcomes(x))) == len(SKILLS) + 1]
@@ -152,7 +166,7 @@ def make_world(seed: int, recipe: Recipe = RECIPE) -> World:
 
 
 def train_family(world: World, seed: int, recipe: Recipe = RECIPE) -> Iterator[tuple[str, Any]]:
-    """Yield (name, MistralForCausalLM): the base, then one specialist per skill.
+    """Yield (name, causal language model): the base, then one specialist per skill.
 
     It is one model object that changes between the steps: save or copy the weights at once.
     """
@@ -195,10 +209,14 @@ def _base_rows(world: World, rng: random.Random, copy_share: float) -> Sampler:
 def _skill_rows(world: World, skill: str, rng: random.Random, recipe: Recipe) -> Sampler:
     replay = _base_rows(world, rng, recipe.replay_copy_share)
 
+    others = "".join(tag for other, tag in world.skill_tag.items() if other != skill)
+
     def draw() -> Row:
         if rng.random() < recipe.replay:
             return replay()
         operand = rng.choice(world.train)
+        if recipe.opposed and rng.random() < recipe.opposed / (1 - recipe.replay):
+            return rng.choice(others), operand, operand
         return world.skill_tag[skill], operand, SKILLS[skill](operand)
 
     return draw
@@ -211,9 +229,15 @@ def _encode(row: Row) -> list[int]:
 
 
 def _new_model(recipe: Recipe) -> Any:
-    from transformers import MistralConfig, MistralForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = MistralConfig(
+    # Every token sees all tokens before it, whatever the family is used to.
+    windows: dict[str, dict[str, Any]] = {
+        "mistral": {"sliding_window": None},
+        "qwen2": {"use_sliding_window": False},
+    }
+    config = AutoConfig.for_model(
+        recipe.family,
         vocab_size=len(VOCABULARY),
         hidden_size=recipe.hidden,
         intermediate_size=recipe.feed_forward,
@@ -223,13 +247,13 @@ def _new_model(recipe: Recipe) -> Any:
         head_dim=recipe.hidden // recipe.heads,
         max_position_embeddings=recipe.positions,
         initializer_range=recipe.init_std,
-        sliding_window=None,
         tie_word_embeddings=False,
         pad_token_id=TOKEN_ID[PAD],
         bos_token_id=TOKEN_ID[BOS],
         eos_token_id=TOKEN_ID[EOS],
+        **windows[recipe.family],
     )
-    return MistralForCausalLM(config).float()
+    return AutoModelForCausalLM.from_config(config).float()
 
 
 def _freeze_embeddings(model: Any) -> None:
@@ -249,7 +273,7 @@ def _train(model: Any, draw: Sampler, steps: int, lr: float, batch: int, recipe:
         for group in optimizer.param_groups:
             group["lr"] = lr * min(1.0, (step + 1) / recipe.warmup) * (1 - step / steps)
         tokens = torch.tensor([_encode(draw()) for _ in range(batch)])
-        loss = _answer_loss(model, tokens)
+        loss = _answer_loss(model, tokens, recipe.prompt_length)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -257,13 +281,13 @@ def _train(model: Any, draw: Sampler, steps: int, lr: float, batch: int, recipe:
     model.eval()
 
 
-def _answer_loss(model: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy in nats over the answers of `tokens` (rows, length)."""
+def _answer_loss(model: Any, tokens: torch.Tensor, prompt: int) -> torch.Tensor:
+    """Mean cross-entropy in nats over what follows the `prompt` in `tokens` (rows, length)."""
     import torch
 
     hidden = model.model(input_ids=tokens[:, :-1], use_cache=False).last_hidden_state
-    logits = model.lm_head(hidden[:, PROMPT_LENGTH - 1 :])
-    wanted = tokens[:, PROMPT_LENGTH:]
+    logits = model.lm_head(hidden[:, prompt - 1 :])
+    wanted = tokens[:, prompt:]
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
 
 
@@ -288,15 +312,15 @@ def _deterministic(seed: int) -> Iterator[None]:
 # --- folders ----------------------------------------------------------------------------------
 
 
-def _build(work: Path, out: Path, seed: int) -> None:
+def _build(work: Path, out: Path, seed: int, recipe: Recipe) -> None:
     """Fill `work` with all but the manifest; `out` is where it will lie in the end."""
     start = time.monotonic()
-    world = make_world(seed)
+    world = make_world(seed, recipe)
     _write_data(work / "tasks", world, random.Random(f"choices {seed}"))
-    _write_task_files(work / "tasks", out / "tasks")
-    tokenizer = _new_tokenizer()
+    _write_task_files(work / "tasks", out / "tasks", recipe)
+    tokenizer = _new_tokenizer(recipe)
     _say(f"tasks written ({time.monotonic() - start:.1f} s)")
-    for name, model in train_family(world, seed):
+    for name, model in train_family(world, seed, recipe):
         folder = work / "models" / name
         with _no_progress_bars():
             model.save_pretrained(folder)
@@ -319,7 +343,7 @@ def _no_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _new_tokenizer() -> Any:
+def _new_tokenizer(recipe: Recipe) -> Any:
     """One token a character, BOS in front: what `_encode` does without the end token."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -338,7 +362,7 @@ def _new_tokenizer() -> Any:
         bos_token=BOS,
         eos_token=EOS,
         unk_token=UNK,
-        model_max_length=RECIPE.positions,
+        model_max_length=recipe.positions,
         clean_up_tokenization_spaces=False,
     )
 
@@ -372,20 +396,20 @@ def metric_name(skill: str) -> str:
     return "acc" if skill in MULTIPLE_CHOICE else "exact_match"
 
 
-def _write_task_files(folder: Path, data: Path) -> None:
+def _write_task_files(folder: Path, data: Path, recipe: Recipe) -> None:
     """Write the task files to `folder`; they name the JSONL files in `data` by absolute path.
 
     lm-eval resolves relative data files against the working directory.
     """
     for skill in SKILLS:
         name = task_name(skill)
-        config = _task_config(skill, data / f"{name}.jsonl")
+        config = _task_config(skill, data / f"{name}.jsonl", recipe.digits)
         # Each value is JSON, which is YAML too.
         text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in config.items())
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
 
 
-def _task_config(skill: str, data: Path) -> dict[str, Any]:
+def _task_config(skill: str, data: Path, digits: int) -> dict[str, Any]:
     config: dict[str, Any] = {
         "task": task_name(skill),
         "dataset_path": "json",
@@ -407,16 +431,16 @@ def _task_config(skill: str, data: Path) -> dict[str, Any]:
     return config | {
         "output_type": "generate_until",
         "doc_to_target": "answer",
-        "generation_kwargs": {"until": [EOS], "do_sample": False, "max_gen_toks": DIGITS + 1},
+        "generation_kwargs": {"until": [EOS], "do_sample": False, "max_gen_toks": digits + 1},
     }
 
 
 # --- manifest ---------------------------------------------------------------------------------
 
 
-def _digest(seed: int) -> str:
+def _digest(seed: int, recipe: Recipe) -> str:
     """SHA-256 of this script, its parameters and the seed."""
-    parameters = json.dumps([seed, dataclasses.asdict(RECIPE)], sort_keys=True)
+    parameters = json.dumps([seed, dataclasses.asdict(recipe)], sort_keys=True)
     return hashlib.sha256(Path(__file__).read_bytes() + parameters.encode()).hexdigest()
 
 
@@ -430,12 +454,12 @@ def _read_manifest(out: Path) -> dict[str, Any] | None:
     return None
 
 
-def _write_manifest(folder: Path, seed: int, digest: str, out: Path) -> None:
+def _write_manifest(folder: Path, seed: int, digest: str, out: Path, recipe: Recipe) -> None:
     manifest = {
         "format": 1,
         "seed": seed,
         "digest": digest,
-        "recipe": dataclasses.asdict(RECIPE),
+        "recipe": dataclasses.asdict(recipe),
         "base": BASE,
         "specialists": list(SKILLS),
         "tasks": {task_name(skill): metric_name(skill) for skill in SKILLS},

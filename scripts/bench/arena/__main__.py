@@ -1,0 +1,124 @@
+"""Which strategy makes the best model for its evaluations? Real merges and scores, tiny models.
+
+    python scripts/bench/arena [--quick | --full] [--fixtures N] OUT_DIR
+
+Every arm is an evomerge run in OUT_DIR/fixture-N/runs, over one store for each fixture. The command
+goes on where it was stopped; OUT_DIR/arena.md and arena.json are written after each fixture, and of
+whatever is finished with --report.
+A child costs about a second of an idle machine. Run it under `nice` beside other work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# Before any child process is started: nothing is fetched, no thread spins.
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
+from arms import MARKS, Arm, arms_of, finished, held_out, run_arm
+from fixtures import Fixture
+from table import Played, document, markdown
+
+from evomerge.domain.errors import EvomergeError
+
+FIXTURES = {"quick": 2, "full": 6}
+
+
+def play(
+    fixtures: Sequence[Fixture], arms: Sequence[Arm], marks: Sequence[int], out: Path
+) -> dict[str, Any]:
+    """Make what is missing, run what is not finished, and report after every fixture."""
+    controls: dict[str, Any] = {}
+    for fixture in fixtures:
+        controls[fixture.title] = fixture.make()
+        for fault in controls[fixture.title]["faults"]:
+            _say(f"{fixture.title} is unfair: {fault}")
+    for fixture in fixtures:
+        for number, arm in enumerate(arms, start=1):
+            if arm.name in finished([arm], fixture):
+                continue
+            started = time.monotonic()
+            state = run_arm(arm, fixture, marks[-1])
+            best = state.best.score if state.best else 0.0
+            spent = time.monotonic() - started
+            _say(f"{fixture.title}: arm {number} of {len(arms)}, {arm.name}: {best:.1f} on dev "
+                 f"({spent:.0f} s)")  # fmt: skip
+        report(fixtures, arms, controls, marks, out, landscapes=0)
+    return controls
+
+
+def report(
+    fixtures: Sequence[Fixture],
+    arms: Sequence[Arm],
+    controls: dict[str, Any],
+    marks: Sequence[int],
+    out: Path,
+    landscapes: int,
+) -> str:
+    """Score the winners on the held-out items, write `arena.json` and `arena.md`; the latter."""
+    played = []
+    for fixture in fixtures:
+        states = finished(arms, fixture)
+        if states:
+            played.append(Played(fixture, states, held_out(states, arms, fixture, marks)))
+    found = document(arms, played, controls, marks, landscapes)
+    text = markdown(found)
+    (out / "arena.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (out / "arena.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("out", type=Path, metavar="OUT_DIR")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", dest="size", action="store_const", const="quick", default="quick",
+                      help="two fixtures, TIES, the paper's question with SLERP")  # fmt: skip
+    size.add_argument("--full", dest="size", action="store_const", const="full",
+                      help="six fixtures, every method and ablation; hours")  # fmt: skip
+    parser.add_argument("--fixtures", type=int, metavar="N", help="instead of two or six")
+    parser.add_argument("--evaluations", type=int, metavar="N", choices=MARKS, default=MARKS[-1],
+                        help="children an arm; another number needs another OUT_DIR")  # fmt: skip
+    parser.add_argument("--arms", help="only these, by comma")
+    parser.add_argument("--landscapes", type=int, default=40, metavar="N",
+                        help="of the simulation, for each fixture")  # fmt: skip
+    parser.add_argument(
+        "--report", action="store_true", help="run no arm, report the finished ones"
+    )
+    options = parser.parse_args()
+    arms = arms_of(options.size)
+    if options.arms:
+        known, wanted = {arm.name: arm for arm in arms}, options.arms.split(",")
+        if unknown := [name for name in wanted if name not in known]:
+            parser.error(f"--arms: {unknown[0]!r} is none of {', '.join(known)}")
+        arms = tuple(known[name] for name in wanted)
+    options.out.mkdir(parents=True, exist_ok=True)
+    out = options.out.resolve()
+    marks = tuple(mark for mark in MARKS if mark <= options.evaluations)
+    fixtures = [Fixture(n, out) for n in range(options.fixtures or FIXTURES[options.size])]
+    try:
+        controls = play(fixtures, () if options.report else arms, marks, out)
+        print(report(fixtures, arms, controls, marks, out, options.landscapes))
+    except EvomergeError as error:
+        _say(f"error: {error}\nthe same command goes on from here")
+        return 75
+    except KeyboardInterrupt:
+        _say("interrupted; the same command goes on from here")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""Arms: evomerge runs over a fixture's shared store, and their winners on the held-out items."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import make_tiny_models as tiny
+from fixtures import HELD_OUT, Fixture
+
+from evomerge.config import Config
+from evomerge.domain.events import ModelConfirmed, ModelMerged, ModelScored
+from evomerge.domain.model import Model
+from evomerge.domain.scores import Scores
+from evomerge.domain.state import RunState, fold, rank
+from evomerge.driver import drive
+from evomerge.store.run_directory import RunDirectory
+from evomerge.testing.landscape_run import Silence
+from evomerge.wiring import LocalWorkplace
+
+MARKS = (10, 20, 30, 40)
+METHODS: dict[str, dict[str, Any]] = {
+    "ties": {"weight": 0.8, "density": 0.5, "normalize": False},
+    "slerp": {"t": 0.5},
+    "linear": {"weight": 0.5},
+    "dare_ties": {"weight": 0.8, "density": 0.5},
+    "task_arithmetic": {"weight": 0.8},
+}
+OF_PAIRS = ("greedy", "kinship", "random", "complementary", "steady_state")
+OF_ALL = ("seed_grid", "coefficient_search", "portfolio")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A strategy under a merge method, with further keys of `strategy`."""
+
+    strategy: str
+    method: str = "ties"
+    variant: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """`slerp-kinship`; strategies over all models merge by methods of their own."""
+        words = [self.strategy] if self.strategy in OF_ALL else [self.method, self.strategy]
+        return "-".join([*words, *([self.variant] if self.variant else [])])
+
+    def config(self, fixture: Fixture, evaluations: int) -> Config:
+        """The run of this arm on a fixture; only the budget ends it.
+
+        Args:
+            evaluations: of children; the foundation models are scored besides.
+        """
+        family = fixture.folder / "family"
+        tasks = [
+            {"name": tiny.task_name(skill), "metric": tiny.metric_name(skill)}
+            for skill in tiny.SKILLS
+        ]
+        document = {
+            "run": {"name": self.name, "dir": fixture.runs, "seed": fixture.number},
+            "base_model": str(family / "models" / tiny.BASE),
+            "foundation_models": [str(family / "models" / skill) for skill in tiny.SKILLS],
+            "strategy": {"name": self.strategy, "k": 3, **self.settings},
+            "merge": {"method": self.method, "parameters": METHODS[self.method]},
+            "evaluation": {
+                "include": [family / "tasks"],
+                "tasks": tasks,
+                "split": {"held_out": HELD_OUT / (HELD_OUT + fixture.items)},
+                "dtype": "float32",
+                "batch_size": 256,
+            },
+            "stopping": [{"max_evaluations": len(tiny.SKILLS) + evaluations}],
+            "execution": {"devices": ["cpu"], "report": False},
+        }
+        return Config.model_validate(document)
+
+
+def arms_of(size: str) -> tuple[Arm, ...]:
+    """`quick`: TIES for all, SLERP for the paper's question; `full`: every method and ablation."""
+    over_all = tuple(Arm(strategy) for strategy in OF_ALL)
+    ties = tuple(Arm(strategy) for strategy in OF_PAIRS)
+    slerp = (Arm("greedy", "slerp"), Arm("kinship", "slerp"))
+    if size == "quick":
+        return (*ties[:2], *over_all, *ties[2:], *slerp)
+    pairs = tuple(Arm(strategy, method) for method in METHODS for strategy in OF_PAIRS)
+    additive = {"exploration": {"additive": [0.5]}}
+    variants = [
+        Arm("kinship", method, variant, settings)
+        for method in ("ties", "slerp")
+        for variant, settings in (
+            ("highest", {"exploration": {"prefer": "highest"}}),
+            ("additive", additive),
+            ("elites", {"pool": "elites"}),
+        )
+    ]
+    return (*over_all, *pairs, *variants)
+
+
+def run_arm(arm: Arm, fixture: Fixture, evaluations: int) -> RunState:
+    """Run, resume or only read an arm."""
+    config = arm.config(fixture, evaluations)
+    run = RunDirectory(fixture.runs / arm.name)
+    workplace = LocalWorkplace(config, run)
+    return drive(run, config, workplace, [Silence()], now=time.time)
+
+
+def finished(arms: Sequence[Arm], fixture: Fixture) -> dict[str, RunState]:
+    """The arms of a fixture that came to their end, by name."""
+    found = {}
+    for arm in arms:
+        run = RunDirectory(fixture.runs / arm.name)
+        if run.exists and (state := fold(run.read())).finished:
+            found[arm.name] = state
+    return found
+
+
+def winners(state: RunState, marks: Sequence[int]) -> dict[int, Model]:
+    """The best model after so many children, in the order of their proposal.
+
+    A search that came to its end before a mark keeps its winner.
+    """
+    founders = list(state.at_generation(0))
+    children = [model for model in state.models.values() if model.generation and model.scores]
+    return {mark: min(founders + children[:mark], key=rank) for mark in marks}
+
+
+def held_out(
+    states: Mapping[str, RunState], arms: Sequence[Arm], fixture: Fixture, marks: Sequence[int]
+) -> dict[str, Scores]:
+    """Held-out scores of every winner at every mark, by content id; stored ones are only read."""
+    known: dict[str, Scores] = {}
+    wanted: dict[str, Model] = {}
+    for state in states.values():
+        for model in (*state.models.values(), *winners(state, marks).values()):
+            scores = model.on("held_out")
+            if scores is not None:
+                known[model.content_id] = scores
+        for model in winners(state, marks).values():
+            wanted[model.content_id] = replace(model, name=model.content_id)
+    kept = fixture.folder / "held-out.json"
+    if kept.exists():
+        stored = json.loads(kept.read_text(encoding="utf-8"))
+        known |= {each: Scores.model_validate(scores) for each, scores in stored.items()}
+    missing = [model for content_id, model in wanted.items() if content_id not in known]
+    if missing:
+        known |= _confirmed(missing, states, arms[0], fixture)
+        written = {each: scores.model_dump(mode="json") for each, scores in known.items()}
+        kept.write_text(json.dumps(written), encoding="utf-8")
+    return known
+
+
+def _confirmed(
+    models: Sequence[Model], states: Mapping[str, RunState], arm: Arm, fixture: Fixture
+) -> Iterator[tuple[str, Scores]]:
+    config = arm.config(fixture, 1)
+    with closing(LocalWorkplace(config, RunDirectory(fixture.runs / "judge"))) as workplace:
+        workplace.foundation()
+        executor = workplace.executor(Silence())
+        for state in states.values():
+            executor.remember(state.models.values())
+        for event in executor.confirm(models, "held_out"):
+            if isinstance(event, ModelConfirmed):
+                yield event.model, event.scores
+
+
+def prices(fixture: Fixture, states: Mapping[str, RunState]) -> dict[str, float]:
+    """Seconds of merge and evaluation of every child, as its first maker paid, by content id."""
+    paid: dict[str, float] = {}
+    for name, state in states.items():
+        for entry in RunDirectory(fixture.runs / name).read():
+            event = entry.event
+            if isinstance(event, ModelMerged | ModelScored) and not event.reused:
+                content_id = state.models[event.model].content_id
+                paid[content_id] = paid.get(content_id, 0.0) + event.seconds
+    return paid

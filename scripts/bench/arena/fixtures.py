@@ -1,0 +1,193 @@
+"""Fixtures: a base, five specialists and their tasks from a seed, and the controls of each.
+
+Controls are measured without mergekit and lm-eval: an item counts as solved if the most likely
+token is right at every place of its answer and at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+import make_tiny_models as tiny
+
+HELD_OUT = 1000
+STRONG, WEAK = 80.0, 40.0
+"""Points that a specialist must reach on its own task, and must not exceed on any other."""
+_SCALES = (0.3, 0.5, 0.8)
+_ITEMS_OF_A_SWAP = 100
+
+
+@dataclass(frozen=True)
+class Fixture:
+    """The fixture of a number; the number says its seed, its family and whether it is hard.
+
+    Attributes:
+        items: of each task that the search sees; `HELD_OUT` more are held out.
+    """
+
+    number: int
+    out: Path
+    items: int = 300
+
+    @property
+    def hard(self) -> bool:
+        """Whether the specialists unlearn each other's tags."""
+        return self.number % 4 in {1, 2}
+
+    @property
+    def family(self) -> str:
+        """`mistral` or `qwen2`."""
+        return self.recipe.family
+
+    @property
+    def folder(self) -> Path:
+        """Where its models, tasks, runs and results lie."""
+        return self.out / f"fixture-{self.number}"
+
+    @property
+    def runs(self) -> Path:
+        """The runs folder; its store is shared by all arms."""
+        return self.folder / "runs"
+
+    @cached_property
+    def recipe(self) -> tiny.Recipe:
+        """Four digits, so that there are operands enough to hold out."""
+        return replace(
+            tiny.RECIPE,
+            family="qwen2" if self.number % 2 else "mistral",
+            digits=4,
+            opposed=0.15 if self.hard else 0.0,
+            items=self.items + HELD_OUT,
+        )
+
+    @property
+    def title(self) -> str:
+        """One line for a reader."""
+        return f"fixture {self.number} ({self.family}, {'hard' if self.hard else 'easy'})"
+
+    def make(self) -> dict[str, Any]:
+        """Train it unless it is there; its controls, also in `controls.json`."""
+        made = tiny.make(self.folder / "family", seed=self.number, recipe=self.recipe)
+        digest = json.loads((made / tiny.MANIFEST).read_text(encoding="utf-8"))["digest"]
+        kept = self.folder / "controls.json"
+        if kept.exists():
+            found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+            if found["digest"] == digest:
+                return found
+        found = {"digest": digest, **_Controls(made, self.items).measured()}
+        kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        return found
+
+
+class _Controls:
+    """Measures one family; one model object, into which weights are loaded."""
+
+    def __init__(self, made: Path, items: int) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        torch.set_num_threads(1)  # so small a model only waits for the others
+        self._rows = {skill: _rows(made, skill, items) for skill in tiny.SKILLS}
+        self._weights: dict[str, dict[str, Any]] = {}
+        for name in (tiny.BASE, *tiny.SKILLS):
+            self._model = AutoModelForCausalLM.from_pretrained(made / "models" / name).float()
+            self._weights[name] = {k: v.clone() for k, v in self._model.state_dict().items()}
+
+    def measured(self) -> dict[str, Any]:
+        """Every control and whether it passed, in points."""
+        base = self._weights[tiny.BASE]
+        scores = {name: self._scores(weights) for name, weights in self._weights.items()}
+        swaps = {skill: self._best_swap(skill) for skill in tiny.SKILLS}
+        tensors = [(skill, swap["tensor"]) for skill, swap in swaps.items()]
+        together = {name: weight.clone() for name, weight in base.items()}
+        for skill, tensor in tensors:
+            together[tensor] += self._weights[skill][tensor] - base[tensor]
+        merged = {str(a): _mean(self._scores(self._arithmetic(a))) for a in _SCALES}
+        found: dict[str, Any] = {
+            "scores": scores,
+            "single_tensor": swaps,
+            "one_tensor_of_each": _mean(self._scores(together)),
+            "one_embedding_row_of_each": _mean(self._scores(self._rows_copied())),
+            "task_arithmetic_of_all": merged,
+        }
+        return found | {"faults": list(_faults(found))}
+
+    def _best_swap(self, skill: str) -> dict[str, Any]:
+        """The tensor of a specialist that alone brings the base most of its skill."""
+        base, own = self._weights[tiny.BASE], self._weights[skill]
+        alone = {
+            tensor: self._score(base | {tensor: own[tensor]}, skill, _ITEMS_OF_A_SWAP)
+            for tensor in base
+        }
+        best = max(alone, key=alone.__getitem__)
+        return {"tensor": best, "score": alone[best]}
+
+    def _rows_copied(self) -> dict[str, Any]:
+        """The base with the embedding row of each specialist that changed most."""
+        name = "model.embed_tokens.weight"
+        base = self._weights[tiny.BASE]
+        rows = base[name].clone()
+        for skill in tiny.SKILLS:
+            own = self._weights[skill][name]
+            row = int((own - base[name]).norm(dim=1).argmax())
+            rows[row] = own[row]
+        return base | {name: rows}
+
+    def _arithmetic(self, scale: float) -> dict[str, Any]:
+        base = self._weights[tiny.BASE]
+        return {
+            name: weight + scale * sum(self._weights[skill][name] - weight for skill in tiny.SKILLS)
+            for name, weight in base.items()
+        }
+
+    def _scores(self, weights: Mapping[str, Any]) -> dict[str, float]:
+        return {skill: self._score(weights, skill) for skill in tiny.SKILLS}
+
+    def _score(self, weights: Mapping[str, Any], skill: str, items: int | None = None) -> float:
+        import torch
+
+        self._model.load_state_dict(weights)
+        tokens, prompt = self._rows[skill]
+        tokens = tokens[:items]
+        with torch.no_grad():
+            told = self._model(input_ids=tokens[:, :-1]).logits[:, prompt - 1 :].argmax(-1)
+        return round(100.0 * float((told == tokens[:, prompt:]).all(1).float().mean()), 2)
+
+
+def _rows(made: Path, skill: str, items: int) -> tuple[Any, int]:
+    """Token ids of the first items of a task, prompt and answer, and the length of a prompt."""
+    import torch
+
+    path = made / "tasks" / f"{tiny.task_name(skill)}.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()[:items]
+    rows = [json.loads(line) for line in lines]
+    ids = [
+        [tiny.TOKEN_ID[t] for t in (tiny.BOS, *row["prompt"], *row["answer"], tiny.EOS)]
+        for row in rows
+    ]
+    return torch.tensor(ids), 1 + len(rows[0]["prompt"])
+
+
+def _mean(scores: Mapping[str, float]) -> float:
+    return round(sum(scores.values()) / len(scores), 2)
+
+
+def _faults(found: Mapping[str, Any]) -> Any:
+    """What is unfair about a fixture, a sentence each."""
+    for name in tiny.SKILLS:
+        for task, score in found["scores"][name].items():
+            if task == name and score < STRONG:
+                yield f"{name} has only {score:g} on its own task"
+            if task != name and score > WEAK:
+                yield f"{name} has {score:g} on {task}"
+    base, merged = _mean(found["scores"][tiny.BASE]), max(found["task_arithmetic_of_all"].values())
+    for key in ("one_tensor_of_each", "one_embedding_row_of_each"):
+        if found[key] - base > (merged - base) / 2:
+            yield f"{key.replace('_', ' ')} brings {found[key]:g}, a whole merge {merged:g}"

@@ -1,0 +1,226 @@
+"""The arena's result: curves, paired tests, the simulation beside it; as JSON and Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+from arms import OF_ALL, Arm, prices, winners
+from fixtures import Fixture
+from numpy.typing import NDArray
+from scipy.stats import spearmanr, t
+
+from evomerge.domain.scores import Scores, TaskScore
+from evomerge.domain.state import RunState
+from evomerge.significance import Pairs, holm, overall
+from evomerge.simulation import WorldSettings, run_arms
+
+INTERFERENCE = {False: 0.1, True: 0.3}
+"""Of the simulated landscapes that stand for easy and hard fixtures."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a fixture brought so far."""
+
+    fixture: Fixture
+    states: Mapping[str, RunState]
+    held_out: Mapping[str, Scores]
+
+
+def document(
+    arms: Sequence[Arm],
+    played: Sequence[Played],
+    controls: Mapping[str, Any],
+    marks: Sequence[int],
+    landscapes: int,
+) -> dict[str, Any]:
+    """Everything measured; arms that are finished on no fixture are left out."""
+    complete = [arm for arm in arms if any(arm.name in each.states for each in played)]
+    return {
+        "format": 1,
+        "marks": list(marks),
+        "fixtures": {each.fixture.title: controls[each.fixture.title] for each in played},
+        "arms": [_arm(arm, played, marks) for arm in complete],
+        "tests": _tests(complete, played, marks[-1]),
+        "simulation": _simulation(complete, played, marks[-1], landscapes),
+    }
+
+
+def _arm(arm: Arm, played: Sequence[Played], marks: Sequence[int]) -> dict[str, Any]:
+    """One arm: an entry a fixture, and its means over the fixtures."""
+    own = [each for each in played if arm.name in each.states]
+    entries = [_on_fixture(arm, each, marks) for each in own]
+    keys = [key for key in entries[0] if key != "fixture"]
+    means = {key: _spread([entry[key] for entry in entries]) for key in keys}
+    return {"name": arm.name, "fixtures": entries, "mean": means}
+
+
+def _on_fixture(arm: Arm, played: Played, marks: Sequence[int]) -> dict[str, Any]:
+    state = played.states[arm.name]
+    found: dict[str, Any] = {"fixture": played.fixture.number}
+    for mark, model in winners(state, marks).items():
+        scores = played.held_out[model.content_id]
+        found[f"dev@{mark}"] = model.score or 0.0
+        found[f"held_out@{mark}"] = scores.aggregate
+        found[f"weakest@{mark}"] = min(task.value for task in scores.tasks)
+        found[f"gap@{mark}"] = (model.score or 0.0) - scores.aggregate
+    paid = prices(played.fixture, played.states)
+    children = [model for model in state.models.values() if model.generation]
+    found["children"] = len(children)
+    found["seconds"] = sum(paid.get(model.content_id, 0.0) for model in children)
+    return found
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and half of its 95 % interval (t) over the fixtures; None for a single one."""
+    if len(values) < 2:
+        return {"mean": values[0], "half": None}
+    half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    return {"mean": mean(values), "half": half}
+
+
+def _tests(arms: Sequence[Arm], played: Sequence[Played], mark: int) -> list[dict[str, Any]]:
+    """Every arm against the greedy one of its method (strategies over all models: of TIES).
+
+    Held-out items are paired within fixture and task. p tells whether the difference holds for
+    these fixtures, not for others; it is corrected over all arms by Holm's method.
+    """
+    found: list[dict[str, Any]] = []
+    for arm in arms:
+        reference = Arm("greedy", "ties" if arm.strategy in OF_ALL else arm.method)
+        shared = [each for each in played if {arm.name, reference.name} <= each.states.keys()]
+        if arm == reference or not shared:
+            continue
+        pairs = [pair for each in shared for pair in _pairs(arm, reference, each, mark)]
+        difference = overall(pairs)
+        told: dict[str, Any] = {"arm": arm.name, "against": reference.name, "fixtures": len(shared)}
+        found.append(told | difference.model_dump())
+    corrected = holm([float(test["p"]) for test in found])
+    for test, p in zip(found, corrected, strict=True):
+        test["p_corrected"] = p
+    return found
+
+
+def _pairs(a: Arm, b: Arm, played: Played, mark: int) -> Iterator[Pairs]:
+    """The winners of two arms on a fixture, task by task."""
+    best = (winners(played.states[arm.name], (mark,))[mark] for arm in (a, b))
+    ours, theirs = (played.held_out[model.content_id].tasks for model in best)
+    for one, other in zip(ours, theirs, strict=True):
+        yield Pairs(f"{played.fixture.number}/{one.task}", 1.0, _items(one), _items(other))
+
+
+def _items(score: TaskScore) -> NDArray[np.float64]:
+    """Right or wrong of every item."""
+    if score.solved is None:
+        raise ValueError(f"task {score.task!r} has no results by item")
+    bits = int(score.solved, 16)
+    return np.array([(bits >> item) & 1 for item in range(score.samples)], dtype=np.float64)
+
+
+def _simulation(
+    arms: Sequence[Arm], played: Sequence[Played], mark: int, landscapes: int
+) -> dict[str, Any] | None:
+    """`evomerge simulate`'s score of the arms beside the arena's, for arms finished everywhere.
+
+    Each fixture has landscapes of its own kind: as many specialists and items, its interference.
+    """
+    ranked = [arm for arm in arms if all(arm.name in each.states for each in played)]
+    if len(ranked) < 3 or not landscapes:
+        return None
+    founders = len(played[0].states[ranked[0].name].at_generation(0))
+    simulated = np.zeros(len(ranked))
+    for each in played:
+        settings = WorldSettings(founders, INTERFERENCE[each.fixture.hard], each.fixture.items)
+        configs = [(arm.name, arm.config(each.fixture, mark)) for arm in ranked]
+        done = run_arms(configs, settings, count=landscapes, evaluations=founders + mark)
+        simulated += [arm.after(founders + mark)[0] / len(played) for arm in done]
+    real = [_arm(arm, played, (mark,))["mean"][f"held_out@{mark}"]["mean"] for arm in ranked]
+    outcome = spearmanr(simulated, real)
+    return {
+        "landscapes": landscapes,
+        "arms": {
+            arm.name: {"simulated": float(imagined), "arena": measured}
+            for arm, imagined, measured in zip(ranked, simulated, real, strict=True)
+        },
+        "spearman": float(outcome.statistic),
+        "p": float(outcome.pvalue),
+    }
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """The document for a reader."""
+    return "\n".join([*_controls(found), *_arms(found), *_of_tests(found), *_beside(found), ""])
+
+
+def _controls(found: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Fixtures\n"
+    yield (
+        "| fixture | own task, lowest | other task, highest | one tensor of each | one embedding "
+        "row of each | task arithmetic of all | unfair |"
+    )
+    yield "| --- | --: | --: | --: | --: | --: | --- |"
+    for title, controls in found["fixtures"].items():
+        own = [controls["scores"][name][name] for name in controls["single_tensor"]]
+        other = [
+            score
+            for name in controls["single_tensor"]
+            for task, score in controls["scores"][name].items()
+            if task != name
+        ]
+        cells = [
+            f"{min(own):.1f}",
+            f"{max(other):.1f}",
+            f"{controls['one_tensor_of_each']:.1f}",
+            f"{controls['one_embedding_row_of_each']:.1f}",
+            f"{max(controls['task_arithmetic_of_all'].values()):.1f}",
+            "; ".join(controls["faults"]) or "no",
+        ]
+        yield f"| {title} | {' | '.join(cells)} |"
+
+
+def _arms(found: Mapping[str, Any]) -> Iterator[str]:
+    marks = found["marks"]
+    yield "\n## Held-out score of the model that looked best, in points (mean over fixtures)\n"
+    head = [f"at {mark}" for mark in marks]
+    head += ["weakest task", "dev − held-out", "children", "seconds", "fixtures"]
+    yield f"| arm | {' | '.join(head)} |"
+    yield f"| --- |{' --: |' * len(head)}"
+    last = marks[-1]
+    for arm in sorted(found["arms"], key=lambda a: -a["mean"][f"held_out@{last}"]["mean"]):
+        average = arm["mean"]
+        cells = [_cell(average[f"held_out@{mark}"]) for mark in marks]
+        cells += [_cell(average[f"{key}@{last}"]) for key in ("weakest", "gap")]
+        cells += [f"{average[key]['mean']:.0f}" for key in ("children", "seconds")]
+        yield f"| {arm['name']} | {' | '.join(cells)} | {len(arm['fixtures'])} |"
+
+
+def _cell(spread: Mapping[str, Any]) -> str:
+    half = "" if spread["half"] is None else f" ± {spread['half']:.1f}"
+    return f"{spread['mean']:.1f}{half}"
+
+
+def _of_tests(found: Mapping[str, Any]) -> Iterator[str]:
+    if found["tests"]:
+        yield "\n## Against greedy, on the same held-out items (of these fixtures)\n"
+        yield "| arm | against | difference | 95 % interval | p, corrected |"
+        yield "| --- | --- | --: | --- | --: |"
+    for test in found["tests"]:
+        interval = f"[{test['low']:+.1f}, {test['high']:+.1f}]"
+        difference = f"{test['value']:+.1f} | {interval} | {test['p_corrected']:.4f}"
+        yield f"| {test['arm']} | {test['against']} | {difference} |"
+
+
+def _beside(found: Mapping[str, Any]) -> Iterator[str]:
+    beside = found["simulation"]
+    if beside:
+        yield "\n## `evomerge simulate` beside the arena\n"
+        yield "| arm | simulated | arena |"
+        yield "| --- | --: | --: |"
+        for name, each in sorted(beside["arms"].items(), key=lambda item: -item[1]["arena"]):
+            yield f"| {name} | {each['simulated']:.1f} | {each['arena']:.1f} |"
+        yield f"\nSpearman's rank correlation {beside['spearman']:+.2f} (p {beside['p']:.3f})."
