@@ -22,12 +22,13 @@ from evomerge.domain.recipe import Ingredient, Recipe
 from evomerge.domain.retention import Retention, needed
 from evomerge.domain.scores import Part, Scores, TaskScore
 from evomerge.domain.state import Entry, RunState, apply
-from evomerge.domain.stopping import MaxGenerations
+from evomerge.domain.stopping import MaxEvaluations, MaxGenerations
 from evomerge.evolution import evolve
 from evomerge.strategies import candidates, strategy_for
 
 HORIZON = 20
-"""Generations that are imagined at most; a search that is not over then has no bound."""
+"""Generations that are imagined at most; a search that is not over then has no bound, unless it has
+a budget of evaluations, which single children take longer to use up."""
 DRAWN = 24
 _STEP = 1000.0  # beyond any `min_delta`
 
@@ -131,6 +132,11 @@ class _Horizon(MaxGenerations):
         return None if reason is None else "horizon"
 
 
+def _horizon(config: Config) -> int:
+    budgets = [c.max_evaluations for c in config.stopping if isinstance(c, MaxEvaluations)]
+    return max([HORIZON, *budgets])
+
+
 def imagine(config: Config, work: Work) -> tuple[Course, ...]:
     """The courses of a search: every child better, none better, and some drawn at random."""
     rising = _drive(config, work, "every child is better", lambda n: n * _STEP, lambda _: -1.0)
@@ -155,7 +161,7 @@ def _drive(config: Config, work: Work, name: str, score: Draw, kinship: Draw) ->
     evolve(
         world,
         strategy_for(config.strategy),
-        (*config.stopping, _Horizon(max_generations=HORIZON)),
+        (*config.stopping, _Horizon(max_generations=_horizon(config))),
         _recipe,
         world,
     )

@@ -11,7 +11,7 @@ from evomerge.configfile import dump, json_schema, load, parse
 from evomerge.configfile.reference import reference
 
 CONFIGS = Path(__file__).parents[3] / "configs"
-SHIPPED = sorted(CONFIGS.glob("mistral7b*.yaml"))
+SHIPPED = sorted(CONFIGS.glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
