@@ -5,6 +5,8 @@ TIES or a search before made of it is not lost. The search is a (1+1) evolution 
 one-fifth success rule (Rechenberg 1973; the form of Kern et al. 2004), or CMA-ES (Hansen,
 arXiv 1604.00772) through the `cma` package. Its state is rebuilt from the journal at every step:
 the steps and their scores are there.
+
+A trial (README, "Which strategy?"; one tiny fixture, 20 children): 75.0 held out, greedy 59.7.
 """
 
 from __future__ import annotations

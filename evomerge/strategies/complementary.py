@@ -3,6 +3,8 @@
 Kinship tells how differently a model was trained, the per-item results of the selection items tell
 what it can do. Where no results are known, or several models bring as much, the least related one
 is taken.
+
+A trial (README, "Which strategy?"; one tiny fixture, 20 children): 62.7 held out, greedy 59.7.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Algorithm 1 spends n(n-1)/2 evaluations on the pairs of foundation models before its first choice.
 Here a generation is one merge, as in steady-state genetic algorithms (Syswerda 1991): in turn the
 untried pair of the pool with the best mean score, and the best model with its least related kin.
+
+A trial (README, "Which strategy?"; one tiny fixture, 20 children): 72.0 held out, greedy 59.7.
 """
 
 from __future__ import annotations
