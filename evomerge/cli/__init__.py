@@ -10,6 +10,7 @@ import sys
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from evomerge import __version__
 from evomerge.domain.errors import EvomergeError
@@ -40,6 +41,7 @@ COMMANDS = {
     "slurm": "a batch script that queues itself again and goes on",
     "init": "write a commented config to start from",
     "schema": "the JSON Schema of configs",
+    "completion": "what a shell needs to complete commands and options",
 }
 
 
@@ -71,6 +73,12 @@ class LazyGroup(click.Group):
                 raise
             message = f"{error.message} Did you mean {near[0]!r}?"
             raise click.UsageError(message, ctx) from None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands by their names, which must not wait for imports, then the options."""
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        items = [CompletionItem(name, help=COMMANDS[name]) for name in names]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing them."""
