@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace, field
 from typing import Any, Literal
 
 from evomerge.domain.events import CandidateFailed, Event, KinshipMeasured, ModelMerged, ModelScored
@@ -112,6 +112,8 @@ def member_of(
             course.append(Moment(len(course) + 1, merges, state.seconds, work, best))
     if not course:
         raise ValueError(f"no model of {name} is scored yet")
+    if not work and not state.seconds:  # recorded results tell of no time
+        course = [replace(moment, work=None) for moment in course]
     return Member(name, state, settings, tuple(course), reused)
 
 

@@ -43,7 +43,7 @@ def item_values(store: Store, name: str, score: TaskScore, chosen: str | None) -
     """
     folder = store.path(name)
     if problems(folder, deep=False):
-        raise NoItemsError("its evaluation is not in the store any more")
+        raise NoItemsError("the store holds no evaluation of it, item by item")
     if not (folder / samples_file(score.task)).is_file():
         raise NoItemsError(
             f"no sample log of task {score.task!r} (a group logs its member tasks only)"
