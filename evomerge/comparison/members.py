@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from evomerge.domain.events import CandidateFailed, Event, KinshipMeasured, ModelMerged, ModelScored
