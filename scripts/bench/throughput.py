@@ -46,6 +46,9 @@ from evomerge.wiring import LocalWorkplace
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "tiny.yaml"
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+ALIKE = ("evaluation.split={held_out: 0}", "execution.report=false")
+"""Settings of every run: a child is scored on all items, as the command lines do, and no page is
+drawn meanwhile."""
 WARM_UP = 2
 """Children at the beginning of a process that are left out: libraries import on first use."""
 
@@ -92,7 +95,7 @@ class Ran:
 def run(runs: Path, name: str, generations: int, *settings: str) -> Ran:
     """`evomerge run` of the tiny config in a process of its own."""
     stopping = f"stopping=[{{max_generations: {generations}}}]"
-    given = [f"run.dir={runs}", f"run.name={name}", stopping, *settings]
+    given = [f"run.dir={runs}", f"run.name={name}", stopping, *ALIKE, *settings]
     overrides = [word for setting in given for word in ("--set", setting)]
     called, started = time.time(), time.monotonic()
     _call([sys.executable, "-m", "evomerge", "run", str(CONFIG), *overrides])
@@ -193,7 +196,8 @@ def bare(jobs: Sequence[Mapping[str, Any]], work: Path) -> list[float]:
 
 def one_at_a_time(ran: Ran, count: int, work: Path) -> list[float]:
     """Seconds a child of evomerge's executor when nothing overlaps; every event is journaled."""
-    settings = anchored(load(CONFIG, [f"run.dir={work / 'one'}", "execution.devices=[cpu]"]), ROOT)
+    overrides = [*ALIKE, f"run.dir={work / 'one'}", "execution.devices=[cpu]"]
+    settings = anchored(load(CONFIG, overrides), ROOT)
     directory = RunDirectory(settings.run.dir / settings.run.name)
     directory.path.mkdir(parents=True)
     workplace = LocalWorkplace(settings, directory)

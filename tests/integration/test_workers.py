@@ -11,6 +11,7 @@ SMALL = (
     "foundation_models=[runs/tiny/models/reverse, runs/tiny/models/sort, runs/tiny/models/rotate]",
     "evaluation.tasks=[{name: tiny_sort, metric: exact_match, limit: 24}, {name: tiny_rotate}]",
     "stopping=[{max_generations: 1}]",
+    "execution.report=false",
 )
 
 
