@@ -114,11 +114,16 @@ class StreamedKinship:
         base: the base model, and `folder` where its weights are.
         passes: folder of the stored passes over this base; grows, never changes.
         exclude: patterns of tensor names that are left out.
-        log: file for what the child prints.
+        log: file for what the child prints; or a running child, which may serve several meters.
     """
 
     def __init__(
-        self, base: Foundation, folder: Path, passes: Path, exclude: Sequence[str], log: Path
+        self,
+        base: Foundation,
+        folder: Path,
+        passes: Path,
+        exclude: Sequence[str],
+        log: Path | Child,
     ) -> None:
         self._settings = {
             "base_id": base.content_id,
@@ -126,7 +131,7 @@ class StreamedKinship:
             "passes": str(passes),
             "exclude": list(exclude),
         }
-        self._child = Child(CHILD, log, name="kinship")
+        self._child = log if isinstance(log, Child) else Child(CHILD, log, name="kinship")
 
     def measure(
         self, models: Mapping[str, Path], pairs: Sequence[Pair], progress: Progress
