@@ -13,7 +13,8 @@ from evomerge.domain.errors import UsageError
 from evomerge.domain.lineage import ancestors
 from evomerge.domain.model import Foundation, Model
 from evomerge.domain.state import RunState, fold
-from evomerge.store.run_directory import STORE_FOLDER, RunDirectory, find_run
+from evomerge.store.recorded import find_own_run
+from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
@@ -49,7 +50,7 @@ def command(
         raise UsageError(f"--push: expected ORG/NAME, got {push!r}")
     if push is None and (public or dry_run):
         raise UsageError("--public and --dry-run are for --push", "add --push ORG/NAME")
-    found = find_run(run, runs_dir)
+    found = find_own_run(run, runs_dir)
     state = fold(found.read())
     chosen = _chosen(model, state, found)
     files = _exported(chosen, state, found, to, push, copy=copy)

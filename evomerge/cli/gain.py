@@ -14,7 +14,8 @@ from evomerge.domain.scores import Part
 from evomerge.domain.state import RunState, fold
 from evomerge.gains import ItemResults, Matches, compare, matches_of_best, part_of_best
 from evomerge.store.artefacts import Store
-from evomerge.store.run_directory import STORE_FOLDER, find_run
+from evomerge.store.recorded import find_own_run
+from evomerge.store.run_directory import STORE_FOLDER
 from evomerge.terminal import stdout_console
 from evomerge.terminal.documents import gains_document
 from evomerge.terminal.gains import gains_panel
@@ -45,7 +46,7 @@ def command(
     """
     if len(models) not in {0, 2}:
         raise UsageError(f"gain takes two models or none, not {len(models)}")
-    found = find_run(run, runs_dir)
+    found = find_own_run(run, runs_dir)
     state = fold(found.read())
     matches = _chosen(models, state, found.name) if models else matches_of_best(state)
     if not matches:

@@ -17,7 +17,8 @@ from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.domain.errors import CandidateError, PreflightError, UsageError
 from evomerge.domain.kinship import Metric
 from evomerge.domain.state import fold
-from evomerge.store.run_directory import RunDirectory, find_run
+from evomerge.store.recorded import find_own_run
+from evomerge.store.run_directory import RunDirectory
 
 METRICS = (*(str(metric) for metric in Metric), "cosine_abs")
 PARITY_METRICS = ("pcc", "cosine_abs", "euclidean")
@@ -122,7 +123,7 @@ def _run(models: tuple[str, ...], base: str | None, runs_dir: Path) -> RunDirect
         raise UsageError("--predict is about a run", "evomerge kinship RUN --predict")
     if len(models) != 1:
         raise UsageError("several models need their --base", "evomerge kinship A B --base BASE")
-    return find_run(models[0], runs_dir)
+    return find_own_run(models[0], runs_dir)
 
 
 def _predict(

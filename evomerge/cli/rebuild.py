@@ -11,7 +11,7 @@ from evomerge.cli.options import runs_dir_option
 from evomerge.configfile import load
 from evomerge.domain.errors import UsageError
 from evomerge.domain.state import fold
-from evomerge.store.run_directory import find_run
+from evomerge.store.recorded import find_own_run
 
 
 @click.command()
@@ -29,7 +29,7 @@ def command(run: str, model: str, runs_dir: Path) -> None:
     from evomerge.terminal.naming import model_named
     from evomerge.wiring import LocalWorkplace
 
-    found = find_run(run, runs_dir)
+    found = find_own_run(run, runs_dir)
     state = fold(found.read())
     wanted = state.models[model_named(model, state, found.name)]
     if wanted.candidate is None:

@@ -9,7 +9,7 @@ import click
 from evomerge.cli.driving import drive_and_report, driving_options
 from evomerge.cli.options import runs_dir_option
 from evomerge.configfile import load
-from evomerge.store.run_directory import find_run
+from evomerge.store.recorded import find_own_run
 
 
 @click.command()
@@ -18,7 +18,7 @@ from evomerge.store.run_directory import find_run
 @driving_options
 def command(run: str, runs_dir: Path, accept_drift: bool, plain: bool, as_json: bool) -> None:
     """Go on with RUN: a name below the runs folder, or a path. A finished run is left as it is."""
-    found = find_run(run, runs_dir)
+    found = find_own_run(run, runs_dir)
     drive_and_report(
         found, load(found.config), accept_drift=accept_drift, plain=plain, as_json=as_json
     )

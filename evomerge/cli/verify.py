@@ -14,7 +14,8 @@ from evomerge.domain.state import fold
 from evomerge.kinship import KinshipError, Pass
 from evomerge.kinship.prediction.sample import Sample
 from evomerge.store.artefacts import Store
-from evomerge.store.run_directory import STORE_FOLDER, find_run
+from evomerge.store.recorded import find_own_run
+from evomerge.store.run_directory import STORE_FOLDER
 from evomerge.store.verification import Finding, verify, verify_links
 
 
@@ -30,7 +31,7 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
     JSON output: {"whole", "pruned", "damaged", "missing", "findings": [{"name", "verdict",
     "problems"}]}.
     """
-    found = find_run(run, runs_dir)
+    found = find_own_run(run, runs_dir)
     state, store = fold(found.read()), Store(found.path.parent / STORE_FOLDER)
     findings = [
         *verify(state, store),

@@ -6,7 +6,9 @@ says so under `recorded`, with everything that the source does not tell.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -18,7 +20,7 @@ from evomerge.domain.state import Entry, fold
 from evomerge.domain.value import Value
 from evomerge.store.atomic import make_folder
 from evomerge.store.checkpoints import write_checkpoint
-from evomerge.store.run_directory import RunDirectory
+from evomerge.store.run_directory import RunDirectory, find_run
 
 _CONFIG = "# recorded results: nothing was run here, so there is no config\n"
 
@@ -79,4 +81,23 @@ def recorded_in(environment: object) -> Recorded | None:
         return None
 
 
-__all__ = ["Recorded", "keep", "recorded_in"]
+def find_own_run(run: str, runs_dir: Path) -> RunDirectory:
+    """The run `run`, which has weights and logs of its own.
+
+    Raises:
+        UsageError: there is no such run, or it holds results that were recorded elsewhere.
+    """
+    found = find_run(run, runs_dir)
+    try:
+        environment = json.loads(found.environment.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return found  # whoever needs it says what is wrong with it
+    if recorded_in(environment) is not None:
+        raise UsageError(
+            f"{found.name} holds recorded results: it has no weights, no config and no logs",
+            "report, compare, analyze, tree and status show what it has",
+        )
+    return found
+
+
+__all__ = ["Recorded", "find_own_run", "keep", "recorded_in"]
