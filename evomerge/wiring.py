@@ -19,6 +19,7 @@ from evomerge.adapters.kinship import StreamedKinship
 from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
 from evomerge.adapters.local import Limits, LocalExecutor
 from evomerge.adapters.mergekit import MergekitMerger
+from evomerge.adapters.racing import Rules
 from evomerge.adapters.room import Room
 from evomerge.adapters.trackers import BACKENDS, Mirror
 from evomerge.breeding import Breeding
@@ -115,6 +116,7 @@ class LocalWorkplace:
                 states_of(self._run.path.parent, self._run.path)
             ),
             warm_up=self._start_children,
+            rules=racing_rules(self._config),
         )
 
     def test_gains(self, state: RunState) -> Gains | None:
@@ -260,6 +262,12 @@ class LocalWorkplace:
                 + f", {free / 1e9:.1f} GB are free in {self._store.root}",
                 "free some space or put the runs folder elsewhere (run.dir)",
             )
+
+
+def racing_rules(config: Config) -> Rules | None:
+    """How children race; None where they are scored in full."""
+    racing, seed = config.evaluation.racing, config.evaluation.seed
+    return Rules(racing.error, racing.batches, seed) if racing.error else None
 
 
 def examined(config: Config) -> list[Finding]:

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 
 from evomerge.adapters.kinship_ahead import KinshipAhead
 from evomerge.adapters.pipeline import GivenUpError, Pipeline
+from evomerge.adapters.racing import Rules, raced
 from evomerge.adapters.room import Room
 from evomerge.domain.errors import CandidateError, PreflightError, StoppedError
 from evomerge.domain.events import (
@@ -33,13 +34,16 @@ from evomerge.domain.events import (
 )
 from evomerge.domain.kinship import KinshipReading, Pair
 from evomerge.domain.model import Failure, Model, Stage
+from evomerge.domain.race import Race
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.retention import needed, unneeded
 from evomerge.domain.scores import EvaluationWarning, Part, Scores
 from evomerge.domain.state import RunState
 from evomerge.ports import Evaluator, KinshipMeter, Merger, Observer, Progress
+from evomerge.significance.race import Contest
 from evomerge.store.artefacts import WEIGHTS, Made, Store, read_checked
 from evomerge.store.atomic import make_folder, write_atomic
+from evomerge.store.samples import evaluation_name
 
 T = TypeVar("T")
 SCORES = "scores.json"
@@ -78,6 +82,7 @@ class LocalExecutor:
         room: Room | None = None,
         needed_elsewhere: Callable[[], set[str]] = set,
         warm_up: Callable[[], None] = lambda: None,
+        rules: Rules | None = None,
     ) -> None:
         """Sweep what killed drivers left in the store, and be ready.
 
@@ -86,6 +91,7 @@ class LocalExecutor:
             room: what merges leave free; all may be taken if None.
             needed_elsewhere: the content ids whose weights other runs need.
             warm_up: called once, as soon as there is something to merge or to score.
+            rules: of the races of offspring; None: they are scored on all items.
         """
         make_folder(store.root)
         store.sweep()
@@ -102,6 +108,7 @@ class LocalExecutor:
         self._needed_elsewhere = needed_elsewhere
         self._warm_up = warm_up
         self._warm = False
+        self._rules = rules
         self._recipes: dict[str, Recipe] = {}
         self._failures_in_a_row = 0
         self._cancelled = threading.Event()
@@ -129,14 +136,15 @@ class LocalExecutor:
                     )
                 yield event
 
-    def breed(self, offspring: Sequence[Model]) -> Iterator[Event]:
-        """Merge and score offspring; a failed one is an event.
+    def breed(self, offspring: Sequence[Model], reference: Model | None = None) -> Iterator[Event]:
+        """Merge and score offspring, in a race against `reference`; a failed one is an event.
 
         Raises:
             StoppedError: the disk has no room for them, or too many failed in a row.
         """
         self._room.check_disk(sum(not self._at_hand(model) for model in offspring))
-        with closing(self._pipeline(offspring)) as events:
+        contest = self._contest(reference) if offspring else None
+        with closing(self._pipeline(offspring, contest)) as events:
             for event in events:
                 yield event
                 if isinstance(event, CandidateFailed):
@@ -189,10 +197,26 @@ class LocalExecutor:
         for content_id in sorted(gone):
             self._store.prune(f"models/{content_id}", *WEIGHTS)
 
-    def _pipeline(self, models: Sequence[Model]) -> Generator[Event, None, None]:
+    def _contest(self, reference: Model | None) -> Contest | None:
+        """What offspring race against; a reference whose evaluation was lost is scored again."""
+        if self._rules is None or reference is None or reference.scores is None:
+            return None
+        self.remember([reference])
+        again = partial(self._scored, reference, self._evaluators[0])
+        try:
+            self._try("evaluation", self._evaluators[0].close, again)
+        except GivenUpError as given_up:
+            raise StoppedError(f"{reference.name}: {given_up.failure.reason}") from given_up
+        name, content_id = reference.name, reference.content_id
+        return self._rules.contest(self._store, name, content_id, reference.scores)
+
+    def _pipeline(
+        self, models: Sequence[Model], contest: Contest | None = None
+    ) -> Generator[Event, None, None]:
         if not models:
             return
-        with closing(self._run(models, self._score, self._evaluators)) as events:
+        score = partial(self._score, contest)
+        with closing(self._run(models, score, self._evaluators)) as events:
             unmerged = {model.name for model in models if model.candidate and not model.merged}
             if not unmerged:
                 self._measure_ahead(models)
@@ -243,8 +267,20 @@ class LocalExecutor:
         reused = self._try("merge", merger.close, made)
         return ModelMerged(model=model.name, seconds=time.monotonic() - started, reused=reused)
 
-    def _score(self, model: Model, evaluator: Evaluator) -> Event:
-        return ModelScored(model=model.name, **self._outcome(model, evaluator))
+    def _score(self, contest: Contest | None, model: Model, evaluator: Evaluator) -> Event:
+        if contest is None:
+            return ModelScored(model=model.name, **self._outcome(model, evaluator))
+        started = time.monotonic()
+        work = partial(self._raced, contest, model, evaluator)
+        made, scores, race = self._try("evaluation", evaluator.close, work)
+        return ModelScored(
+            model=model.name,
+            scores=scores,
+            seconds=time.monotonic() - started,
+            reused=made.reused,
+            warnings=_warnings(made.path),
+            race=race,
+        )
 
     def _confirm(self, part: Part, model: Model, evaluator: Evaluator) -> Event:
         try:
@@ -283,18 +319,33 @@ class LocalExecutor:
         return self._store.obtain(name, build, self._cancelled.is_set).reused
 
     def _scored(self, model: Model, evaluator: Evaluator) -> tuple[Made, Scores]:
-        evaluation_id = evaluator.evaluation_id
+        name = evaluation_name(model.content_id, evaluator.evaluation_id)
 
         def build(into: Path) -> None:
-            self._get_warm()
-            folder = self.weights(model)
-            scores = evaluator.evaluate(folder, into, self._progress(model, "score"))
-            write_atomic(into / SCORES, scores.model_dump_json(indent=1))
+            self._evaluate(model, evaluator, into)
 
-        name = f"evaluations/{model.content_id}/{evaluation_id}"
         made = self._store.obtain(name, build, self._cancelled.is_set)
-        measured = Scores.model_validate_json(read_checked(made.path, SCORES))
-        return made, evaluator.chosen(measured)
+        return made, evaluator.chosen(_measured(made.path))
+
+    def _raced(
+        self, contest: Contest, model: Model, evaluator: Evaluator
+    ) -> tuple[Made, Scores, Race | None]:
+        if evaluator.evaluation_id != contest.scores.evaluation_id:  # drift that was accepted
+            return (*self._scored(model, evaluator), None)
+        evaluate = partial(self._evaluate, model, evaluator)
+        made, lost = raced(
+            self._store, model.content_id, contest, evaluate, _measured, self._cancelled.is_set
+        )
+        return (made, *lost) if lost else (made, evaluator.chosen(_measured(made.path)), None)
+
+    def _evaluate(
+        self, model: Model, evaluator: Evaluator, into: Path, contest: Contest | None = None
+    ) -> Scores:
+        self._get_warm()
+        folder, progress = self.weights(model), self._progress(model, "score")
+        scores = evaluator.evaluate(folder, into, progress, contest)
+        write_atomic(into / SCORES, scores.model_dump_json(indent=1))
+        return scores
 
     def weights(self, model: Model) -> Path:
         """The folder of a model; pruned or lost weights are made again from the recipe."""
@@ -344,6 +395,10 @@ class LocalExecutor:
                 f"the last one for: {event.failure.reason}",
                 "mend the cause, then resume the run",
             )
+
+
+def _measured(evaluation: Path) -> Scores:
+    return Scores.model_validate_json(read_checked(evaluation, SCORES))
 
 
 def _warnings(evaluation: Path) -> tuple[EvaluationWarning, ...]:

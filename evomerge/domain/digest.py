@@ -38,6 +38,7 @@ def decisions(state: RunState) -> dict[str, Any]:
                 else None,
                 "scores": _scores(model.scores),
                 "failed": model.failure.stage if model.failure else None,
+                **({"race": model.race.model_dump(mode="json")} if model.race else {}),
                 **({"confirmed": _confirmed(model)} if model.confirmed else {}),
             }
             for model in state.models.values()

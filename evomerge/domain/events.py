@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 from evomerge.domain.difference import Gains
 from evomerge.domain.kinship import KinshipReading, Metric
 from evomerge.domain.model import Candidate, Failure, Foundation, SkippedMerge
+from evomerge.domain.race import Race
 from evomerge.domain.scores import EvaluationWarning, Part, Scores
 from evomerge.domain.value import Value
 
@@ -63,7 +64,10 @@ class ModelMerged(Value):
 
 
 class ModelScored(Value):
-    """A model was scored; the evaluation is complete in the store."""
+    """A model was scored; the evaluation is complete in the store.
+
+    With `race` it was stopped early, and `scores` are those on the items of the race.
+    """
 
     type: Literal["model_scored"] = "model_scored"
     model: str
@@ -71,6 +75,7 @@ class ModelScored(Value):
     seconds: float
     reused: bool = False
     warnings: tuple[EvaluationWarning, ...] = ()
+    race: Race | None = None
 
 
 class CandidateFailed(Value):

@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from evomerge.domain.race import Race
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.scores import EvaluationWarning, Part, Scores
 from evomerge.domain.value import Value
@@ -144,6 +145,7 @@ class Model:
         scores: on the items that the search sees.
         confirmed: what came of scoring it on other items, at the end of the run.
         warnings: of its evaluations.
+        race: that it lost; `scores` are then those on a part of the items.
     """
 
     name: str
@@ -157,6 +159,7 @@ class Model:
     failure: Failure | None = None
     confirmed: Mapping[Part, Scores | Failure] = field(default_factory=dict)
     warnings: tuple[EvaluationWarning, ...] = ()
+    race: Race | None = None
 
     def on(self, part: Part) -> Scores | None:
         """Its scores on a part of the items; None where it has none."""
@@ -174,5 +177,14 @@ class Model:
 
     @property
     def score(self) -> float | None:
-        """The aggregate score in points; None until it is scored."""
+        """The aggregate score in points, after a lost race its estimate; None until scored."""
+        if self.race is not None:
+            return self.race.estimate
         return None if self.scores is None else self.scores.aggregate
+
+    @property
+    def stderr(self) -> float | None:
+        """The standard error of `score`."""
+        if self.race is not None:
+            return self.race.stderr
+        return None if self.scores is None else self.scores.stderr

@@ -102,14 +102,14 @@ class RunState:
 
     @cached_property
     def ranking(self) -> tuple[Model, ...]:
-        """M: every scored model, best first; ties by earlier generation, then by name."""
+        """M: every scored model, best first, those that lost a race last; see `rank`."""
         scored = [model for model in self.models.values() if model.scores is not None]
         return tuple(sorted(scored, key=rank))
 
     @cached_property
     def pool(self) -> tuple[Model, ...]:
         """S: the top k of M; with elites also the best model of each task that is not in it."""
-        top = self.ranking[: self.k]
+        top = tuple(model for model in self.ranking[: self.k] if model.race is None)
         if self.start.pool == "top_k":
             return top
         others = self.ranking[self.k :]
@@ -124,6 +124,23 @@ class RunState:
                 if task.task not in elites or task.value > elites[task.task][0]:
                     elites[task.task] = (task.value, model.name)
         return frozenset(name for _, name in elites.values())
+
+    @property
+    def reference(self) -> Model | None:
+        """Whom the offspring of the open generation race against: the last of the pool before it.
+
+        None where the pool has room, or where foundation models are scored. It stays the same
+        until the generation is closed.
+        """
+        if self.open_generation is None or len(self.generations) < 2:
+            return None
+        pool = self.generations[-2].pool or ()
+        return self.models[pool[-1]] if len(pool) >= self.k else None
+
+    @property
+    def raced_out(self) -> tuple[Model, ...]:
+        """Models whose scoring was stopped early, in order."""
+        return tuple(model for model in self.models.values() if model.race is not None)
 
     @property
     def best(self) -> Model | None:
@@ -210,9 +227,12 @@ class RunState:
         return tuple(model for model in self.models.values() if model.generation == number)
 
 
-def rank(model: Model) -> tuple[float, int, str]:
-    """The order of M: by score, ties by the earlier generation, then by name."""
-    return (-(model.score or 0.0), model.generation, model.name)
+def rank(model: Model) -> tuple[bool, float, int, str]:
+    """The order of M: by score, ties by the earlier generation, then by name.
+
+    Models that lost a race come last: their scores are estimates.
+    """
+    return (model.race is not None, -(model.score or 0.0), model.generation, model.name)
 
 
 def fold(entries: Iterable[Entry], state: RunState | None = None) -> RunState:
@@ -308,7 +328,9 @@ def _(event: ModelMerged, state: RunState) -> RunState:
 @_apply.register
 def _(event: ModelScored, state: RunState) -> RunState:
     state = replace(state, reused_evaluations=state.reused_evaluations + event.reused)
-    return _change(state, event.model, scores=event.scores, warnings=event.warnings)
+    return _change(
+        state, event.model, scores=event.scores, warnings=event.warnings, race=event.race
+    )
 
 
 @_apply.register

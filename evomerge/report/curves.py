@@ -33,12 +33,12 @@ def best_so_far(subject: Subject) -> Figure:
             model.name,
             model.kind,
             model.score,
-            model.scores.stderr if model.scores else None,
+            model.stderr,
             int(model.name in tops),
         )
         for model in scored
     ]
-    barred = any(model.scores and model.scores.stderr is not None for model in scored)
+    barred = any(model.stderr is not None for model in scored)
     bars = (
         "Bars are 95 % intervals (1.96 standard errors, tasks taken as independent)."
         if barred
@@ -71,7 +71,7 @@ def _paint_best(canvas: Canvas, subject: Subject, scored: list[Model]) -> Tips:
             continue
         xs = [places[model.name] for model in chosen]
         ys = [model.score or 0.0 for model in chosen]
-        errors = [(model.scores.stderr if model.scores else None) or 0.0 for model in chosen]
+        errors = [model.stderr or 0.0 for model in chosen]
         colour = palette.KINDS[kind]
         if any(errors):
             bars = axes.vlines(

@@ -85,7 +85,7 @@ def _chosen(state: RunState, budget: int) -> set[str]:
     return chosen
 
 
-def _standing(model: Model) -> tuple[bool, tuple[float, int, str]]:
+def _standing(model: Model) -> tuple[bool, tuple[bool, float, int, str]]:
     return (model.scores is None, rank(model))
 
 

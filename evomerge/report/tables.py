@@ -86,6 +86,8 @@ def headline(subject: Subject) -> list[Fact]:
 
 
 def _score_detail(model: Model) -> str:
+    if model.race is not None:
+        return model.race.sentence
     if model.scores is None or model.scores.stderr is None:
         return "no standard error recorded"
     tasks = figures.count(len(model.scores.tasks), "task")
@@ -93,7 +95,7 @@ def _score_detail(model: Model) -> str:
 
 
 def _half(model: Model) -> float | None:
-    error = None if model.scores is None else model.scores.stderr
+    error = model.stderr
     return None if error is None else Z95 * error
 
 

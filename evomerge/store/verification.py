@@ -12,6 +12,7 @@ from evomerge.domain.scores import Scores
 from evomerge.domain.state import RunState
 from evomerge.store.artefacts import PRUNED, Store, problems
 from evomerge.store.run_directory import RunDirectory
+from evomerge.store.samples import evaluation_name
 
 Verdict = Literal["whole", "pruned", "damaged", "missing"]
 
@@ -31,11 +32,21 @@ def verify(state: RunState, store: Store) -> list[Finding]:
     for model in state.models.values():
         if model.merged:
             findings.append(_judge(store, f"models/{model.content_id}", model))
-        for scores in (model.scores, *model.confirmed.values()):
-            if isinstance(scores, Scores):
-                name = f"evaluations/{model.content_id}/{scores.evaluation_id}"
-                findings.append(_judge(store, name, model))
+        findings += [
+            _judge(store, _evaluation(store, model, scores), model)
+            for scores in (model.scores, *model.confirmed.values())
+            if isinstance(scores, Scores)
+        ]
     return findings
+
+
+def _evaluation(store: Store, model: Model, scores: Scores) -> str:
+    """Where the logs are; of a lost race those of all items may be there in their place."""
+    full = evaluation_name(model.content_id, scores.evaluation_id)
+    if model.race is None or scores is not model.scores:
+        return full
+    lost = evaluation_name(model.content_id, model.race.id)
+    return full if store.path(full).exists() and not store.path(lost).exists() else lost
 
 
 def verify_links(run: RunDirectory, state: RunState, store: Store) -> list[Finding]:

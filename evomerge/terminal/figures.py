@@ -30,8 +30,10 @@ def points(value: float | None, stderr: float | None = None) -> str:
 
 
 def score(model: Model) -> str:
-    """The aggregate score of a model with its standard error."""
-    return points(model.score, None if model.scores is None else model.scores.stderr)
+    """The aggregate score of a model with its standard error; an estimate with its interval."""
+    if model.race is not None:
+        return f"{model.race.brief} raced out"
+    return points(model.score, model.stderr)
 
 
 def task_points(task: TaskScore, with_error: bool = False) -> str:

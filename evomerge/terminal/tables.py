@@ -172,7 +172,9 @@ def _points(model: Model | None) -> str:
 
 
 def _best_of(generation: Generation, state: RunState) -> Model | None:
-    return next((m for m in state.ranking if m.generation == generation.number), None)
+    return next(
+        (m for m in state.ranking if m.generation == generation.number and not m.race), None
+    )
 
 
 def _failed(generation: Generation, state: RunState) -> Text:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from evomerge.adapters.local import Limits, LocalExecutor
+from evomerge.adapters.racing import Rules
 from evomerge.adapters.room import Room
 from evomerge.config import Config
 from evomerge.domain.difference import Gains
@@ -39,6 +40,7 @@ from evomerge.testing.landscape import (
     make_foundation,
 )
 
+BATCHES = (0.125, 0.25, 0.5, 1.0)
 NAMES = ("ash", "birch", "cedar", "dogwood")
 
 
@@ -68,14 +70,16 @@ class LandscapeWorkplace:
         limits: Limits | None = None,
         model_size: int = 0,
         tests_gains: bool = False,
+        racing: float = 0.0,
     ) -> None:
         self._root = root
         self._tests_gains = tests_gains
         self._parts = (
             (merger or LandscapeMerger(),) * merge_workers,
-            evaluators or (LandscapeEvaluator(),),
+            evaluators or (LandscapeEvaluator(batches=BATCHES if racing else ()),),
             meter or LandscapeMeter(),
         )
+        self._rules = Rules(racing, BATCHES, seed=0) if racing else None
         self._limits = limits or Limits()
         self._model_size = model_size
         self._executor: LocalExecutor | None = None
@@ -111,6 +115,7 @@ class LandscapeWorkplace:
             observer=observer,
             room=Room(runs / STORE_FOLDER, model_size=self._model_size),
             needed_elsewhere=lambda: needed_weights(states_of(runs, runs / "landscape")),
+            rules=self._rules,
         )
         return self._executor
 
@@ -168,6 +173,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--strategy", default="kinship", choices=get_args(StrategyName))
     parser.add_argument("--generations", type=int, default=3)
+    parser.add_argument("--racing", type=float, default=0.0)
     parser.add_argument("--retention", default="all", choices=["all", "pool", "best"])
     arguments = parser.parse_args(words)
     config = landscape_config(
@@ -176,7 +182,8 @@ def main(words: Sequence[str] | None = None) -> None:
         retention=arguments.retention,
     )
     try:
-        state = run_landscape(arguments.folder, config)
+        workplace = LandscapeWorkplace(arguments.folder, racing=arguments.racing)
+        state = run_landscape(arguments.folder, config, workplace)
     except EvomergeError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_code)

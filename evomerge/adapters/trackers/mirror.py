@@ -152,7 +152,7 @@ def told(event: Event, state: RunState) -> dict[str, float]:
             model = state.models[event.model]
             gain = merge_gain(model, state.models)
             tasks = {f"task/{_plain(t.task)}": t.value for t in event.scores.tasks}
-            values = {"score": event.scores.aggregate, **tasks, **_standing(state)}
+            values = {"score": model.score or 0.0, **tasks, **_standing(state)}
             return values if gain is None else {**values, "merge_gain": gain}
         case GenerationFinished():
             mean = state.kinship.mean(event.pool)
