@@ -24,6 +24,7 @@ foundation_models: [{models}]
 merge: {{method: ties}}
 evaluation:
   include: [{tasks}]
+  split: none
   tasks: [{{name: tiny_reverse, metric: exact_match, limit: 4}}]
   dtype: float32
 stopping: [max_generations: 1]

@@ -157,8 +157,8 @@ def manifest(root: Path) -> Path:
 
 
 def evaluation(root: Path) -> Path:
-    (found,) = (root / "runs/store/evaluations" / parent(root).content_id).iterdir()
-    return found
+    model = parent(root)
+    return root / "runs/store/evaluations" / model.content_id / model.scores.evaluation_id
 
 
 def scores(root: Path) -> Path:

@@ -75,7 +75,7 @@ def test_what_cannot_be_had_is_said(store):
     told = answers(store, model("child"), [model("a"), model("b", "11111")], {}, 1)
     assert "no mean over items" in told[0].missing
     gone = Model("gone", "greedy", 1, "gone", scores=model("a").scores)
-    assert "gone: its evaluation is not in the store" in answers(
+    assert "gone: the store holds no evaluation of it" in answers(
         store, model("child"), [gone], {}
     )[0].missing  # fmt: skip
     assert answers(store, model("child"), [], {}) == ()

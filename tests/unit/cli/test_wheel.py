@@ -40,7 +40,11 @@ def installed(tmp_path_factory) -> Path:
 
 def test_it_holds_every_file_of_the_package(installed):
     def files(root: Path) -> set[str]:
-        there = (path for path in (root / "evomerge").rglob("*") if path.is_file())
+        there = (
+            path
+            for path in (root / "evomerge").rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        )
         return {str(path.relative_to(root)) for path in there if path.suffix != ".pyc"}
 
     assert files(installed) == files(ROOT)

@@ -59,7 +59,7 @@ def test_what_cannot_be_paired_is_said(store, rows, asked, chosen, reason):
 
 
 def test_an_evaluation_that_is_gone_is_said(store):
-    with pytest.raises(NoItemsError, match="not in the store"):
+    with pytest.raises(NoItemsError, match="the store holds no evaluation"):
         item_values(store, NAME, score(1.0), None)
 
 
