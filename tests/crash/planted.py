@@ -57,7 +57,7 @@ def directory_exists_means_complete():
 def event_before_artefact():
     """A merge is recorded first and made when it is needed."""
 
-    def merge(self, model):
+    def merge(self, model, merger):
         self.remember([model])
         return None if model.merged else ModelMerged(model=model.name, seconds=0.0)
 
