@@ -40,6 +40,7 @@ class SplitConfig(Spelled):
     """Which items selection never sees; `none` for none of them."""
 
     main = "held_out"
+    short = (str, int, float)
 
     held_out: Annotated[float, BeforeValidator(_nothing)] = identity(
         default=0.5,
@@ -48,6 +49,11 @@ class SplitConfig(Spelled):
         description="share of each task's items that only the end of the run scores; 0: none",
     )
     seed: int = identity(default=0, ge=0, lt=2**31, description="of the choice of the items")
+
+
+def _of_list(value: Any) -> Any:
+    # below a validator of mode "before" a list is Python's, no more JSON's, which may be a tuple
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _grow(batches: tuple[float, ...]) -> tuple[float, ...]:
@@ -60,6 +66,7 @@ class RacingConfig(Spelled):
     """Stop scoring a child that will not enter the pool; `none` to score all children in full."""
 
     main = "error"
+    short = (str, int, float)
 
     error: Annotated[float, BeforeValidator(_nothing)] = identity_of_run(
         default=0.0,
@@ -71,6 +78,7 @@ class RacingConfig(Spelled):
     batches: Annotated[
         tuple[Annotated[float, Field(gt=0, le=1)], ...],
         Field(min_length=1, max_length=20),
+        BeforeValidator(_of_list),
         AfterValidator(_grow),
     ] = identity(
         default=(0.125, 0.25, 0.5, 1.0),

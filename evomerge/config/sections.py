@@ -18,18 +18,20 @@ runtime = partial(Field, json_schema_extra={"role": "runtime"})
 
 
 class Spelled(Value):
-    """A section that may be written as one text, which is its `main` key."""
+    """A section that may be written as one value, a text or a number: that of its `main` key."""
 
     main: ClassVar[str]
+    short: ClassVar[tuple[type, ...]] = (str,)
 
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
-        return {cls.main: value} if isinstance(value, str) else value
+        return {cls.main: value} if isinstance(value, cls.short) else value
 
     @classmethod
     def __get_pydantic_json_schema__(
         cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        text = {"type": "string", "description": f"short for `{{{cls.main}: ...}}`"}
-        return {"anyOf": [text, handler(core_schema)]}
+        kind = "string" if cls.short == (str,) else ["number", "string"]
+        value = {"type": kind, "description": f"short for `{{{cls.main}: ...}}`"}
+        return {"anyOf": [value, handler(core_schema)]}

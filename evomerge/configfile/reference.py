@@ -49,8 +49,9 @@ def _mappings(schema: Schema) -> Iterator[_Mapping]:
     while queue:
         path, method, section = queue.pop(0)
         if "properties" not in section:
-            found = [(path, method, schema["$defs"][name]) for name in _names(section)]
-            queue = [*found, *queue]
+            spelled = [each for each in section.get("anyOf", []) if "properties" in each]
+            found = [*spelled, *(schema["$defs"][name] for name in _names(section))]
+            queue = [*((path, method, each) for each in found), *queue]
             continue
         method = _method(section) or method
         fields = _fields(section)

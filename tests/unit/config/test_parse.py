@@ -30,6 +30,21 @@ def test_several_workers_on_a_device(good):
     assert spread(config.execution.devices) == ("cpu",) * 2 + ("cuda:1",) + ("cuda:0",) * 3
 
 
+@pytest.mark.parametrize(
+    ("written", "error"),
+    [("none", 0.0), ("0.05", 0.05), ("{error: 0.05, batches: [0.5, 1]}", 0.05)],
+)
+def test_the_short_and_the_long_spelling_of_races(good, written, error):
+    config = parse(good, "x", [f"evaluation.racing={written}"])
+    assert config.evaluation.racing.error == error
+    assert parse(dump(config), "y") == config
+
+
+@pytest.mark.parametrize(("written", "share"), [("none", 0.0), ("0.25", 0.25), ("0", 0.0)])
+def test_the_short_spelling_of_the_held_out_share(good, written, share):
+    assert parse(good, "x", [f"evaluation.split={written}"]).evaluation.split.held_out == share
+
+
 def test_plain_texts_that_other_readers_turn_into_something_else(good):
     args = "{a: no, b: on, c: 1e-3, d: 12:30:45, e: 2001-01-01, f: 0o17, g: 0x1F, h: '1', i: True}"
     text = good.replace("{attn_implementation: eager, low: 1}", args)

@@ -31,7 +31,14 @@ def test_the_committed_reference_is_up_to_date():
     """Otherwise: `evomerge schema --markdown > configs/REFERENCE.md`."""
     committed = (CONFIGS / "REFERENCE.md").read_text(encoding="utf-8")
     assert committed == reference(json_schema())
-    for key in ("foundation_models", "skip_if_kinship_above", "patience", "devices", "density"):
+    for key in (
+        "foundation_models",
+        "skip_if_kinship_above",
+        "patience",
+        "devices",
+        "density",
+        "held_out",
+    ):
         assert f"| `{key}` |" in committed
 
 
