@@ -14,6 +14,7 @@ from evomerge.comparison import Comparison, compare, member_of
 from evomerge.comparison.members import prices
 from evomerge.configfile import identity_of, load
 from evomerge.domain.errors import ConfigError, UsageError
+from evomerge.store.census import baseline_beside
 from evomerge.store.run_directory import RunDirectory, find_run
 from evomerge.terminal import stdout_console
 
@@ -38,6 +39,7 @@ def command(runs: tuple[str, ...], runs_dir: Path, html: Path | None, as_json: b
     \b
     JSON output (unknown values are null, numbers are not rounded):
     {"format": 1, "evaluation_id", "caveats": [text],
+     "baseline": as in `evomerge status --help`,
      "arms": [{"arm", "score": SPREAD, "median_run", "alike", "runs": [RUN]}],
      "budgets": [{"unit": "evaluations|merges|hours", "amount", "best": {arm: SPREAD}}],
      "versus": [{"arm", "against", "points": SPREAD, "points_at_equal_evaluations": SPREAD,
@@ -96,12 +98,11 @@ def comparison_of(runs: Sequence[RunDirectory]) -> Comparison:
                 f"no model of {run.name} is scored yet", "wait for it, or leave it out"
             )
     known = prices(journals)
-    return compare(
-        [
-            member_of(name, entries, _settings(run), known)
-            for name, run, entries in zip(_distinct(runs), runs, journals, strict=True)
-        ]
-    )
+    members = [
+        member_of(name, entries, _settings(run), known)
+        for name, run, entries in zip(_distinct(runs), runs, journals, strict=True)
+    ]
+    return compare(members, baseline_beside(runs[0], members[0].state))
 
 
 def _distinct(runs: Sequence[RunDirectory]) -> list[str]:

@@ -22,6 +22,7 @@ from evomerge.domain.state import RunState, fold
 from evomerge.driver import drive
 from evomerge.ports import Observer
 from evomerge.store.beacon import Beacon
+from evomerge.store.census import baseline_beside
 from evomerge.store.run_directory import RunDirectory
 
 
@@ -96,7 +97,7 @@ def drive_and_report(
     if as_json:
         click.echo(json.dumps(result_document(state), ensure_ascii=False))
     elif not seen:  # the view's last picture says it all
-        click.echo(result_text(state))
+        click.echo(result_text(state, baseline_beside(run, state)))
     return state
 
 

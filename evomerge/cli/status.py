@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from evomerge.cli.driving import resume_command
 from evomerge.cli.options import json_option, runs_dir_option
+from evomerge.store.census import baseline_beside
 from evomerge.store.run_directory import find_run
 from evomerge.terminal import Standing, standing_panel, stdout_console
 from evomerge.terminal.documents import status_document
@@ -31,6 +33,7 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
      "merges", "evaluations", "confirmations", "failures", "unscored", "hours",
      "raced_out", "items_saved", "reused", "reused_merges", "reused_evaluations",
      "gains": null or as in `evomerge gain --help`,
+     "baseline": {"run", "evaluations", "model", "score", "held_out"} or null,
      "holder", "pool": [MODEL],
      "lost_skills": [{"task", "holder", "best", "pool_best"}],
      "generations": [{"generation", "models": [name], "pool": [name],
@@ -44,6 +47,7 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
     """
     directory = find_run(run, runs_dir)
     standing = Standing.of(directory.name, directory.path, directory.read(), directory.holder())
+    standing = replace(standing, baseline=baseline_beside(directory, standing.state))
     resume = resume_command(directory) if standing.status == "stopped" else None
     if as_json:
         document = status_document(standing, resume, time.time())

@@ -12,6 +12,7 @@ from evomerge.comparison.budgets import Budget, best_within, equal_budgets
 from evomerge.comparison.comparable import caveats, require_comparable
 from evomerge.comparison.members import Member
 from evomerge.comparison.parting import Parting, parting
+from evomerge.domain.baseline import Baseline
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,14 @@ class Comparison:
     Attributes:
         versus: every arm but the first against the first one.
         caveats: what a reader should know, a sentence each.
+        baseline: what merging all foundation models at once gave, where that is known.
     """
 
     arms: tuple[Arm, ...]
     budgets: tuple[Budget, ...]
     versus: tuple[Versus, ...]
     caveats: tuple[str, ...]
+    baseline: Baseline | None = None
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -57,7 +60,7 @@ class Comparison:
         return tuple(member for arm in self.arms for member in arm.members)
 
 
-def compare(members: Sequence[Member]) -> Comparison:
+def compare(members: Sequence[Member], baseline: Baseline | None = None) -> Comparison:
     """Compare two runs or more.
 
     Raises:
@@ -73,7 +76,7 @@ def compare(members: Sequence[Member]) -> Comparison:
         if arm.alike
     ]
     against = tuple(_versus(arms[0], arm) for arm in arms[1:])
-    return Comparison(arms, equal_budgets(arms), against, tuple(said))
+    return Comparison(arms, equal_budgets(arms), against, tuple(said), baseline)
 
 
 def _versus(first: Arm, second: Arm) -> Versus:

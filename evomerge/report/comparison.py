@@ -15,6 +15,7 @@ from evomerge.report import palette
 from evomerge.report.figure import Figure, Tips, axes_grid, draw
 from evomerge.report.page import render
 from evomerge.terminal import figures
+from evomerge.terminal.baseline import grid_text
 from evomerge.terminal.comparison import amount, spread_points
 from evomerge.terminal.differences import part_note, verdict_sentence
 from evomerge.terminal.sentences import best_over_foundation
@@ -43,6 +44,7 @@ def page(comparison: Comparison, winners: Gains) -> str:
         arms=[_arm_row(arm, comparison) for arm in comparison.arms],
         verdicts=[_verdict(versus, comparison) for versus in comparison.versus],
         caveats=comparison.caveats,
+        baseline=comparison.baseline and grid_text(comparison.baseline),
         winners=[verdict_sentence(each) for each in winners.comparisons],
         missing=winners.missing,
         note=part_note(winners.part) if winners.comparisons else "",

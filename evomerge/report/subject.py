@@ -15,9 +15,11 @@ from evomerge.analysis.curves import Step, steps
 from evomerge.analysis.merges import Merge, merges
 from evomerge.analysis.stages import Point, Stages, stages
 from evomerge.analysis.work import Work, work
+from evomerge.domain.baseline import Baseline
 from evomerge.domain.lineage import ancestors, merge_gain
 from evomerge.domain.state import Entry, RunState, fold
 from evomerge.report.layers import LayerChange, layer_changes
+from evomerge.store.census import baseline_beside
 from evomerge.store.recorded import Recorded, recorded_in
 from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
 
@@ -32,6 +34,7 @@ class Subject:
     Attributes:
         config: the resolved config, as it stands in the run's folder.
         environment: versions and hardware at the start.
+        baseline: what merging all foundation models at once gave, where that is known.
         changes: how far the best model's layers are from its parents; empty where not known.
     """
 
@@ -41,6 +44,7 @@ class Subject:
     config: str = ""
     environment: Mapping[str, Any] = field(default_factory=dict)
     changes: tuple[LayerChange, ...] = ()
+    baseline: Baseline | None = None
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -118,4 +122,5 @@ def read_subject(run: RunDirectory) -> Subject:
         config,
         environment if isinstance(environment, dict) else {},
         layer_changes(state, passes),
+        baseline_beside(run, state),
     )

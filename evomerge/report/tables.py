@@ -12,6 +12,7 @@ import yaml
 from evomerge.analysis.correlation import Correlation
 from evomerge.analysis.merges import parents_kinship
 from evomerge.analysis.stages import Stages
+from evomerge.domain.baseline import Baseline
 from evomerge.domain.kinship import Metric
 from evomerge.domain.lineage import ancestors, merge_gain
 from evomerge.domain.model import Model
@@ -19,6 +20,7 @@ from evomerge.domain.scores import TaskScore
 from evomerge.report.subject import Z95, Subject
 from evomerge.report.wording import minus, points, probability
 from evomerge.terminal import figures
+from evomerge.terminal.baseline import grid_text
 from evomerge.terminal.figures import MISSING
 
 
@@ -63,6 +65,8 @@ def headline(subject: Subject) -> list[Fact]:
                 "up" if gain > 0 else "down",
             )
         )
+    if subject.baseline is not None:
+        facts.append(_against(subject.baseline, best))
     failed = sum(model.failure is not None for model in state.models.values())
     cost = f"{figures.count(state.evaluations, 'evaluation')}" + (
         f", {failed} failed" if failed else ""
@@ -83,6 +87,17 @@ def headline(subject: Subject) -> list[Fact]:
         )
         facts.append(Fact("reused", str(reused), detail))
     return facts
+
+
+def _against(baseline: Baseline, best: Model) -> Fact:
+    """What the search gained over merging all foundation models at once."""
+    gain = (best.score or 0.0) - (baseline.best.score or 0.0)
+    return Fact(
+        "gain over all at once",
+        minus_sign(figures.gain(gain)),
+        minus_sign(grid_text(baseline)),
+        "up" if gain > 0 else "down" if gain < 0 else "",
+    )
 
 
 def _score_detail(model: Model) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from evomerge.domain.baseline import Baseline, baseline_of
+from evomerge.domain.errors import DamagedError
 from evomerge.domain.retention import needed, unneeded
 from evomerge.domain.state import RunState, fold
 from evomerge.store.artefacts import WEIGHTS, Store
-from evomerge.store.run_directory import list_runs
+from evomerge.store.run_directory import RunDirectory, list_runs
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,21 @@ def states_of(runs_dir: Path, without: Path | None = None) -> list[RunState]:
     """
     skipped = None if without is None else without.resolve()
     return [fold(run.read()) for run in list_runs(runs_dir) if run.path.resolve() != skipped]
+
+
+def baseline_beside(run: RunDirectory, state: RunState) -> Baseline | None:
+    """What merging all foundation models at once gave, here or in a run beside `run`."""
+    return baseline_of(state, _with_a_grid(run))
+
+
+def _with_a_grid(run: RunDirectory) -> Iterator[RunState]:
+    for other in list_runs(run.path.parent):
+        if other.path.resolve() == run.path.resolve():
+            continue
+        # A run beside this one that is damaged says nothing here; `evomerge verify` tells of it.
+        with contextlib.suppress(DamagedError, ValueError, OSError):
+            if b'"kind":"grid"' in other.journal.read_bytes():  # most runs need no fold
+                yield fold(other.read())
 
 
 def needed_weights(states: list[RunState]) -> set[str]:

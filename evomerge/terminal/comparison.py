@@ -13,6 +13,7 @@ from evomerge.domain.difference import Gains
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
+from evomerge.terminal.baseline import grid_text
 from evomerge.terminal.columns import Column, Fitted, numbers, words
 from evomerge.terminal.differences import part_note
 from evomerge.terminal.figures import MISSING, printable, spelled
@@ -36,6 +37,8 @@ class ComparisonView:
         yield title(comparison)
         yield ""
         yield arms_table(comparison)
+        if comparison.baseline is not None:
+            yield Text(printable(f"baseline: {grid_text(comparison.baseline)}"))
         for caveat in comparison.caveats:
             yield Text(f"note: {printable(caveat)}", style="yellow")
         for versus in comparison.versus:

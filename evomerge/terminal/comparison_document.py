@@ -8,7 +8,13 @@ from typing import Any
 from evomerge.comparison import Arm, Budget, Comparison, Member, Parting, Versus, exploration_of
 from evomerge.domain.difference import Gains
 from evomerge.domain.lineage import ancestors
-from evomerge.terminal.documents import FORMAT, Document, gains_document, model_brief
+from evomerge.terminal.documents import (
+    FORMAT,
+    Document,
+    baseline_brief,
+    gains_document,
+    model_brief,
+)
 from evomerge.terminal.sentences import best_over_foundation
 
 _OF_WINNERS = {"part", "comparisons", "missing"}
@@ -28,6 +34,7 @@ def comparison_document(comparison: Comparison, winners: Gains) -> Document:
             key: value for key, value in gains_document("", winners).items() if key in _OF_WINNERS
         },
         "caveats": list(comparison.caveats),
+        "baseline": comparison.baseline and baseline_brief(comparison.baseline),
     }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from evomerge.domain.baseline import Baseline
 from evomerge.domain.coverage import lost_skills
 from evomerge.domain.difference import Gains
 from evomerge.domain.lineage import ancestors, merge_gain
@@ -31,11 +32,24 @@ def status_document(standing: Standing, resume: str | None, now: float) -> Docum
     return {
         **run_document(standing),
         **_course(standing.state),
+        "baseline": standing.baseline and baseline_brief(standing.baseline),
         "holder": standing.holder,
         "last_event": standing.last_event,
         "last_event_at": last_at,
         "last_event_age_seconds": None if last_at is None else max(0.0, now - last_at),
         "resume": resume,
+    }
+
+
+def baseline_brief(baseline: Baseline) -> Document:
+    """What merging all foundation models at once gave."""
+    held_out = baseline.best.on("held_out")
+    return {
+        "run": baseline.run,
+        "evaluations": baseline.evaluations,
+        "model": baseline.best.name,
+        "score": baseline.best.score,
+        "held_out": held_out and held_out.aggregate,
     }
 
 

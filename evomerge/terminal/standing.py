@@ -11,6 +11,7 @@ from typing import Literal
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from evomerge.domain.baseline import Baseline
 from evomerge.domain.coverage import lost_skills
 from evomerge.domain.state import Entry, RunState, fold
 from evomerge.terminal import figures
@@ -35,6 +36,7 @@ class Standing:
         holder: who drives it now; None if nobody does.
         last_event: the type of the last event.
         damage: why the journal could not be read; the state is empty then.
+        baseline: what merging all foundation models at once gave, where that is known.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Standing:
     holder: str | None = None
     last_event: str | None = None
     damage: str | None = None
+    baseline: Baseline | None = None
 
     @classmethod
     def of(
@@ -97,7 +100,7 @@ def standing_panel(
     facts: list[Fact] = [
         ("run", Text(printable(_settings(state)))),
         ("generation", Text(printable(_progress(state)))),
-        *outcome_facts(state),
+        *outcome_facts(state, standing.baseline),
         ("last event", Text(_last_event(standing, time.time() if now is None else now))),
     ]
     facts += [

@@ -7,9 +7,11 @@ import shlex
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from evomerge.domain.baseline import Baseline, baseline_of
 from evomerge.domain.lineage import ancestors, lineage
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
+from evomerge.terminal.baseline import baseline_sentence
 from evomerge.terminal.confirmation import (
     confirmation_table,
     confirmed_text,
@@ -34,7 +36,7 @@ def summary(state: RunState) -> RenderableType:
         return Text("nothing is recorded yet", style="dim")
     parts: list[RenderableType] = [
         Text.assemble((figures.printable(state.start.name), "bold"), "  ", _ending(state)),
-        facts_table(outcome_facts(state)),
+        facts_table(outcome_facts(state, baseline_of(state))),
     ]
     if any(generation.pool is not None for generation in state.generations):
         parts += ["", generations_table(state)]
@@ -48,13 +50,15 @@ def summary(state: RunState) -> RenderableType:
     return Group(*parts)
 
 
-def outcome_facts(state: RunState) -> list[Fact]:
+def outcome_facts(state: RunState, baseline: Baseline | None = None) -> list[Fact]:
     """The best model, what its score is worth, the work done, and what went wrong with it."""
     confirmed, warned = confirmed_text(state), warnings_text(state)
     facts: list[Fact] = [("best", best_text(state))]
     facts += [("held-out", confirmed)] if confirmed is not None else []
     if state.gains is not None:
         facts.append(("gain", Text(figures.printable(gains_line(state.gains)))))
+    if baseline is not None:
+        facts.append(("baseline", Text(figures.printable(baseline_sentence(baseline, state)))))
     facts.append(("work", counts_text(state)))
     facts += [("reused", Text(reused_text(state)))] if _reused(state) else []
     facts += [("racing", Text(racing_text(state)))] if state.raced_out else []
@@ -86,7 +90,7 @@ def racing_text(state: RunState) -> str:
     return f"{models}, {saved} of {items + saved} items not scored ({share:.0f} %)"
 
 
-def result_text(state: RunState) -> str:
+def result_text(state: RunState, baseline: Baseline | None = None) -> str:
     """What a run came to, for stdout: the best model, its lineage, and why the run ended.
 
     One line each, with one for what the score is worth and one for what was reused; a lineage too
@@ -112,6 +116,8 @@ def result_text(state: RunState) -> str:
         lines.append(f"racing   {racing_text(state)}")
     if state.gains is not None:
         lines.append(f"gain     {figures.printable(gains_line(state.gains))}")
+    if baseline is not None:
+        lines.append(f"baseline {figures.printable(baseline_sentence(baseline, state))}")
     if state.stop is not None:
         lines.append(f"stop     {figures.printable(state.stop)}")
     return "\n".join(lines)

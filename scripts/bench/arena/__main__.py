@@ -16,13 +16,14 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 # Before any child process is started: nothing is fetched, no thread spins.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
-from arms import MARKS, Arm, arms_of, finished, held_out, run_arm
+from arms import MARKS, Arm, arms_of, crew_of, finished, held_out, run_arm, stops
 from fixtures import Fixture
 from table import Played, document, markdown
 
@@ -41,17 +42,26 @@ def play(
         for fault in controls[fixture.title]["faults"]:
             _say(f"{fixture.title} is unfair: {fault}")
     for fixture in fixtures:
+        _run_all(arms, fixture, marks[-1])
+        report(fixtures, arms, controls, marks, out, landscapes=0)
+    return controls
+
+
+def _run_all(arms: Sequence[Arm], fixture: Fixture, evaluations: int) -> None:
+    """Every arm that is not finished, one after the other."""
+    done = finished(arms, fixture)
+    if len(done) == len(arms):
+        return
+    with closing(crew_of(fixture, arms[0])) as crew:
         for number, arm in enumerate(arms, start=1):
-            if arm.name in finished([arm], fixture):
+            if arm.name in done:
                 continue
             started = time.monotonic()
-            state = run_arm(arm, fixture, marks[-1])
+            state = run_arm(arm, fixture, evaluations, crew)
             best = state.best.score if state.best else 0.0
             spent = time.monotonic() - started
             _say(f"{fixture.title}: arm {number} of {len(arms)}, {arm.name}: {best:.1f} on dev "
                  f"({spent:.0f} s)")  # fmt: skip
-        report(fixtures, arms, controls, marks, out, landscapes=0)
-    return controls
 
 
 def report(
@@ -67,7 +77,10 @@ def report(
     for fixture in fixtures:
         states = finished(arms, fixture)
         if states:
-            played.append(Played(fixture, states, held_out(states, arms, fixture, marks)))
+            ended = {arm.name: stops(arm, fixture) for arm in arms if arm.name in states}
+            asked = {name: {*marks, *each.values()} for name, each in ended.items()}
+            scores = held_out(states, arms, fixture, {n: sorted(m) for n, m in asked.items()})
+            played.append(Played(fixture, states, scores, ended))
     found = document(arms, played, controls, marks, landscapes)
     text = markdown(found)
     (out / "arena.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

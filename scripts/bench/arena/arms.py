@@ -13,10 +13,18 @@ import make_tiny_models as tiny
 from fixtures import HELD_OUT, Fixture
 
 from evomerge.config import Config
-from evomerge.domain.events import ModelConfirmed, ModelMerged, ModelScored
+from evomerge.domain.events import GenerationFinished, ModelConfirmed, ModelMerged, ModelScored
 from evomerge.domain.model import Model
 from evomerge.domain.scores import Scores
-from evomerge.domain.state import RunState, fold, rank
+from evomerge.domain.state import RunState, apply, fold, rank
+from evomerge.domain.stopping import (
+    Criterion,
+    KinshipSaturation,
+    NoImprovement,
+    NoImprovementRule,
+    PoolUnchanged,
+    SaturationRule,
+)
 from evomerge.driver import drive
 from evomerge.store.run_directory import RunDirectory
 from evomerge.testing.landscape_run import Silence
@@ -29,6 +37,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "linear": {"weight": 0.5},
     "dare_ties": {"weight": 0.8, "density": 0.5},
     "task_arithmetic": {"weight": 0.8},
+}
+CRITERIA: dict[str, Criterion] = {
+    "pool_unchanged": PoolUnchanged(),
+    "kinship_saturation 0.9": KinshipSaturation(kinship_saturation=SaturationRule(threshold=0.9)),
+    "no_improvement 2": NoImprovement(no_improvement=NoImprovementRule(patience=2)),
 }
 OF_PAIRS = ("greedy", "kinship", "random", "complementary", "steady_state")
 OF_ALL = ("seed_grid", "coefficient_search", "portfolio")
@@ -100,12 +113,32 @@ def arms_of(size: str) -> tuple[Arm, ...]:
     return (*over_all, *pairs, *variants)
 
 
-def run_arm(arm: Arm, fixture: Fixture, evaluations: int) -> RunState:
+class _Shared(LocalWorkplace):
+    """An arm's workplace over the child processes of another, which outlive it.
+
+    The arms of a fixture differ in their strategy and recipes alone; to start mergekit and lm-eval
+    for each of them would take longer than the work.
+    """
+
+    def __init__(self, config: Config, run: RunDirectory, crew: LocalWorkplace) -> None:
+        super().__init__(config, run)
+        parts = ("_resolved", "_mergers", "_evaluators", "_meter")
+        self.__dict__ |= {part: getattr(crew, part) for part in parts}
+
+    def close(self) -> None:
+        """Leave the children to the next arm."""
+
+
+def crew_of(fixture: Fixture, arm: Arm) -> LocalWorkplace:
+    """Whose child processes work for all arms of a fixture; to be closed after the last one."""
+    return LocalWorkplace(arm.config(fixture, 1), RunDirectory(fixture.runs / "crew"))
+
+
+def run_arm(arm: Arm, fixture: Fixture, evaluations: int, crew: LocalWorkplace) -> RunState:
     """Run, resume or only read an arm."""
     config = arm.config(fixture, evaluations)
     run = RunDirectory(fixture.runs / arm.name)
-    workplace = LocalWorkplace(config, run)
-    return drive(run, config, workplace, [Silence()], now=time.time)
+    return drive(run, config, _Shared(config, run, crew), [Silence()], now=time.time)
 
 
 def finished(arms: Sequence[Arm], fixture: Fixture) -> dict[str, RunState]:
@@ -115,6 +148,23 @@ def finished(arms: Sequence[Arm], fixture: Fixture) -> dict[str, RunState]:
         run = RunDirectory(fixture.runs / arm.name)
         if run.exists and (state := fold(run.read())).finished:
             found[arm.name] = state
+    return found
+
+
+def stops(arm: Arm, fixture: Fixture) -> dict[str, int]:
+    """Children made when each of `CRITERIA` would have ended a finished arm; absent: it never did.
+
+    The arms themselves run to their budget, so that one run tells what every criterion costs.
+    """
+    found: dict[str, int] = {}
+    state = RunState()
+    for entry in RunDirectory(fixture.runs / arm.name).read():
+        state = apply(state, entry)
+        if isinstance(entry.event, GenerationFinished) and entry.event.generation:
+            children = state.evaluations - len(state.at_generation(0))
+            for name, criterion in CRITERIA.items():
+                if name not in found and criterion.reached(state):
+                    found[name] = children
     return found
 
 
@@ -129,17 +179,23 @@ def winners(state: RunState, marks: Sequence[int]) -> dict[int, Model]:
 
 
 def held_out(
-    states: Mapping[str, RunState], arms: Sequence[Arm], fixture: Fixture, marks: Sequence[int]
+    states: Mapping[str, RunState],
+    arms: Sequence[Arm],
+    fixture: Fixture,
+    marks: Mapping[str, Sequence[int]],
 ) -> dict[str, Scores]:
-    """Held-out scores of every winner at every mark, by content id; stored ones are only read."""
+    """Held-out scores of the winners at the marks of each arm, by content id.
+
+    Stored ones are only read.
+    """
     known: dict[str, Scores] = {}
     wanted: dict[str, Model] = {}
-    for state in states.values():
-        for model in (*state.models.values(), *winners(state, marks).values()):
+    for name, state in states.items():
+        for model in state.models.values():
             scores = model.on("held_out")
             if scores is not None:
                 known[model.content_id] = scores
-        for model in winners(state, marks).values():
+        for model in winners(state, marks[name]).values():
             wanted[model.content_id] = replace(model, name=model.content_id)
     kept = fixture.folder / "held-out.json"
     if kept.exists():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-from arms import OF_ALL, Arm, prices, winners
+from arms import CRITERIA, OF_ALL, OF_PAIRS, Arm, prices, winners
 from fixtures import Fixture
 from numpy.typing import NDArray
 from scipy.stats import spearmanr, t
@@ -25,11 +25,18 @@ INTERFERENCE = {False: 0.1, True: 0.3}
 
 @dataclass(frozen=True)
 class Played:
-    """What a fixture brought so far."""
+    """What a fixture brought so far.
+
+    Attributes:
+        states: of the finished arms, by name.
+        held_out: by content id.
+        stops: by arm, children made when a criterion would have ended it.
+    """
 
     fixture: Fixture
     states: Mapping[str, RunState]
     held_out: Mapping[str, Scores]
+    stops: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def document(
@@ -46,6 +53,7 @@ def document(
         "marks": list(marks),
         "fixtures": {each.fixture.title: controls[each.fixture.title] for each in played},
         "arms": [_arm(arm, played, marks) for arm in complete],
+        "stopping": list(_stopping(complete, played, marks[-1])),
         "tests": _tests(complete, played, marks[-1]),
         "simulation": _simulation(complete, played, marks[-1], landscapes),
     }
@@ -74,6 +82,29 @@ def _on_fixture(arm: Arm, played: Played, marks: Sequence[int]) -> dict[str, Any
     found["children"] = len(children)
     found["seconds"] = sum(paid.get(model.content_id, 0.0) for model in children)
     return found
+
+
+def _stopping(arms: Sequence[Arm], played: Sequence[Played], mark: int) -> Iterator[dict[str, Any]]:
+    """What each criterion would have cost an arm over pairs, over the fixtures."""
+    for arm in arms:
+        own = [each for each in played if arm.name in each.stops]
+        for name in CRITERIA if arm.strategy in OF_PAIRS and own else ():
+            entries = [_ended(arm, name, each, mark) for each in own]
+            means = {key: mean(entry[key] for entry in entries) for key in entries[0]}
+            yield {"arm": arm.name, "criterion": name, "fixtures": len(own), **means}
+
+
+def _ended(arm: Arm, criterion: str, played: Played, mark: int) -> dict[str, float]:
+    """Where a criterion would have ended an arm on a fixture; at its end where it never did."""
+    children = played.stops[arm.name].get(criterion)
+    made = mark if children is None else children
+    best = winners(played.states[arm.name], (made, mark))
+    return {
+        "stopped": float(children is not None),
+        "children": float(made),
+        "held_out": played.held_out[best[made].content_id].aggregate,
+        "held_out_at_the_end": played.held_out[best[mark].content_id].aggregate,
+    }
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:
@@ -154,7 +185,16 @@ def _simulation(
 
 def markdown(found: Mapping[str, Any]) -> str:
     """The document for a reader."""
-    return "\n".join([*_controls(found), *_arms(found), *_of_tests(found), *_beside(found), ""])
+    return "\n".join(
+        [
+            *_controls(found),
+            *_arms(found),
+            *_of_tests(found),
+            *_criteria(found),
+            *_beside(found),
+            "",
+        ]
+    )
 
 
 def _controls(found: Mapping[str, Any]) -> Iterator[str]:
@@ -213,6 +253,18 @@ def _of_tests(found: Mapping[str, Any]) -> Iterator[str]:
         interval = f"[{test['low']:+.1f}, {test['high']:+.1f}]"
         difference = f"{test['value']:+.1f} | {interval} | {test['p_corrected']:.4f}"
         yield f"| {test['arm']} | {test['against']} | {difference} |"
+
+
+def _criteria(found: Mapping[str, Any]) -> Iterator[str]:
+    if found["stopping"]:
+        yield "\n## What a stopping criterion would have cost (mean over fixtures)\n"
+        yield "| arm | criterion | ended | children then | held-out then | at the end | cost |"
+        yield "| --- | --- | --: | --: | --: | --: | --: |"
+    for each in found["stopping"]:
+        then, end = each["held_out"], each["held_out_at_the_end"]
+        ended = f"{each['stopped'] * each['fixtures']:.0f} of {each['fixtures']}"
+        cells = [each["arm"], each["criterion"], ended, f"{each['children']:.0f}"]
+        yield f"| {' | '.join(cells)} | {then:.1f} | {end:.1f} | {end - then:.1f} |"
 
 
 def _beside(found: Mapping[str, Any]) -> Iterator[str]:

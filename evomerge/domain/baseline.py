@@ -1,0 +1,74 @@
+"""The baseline of every search: all foundation models merged at once over a small grid.
+
+A search has to be worth its evaluations against a handful of merges that need none. What they give
+is known where this run's strategy made them (`coefficient_search`, `portfolio`), or where another
+run over the same models and items did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from evomerge.domain.model import Model
+from evomerge.domain.state import RunState, rank
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What a seed grid gave.
+
+    Attributes:
+        run: the name of the run that made it.
+        evaluations: merges of the grid that were scored.
+        best: the one that looked best on the items that selection sees.
+    """
+
+    run: str
+    evaluations: int
+    best: Model
+
+
+def baseline_of(state: RunState, others: Iterable[RunState] = ()) -> Baseline | None:
+    """The largest finished grid over the models and items of `state`; the run's own before others.
+
+    None where there is none: half a grid is no baseline.
+    """
+    if state.started is None or not _measure(state):
+        return None
+    found = [grid for each in (state, *others) if _alike(each, state) and (grid := _grid(each))]
+    return max(found, key=lambda grid: grid.evaluations, default=None)
+
+
+def _grid(state: RunState) -> Baseline | None:
+    models = [model for model in state.models.values() if model.kind == "grid"]
+    scored = [model for model in models if model.scores is not None and model.race is None]
+    if not scored or any(model in state.unscored for model in models):
+        return None
+    return Baseline(state.start.name, len(scored), min(scored, key=rank))
+
+
+def _alike(one: RunState, other: RunState) -> bool:
+    """Whether two runs merge the same models, and their scores mean the same."""
+    return (
+        one.started is not None
+        and one.start.base.content_id == other.start.base.content_id
+        and _founders(one) == _founders(other)
+        and _measure(one) == _measure(other)
+    )
+
+
+def _founders(state: RunState) -> set[str]:
+    return {model.content_id for model in state.start.foundation}
+
+
+def _measure(state: RunState) -> set[tuple[str, tuple[tuple[str, str, float], ...]]]:
+    """Under which evaluations the foundation models were scored, and what counts of them."""
+    return {
+        (
+            model.scores.evaluation_id,
+            tuple((task.task, task.metric, task.weight) for task in model.scores.tasks),
+        )
+        for model in state.models.values()
+        if model.generation == 0 and model.scores is not None
+    }
