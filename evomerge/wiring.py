@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from functools import cached_property, partial
 from math import comb
 from pathlib import Path
@@ -19,6 +20,7 @@ from evomerge.adapters.kinship import StreamedKinship
 from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
 from evomerge.adapters.local import Limits, LocalExecutor
 from evomerge.adapters.mergekit import MergekitMerger
+from evomerge.adapters.peft import AdapterMerger, as_merged_before, merge_adapters, weights_of
 from evomerge.adapters.racing import Rules
 from evomerge.adapters.room import Room
 from evomerge.adapters.trackers import BACKENDS, Mirror
@@ -75,8 +77,14 @@ class LocalWorkplace:
         return base, tuple(models)
 
     def versions(self) -> dict[str, str]:
-        """Installed versions of what determines results, without importing any of it."""
-        return {name: machine.installed(name) or "not installed" for name in machine.LIBRARIES}
+        """Installed versions of what determines results, without importing any of it.
+
+        peft's is that which merged the adapters, where there are any.
+        """
+        versions = {n: machine.installed(n) or "not installed" for n in machine.LIBRARIES}
+        engines = {e.foundation.adapter.engine for e in self._resolved if e.foundation.adapter}
+        peft = ", ".join(sorted(engine.partition(" ")[2] for engine in engines))
+        return {**versions, "peft": peft} if peft else versions
 
     def check(self) -> str:
         """Disk, recipe, tasks and metrics, while the children start up; gives the evaluation id."""
@@ -96,22 +104,20 @@ class LocalWorkplace:
         return next(iter({evaluator.evaluation_id for evaluator in self._evaluators}))
 
     def executor(self, observer: Observer) -> LocalExecutor:
-        """Merges, scores and measures on this machine."""
+        """Merges, scores and measures on this machine; adapters are merged now, if need be."""
         execution = self._config.execution
+        self._merge_adapters(observer)
         return LocalExecutor(
             store=self._store,
             mergers=self._mergers,
             evaluators=self._evaluators,
             meter=self._meter,
-            folders={each.foundation.content_id: each.path for each in self._resolved},
+            folders={
+                each.foundation.content_id: weights_of(each, self._store) for each in self._resolved
+            },
             limits=Limits(execution.attempts, execution.max_failures, execution.merges_ahead),
             observer=observer,
-            room=Room(
-                self._store.root,
-                model_size=max(each.size for each in self._resolved[1:]),
-                min_free_disk=round(execution.min_free_disk_gb * 1e9),
-                min_free_memory=round(execution.min_free_memory_gb * 1e9),
-            ),
+            room=self._room,
             needed_elsewhere=lambda: needed_weights(
                 states_of(self._run.path.parent, self._run.path)
             ),
@@ -154,10 +160,32 @@ class LocalWorkplace:
         """One device per evaluator; `auto` is every visible GPU, or the CPU."""
         return evaluation_devices(self._config)
 
+    def _merge_adapters(self, observer: Observer) -> None:
+        """Have every adapter in the store as the whole model that it stands for."""
+        log = self._log("adapters")
+        with closing(AdapterMerger(self._config.merge.options, log, self._timeout)) as merger:
+            merge_adapters(
+                self._resolved,
+                self._store,
+                merger,
+                self._room,
+                lambda name: partial(observer.progressed, name, "merge"),
+            )
+
+    @cached_property
+    def _room(self) -> Room:
+        execution = self._config.execution
+        return Room(
+            self._store.root,
+            model_size=max(each.size for each in self._resolved[1:]),
+            min_free_disk=round(execution.min_free_disk_gb * 1e9),
+            min_free_memory=round(execution.min_free_memory_gb * 1e9),
+        )
+
     @cached_property
     def _resolved(self) -> tuple[Resolved, ...]:
         make_folder(self._store.root)
-        return resolve_all(
+        base, *models = resolve_all(
             self._config.base_model,
             self._config.foundation_models,
             self._config.merge.options,
@@ -167,19 +195,21 @@ class LocalWorkplace:
             pins=self._pins,
             warn=self._warn,
         )
+        origin = base.foundation.content_id
+        return (base, *as_merged_before(models, origin, self._began_with, self._store))
+
+    @cached_property
+    def _began_with(self) -> tuple[Foundation, ...]:
+        """The base and the foundation models of a run that began before."""
+        if not self._run.exists:
+            return ()
+        start = fold(self._run.read()).start
+        return (start.base, *start.foundation)
 
     @property
     def _pins(self) -> dict[str, str]:
         """The commits that the run began with, by the config's name of a model."""
-        if not self._run.exists:
-            return {}
-        start = fold(self._run.read()).start
-        prefix = "hub-"
-        return {
-            each.source: each.content_id.removeprefix(prefix)
-            for each in (start.base, *start.foundation)
-            if each.content_id.startswith(prefix)
-        }
+        return {each.source: each.commit for each in self._began_with if each.commit is not None}
 
     @cached_property
     def _mergers(self) -> tuple[MergekitMerger, ...]:
@@ -252,11 +282,16 @@ class LocalWorkplace:
         """The weights of the first generation must fit; later ones are checked as they come."""
         models = self._resolved[1:]
         largest, children = max(each.size for each in models), comb(len(models), 2)
+        children += sum(
+            each.foundation.adapter is not None
+            and not self._store.holds(f"models/{each.foundation.content_id}")
+            for each in models
+        )
         free = shutil.disk_usage(self._store.root).free
         kept = round(self._config.execution.min_free_disk_gb * 1e9)
         if not self._run.exists and free < children * largest + kept:
             raise PreflightError(
-                f"not enough disk: the {children} models of the first generation need "
+                f"not enough disk: the {children} models that are merged first need "
                 f"{children * largest / 1e9:.1f} GB"
                 + (f" and {kept / 1e9:.1f} GB are to stay free" if kept else "")
                 + f", {free / 1e9:.1f} GB are free in {self._store.root}",
@@ -276,7 +311,8 @@ def examined(config: Config) -> list[Finding]:
         [config.base_model, *config.foundation_models], config.merge.options, _merging(config), {}
     )
     together = summary(found)
-    return [*found.faults.findings(), *found.warnings, *([together] if together else [])]
+    told = [*found.faults.findings(), *found.warnings, *found.adapters]
+    return [*told, *([together] if together else [])]
 
 
 def _merging(config: Config) -> Merging:

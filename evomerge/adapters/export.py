@@ -92,6 +92,10 @@ def lineage_yaml(state: RunState, lineage: list[Model], hub: Mapping[str, str]) 
     names = {model.content_id: model.name for model in state.models.values()}
     names[state.start.base.content_id] = state.start.base.name
     spelled = {content_id: hub.get(name, name) for content_id, name in names.items()}
+    base = spelled[state.start.base.content_id]
+    for each in state.start.foundation:
+        if each.adapter is not None:  # as mergekit spells a model with an adapter
+            spelled[each.content_id] = f"{base}+{spelled[each.content_id]}"
     documents = [
         {"name": model.name, **_named(model.candidate.recipe, spelled)}
         for model in sorted(lineage, key=lambda model: model.generation)

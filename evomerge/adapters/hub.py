@@ -84,6 +84,42 @@ def remote_model(repo: str, revision: str | None) -> RemoteModel:
     return RemoteModel(repo, str(info.sha), size, tensors)
 
 
+def has_file(repo: str, revision: str, name: str) -> bool:
+    """Whether the hub has a file; False where it gives no answer."""
+    from huggingface_hub import HfApi
+
+    if offline():
+        return False
+    try:
+        return bool(HfApi().file_exists(repo, name, revision=revision))
+    except Exception:  # what matters of it is said where the file is fetched
+        return False
+
+
+def remote_adapter(repo: str, revision: str, name: str) -> RemoteModel | None:
+    """The adapter weights of a repository; None where there is no file `name`.
+
+    Raises:
+        UnreachableError, PreflightError: as `remote_model`.
+    """
+    from huggingface_hub import HfApi
+
+    if offline():
+        raise UnreachableError
+    api = HfApi()
+    try:
+        info = api.model_info(repo, revision=revision, timeout=_TIMEOUT, files_metadata=True)
+        sizes = {each.rfilename: each.size or 0 for each in info.siblings or ()}
+        if name not in sizes:
+            return None
+        api.auth_check(repo)
+        file = api.parse_safetensors_file_metadata(repo, name, revision=info.sha, timeout=_TIMEOUT)
+    except Exception as error:
+        raise refusal(repo, revision, error) from None
+    tensors = {key: RemoteTensor(t.dtype, tuple(t.shape)) for key, t in file.tensors.items()}
+    return RemoteModel(repo, str(info.sha), sizes[name], tensors)
+
+
 def cached_snapshot(repo: str, revision: str | None) -> Path | None:
     """The folder of a model in the hub's cache, perhaps without some of its files."""
     from huggingface_hub import snapshot_download
@@ -99,6 +135,11 @@ def refusal(repo: str, revision: str | None, error: Exception) -> PreflightError
     from huggingface_hub import errors
 
     known: tuple[tuple[type[Exception], str, str], ...] = (  # the special ones come first
+        (
+            errors.HFValidationError,
+            "it is neither a folder here nor a hub id (org/name[@revision])",
+            "check the spelling; begin a path with ./ or /",
+        ),
         (
             errors.GatedRepoError,
             "the hub asks for a licence to be accepted before it gives this model",

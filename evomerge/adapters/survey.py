@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from evomerge.adapters.hub import RemoteModel, UnreachableError, cached_snapshot, remote_model
+from evomerge.adapters.foundation.lora import ADAPTER_WEIGHTS
+from evomerge.adapters.foundation.source import is_adapter
+from evomerge.adapters.hub import (
+    RemoteModel,
+    UnreachableError,
+    cached_snapshot,
+    remote_adapter,
+    remote_model,
+)
 from evomerge.config import ModelConfig
 from evomerge.domain.errors import PreflightError
 from evomerge.kinship.errors import WeightFileError
@@ -26,12 +35,23 @@ def survey(models: Sequence[ModelConfig]) -> tuple[ModelFacts, ...]:
     """What can be known of each model; a model that cannot be found is `unknown`, no error.
 
     The hub is asked once; when it gives no answer it is not asked again.
+
+    Args:
+        models: the base first; adapters become models of its size.
     """
-    facts, reachable = [], True
+    facts: list[ModelFacts] = []
+    reachable = True
     for model in models:
         folder = _local(model)
         if folder is not None:
-            facts.append(_of_folder(model, folder, "local", None))
+            if is_adapter(folder):
+                own = ModelFacts(model.short_name, model.model, "local")
+                facts.append(_merged(own, folder, facts))
+            else:
+                facts.append(_of_folder(model, folder, "local", None))
+            continue
+        if model.repo is None:
+            facts.append(ModelFacts(model.short_name, model.model, "unknown"))
             continue
         remote = None
         if reachable:
@@ -42,18 +62,51 @@ def survey(models: Sequence[ModelConfig]) -> tuple[ModelFacts, ...]:
             except PreflightError:
                 facts.append(ModelFacts(model.short_name, model.model, "unknown"))
                 continue
-        facts.append(_of_hub(model, remote))
+        facts.append(_of_hub(model, remote, facts))
     return tuple(facts)
 
 
-def _of_hub(model: ModelConfig, remote: RemoteModel | None) -> ModelFacts:
+def _merged(
+    own: ModelFacts, folder: Path | None, before: Sequence[ModelFacts], size: int = 0
+) -> ModelFacts:
+    """An adapter as the model that it becomes: in size and shape the base model, the first."""
+    base = before[0] if before else own
+    file = folder and folder / ADAPTER_WEIGHTS
+    return replace(
+        own,
+        size=base.size,
+        parameters=base.parameters,
+        largest=base.largest,
+        vocabulary=base.vocabulary,
+        adapter=file.stat().st_size if file and file.is_file() else size,
+    )
+
+
+def _of_hub(
+    model: ModelConfig, remote: RemoteModel | None, before: Sequence[ModelFacts]
+) -> ModelFacts:
     """From the cache where the weights are there, else as the hub describes it."""
     commit = remote.commit if remote else model.revision
     cached = cached_snapshot(model.source, commit)
+    if cached is not None and (cached / ADAPTER_WEIGHTS).is_file() and is_adapter(cached):
+        own = ModelFacts(model.short_name, model.model, "cached", cached.name)
+        return _merged(own, cached, before)
+    if remote is not None and not remote.tensors:
+        adapter = _remote_adapter(model.source, remote.commit)
+        if adapter is not None:
+            own = ModelFacts(model.short_name, model.model, "hub", remote.commit)
+            return _merged(own, None, before, adapter.size)
     here = _of_folder(model, cached, "cached", cached.name if cached else commit)
     if here.where == "cached" or remote is None:
         return here
     return _facts(model, "hub", remote.tensors, remote.size or None, commit)
+
+
+def _remote_adapter(repo: str, commit: str) -> RemoteModel | None:
+    try:
+        return remote_adapter(repo, commit, ADAPTER_WEIGHTS)
+    except (UnreachableError, PreflightError):
+        return None
 
 
 def _local(model: ModelConfig) -> Path | None:

@@ -72,10 +72,12 @@ def _everything(config: Config, quick: bool) -> Iterator[Finding]:
     plan = planned(config)
     yield machine.check_versions(config.evaluation.backend)
     yield from machine.check_devices(evaluation_devices(config), plan.memory.evaluation)
-    yield machine.check_memory(plan.memory.merge)
-    least = plan.child and plan.generations[1].merges.low * plan.child + plan.download
+    wanted = [each for each in (plan.memory.merge, plan.memory.adapter) if each is not None]
+    yield machine.check_memory(max(wanted, default=None))
+    further = plan.download + (plan.adapted or 0)
+    least = plan.child and plan.generations[1].merges.low * plan.child + further
     most = plan.disk[plan.retention]
-    yield machine.check_disk(config.run.dir, least, most and most + plan.download)
+    yield machine.check_disk(config.run.dir, least, most and most + further)
     yield machine.check_file_system(config.run.dir)
     if not all(model.where == "local" for model in plan.models):
         yield machine.check_hub(needed=any(m.where in {"hub", "unknown"} for m in plan.models))

@@ -11,7 +11,7 @@ from evomerge.cli.options import runs_dir_option
 from evomerge.configfile import load
 from evomerge.domain.errors import UsageError
 from evomerge.domain.lineage import ancestors
-from evomerge.domain.model import Foundation, Model
+from evomerge.domain.model import Model
 from evomerge.domain.state import RunState, fold
 from evomerge.store.recorded import find_own_run
 from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
@@ -95,16 +95,12 @@ def _exported(
     hub = {
         each.name: each.source.partition("@")[0]
         for each in (state.start.base, *state.start.foundation)
-        if _on_the_hub(each)
+        if each.commit is not None
     }
     lineage = [model, *(state.models[name] for name in ancestors(model.name, state.models))]
     title = push.partition("/")[2] if push else f"{state.start.name} {model.name}"
     card = model_card(model, state, config, hub, lineage_yaml(state, lineage, hub), title)
     return export_folder(_weights(model, state, run), to, card, copy=copy)
-
-
-def _on_the_hub(model: Foundation) -> bool:
-    return model.content_id.startswith("hub-")
 
 
 def _weights(model: Model, state: RunState, run: RunDirectory) -> Path:

@@ -106,7 +106,7 @@ def command(
         _predict(_run(models, base, runs_dir), measurement, pairs, as_json)
         return
     if base is not None:
-        subject = given(models, base)
+        subject = given(models, base, runs_dir)
     else:
         run = _run(models, base, runs_dir)
         subject = of_run(run, fold(run.read()))

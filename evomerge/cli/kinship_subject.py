@@ -11,6 +11,7 @@ from evomerge.config import MergeOptions, ModelConfig
 from evomerge.domain.errors import UsageError
 from evomerge.domain.kinship import pair
 from evomerge.domain.state import RunState
+from evomerge.store.artefacts import Store
 from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
 
 
@@ -43,14 +44,15 @@ class Subject:
         return {self.ids[name]: folder for name, folder in self.folders.items()}
 
 
-def given(models: Sequence[str], base: str) -> Subject:
-    """Hub ids or folders over a base.
+def given(models: Sequence[str], base: str, runs_dir: Path) -> Subject:
+    """Hub ids or folders over a base; adapters are merged in the store of `runs_dir`.
 
     Raises:
         UsageError: there are fewer than two.
         PreflightError: one cannot be used; all faults are listed.
     """
     from evomerge.adapters.foundation import resolve_all
+    from evomerge.adapters.peft import whole
 
     if len(models) < 2:
         raise UsageError("kinship is a relation of two models or more", "name another MODEL")
@@ -64,7 +66,7 @@ def given(models: Sequence[str], base: str) -> Subject:
         first, *rest = resolve_all(
             configs[0], configs[1:], MergeOptions(), Path(folder) / "digests.json"
         )
-    folders = {each.foundation.name: each.path for each in rest}
+    folders = whole(first, rest, Store(runs_dir / STORE_FOLDER))
     return Subject(base, first.path, "base", {name: name for name in folders}, folders)
 
 
@@ -78,7 +80,7 @@ def of_run(run: RunDirectory, state: RunState) -> Subject:
     store = run.path.parent / STORE_FOLDER
     foundation = {each.name: each for each in state.start.foundation}
     folders = {
-        model.name: folder_of(foundation[model.name])
+        model.name: folder_of(foundation[model.name], store)
         if model.name in foundation
         else store / "models" / model.content_id
         for model in state.models.values()
@@ -94,7 +96,7 @@ def of_run(run: RunDirectory, state: RunState) -> Subject:
     base = state.start.base
     return Subject(
         base.name,
-        folder_of(base),
+        folder_of(base, store),
         base.content_id,
         {name: state.models[name].content_id for name in folders if name in here},
         {name: folder for name, folder in folders.items() if name in here},

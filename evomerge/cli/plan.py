@@ -49,8 +49,10 @@ def command(
     \b
     JSON output: {"format": 1, "models": [{"name", "source", "where", "commit", "size",
      "parameters", "download", …}], "generations": [{"number", "merges": RANGE, "evaluations",
-     "explored", "seconds"}], "merges": RANGE, "evaluations", "length", "bounded", "child",
-     "download", "unsized", "disk": {"all", "pool", "best"}, "peaks", "memory", "rates",
+     "explored", "seconds"}], "at_the_end": {"evaluations": RANGE, "seconds": RANGE},
+     "merges": RANGE, "evaluations" (the end included), "length", "bounded", "child",
+     "download", "unsized", "disk": {"all", "pool", "best"}, "peaks", "adapters", "adapted",
+     "memory", "rates",
      "hours", "workers", "retention", "price", "cost": RANGE or null}
     RANGE: {"low", "high"}; where "bounded" is false, "high" is that of 20 generations.
     Sizes in bytes, null when they are not known.

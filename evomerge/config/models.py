@@ -50,6 +50,14 @@ class ModelConfig(Spelled):
         return self.model if is_path(self.model) else self.model.partition("@")[0]
 
     @property
+    def repo(self) -> str | None:
+        """The repository of the hub that is meant where no such folder is here; None for a path.
+
+        The only place that tells a hub id from a path: `org/name`, or `name` alone, as `gpt2`.
+        """
+        return None if is_path(self.model) else self.source
+
+    @property
     def revision(self) -> str | None:
         """The branch, tag or commit after the `@` of a hub id."""
         return None if is_path(self.model) else self.model.partition("@")[2] or None

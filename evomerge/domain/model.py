@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from evomerge.domain.identity import content_id
 from evomerge.domain.race import Race
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.scores import EvaluationWarning, Part, Scores
@@ -30,6 +31,25 @@ StrategyName = Literal[
     "portfolio",
 ]
 Stage = Literal["merge", "evaluation", "kinship"]
+FROM_THE_HUB = "hub-"
+"""Begins the content id of a hub model, before the commit."""
+
+
+class Adapter(Value):
+    """A LoRA adapter whose merge onto the base model is a foundation model.
+
+    Attributes:
+        content_id: of the adapter itself: the hub commit, or the digest of its files.
+        engine: what merged it, with its version.
+    """
+
+    content_id: str
+    engine: str
+
+    def merged_onto(self, base: str) -> str:
+        """The content id of the whole model; `base` is the base model's."""
+        value = {"adapter": self.content_id, "base": base, "engine": self.engine}
+        return content_id("adapter", 1, value)
 
 
 class Foundation(Value):
@@ -37,14 +57,23 @@ class Foundation(Value):
 
     Attributes:
         source: as the config names it: a hub id or a local path.
-        content_id: the hub commit, or the digest of the files.
+        content_id: the hub commit, or the digest of the files; of an adapter, that of the whole
+            model that it is merged into, which lies in the store.
         vocabulary: rows of the input embedding.
+        adapter: None for a model that is whole.
     """
 
     name: str
     source: str
     content_id: str
     vocabulary: int = Field(ge=1)
+    adapter: Adapter | None = None
+
+    @property
+    def commit(self) -> str | None:
+        """The commit of the hub that it is pinned to; None for a local folder."""
+        pinned = self.adapter.content_id if self.adapter else self.content_id
+        return pinned.removeprefix(FROM_THE_HUB) if pinned.startswith(FROM_THE_HUB) else None
 
 
 class Coefficients(Value):

@@ -8,7 +8,7 @@ does. Courses with scores drawn at random lie between and show what the extremes
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 from random import Random
@@ -43,6 +43,7 @@ class Work:
 
     Attributes:
         kinship: per model that a measurement reads.
+        parts: seconds of one evaluation on each part that the end of a run scores.
         workers, mergers: how many evaluations and merges run at the same time.
     """
 
@@ -51,14 +52,19 @@ class Work:
     kinship: float = 0.0
     workers: int = 1
     mergers: int = 1
+    parts: Mapping[Part, float] = field(default_factory=dict)
 
-    def wall(self, merges: int, evaluations: int) -> float:
+    def wall(self, merges: int, evaluations: int, part: Part = "selection") -> float:
         """Seconds until all are scored, children as they come from the mergers."""
         free = [0.0] * self.workers
         for number in range(evaluations):
             ready = self.merge * ceil(min(merges, number + 1) / self.mergers)
-            heapq.heapreplace(free, max(ready, free[0]) + self.evaluation)
+            heapq.heapreplace(free, max(ready, free[0]) + self.one(part))
         return max(free)
+
+    def one(self, part: Part) -> float:
+        """Seconds of one evaluation."""
+        return self.evaluation if part == "selection" else self.parts.get(part, 0.0)
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,20 @@ class Step:
 
 
 @dataclass(frozen=True)
+class End:
+    """The end of a run: the best model and the foundation models on what the search never saw.
+
+    Attributes:
+        work: seconds of all evaluations, one after the other.
+        seconds: of the wall clock.
+    """
+
+    evaluations: int = 0
+    work: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class Course:
     """One course of a search.
 
@@ -93,6 +113,7 @@ class Course:
     steps: tuple[Step, ...]
     stop: str
     bounded: bool
+    end: End = End()
 
     @property
     def generations(self) -> int:
@@ -106,8 +127,8 @@ class Course:
 
     @property
     def evaluations(self) -> int:
-        """In all, foundation models included."""
-        return sum(step.evaluations for step in self.steps)
+        """In all, foundation models and the end included."""
+        return sum(step.evaluations for step in self.steps) + self.end.evaluations
 
     @property
     def read(self) -> int:
@@ -117,7 +138,7 @@ class Course:
     @property
     def seconds(self) -> float:
         """Of the wall clock."""
-        return sum(step.seconds for step in self.steps)
+        return sum(step.seconds for step in self.steps) + self.end.seconds
 
     def peak(self, retention: Retention) -> int:
         """Offspring with weights on disk at once, at most."""
@@ -166,7 +187,7 @@ def _drive(config: Config, work: Work, name: str, score: Draw, kinship: Draw) ->
         world,
     )
     stop = world.state.stop or ""
-    return Course(name, tuple(world.steps), stop, bounded=stop != "horizon")
+    return Course(name, tuple(world.steps), stop, stop != "horizon", world.end)
 
 
 @dataclass
@@ -178,6 +199,7 @@ class _World:
     kinship_of: Draw
     state: RunState = field(default_factory=RunState)
     steps: list[Step] = field(default_factory=list)
+    end: End = field(default_factory=End)
     clock: float = 0.0
     scored: int = 0
     kept: dict[Retention, int] = field(default_factory=lambda: dict.fromkeys(RETENTIONS, 0))
@@ -211,7 +233,13 @@ class _World:
         yield KinshipMeasured.model_construct(readings=readings, seconds=seconds)
 
     def confirm(self, finalists: Sequence[Model], part: Part) -> Iterator[Event]:
-        """Left out of the plan: the foundation models and the best one, once each."""
+        """Count them; their scores decide nothing."""
+        number, seconds = len(finalists), self.work.wall(0, len(finalists), part)
+        self.end = End(
+            self.end.evaluations + number,
+            self.end.work + number * self.work.one(part),
+            self.end.seconds + seconds,
+        )
         return iter(())
 
     def prune(self, state: RunState) -> None:
@@ -266,6 +294,7 @@ def _start(config: Config) -> RunStarted:
         config_id="imagined",
         retention=config.retention,
         candidates=candidates(config.strategy),
+        confirmation=config.evaluation.confirmation,
     )
 
 

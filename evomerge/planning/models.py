@@ -21,6 +21,8 @@ class ModelFacts:
         parameters: numbers in its weights.
         largest: numbers in its largest tensor.
         vocabulary: rows of its input embedding.
+        adapter: bytes of the LoRA adapter that is merged onto the base, 0 where they are not known;
+            None for a whole model. All else is then said of the result.
     """
 
     name: str
@@ -31,8 +33,11 @@ class ModelFacts:
     parameters: int | None = None
     largest: int | None = None
     vocabulary: int | None = None
+    adapter: int | None = None
 
     @property
     def download(self) -> int | None:
         """Bytes still to be fetched; None when they are not known."""
-        return 0 if self.where in {"local", "cached"} else self.size
+        if self.where in {"local", "cached"}:
+            return 0
+        return self.size if self.adapter is None else self.adapter or None

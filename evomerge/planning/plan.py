@@ -50,6 +50,18 @@ class GenerationPlan:
 
 
 @dataclass(frozen=True)
+class EndPlan:
+    """The end: the best model and the foundation models on what the search never saw.
+
+    Attributes:
+        seconds: of the wall clock.
+    """
+
+    evaluations: Range
+    seconds: Range
+
+
+@dataclass(frozen=True)
 class Hours:
     """Per stage; `wall` is what passes on the clock, merges and evaluations side by side."""
 
@@ -66,6 +78,7 @@ class Memory:
 
     Attributes:
         merge: RAM of mergekit.
+        adapter: RAM of peft that merges an adapter; None where there is none.
         evaluation: of the device that scores.
         kinship: RAM above the page cache.
     """
@@ -73,6 +86,7 @@ class Memory:
     merge: float | None
     evaluation: float | None
     kinship: float
+    adapter: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,11 +94,14 @@ class Plan:
     """What a run asks for.
 
     Attributes:
+        evaluations: in all, those at the end included.
         bounded: whether something ends the search in every course.
         child: bytes of the weights of one offspring, at most.
         download: bytes to fetch, without those of the models in `unsized`.
         disk: bytes of offspring at once, by retention; None when `child` is not known.
         peaks: the same as a number of models.
+        adapters: how many adapters are merged onto the base, into the store.
+        adapted: bytes of those, which stay; None when the size of the base is not known.
         workers: evaluations at a time.
         gpus: that are paid for.
         cost: at `price` a GPU-hour; None without a price, or when hours are not known.
@@ -93,6 +110,7 @@ class Plan:
     name: str
     models: tuple[ModelFacts, ...]
     generations: tuple[GenerationPlan, ...]
+    at_the_end: EndPlan
     merges: Range
     evaluations: Range
     length: Range
@@ -104,6 +122,8 @@ class Plan:
     unsized: tuple[str, ...]
     disk: dict[Retention, int | None]
     peaks: dict[Retention, int]
+    adapters: int
+    adapted: int | None
     memory: Memory
     rates: Rates
     hours: Hours
@@ -137,8 +157,10 @@ def make_plan(
         rates.kinship.or_nothing,
         workers,
         config.execution.merge_workers,
+        {part: rates.of_part(part, config).or_nothing for part in config.evaluation.confirmation},
     )
     gpus = workers if gpus is None else gpus
+    adapted = [model.size for model in models if model.adapter is not None]
     courses = imagine(config, work)
     child = child_size(config, models[1:])
     wall = Range.over(course.seconds / 3600 for course in courses)
@@ -150,6 +172,10 @@ def make_plan(
         name=config.run.name,
         models=tuple(models),
         generations=_generations(courses),
+        at_the_end=EndPlan(
+            Range.over(course.end.evaluations for course in courses),
+            Range.over(course.end.seconds for course in courses),
+        ),
         merges=Range.over(course.merges for course in courses),
         evaluations=Range.over(course.evaluations for course in courses),
         length=Range.over(course.generations for course in courses),
@@ -161,6 +187,8 @@ def make_plan(
         unsized=tuple(model.name for model in models if model.download is None),
         disk={each: None if child is None else peaks[each] * child for each in RETENTIONS},
         peaks=peaks,
+        adapters=len(adapted),
+        adapted=None if None in adapted else sum(size or 0 for size in adapted),
         memory=memory_of(config, models, child),
         rates=rates,
         hours=_hours(models, courses, rates, wall),
@@ -203,7 +231,11 @@ def memory_of(config: Config, models: Sequence[ModelFacts], child: int | None) -
         config.evaluation.batch_size * (config.evaluation.max_length or _WINDOW) * rows * _LOGIT
     )
     scored = child / per_weight * BYTES.get(config.evaluation.dtype, per_weight)
-    return Memory(merge, _ENGINE + scored + logits, min(_KINSHIP, _LIBRARIES + 8 * child))
+    kinship = min(_KINSHIP, _LIBRARIES + 8 * child)
+    whole = [model.size for model in models if model.adapter is not None and model.size]
+    # The base in memory, and a weight file of it that is written.
+    adapter = _LIBRARIES + 2 * max(whole) if whole else None
+    return Memory(merge, _ENGINE + scored + logits, kinship, adapter)
 
 
 def _shard(text: str) -> int:
@@ -240,7 +272,12 @@ def _hours(
         download=sum(known) * STATED_DOWNLOAD / 3600 if len(known) == len(downloads) else None,
         merges=Range.over(each.merges * rates.merge.or_nothing / 3600 for each in courses),
         evaluations=Range.over(
-            each.evaluations * rates.evaluation.or_nothing / 3600 for each in courses
+            (
+                (each.evaluations - each.end.evaluations) * rates.evaluation.or_nothing
+                + each.end.work
+            )
+            / 3600
+            for each in courses
         ),
         kinship=Range.over(each.read * rates.kinship.or_nothing / 3600 for each in courses),
         wall=wall,

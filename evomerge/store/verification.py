@@ -28,9 +28,10 @@ class Finding:
 
 def verify(state: RunState, store: Store) -> list[Finding]:
     """Every artefact of a run, read byte by byte: weights, then evaluations."""
+    adapters = {each.name for each in state.start.foundation if each.adapter}
     findings = []
     for model in state.models.values():
-        if model.merged:
+        if model.merged or model.name in adapters:
             findings.append(_judge(store, f"models/{model.content_id}", model))
         findings += [
             _judge(store, _evaluation(store, model, scores), model)

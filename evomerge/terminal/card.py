@@ -85,9 +85,11 @@ def _introduction(model: Model, state: RunState, hub: Mapping[str, str]) -> Iter
         yield f"\nIt descends as `{expression.replace('`', '')}` from:\n"
     else:
         yield "\nIt descends from:\n"
+    adapters = {each.name for each in start.foundation if each.adapter is not None}
     for name in _foundation(model, state):
         own = state.models[name]
-        yield f"- {_link(name, hub)}, {figures.score(own)} points"
+        what = ", a LoRA adapter on the base model" if name in adapters else ""
+        yield f"- {_link(name, hub)}{what}, {figures.score(own)} points"
     yield "\nThe licences of all of them apply."
 
 

@@ -70,6 +70,9 @@ def _origin(model: Model, state: RunState) -> Iterator[Fact]:
         if foundation.name == model.name:
             yield "source", Text(printable(foundation.source))
             yield "content", Text(printable(foundation.content_id))
+            if foundation.adapter is not None:
+                what = f"a LoRA adapter, merged onto {state.start.base.name} by "
+                yield "made of", Text(printable(what + foundation.adapter.engine))
     if model.parents:
         yield "parents", Text(printable(figures.parents(model.parents)))
         kin = kinship_text(model, state).append(f"  {state.start.metric.value}", "dim")

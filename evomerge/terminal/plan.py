@@ -81,9 +81,8 @@ def _source(model: ModelFacts) -> str:
 
 
 def _where(model: ModelFacts) -> str:
-    return {"local": "here", "cached": "in the cache", "hub": "hub", "unknown": "not reached"}[
-        model.where
-    ]
+    where = {"local": "here", "cached": "in the cache", "hub": "hub", "unknown": "not reached"}
+    return where[model.where] + ("" if model.adapter is None else ", adapter")
 
 
 def _generations(plan: Plan) -> Fitted:
@@ -97,6 +96,12 @@ def _generations(plan: Plan) -> Fitted:
         label.append("and so on")
         for cells in (merges, explored, scored, clock):
             cells.append("")
+    if plan.at_the_end.evaluations.high:
+        label.append("at the end")
+        merges.append("0")
+        explored.append("0")
+        scored.append(_span(plan.at_the_end.evaluations, _whole))
+        clock.append(_hour_span(plan.at_the_end.seconds))
     columns = [
         words("generation", [*label, spelled("in all", "bold")]),
         numbers("merges", [*merges, _bold(_total(plan, plan.merges, _whole))]),
@@ -142,11 +147,15 @@ def _disk(plan: Plan, free: int | None) -> Iterator[Fact]:
         parts.append(f"{figures.count(len(plan.unsized), 'model')} of unknown size")
     if parts:
         yield "download", Text(" and ".join(parts))
+    if plan.adapters:
+        count = figures.count(plan.adapters, "adapter is", "adapters are")
+        size = MISSING if plan.adapted is None else _bytes(plan.adapted)
+        yield "disk, adapters", Text(f"{size}: {count} merged onto the base, once")
     for retention in plan.disk:
         yield f"disk, {retention}", _kept(plan, retention)
     if free is not None:
         wanted = plan.disk[plan.retention]
-        short = wanted is not None and free < wanted + plan.download
+        short = wanted is not None and free < wanted + plan.download + (plan.adapted or 0)
         text = Text(f"{_bytes(free)} in the runs folder")
         yield "free", text.append("; this config may need more", "red") if short else text
 
@@ -172,6 +181,8 @@ def _memory(plan: Plan) -> Iterator[Fact]:
     memory = plan.memory
     if plan.child is not None:
         yield "a merge", Text(f"about {_bytes(memory.merge)} of RAM")
+        if memory.adapter is not None:
+            yield "an adapter", Text(f"about {_bytes(memory.adapter)} of RAM while it is merged")
         yield "an evaluation", Text(f"about {_bytes(memory.evaluation)} on its device")
     yield "kinship", Text(f"below {_bytes(memory.kinship)} of RAM, page cache aside")
 

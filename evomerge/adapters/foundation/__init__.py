@@ -6,6 +6,7 @@ Nothing here imports torch; weights are judged by the headers of their files alo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 
@@ -71,7 +72,9 @@ def resolve_all(
         with found.faults.of(candidate.source.model):
             check_finite(candidate, known)
     found.faults.raise_any()
-    models = tuple(resolved(candidate, known) for candidate in candidates)
+    engine = f"peft {version('peft')}"
+    first = resolved(candidates[0], known, None, engine)
+    models = (first, *(resolved(each, known, first, engine) for each in candidates[1:]))
     known.save()
     check_distinct(models[1:])
     return models
@@ -81,17 +84,20 @@ def _downloaded(
     found: Examination, options: MergeOptions, checking: Callable[[str], None]
 ) -> list[Candidate]:
     """Every model with its weights here; raises PreflightError."""
-    candidates: list[Candidate] = []
+    candidates: dict[int, Candidate] = {}
     for place, source in found.sources.items():
-        if source.repo is None:
-            candidates.append(found.candidates[place])
+        base = candidates.get(0)
+        if source.repo is None and place in found.candidates:
+            candidates[place] = found.candidates[place]
             continue
+        if place and base is None:
+            break  # nothing can be said of models whose base model is at fault
         checking(f"model {source.model.short_name}: fetching what is missing")
         with found.faults.of(source.model):
-            candidate = judge(source, options)
-            if candidates and not options.allow_crimes:
-                check_tensors(candidate, candidates[0])
-                check_dimensions(source.config, candidates[0].source.config)
-            candidates.append(candidate)
+            candidate = judge(source, options, base)
+            if base is not None and not options.allow_crimes:
+                check_tensors(candidate, base)
+                check_dimensions(source.config, base.source.config)
+            candidates[place] = candidate
     found.faults.raise_any()
-    return candidates
+    return list(candidates.values())

@@ -13,14 +13,24 @@ from evomerge.adapters.foundation.agreement import (
     check_tensors,
 )
 from evomerge.adapters.foundation.faults import Faults
-from evomerge.adapters.foundation.source import Source, find
+from evomerge.adapters.foundation.lora import ADAPTER_WEIGHTS, trained_on_another
+from evomerge.adapters.foundation.lora import described as described_adapter
+from evomerge.adapters.foundation.source import Source, find, over
 from evomerge.adapters.foundation.tokens import chat_template, compare_tokens, read_tokens
-from evomerge.adapters.foundation.weights import Candidate, candidate_of, described, judge
-from evomerge.adapters.hub import UnreachableError, remote_model
+from evomerge.adapters.foundation.weights import (
+    Candidate,
+    adapter_over,
+    candidate_of,
+    described,
+    judge,
+    lacks_weights,
+)
+from evomerge.adapters.hub import RemoteModel, UnreachableError, remote_adapter, remote_model
 from evomerge.config import MergeOptions, ModelConfig
+from evomerge.domain.errors import PreflightError
 from evomerge.domain.finding import Finding
 from evomerge.kinship.errors import WeightFileError
-from evomerge.kinship.headers import StoredTensor, read_folder
+from evomerge.kinship.headers import StoredTensor, read_folder, read_header
 
 
 @dataclass(frozen=True)
@@ -47,12 +57,14 @@ class Examination:
     Attributes:
         sources: by place, the base first; those with a fault are missing.
         candidates: models whose tensors are known, from files here or from headers on the hub.
+        adapters: what will be done with each adapter.
     """
 
     faults: Faults = field(default_factory=Faults)
     sources: dict[int, Source] = field(default_factory=dict)
     candidates: dict[int, Candidate] = field(default_factory=dict)
     warnings: list[Finding] = field(default_factory=list)
+    adapters: list[Finding] = field(default_factory=list)
 
 
 def examine(
@@ -73,6 +85,15 @@ def examine(
         checking(f"model {model.short_name} ({place + 1} of {len(models)})")
         with found.faults.of(model):
             source = find(model, options, pins.get(model.model))
+            if source.lora is not None:
+                if place == 0:
+                    raise PreflightError(
+                        "the base model is an adapter (LoRA)",
+                        "name the whole model that it was trained on",
+                    )
+                if 0 not in found.sources:
+                    continue  # what it is merged onto has a fault of its own
+                source = over(source, found.sources[0])
             if 0 in found.sources and not options.allow_crimes:
                 check_architecture(source.config, found.sources[0].config)
                 if source.repo is not None:
@@ -80,7 +101,7 @@ def examine(
             found.sources[place] = source
     for place, source in found.sources.items():
         with found.faults.of(source.model):
-            candidate = _seen(source, options)
+            candidate = _seen(source, options, found.candidates.get(0))
             if candidate is None:
                 continue
             if 0 in found.candidates and not options.allow_crimes:
@@ -91,8 +112,10 @@ def examine(
     return found
 
 
-def _seen(source: Source, options: MergeOptions) -> Candidate | None:
+def _seen(source: Source, options: MergeOptions, base: Candidate | None) -> Candidate | None:
     """A model with its tensors; None where they cannot be known without a download."""
+    if source.lora is not None:
+        return None if base is None else _seen_adapter(source, options, base)
     if source.repo is None:
         return judge(source, options)
     try:
@@ -103,11 +126,33 @@ def _seen(source: Source, options: MergeOptions) -> Candidate | None:
         remote = remote_model(source.repo, source.commit)
     except UnreachableError:
         return None
-    tensors = {
+    tensors = _tensors(remote)
+    return candidate_of(source, tensors) if tensors else None
+
+
+def _seen_adapter(source: Source, options: MergeOptions, base: Candidate) -> Candidate | None:
+    file = source.folder / ADAPTER_WEIGHTS
+    if source.repo is None:
+        return judge(source, options, base)
+    if file.is_file():
+        return adapter_over(source, read_header(file), base)
+    try:
+        remote = remote_adapter(source.repo, source.commit, ADAPTER_WEIGHTS)
+    except UnreachableError:
+        return None
+    if remote is not None:
+        return adapter_over(source, _tensors(remote), base)
+    if options.allow_pickle:
+        return None
+    raise lacks_weights(pickled=True)
+
+
+def _tensors(remote: RemoteModel) -> dict[str, StoredTensor]:
+    """Headers of the hub as if the files were here; where the data lie is not known."""
+    return {
         name: StoredTensor(name, tensor.dtype, tensor.shape, Path(name), 0, 0)
         for name, tensor in remote.tensors.items()
     }
-    return candidate_of(source, tensors) if tensors else None
 
 
 def _compare(found: Examination, merging: Merging) -> None:
@@ -117,25 +162,38 @@ def _compare(found: Examination, merging: Merging) -> None:
         return
     rows = {each.vocabulary for each in found.candidates.values()}
     aligned = merging.tokenizer == "auto" and len(rows) > 1  # then a union is what auto means
-    tokens = read_tokens(base.folder)
+    tokens = read_tokens(base.tokenizer)
     for place, source in found.sources.items():
         if place == 0:
             continue
         name = source.model.short_name
         setting = "union" if aligned else merging.tokenizer
-        finding = compare_tokens(name, read_tokens(source.folder), tokens, setting)
+        finding = compare_tokens(name, read_tokens(source.tokenizer), tokens, setting)
         if finding is not None and finding.grade == "problem":
             found.faults.add(source.model, finding.message, finding.remedy)
         elif finding is not None:
             found.warnings.append(finding)
+    _tell_adapters(found, base)
     found.warnings += [*_templates(found, merging), *_dtypes(found, merging), *_ties(found)]
+
+
+def _tell_adapters(found: Examination, base: Source) -> None:
+    for place, source in found.sources.items():
+        if source.lora is None:
+            continue
+        name = source.model.short_name
+        other = trained_on_another(source.lora, name, base.model)
+        found.warnings += [other] if other else []
+        seen = found.candidates.get(place)
+        text = described_adapter(source.lora, (seen and seen.adapter) or {}, base.model.short_name)
+        found.adapters.append(Finding("fine", name, text))
 
 
 def _templates(found: Examination, merging: Merging) -> Iterator[Finding]:
     if not merging.chat_template or merging.template:
         return
     models = [source for place, source in found.sources.items() if place]
-    templates = {source.model.short_name: chat_template(source.folder) for source in models}
+    templates = {source.model.short_name: chat_template(source.tokenizer) for source in models}
     without = [name for name, template in templates.items() if template is None]
     if without:
         message = (

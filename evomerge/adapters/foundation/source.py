@@ -4,31 +4,48 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evomerge.adapters.hub import download
+from evomerge.adapters.foundation.lora import (
+    ADAPTER_CONFIG,
+    ADAPTER_PICKLE,
+    ADAPTER_WEIGHTS,
+    Lora,
+    read_lora,
+)
+from evomerge.adapters.hub import download, has_file
 from evomerge.config import MergeOptions, ModelConfig
 from evomerge.domain.errors import PreflightError
+from evomerge.kinship.headers import INDEX
 
+WEIGHTS = "model.safetensors"
+PICKLES = ("pytorch_model*.bin",)
 CONFIG = "config.json"
 SIDE_FILES = ("*.json", "*.jinja", "tokenizer*", "*.model", "merges.txt", "vocab.txt")
 CODE_FILES = ("*.py",)
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-_HUB_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[^@\s]+))?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A model whose small files are at hand; `repo` is None for a local folder."""
+    """A model whose small files are at hand.
+
+    Attributes:
+        repo: None for a local folder.
+        config: its `config.json`; of an adapter, the base model's.
+        tokenizer: the folder that holds its tokenizer; of an adapter, perhaps the base model's.
+        lora: None for a whole model.
+    """
 
     model: ModelConfig
     folder: Path
     repo: str | None
     config: Mapping[str, Any]
+    tokenizer: Path
+    lora: Lora | None = None
 
     @property
     def commit(self) -> str:
@@ -46,24 +63,59 @@ def find(model: ModelConfig, options: MergeOptions, pin: str | None = None) -> S
         PreflightError: it is not there, or is no model that can be merged.
     """
     local = Path(model.model).expanduser()
-    hub = _HUB_ID.fullmatch(model.model)
     if local.exists():
         folder, repo = local.resolve(), None
         if not folder.is_dir():
             raise PreflightError("it is a file", "name the folder that holds the model")
-    elif hub is not None:
+    elif model.repo is not None:
         patterns = SIDE_FILES + (CODE_FILES if options.trust_remote_code else ())
-        repo = hub["repo"]
-        folder = download(repo, pin or hub["revision"], patterns)
+        repo = model.repo
+        try:
+            folder = download(repo, pin or model.revision, patterns)
+        except PreflightError as error:
+            if "/" not in repo:  # more often a folder that is misspelt than a model of old
+                error.remedy = _nearest(local)
+            raise
     else:
         raise PreflightError("there is no such folder", _nearest(local))
+    if is_adapter(folder, repo):
+        return Source(model, folder, repo, {}, folder, read_lora(folder))
     config = read_config(folder)
-    if not any((folder / name).is_file() for name in TOKENIZERS):
+    if not has_tokenizer(folder):
         raise PreflightError(
             f"it has no tokenizer: none of {', '.join(TOKENIZERS)} is there",
             "add the tokenizer files that it was trained with",
         )
-    return Source(model, folder, repo, config)
+    return Source(model, folder, repo, config, folder)
+
+
+def is_adapter(folder: Path, repo: str | None = None) -> bool:
+    """Whether a folder holds an adapter and no whole model.
+
+    Args:
+        repo: on the hub, when `folder` is the snapshot of a commit and may lack weights.
+    """
+    if not (folder / ADAPTER_CONFIG).is_file():
+        return False
+    if any(path for name in (WEIGHTS, INDEX, *PICKLES) for path in folder.glob(name)):
+        return False
+    held = any((folder / name).is_file() for name in (ADAPTER_WEIGHTS, ADAPTER_PICKLE))
+    if repo is None or held or not (folder / CONFIG).is_file():
+        return True
+    return not has_file(repo, folder.name, WEIGHTS)
+
+
+def over(source: Source, base: Source) -> Source:
+    """An adapter with what it takes from its base model; a whole model as it is."""
+    if source.lora is None:
+        return source
+    tokenizer = source.folder if has_tokenizer(source.folder) else base.folder
+    return replace(source, config=base.config, tokenizer=tokenizer)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether the files of a tokenizer lie there."""
+    return any((folder / name).is_file() for name in TOKENIZERS)
 
 
 def _nearest(path: Path) -> str:
@@ -81,10 +133,6 @@ def _nearest(path: Path) -> str:
 
 def read_config(folder: Path) -> Mapping[str, Any]:
     """The `config.json` of a whole, unquantized model; raises PreflightError."""
-    if (folder / "adapter_config.json").is_file() and not (folder / CONFIG).is_file():
-        raise PreflightError(
-            "it is an adapter (LoRA), not a whole model", "merge it into its base model first"
-        )
     try:
         config = json.loads((folder / CONFIG).read_bytes())
     except FileNotFoundError:

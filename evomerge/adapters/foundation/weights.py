@@ -8,19 +8,29 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from evomerge.adapters.foundation.source import CONFIG, Source, configured_vocabulary
+from evomerge.adapters.foundation.lora import (
+    ADAPTER_CONFIG,
+    ADAPTER_PICKLE,
+    ADAPTER_WEIGHTS,
+    check_fits,
+)
+from evomerge.adapters.foundation.source import (
+    CONFIG,
+    PICKLES,
+    WEIGHTS,
+    Source,
+    configured_vocabulary,
+)
 from evomerge.adapters.hub import download
 from evomerge.adapters.known_files import KnownFiles
 from evomerge.config import MergeOptions
 from evomerge.domain.errors import PreflightError
 from evomerge.domain.identity import content_id
-from evomerge.domain.model import Foundation
-from evomerge.kinship.headers import INDEX, StoredTensor, read_folder
+from evomerge.domain.model import FROM_THE_HUB, Adapter, Foundation
+from evomerge.kinship.headers import INDEX, StoredTensor, read_folder, read_header
 
 Weights = Mapping[str, StoredTensor]
 
-WEIGHTS = "model.safetensors"
-PICKLES = ("pytorch_model*.bin",)
 CONTENT_VERSION = 1
 BEHAVIOUR = (
     CONFIG,
@@ -45,27 +55,43 @@ class Resolved:
     """A model that can be used.
 
     Attributes:
-        path: its folder, to be read only.
-        size: bytes of its weights.
+        path: its folder, to be read only; of an adapter, the adapter's own.
+        size: bytes of its weights, those of the whole model.
+        tokenizer: the folder that holds its tokenizer.
     """
 
     foundation: Foundation
     path: Path
     size: int
+    tokenizer: Path
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model whose weight files are at hand; `weights` are empty where they are pickled."""
+    """A model whose weight files are at hand.
+
+    Attributes:
+        weights: empty where they are pickled; of an adapter, those of the whole model.
+        adapter: the tensors of an adapter, empty where they are pickled; None for a whole model.
+    """
 
     source: Source
     weights: Weights
     vocabulary: int
+    adapter: Weights | None = None
 
 
-def judge(source: Source, options: MergeOptions) -> Candidate:
-    """The model with its weight files, as their headers tell; raises PreflightError."""
+def judge(source: Source, options: MergeOptions, base: Candidate | None = None) -> Candidate:
+    """The model with its weight files, as their headers tell; raises PreflightError.
+
+    Args:
+        base: the base model, which adapters cannot do without.
+    """
     folder = source.folder
+    if source.lora is not None:
+        if base is None:
+            raise ValueError("an adapter needs its base model")
+        return _judge_adapter(source, options, base)
     if source.repo is not None:
         _download_weights(source.repo, source, options)
     if not (folder / INDEX).is_file() and not (folder / WEIGHTS).is_file():
@@ -79,6 +105,38 @@ def judge(source: Source, options: MergeOptions) -> Candidate:
             )
         return Candidate(source, {}, configured_vocabulary(source.config))
     return candidate_of(source, read_folder(folder))
+
+
+def _judge_adapter(source: Source, options: MergeOptions, base: Candidate) -> Candidate:
+    file = source.folder / ADAPTER_WEIGHTS
+    if source.repo is not None:
+        download(source.repo, source.commit, (ADAPTER_WEIGHTS,))
+        if options.allow_pickle and not file.is_file():
+            download(source.repo, source.commit, (ADAPTER_PICKLE,))
+    if file.is_file():
+        return adapter_over(source, read_header(file), base)
+    if options.allow_pickle and (source.folder / ADAPTER_PICKLE).is_file():
+        return Candidate(source, base.weights, base.vocabulary, {})
+    pickled = (source.folder / ADAPTER_PICKLE).is_file()
+    raise lacks_weights(pickled)
+
+
+def lacks_weights(pickled: bool) -> PreflightError:
+    """The error of an adapter without safetensors."""
+    return PreflightError(
+        f"it is an adapter without safetensors weights: {ADAPTER_WEIGHTS} is not there",
+        "save it with peft again, or set `merge.options.allow_pickle: true` if you trust it"
+        if pickled
+        else "fetch the adapter again",
+    )
+
+
+def adapter_over(source: Source, adapter: Weights, base: Candidate) -> Candidate:
+    """An adapter as the whole model that it will be; raises PreflightError if it does not fit."""
+    if source.lora is not None:
+        tied = bool(base.source.config.get("tie_word_embeddings", False))
+        check_fits(source.lora, adapter, base.weights, tied=tied)
+    return Candidate(source, base.weights, base.vocabulary, adapter)
 
 
 def candidate_of(source: Source, weights: Weights) -> Candidate:
@@ -122,7 +180,8 @@ def input_embedding(weights: Weights) -> StoredTensor | None:
 
 def check_finite(candidate: Candidate, known: KnownFiles) -> None:
     """No weight may be NaN or infinite: such a model scores chance and spoils every merge."""
-    name = known.not_finite(candidate.weights.values())
+    weights = candidate.weights if candidate.adapter is None else candidate.adapter
+    name = known.not_finite(weights.values())
     if name is not None:
         raise PreflightError(
             f"tensor {name} holds NaN or infinity",
@@ -130,25 +189,38 @@ def check_finite(candidate: Candidate, known: KnownFiles) -> None:
         )
 
 
-def resolved(candidate: Candidate, digests: KnownFiles) -> Resolved:
-    """The model with its content id."""
+def resolved(
+    candidate: Candidate, digests: KnownFiles, base: Resolved | None, adapter_engine: str
+) -> Resolved:
+    """The model with its content id.
+
+    Args:
+        base: the base model; None for the base model itself.
+        adapter_engine: what merges adapters, with its version.
+    """
     source = candidate.source
-    files = sorted({tensor.file for tensor in candidate.weights.values()}) or sorted(
-        path for pattern in PICKLES for path in source.folder.glob(pattern)
+    tensors = candidate.weights if candidate.adapter is None else candidate.adapter
+    patterns = PICKLES if candidate.adapter is None else (ADAPTER_PICKLE,)
+    files = sorted({tensor.file for tensor in tensors.values()}) or sorted(
+        path for pattern in patterns for path in source.folder.glob(pattern)
     )
-    identity = f"hub-{source.commit}"
+    identity = f"{FROM_THE_HUB}{source.commit}"
     if source.repo is None:
-        identity = _local_content_id(source.folder, files, digests)
-    return Resolved(
-        Foundation(
-            name=source.model.short_name,
-            source=source.model.model,
-            content_id=identity,
-            vocabulary=max(1, candidate.vocabulary),
-        ),
-        source.folder,
-        sum(path.stat().st_size for path in files),
+        config = [] if candidate.adapter is None else [source.folder / ADAPTER_CONFIG]
+        identity = _local_content_id(source.folder, [*files, *config], digests)
+    size = sum(path.stat().st_size for path in files)
+    adapter = None
+    if candidate.adapter is not None and base is not None:
+        adapter = Adapter(content_id=identity, engine=adapter_engine)
+        identity, size = adapter.merged_onto(base.foundation.content_id), base.size
+    foundation = Foundation(
+        name=source.model.short_name,
+        source=source.model.model,
+        content_id=identity,
+        vocabulary=max(1, candidate.vocabulary),
+        adapter=adapter,
     )
+    return Resolved(foundation, source.folder, size, source.tokenizer)
 
 
 def _local_content_id(folder: Path, weights: Sequence[Path], digests: KnownFiles) -> str:

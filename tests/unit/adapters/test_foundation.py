@@ -150,6 +150,7 @@ def damage(folder: Path, how: str) -> None:  # noqa: C901, PLR0912 - one damage 
             (folder / "config.json").write_text("[" * 100_000)
         case "adapter":
             (folder / "config.json").rename(folder / "adapter_config.json")
+            weights.rename(folder / "adapter_model.safetensors")
         case "quantized":
             (folder / "config.json").write_text(json.dumps({**content, "quantization_config": {}}))
         case "no architecture":
@@ -184,7 +185,7 @@ DAMAGES = {
     "no config": "it has no config.json",
     "config is no json": "config.json cannot be read",
     "config is deep": "config.json cannot be read",
-    "adapter": "it is an adapter",
+    "adapter": "its adapter_config.json names no peft_type",
     "quantized": "quantized",
     "no architecture": "names no architecture",
     "other architecture": "architecture is LlamaForCausalLM, the base model's is Mistral",
@@ -265,7 +266,7 @@ def test_the_same_model_twice_is_refused(base: Path, tmp_path: Path) -> None:
     assert len(resolve(one, base, two)) == 3
 
 
-@pytest.mark.parametrize("text", ["./modles/base", "/nowhere/model", "modles", "a/b/c", "~/nope/x"])
+@pytest.mark.parametrize("text", ["./modles/base", "/nowhere/model", "modles/a/b", "~/nope/x"])
 def test_a_path_that_does_not_exist(base: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(base.parent.parent)
     error = fault(text, base)
@@ -273,6 +274,23 @@ def test_a_path_that_does_not_exist(base: Path, text: str, monkeypatch: pytest.M
     assert error.remedy
     if "modles" in text:
         assert error.remedy == "did you mean models?"
+
+
+@pytest.mark.parametrize("text", ["modles", "gpt2@main", "org/model", "org/model@refs/pr/1"])
+def test_what_is_no_folder_here_is_looked_for_on_the_hub(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.chdir(base.parent.parent)
+    fake = hub(monkeypatch, tmp_path, hub_error("RepositoryNotFoundError"))
+    error = fault(base, text)
+    repo, _, revision = text.partition("@")
+    assert [call[:2] for call in fake.calls] == [(repo, revision or None)]
+    assert "neither a folder here nor a model on the hub" in error.message
+    assert (error.remedy == "did you mean models?") == (text == "modles")
+
+
+def test_a_name_that_the_hub_would_not_take(base: Path) -> None:
+    assert "neither a folder here nor a hub id" in fault(base, "org/a--b").message
 
 
 def test_a_file_is_no_model(base: Path) -> None:

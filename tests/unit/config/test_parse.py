@@ -71,6 +71,7 @@ def test_anchors_and_merge_keys(good):
     ("model", "source", "revision"),
     [
         ("gpt2", "gpt2", None),
+        ("gpt2@main", "gpt2", "main"),
         ("org/name@refs/pr/3", "org/name", "refs/pr/3"),
         ("./a@b/c", "./a@b/c", None),
         ("/abs/path", "/abs/path", None),
@@ -81,6 +82,7 @@ def test_anchors_and_merge_keys(good):
 def test_hub_ids_and_paths(good, model, source, revision):
     one = parse(good.replace("org/one", model), "x").foundation_models[0]
     assert (one.source, one.revision) == (source, revision)
+    assert one.repo == (None if model[0] in "./~" or "/tiny/" in model else source)
 
 
 def test_a_foundation_model_can_lend_its_tokenizer(good):

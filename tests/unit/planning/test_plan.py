@@ -18,7 +18,7 @@ from evomerge.cli import plan as command
 from evomerge.cli import run as run_command
 from evomerge.config import Config, StrategyConfig
 from evomerge.configfile import load
-from evomerge.domain.events import Event, ModelMerged, ModelScored
+from evomerge.domain.events import Event, ModelConfirmed, ModelMerged, ModelScored
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.planning import (
     ModelFacts,
@@ -97,6 +97,41 @@ def test_the_papers_experiment_by_hand() -> None:
     assert plan.memory.merge == 1e9 + 5e9 + 3 * 2 * 4 * 32_000 * 4096
     # 1.5 GB, the weights, and 8 windows of 2,048 tokens of 32,000 logits of 2 + 4 bytes
     assert plan.memory.evaluation == 1.5e9 + 14_483_496_960 + 8 * 2048 * 32_000 * 6
+
+
+def test_the_end_of_a_run_by_hand() -> None:
+    """A quarter held out, two final tasks beside three: the best and three foundation models."""
+    with_end = {
+        "split": {"held_out": 0.25},
+        "final_tasks": [{"name": "arc_easy", "metric": "acc"}, {"name": "piqa", "metric": "acc"}],
+    }
+    config = paper()
+    document = config.model_dump(mode="json", by_alias=True)
+    document["evaluation"] |= with_end
+    longer = Config.model_validate(document)
+    assert len(config.evaluation.tasks) == 3
+    before, plan = plan_of(config, price=2.0), plan_of(longer, price=2.0)
+    # The best model of the shortest course is a foundation model, which is scored once.
+    assert plan.at_the_end.evaluations == Range(2 * 3, 2 * 4)
+    assert plan.evaluations == Range(6 + 6, 22 + 8)
+    assert plan.merges == before.merges
+    # 1,500 s are for three quarters of the items of three tasks.
+    held_out, final = 1500 / 3, 1500 / 0.75 / 3 * 2
+    assert plan.at_the_end.seconds.low == pytest.approx(3 * (held_out + final))
+    assert plan.at_the_end.seconds.high == pytest.approx(4 * (held_out + final))
+    more = 4 * (held_out + final) / 3600
+    assert plan.hours.wall.high == pytest.approx(before.hours.wall.high + more)
+    assert plan.hours.evaluations.high == pytest.approx(before.hours.evaluations.high + more)
+    assert plan.cost is not None
+    assert before.cost is not None
+    assert plan.cost.high == pytest.approx(before.cost.high + 2 * more)
+    # Four workers score all of a part at the same time.
+    four = plan_of(longer, workers=4)
+    assert four.at_the_end.seconds == Range(held_out + final, held_out + final)
+    shown = " ".join(text(plan).split())
+    assert "3 – 19 merges, 12 – 30 evaluations" in shown
+    assert "at the end 0 0 6 – 8" in shown
+    assert "at the end" not in text(before)
 
 
 def test_the_greedy_arm_by_hand() -> None:
@@ -230,6 +265,12 @@ def test_rates_are_given_measured_or_stated() -> None:
     assert known_rates(config, None, []).merge.known == "unknown"
     assert known_rates(config, 10**6, []).merge.known == "unknown"
     assert known_rates(config, 10**10, [], on_gpu=False).evaluation.known == "unknown"
+    halves = load(CONFIGS / "mistral7b.yaml", ["evaluation.split=0.5"])
+    confirmed = ModelConfirmed(model="a", part="held_out", scores=score, seconds=40)
+    ends = known_rates(halves, 10**10, [Record("before", halves, [*events, confirmed])])
+    assert ends.of_part("held_out", halves) == Rate(40, "measured", "1 in before")
+    first = known_rates(halves, 10**10, [Record("before", halves, events)])
+    assert first.of_part("held_out", halves).seconds == 150, "as many items as the search sees"
     given = known_rates(config, 10**10, [Record("r", config, events)], hours_per_evaluation=0.5)
     assert given.evaluation == Rate(1800, "given", "--hours-per-evaluation")
 
