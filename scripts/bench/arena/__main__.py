@@ -25,6 +25,7 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_WAIT_POLI
 
 from arms import MARKS, Arm, arms_of, crew_of, finished, held_out, run_arm, stops
 from fixtures import Fixture
+from judge import judged
 from table import Played, document, markdown
 
 from evomerge.domain.errors import EvomergeError
@@ -80,7 +81,7 @@ def report(
             ended = {arm.name: stops(arm, fixture) for arm in arms if arm.name in states}
             asked = {name: {*marks, *each.values()} for name, each in ended.items()}
             scores = held_out(states, arms, fixture, {n: sorted(m) for n, m in asked.items()})
-            played.append(Played(fixture, states, scores, ended))
+            played.append(Played(fixture, states, scores, ended, judged(fixture, marks)))
     found = document(arms, played, controls, marks, landscapes)
     text = markdown(found)
     (out / "arena.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
 import make_tiny_models as tiny
 from fixtures import HELD_OUT, Fixture
 
@@ -63,7 +66,11 @@ class Arm:
         return "-".join([*words, *([self.variant] if self.variant else [])])
 
     def config(self, fixture: Fixture, evaluations: int) -> Config:
-        """The run of this arm on a fixture; only the budget ends it.
+        """`document`, checked."""
+        return Config.model_validate(self.document(fixture, evaluations))
+
+    def document(self, fixture: Fixture, evaluations: int) -> dict[str, Any]:
+        """The config of this arm's run on a fixture; only the budget ends it.
 
         Args:
             evaluations: of children; the foundation models are scored besides.
@@ -73,7 +80,7 @@ class Arm:
             {"name": tiny.task_name(skill), "metric": tiny.metric_name(skill)}
             for skill in tiny.SKILLS
         ]
-        document = {
+        return {
             "run": {"name": self.name, "dir": fixture.runs, "seed": fixture.number},
             "base_model": str(family / "models" / tiny.BASE),
             "foundation_models": [str(family / "models" / skill) for skill in tiny.SKILLS],
@@ -89,7 +96,6 @@ class Arm:
             "stopping": [{"max_evaluations": len(tiny.SKILLS) + evaluations}],
             "execution": {"devices": ["cpu"], "report": False},
         }
-        return Config.model_validate(document)
 
 
 def arms_of(size: str) -> tuple[Arm, ...]:

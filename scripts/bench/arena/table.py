@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from arms import CRITERIA, OF_ALL, OF_PAIRS, Arm, prices, winners
 from fixtures import Fixture
-from numpy.typing import NDArray
+from judge import Judged
 from scipy.stats import spearmanr, t
+from versus import against_peers, paired, versus
 
-from evomerge.domain.scores import Scores, TaskScore
+from evomerge.domain.scores import Scores
 from evomerge.domain.state import RunState
 from evomerge.significance import Pairs, holm, overall
 from evomerge.simulation import WorldSettings, run_arms
@@ -37,6 +38,7 @@ class Played:
     states: Mapping[str, RunState]
     held_out: Mapping[str, Scores]
     stops: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    peers: Sequence[Judged] = ()
 
 
 def document(
@@ -54,6 +56,8 @@ def document(
         "fixtures": {each.fixture.title: controls[each.fixture.title] for each in played},
         "arms": [_arm(arm, played, marks) for arm in complete],
         "stopping": list(_stopping(complete, played, marks[-1])),
+        "peers": _peers(played),
+        "against_peers": [row for each in played for row in _against_peers(each, marks)],
         "tests": _tests(complete, played, marks[-1]),
         "simulation": _simulation(complete, played, marks[-1], landscapes),
     }
@@ -62,10 +66,25 @@ def document(
 def _arm(arm: Arm, played: Sequence[Played], marks: Sequence[int]) -> dict[str, Any]:
     """One arm: an entry a fixture, and its means over the fixtures."""
     own = [each for each in played if arm.name in each.states]
-    entries = [_on_fixture(arm, each, marks) for each in own]
+    return _over_fixtures(arm.name, [_on_fixture(arm, each, marks) for each in own])
+
+
+def _over_fixtures(name: str, entries: list[dict[str, Any]]) -> dict[str, Any]:
     keys = [key for key in entries[0] if key != "fixture"]
     means = {key: _spread([entry[key] for entry in entries]) for key in keys}
-    return {"name": arm.name, "fixtures": entries, "mean": means}
+    return {"name": name, "fixtures": entries, "mean": means}
+
+
+def _peers(played: Sequence[Played]) -> list[dict[str, Any]]:
+    """The peers, in the form of the arms."""
+    names = sorted({peer.search.name for each in played for peer in each.peers})
+    return [
+        _over_fixtures(
+            name,
+            [p.row(each.fixture) for each in played for p in each.peers if p.search.name == name],
+        )
+        for name in names
+    ]
 
 
 def _on_fixture(arm: Arm, played: Played, marks: Sequence[int]) -> dict[str, Any]:
@@ -140,17 +159,18 @@ def _tests(arms: Sequence[Arm], played: Sequence[Played], mark: int) -> list[dic
 def _pairs(a: Arm, b: Arm, played: Played, mark: int) -> Iterator[Pairs]:
     """The winners of two arms on a fixture, task by task."""
     best = (winners(played.states[arm.name], (mark,))[mark] for arm in (a, b))
-    ours, theirs = (played.held_out[model.content_id].tasks for model in best)
-    for one, other in zip(ours, theirs, strict=True):
-        yield Pairs(f"{played.fixture.number}/{one.task}", 1.0, _items(one), _items(other))
+    ours, theirs = (played.held_out[model.content_id] for model in best)
+    return paired(ours, theirs, played.fixture.number)
 
 
-def _items(score: TaskScore) -> NDArray[np.float64]:
-    """Right or wrong of every item."""
-    if score.solved is None:
-        raise ValueError(f"task {score.task!r} has no results by item")
-    bits = int(score.solved, 16)
-    return np.array([(bits >> item) & 1 for item in range(score.samples)], dtype=np.float64)
+def _against_peers(played: Played, marks: Sequence[int]) -> Iterator[dict[str, Any]]:
+    ours = {
+        name: {
+            mark: played.held_out[model.content_id] for mark, model in winners(state, marks).items()
+        }
+        for name, state in played.states.items()
+    }
+    return against_peers(played.fixture.title, ours, played.peers)
 
 
 def _simulation(
@@ -189,6 +209,7 @@ def markdown(found: Mapping[str, Any]) -> str:
         [
             *_controls(found),
             *_arms(found),
+            *versus(found),
             *_of_tests(found),
             *_criteria(found),
             *_beside(found),
@@ -227,16 +248,20 @@ def _arms(found: Mapping[str, Any]) -> Iterator[str]:
     marks = found["marks"]
     yield "\n## Held-out score of the model that looked best, in points (mean over fixtures)\n"
     head = [f"at {mark}" for mark in marks]
-    head += ["weakest task", "dev − held-out", "children", "seconds", "fixtures"]
+    head += ["weakest task", "dev − held-out", "children", "seconds a child", "fixtures"]
     yield f"| arm | {' | '.join(head)} |"
     yield f"| --- |{' --: |' * len(head)}"
     last = marks[-1]
-    for arm in sorted(found["arms"], key=lambda a: -a["mean"][f"held_out@{last}"]["mean"]):
+    for arm in sorted(
+        [*found["arms"], *found["peers"]], key=lambda a: -a["mean"][f"held_out@{last}"]["mean"]
+    ):
         average = arm["mean"]
         cells = [_cell(average[f"held_out@{mark}"]) for mark in marks]
         cells += [_cell(average[f"{key}@{last}"]) for key in ("weakest", "gap")]
-        cells += [f"{average[key]['mean']:.0f}" for key in ("children", "seconds")]
-        yield f"| {arm['name']} | {' | '.join(cells)} | {len(arm['fixtures'])} |"
+        children, seconds = (average[key]["mean"] for key in ("children", "seconds"))
+        cells += [f"{children:.0f}", f"{seconds / max(children, 1):.2f}"]
+        name = arm["name"] + (" (peer)" if arm in found["peers"] else "")
+        yield f"| {name} | {' | '.join(cells)} | {len(arm['fixtures'])} |"
 
 
 def _cell(spread: Mapping[str, Any]) -> str:

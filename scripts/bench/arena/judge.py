@@ -1,0 +1,172 @@
+"""Peers' searches as rows of the arena's table: their winners scored by evomerge's evaluator.
+
+A search that `play_peers.py` made is a folder of OUT_DIR/fixture-N/peers. Its winner at a mark is
+the child with the best dev score that the peer itself gave; all judging is evomerge's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from arms import Arm
+from fixtures import Fixture
+
+from evomerge.config import Config
+from evomerge.domain.scores import Scores
+from evomerge.driver import drive
+from evomerge.store.run_directory import RunDirectory
+from evomerge.testing.landscape_run import Silence
+from evomerge.wiring import LocalWorkplace
+
+FOLDER = "peers"
+END = "end.json"
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a peer did on a fixture."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Of the peer, its algorithm and its method."""
+        return self.folder.name
+
+    @cached_property
+    def children(self) -> tuple[dict[str, Any], ...]:
+        """As `peers/record.py` wrote them, in their order."""
+        path = self.folder / "children.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return tuple(json.loads(line) for line in lines)
+
+    @cached_property
+    def end(self) -> dict[str, Any]:
+        """How it ended: `exit`, `seconds`, `cpu_seconds` (both of all of it), `fault` or None."""
+        found: dict[str, Any] = json.loads((self.folder / END).read_text(encoding="utf-8"))
+        return found
+
+    def winner(self, mark: int) -> dict[str, Any]:
+        """The child that the peer scored best among the first so many; the earlier of equals."""
+        scored = [child for child in self.children[:mark] if child["dev"] is not None]
+        return max(scored, key=lambda child: (child["dev"], -child["number"]))
+
+    def model(self, child: Mapping[str, Any]) -> Path:
+        """The folder of a child that was the best when it was scored."""
+        return self.folder / str(child["model"])
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A search and what evomerge's evaluator says of its winners.
+
+    Attributes:
+        dev: points on the items of the search, by mark.
+        held_out: scores on the others, by mark.
+    """
+
+    search: Search
+    dev: Mapping[int, float]
+    held_out: Mapping[int, Scores]
+
+    def row(self, fixture: Fixture) -> dict[str, Any]:
+        """The same keys as those of an arm; `dev` is evomerge's score, `disagreement` the peer's.
+
+        `seconds` leaves out the start of the peer, `wall_clock` and `cpu_seconds` have it.
+        """
+        found: dict[str, Any] = {"fixture": fixture.number}
+        for mark, scores in self.held_out.items():
+            found[f"dev@{mark}"] = self.dev[mark]
+            found[f"held_out@{mark}"] = scores.aggregate
+            found[f"weakest@{mark}"] = min(task.value for task in scores.tasks)
+            found[f"gap@{mark}"] = self.dev[mark] - scores.aggregate
+        children = self.search.children
+        found["children"] = len(children)
+        found["seconds"] = sum(child["seconds"] for child in children)
+        found["wall_clock"] = self.search.end["seconds"]
+        found["cpu_seconds"] = self.search.end["cpu_seconds"]
+        found["disagreement"] = max(
+            abs(self.search.winner(mark)["dev"] - dev) for mark, dev in self.dev.items()
+        )
+        return found
+
+
+def judged(fixture: Fixture, marks: Sequence[int]) -> tuple[Judged, ...]:
+    """The peers' ended searches on a fixture, by name; those without a scored child left out."""
+    ended = [Search(end.parent) for end in sorted((fixture.folder / FOLDER).glob(f"*/{END}"))]
+    searches = [search for search in ended if any(child["model"] for child in search.children)]
+    if not searches:
+        return ()
+    winners = {
+        (search.name, mark): search.model(search.winner(mark))
+        for search in searches
+        for mark in marks
+    }
+    digests = {path: _digest(path) for path in set(winners.values())}
+    known = _scores(fixture, digests)
+    return tuple(_judge(search, marks, winners, digests, known) for search in searches)
+
+
+def _judge(
+    search: Search,
+    marks: Sequence[int],
+    winners: Mapping[tuple[str, int], Path],
+    digests: Mapping[Path, str],
+    known: Mapping[str, tuple[Scores, Scores]],
+) -> Judged:
+    found = {mark: known[digests[winners[search.name, mark]]] for mark in marks}
+    dev = {mark: scores.aggregate for mark, (scores, _) in found.items()}
+    return Judged(search, dev, {mark: scores for mark, (_, scores) in found.items()})
+
+
+def _scores(fixture: Fixture, digests: Mapping[Path, str]) -> dict[str, tuple[Scores, Scores]]:
+    """Dev and held-out scores by digest of the weights: a run that has the models as its start.
+
+    A specialist is added, since a run needs two models; scores lie in the fixture's store.
+    """
+    paths = dict(sorted((digest, path) for path, digest in digests.items()))
+    key = hashlib.sha256(" ".join(paths).encode()).hexdigest()[:12]
+    config = _config(fixture, f"judge-{key}", paths)
+    run = RunDirectory(fixture.runs / config.run.name)
+    state = drive(run, config, LocalWorkplace(config, run), [Silence()], now=time.time)
+    start = state.at_generation(0)
+    return {
+        digest: _both(model.scores, model.on("held_out"), model.name)
+        for digest, model in zip(paths, start, strict=False)
+    }
+
+
+def _both(dev: Scores | None, held_out: Scores | None, name: str) -> tuple[Scores, Scores]:
+    if dev is None or held_out is None:
+        raise ValueError(f"{name} was not scored")
+    return dev, held_out
+
+
+def _config(fixture: Fixture, name: str, models: Mapping[str, Path]) -> Config:
+    """An evaluation of models as a run that ends before its first merge."""
+    document = Arm("greedy").document(fixture, 1)
+    document["run"]["name"] = name
+    other = document["foundation_models"][0]
+    named = [{"model": str(path), "name": digest[:16]} for digest, path in models.items()]
+    document["foundation_models"] = [*named, other]
+    document["stopping"] = [{"max_evaluations": len(models) + 1}]
+    return Config.model_validate(document)
+
+
+def _digest(model: Path) -> str:
+    """Of the weights; two searches may find the same model."""
+    found = hashlib.sha256()
+    for path in _weights(model):
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def _weights(model: Path) -> Iterator[Path]:
+    yield from sorted(model.glob("*.safetensors"))

@@ -1,0 +1,95 @@
+"""Arms against the peers' searches, on the same held-out items; as JSON and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from judge import Judged
+from numpy.typing import NDArray
+
+from evomerge.domain.scores import Scores, TaskScore
+from evomerge.significance import Pairs, overall
+
+RECOMMENDED = "portfolio"
+"""The arm that is named before the scores are known; the best one is known only afterwards."""
+
+
+def paired(ours: Scores, theirs: Scores, label: object) -> Iterator[Pairs]:
+    """Two models' results by item, task by task; `label` tells equal tasks of fixtures apart."""
+    for one, other in zip(ours.tasks, theirs.tasks, strict=True):
+        yield Pairs(f"{label}/{one.task}", 1.0, _items(one), _items(other))
+
+
+def against_peers(
+    fixture: str, ours: Mapping[str, Mapping[int, Scores]], peers: Sequence[Judged]
+) -> Iterator[dict[str, Any]]:
+    """At every mark the best peer of a fixture beside the recommended arm and the best one.
+
+    The best are the best on the held-out items: the peers' best one is flattered as ours is.
+
+    Args:
+        ours: held-out scores of each arm's winner by mark.
+    """
+    if not peers or not ours:
+        return
+    for mark in peers[0].held_out:
+        theirs = max(peers, key=lambda peer: peer.held_out[mark].aggregate)
+        best = max(ours, key=lambda arm: ours[arm][mark].aggregate)
+        named = RECOMMENDED if RECOMMENDED in ours else best
+        found = theirs.held_out[mark]
+        yield {
+            "fixture": fixture,
+            "mark": mark,
+            "peer": {"name": theirs.search.name, "score": found.aggregate},
+            **{
+                role: {
+                    "name": arm,
+                    "score": ours[arm][mark].aggregate,
+                    "difference": overall(
+                        list(paired(ours[arm][mark], found, fixture))
+                    ).model_dump(),
+                }
+                for role, arm in (("recommended", named), ("best", best))
+            },
+        }
+
+
+def versus(found: Mapping[str, Any]) -> Iterator[str]:
+    """The comparison, for a reader."""
+    if not found["against_peers"]:
+        return
+    yield "\n## Against the best peer, on the same held-out items\n"
+    yield f"| fixture | at | best peer | {RECOMMENDED} | difference | best arm | difference |"
+    yield "| --- | --: | --- | --: | --- | --- | --- |"
+    for each in found["against_peers"]:
+        peer, named, best = each["peer"], each["recommended"], each["best"]
+        cells = [
+            each["fixture"],
+            str(each["mark"]),
+            f"{peer['name']} {peer['score']:.1f}",
+            f"{named['score']:.1f}",
+            _interval(named["difference"]),
+            f"{best['name']} {best['score']:.1f}",
+            _interval(best["difference"]),
+        ]
+        yield f"| {' | '.join(cells)} |"
+    worst = max(entry["disagreement"] for peer in found["peers"] for entry in peer["fixtures"])
+    yield (
+        f"\nDev scores of the peers' winners by their evaluation and by ours differ by at most "
+        f"{worst:.2f} points."
+    )
+
+
+def _interval(difference: Mapping[str, float]) -> str:
+    low, high = difference["low"], difference["high"]
+    return f"{difference['value']:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def _items(score: TaskScore) -> NDArray[np.float64]:
+    """Right or wrong of every item."""
+    if score.solved is None:
+        raise ValueError(f"task {score.task!r} has no results by item")
+    bits = int(score.solved, 16)
+    return np.array([(bits >> item) & 1 for item in range(score.samples)], dtype=np.float64)
