@@ -53,6 +53,11 @@ class Search:
         found: dict[str, Any] = json.loads((self.folder / END).read_text(encoding="utf-8"))
         return found
 
+    def reached(self, marks: Sequence[int]) -> list[int]:
+        """The marks up to which it made its children, and has one that could be scored."""
+        scored = [child["number"] for child in self.children if child["dev"] is not None]
+        return [mark for mark in marks if scored and scored[0] <= mark <= len(self.children)]
+
     def winner(self, mark: int) -> dict[str, Any]:
         """The child that the peer scored best among the first so many; the earlier of equals."""
         scored = [child for child in self.children[:mark] if child["dev"] is not None]
@@ -101,13 +106,13 @@ class Judged:
 def judged(fixture: Fixture, marks: Sequence[int]) -> tuple[Judged, ...]:
     """The peers' ended searches on a fixture, by name; those without a scored child left out."""
     ended = [Search(end.parent) for end in sorted((fixture.folder / FOLDER).glob(f"*/{END}"))]
-    searches = [search for search in ended if any(child["model"] for child in search.children)]
+    searches = [search for search in ended if search.reached(marks)]
     if not searches:
         return ()
     winners = {
         (search.name, mark): search.model(search.winner(mark))
         for search in searches
-        for mark in marks
+        for mark in search.reached(marks)
     }
     digests = {path: _digest(path) for path in set(winners.values())}
     known = _scores(fixture, digests)
@@ -121,7 +126,7 @@ def _judge(
     digests: Mapping[Path, str],
     known: Mapping[str, tuple[Scores, Scores]],
 ) -> Judged:
-    found = {mark: known[digests[winners[search.name, mark]]] for mark in marks}
+    found = {mark: known[digests[winners[search.name, mark]]] for mark in search.reached(marks)}
     dev = {mark: scores.aggregate for mark, (scores, _) in found.items()}
     return Judged(search, dev, {mark: scores for mark, (_, scores) in found.items()})
 

@@ -51,13 +51,15 @@ PEERS: dict[str, tuple[str, Mapping[str, Any]]] = {
 
 
 def play(peer: str, fixture: Fixture, environments: Path, evaluations: int) -> Search:
-    """Let a peer search unless it did."""
+    """Let a peer search unless it did, with as many evaluations at least."""
     folder = fixture.folder / FOLDER / peer
-    if not (folder / END).exists():
+    asked = folder / "search.json"
+    ended = (folder / END).exists() and json.loads(asked.read_text(encoding="utf-8"))
+    if not ended or ended["evaluations"] < evaluations:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         environment, settings = PEERS[peer]
-        _write(folder / "search.json", _told(fixture, settings, evaluations))
+        _write(asked, _told(fixture, settings, evaluations))
         end = _run(environments / environment, RUNNERS[environment], folder)
         _write(folder / END, end)
     return Search(folder)

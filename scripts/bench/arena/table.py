@@ -70,7 +70,9 @@ def _arm(arm: Arm, played: Sequence[Played], marks: Sequence[int]) -> dict[str, 
 
 
 def _over_fixtures(name: str, entries: list[dict[str, Any]]) -> dict[str, Any]:
-    keys = [key for key in entries[0] if key != "fixture"]
+    keys = [
+        key for key in entries[0] if all(key in entry for entry in entries) and key != "fixture"
+    ]
     means = {key: _spread([entry[key] for entry in entries]) for key in keys}
     return {"name": name, "fixtures": entries, "mean": means}
 
@@ -252,12 +254,14 @@ def _arms(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"| arm | {' | '.join(head)} |"
     yield f"| --- |{' --: |' * len(head)}"
     last = marks[-1]
+    key = f"held_out@{last}"
     for arm in sorted(
-        [*found["arms"], *found["peers"]], key=lambda a: -a["mean"][f"held_out@{last}"]["mean"]
+        [*found["arms"], *found["peers"]],
+        key=lambda a: -a["mean"][key]["mean"] if key in a["mean"] else 0.0,
     ):
         average = arm["mean"]
-        cells = [_cell(average[f"held_out@{mark}"]) for mark in marks]
-        cells += [_cell(average[f"{key}@{last}"]) for key in ("weakest", "gap")]
+        wanted = [*(f"held_out@{mark}" for mark in marks), f"weakest@{last}", f"gap@{last}"]
+        cells = [_cell(average[each]) if each in average else "–" for each in wanted]
         children, seconds = (average[key]["mean"] for key in ("children", "seconds"))
         cells += [f"{children:.0f}", f"{seconds / max(children, 1):.2f}"]
         name = arm["name"] + (" (peer)" if arm in found["peers"] else "")

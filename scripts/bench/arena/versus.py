@@ -34,14 +34,16 @@ def against_peers(
     """
     if not peers or not ours:
         return
-    for mark in peers[0].held_out:
-        theirs = max(peers, key=lambda peer: peer.held_out[mark].aggregate)
+    for mark in sorted({mark for peer in peers for mark in peer.held_out}):
+        there = [peer for peer in peers if mark in peer.held_out]
+        theirs = max(there, key=lambda peer: peer.held_out[mark].aggregate)
         best = max(ours, key=lambda arm: ours[arm][mark].aggregate)
         named = RECOMMENDED if RECOMMENDED in ours else best
         found = theirs.held_out[mark]
         yield {
             "fixture": fixture,
             "mark": mark,
+            "peers": len(there),
             "peer": {"name": theirs.search.name, "score": found.aggregate},
             **{
                 role: {
@@ -61,13 +63,24 @@ def versus(found: Mapping[str, Any]) -> Iterator[str]:
     if not found["against_peers"]:
         return
     yield "\n## Against the best peer, on the same held-out items\n"
-    yield f"| fixture | at | best peer | {RECOMMENDED} | difference | best arm | difference |"
-    yield "| --- | --: | --- | --: | --- | --- | --- |"
+    head = [
+        "fixture",
+        "at",
+        "peers",
+        "best peer",
+        RECOMMENDED,
+        "difference",
+        "best arm",
+        "difference",
+    ]
+    yield f"| {' | '.join(head)} |"
+    yield "| --- | --: | --: | --- | --: | --- | --- | --- |"
     for each in found["against_peers"]:
         peer, named, best = each["peer"], each["recommended"], each["best"]
         cells = [
             each["fixture"],
             str(each["mark"]),
+            str(each["peers"]),
             f"{peer['name']} {peer['score']:.1f}",
             f"{named['score']:.1f}",
             _interval(named["difference"]),

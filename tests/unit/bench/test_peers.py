@@ -74,6 +74,7 @@ def test_a_child_that_failed_counts_but_never_wins(arena, tmp_path):
     kept = arena.judge.Search(tmp_path)
     assert len(kept.children) == 2
     assert kept.winner(2)["number"] == 2
+    assert kept.reached((1, 2, 3)) == [2]
 
 
 def test_peers_see_the_items_of_the_search_and_no_others(arena, tmp_path):
