@@ -1,6 +1,7 @@
 """The arena's arithmetic: whose score counts at a mark, and arms that are what they say."""
 
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -106,3 +107,31 @@ def test_a_fixture_that_one_tensor_explains_is_unfair(arena):
     ]
     fair["scores"][skills[0]][skills[1]] = 50.0
     assert list(faults(fair)) == [f"{skills[0]} has 50 on {skills[1]}"]
+
+
+def test_the_command_starts():
+    """As a user calls it: with nothing on the path but its own folder."""
+    command = [sys.executable, str(ROOT / "scripts" / "bench" / "arena"), "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert "--report" in told.stdout
+
+
+def test_where_a_criterion_would_have_ended_an_arm_and_what_that_cost(arena, tmp_path):
+    table, arms = arena["table"], arena["arms"]
+    members = [
+        model("a", 0, True, False, False, False),
+        model("b", 1, True, True, False, False),
+        model("c", 2, True, True, True, False),
+    ]
+    states = {"ties-greedy": RunState(models={each.name: each for each in members})}
+    held_out = {each.name: each.scores for each in members}
+    fixture = arena["fixtures"].Fixture(0, tmp_path)
+    stops = {"ties-greedy": {"pool_unchanged": 1}}
+    played = table.Played(fixture, states, held_out, stops)
+    found = {
+        each["criterion"]: each for each in table._stopping([arms.Arm("greedy")], [played], 40)
+    }
+    early, never = found["pool_unchanged"], found["no_improvement 2"]
+    assert (early["held_out"], early["held_out_at_the_end"], early["children"]) == (50.0, 75.0, 1)
+    assert (never["held_out"], never["stopped"]) == (75.0, 0.0)
