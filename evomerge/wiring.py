@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
 from collections.abc import Callable
 from contextlib import closing
 from functools import cached_property, partial
-from math import comb
 from pathlib import Path
 from typing import Any
 
 from evomerge import __version__
 from evomerge.adapters import machine
+from evomerge.adapters.attempts import Limits
 from evomerge.adapters.foundation import Merging, Resolved, examine, resolve_all, summary
 from evomerge.adapters.kinship import StreamedKinship
 from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
-from evomerge.adapters.local import Limits, LocalExecutor
+from evomerge.adapters.local import LocalExecutor, close_all
 from evomerge.adapters.mergekit import MergekitMerger
 from evomerge.adapters.peft import AdapterMerger, as_merged_before, merge_adapters, weights_of
 from evomerge.adapters.racing import Rules
@@ -35,6 +34,7 @@ from evomerge.domain.model import Foundation, Model
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.state import RunState, fold
 from evomerge.gains import gains_of_best
+from evomerge.planning import first_generation
 from evomerge.ports import Observer
 from evomerge.store.answers import Answers
 from evomerge.store.artefacts import Store
@@ -151,9 +151,8 @@ class LocalWorkplace:
     def close(self) -> None:
         """End every child process."""
         made = self.__dict__
-        workers = (*made.get("_mergers", ()), *made.get("_evaluators", ()))
-        for part in workers + ((made["_meter"],) if "_meter" in made else ()):
-            part.close()
+        meter = [made["_meter"]] if "_meter" in made else []
+        close_all([*made.get("_mergers", ()), *made.get("_evaluators", ()), *meter])
 
     @cached_property
     def devices(self) -> tuple[str, ...]:
@@ -280,22 +279,17 @@ class LocalWorkplace:
 
     def _check_disk(self) -> None:
         """The weights of the first generation must fit; later ones are checked as they come."""
-        models = self._resolved[1:]
-        largest, children = max(each.size for each in models), comb(len(models), 2)
-        children += sum(
+        if self._run.exists:
+            return
+        adapters = sum(
             each.foundation.adapter is not None
             and not self._store.holds(f"models/{each.foundation.content_id}")
-            for each in models
+            for each in self._resolved[1:]
         )
-        free = shutil.disk_usage(self._store.root).free
-        kept = round(self._config.execution.min_free_disk_gb * 1e9)
-        if not self._run.exists and free < children * largest + kept:
+        models = first_generation(self._config) + adapters
+        if shortage := self._room.shortage(models, f"the {models} models that are merged first"):
             raise PreflightError(
-                f"not enough disk: the {children} models that are merged first need "
-                f"{children * largest / 1e9:.1f} GB"
-                + (f" and {kept / 1e9:.1f} GB are to stay free" if kept else "")
-                + f", {free / 1e9:.1f} GB are free in {self._store.root}",
-                "free some space or put the runs folder elsewhere (run.dir)",
+                shortage, "free some space or put the runs folder elsewhere (run.dir)"
             )
 
 

@@ -10,18 +10,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter
 
+from evomerge.adapters.attempts import Attempts, Limits
 from evomerge.adapters.kinship_ahead import KinshipAhead
 from evomerge.adapters.pipeline import GivenUpError, Pipeline
 from evomerge.adapters.racing import Rules, raced
 from evomerge.adapters.room import Room
+from evomerge.adapters.weights import Weights
 from evomerge.domain.errors import CandidateError, PreflightError, StoppedError
 from evomerge.domain.events import (
     CandidateFailed,
@@ -33,37 +35,21 @@ from evomerge.domain.events import (
     ModelScored,
 )
 from evomerge.domain.kinship import KinshipReading, Pair
-from evomerge.domain.model import Failure, Model, Stage
-from evomerge.domain.race import Race
-from evomerge.domain.recipe import Recipe
+from evomerge.domain.model import Model
 from evomerge.domain.retention import needed, unneeded
 from evomerge.domain.scores import EvaluationWarning, Part, Scores
 from evomerge.domain.state import RunState
 from evomerge.ports import Evaluator, KinshipMeter, Merger, Observer, Progress
 from evomerge.significance.race import Contest
-from evomerge.store.artefacts import WEIGHTS, Made, Store, read_checked
+from evomerge.store.artefacts import Made, Store, read_checked
 from evomerge.store.atomic import make_folder, write_atomic
 from evomerge.store.samples import evaluation_name
 
-T = TypeVar("T")
 SCORES = "scores.json"
 WARNINGS = "warnings.json"
+_Evaluated: TypeAlias = tuple[Made, dict[str, Any]]
+"""A folder of the store, and what the event tells of it: the scores, and a race that was lost."""
 _WARNINGS = TypeAdapter(tuple[EvaluationWarning, ...])
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How hard to try.
-
-    Attributes:
-        attempts: tries of one merge or evaluation, each in a fresh child process.
-        max_failures: failed candidates in a row that stop the run.
-        merges_ahead: merged children that may wait for their scoring.
-    """
-
-    attempts: int = 2
-    max_failures: int = 4
-    merges_ahead: int = 2
 
 
 class LocalExecutor:
@@ -99,7 +85,6 @@ class LocalExecutor:
         self._mergers = mergers
         self._evaluators = evaluators
         self._meter = meter
-        self._folders = folders
         self._limits = limits
         self._observer = observer
         self._room = room or Room(store.root)
@@ -109,21 +94,14 @@ class LocalExecutor:
         self._warm_up = warm_up
         self._warm = False
         self._rules = rules
-        self._recipes: dict[str, Recipe] = {}
-        self._failures_in_a_row = 0
         self._cancelled = threading.Event()
-
-    def folder(self, content_id: str) -> Path:
-        """Where the weights of a content id are or will be."""
-        return self._folders.get(content_id) or self._store.path(f"models/{content_id}")
+        self._attempts = Attempts(limits, self._cancelled.is_set)
+        self._weights = Weights(store, folders, self._cancelled.is_set, self._get_warm)
 
     def close(self) -> None:
         """End every child process; work in flight fails and is not recorded."""
         self._cancelled.set()
-        parts: list[Merger | Evaluator | KinshipMeter]
-        parts = [*self._mergers, *self._evaluators, self._meter]
-        for part in parts:
-            part.close()
+        close_all([*self._mergers, *self._evaluators, self._meter])
 
     def score(self, foundation: Sequence[Model]) -> Iterator[Event]:
         """Score foundation models; one that fails is a preflight fault of the run."""
@@ -142,15 +120,15 @@ class LocalExecutor:
         Raises:
             StoppedError: the disk has no room for them, or too many failed in a row.
         """
-        self._room.check_disk(sum(not self._at_hand(model) for model in offspring))
+        self._room.check_disk(sum(not self._weights.at_hand(model) for model in offspring))
         contest = self._contest(reference) if offspring else None
         with closing(self._pipeline(offspring, contest)) as events:
             for event in events:
                 yield event
                 if isinstance(event, CandidateFailed):
-                    self._count_failure(event)
+                    self._attempts.failed(event)
                 elif isinstance(event, ModelScored):
-                    self._failures_in_a_row = 0
+                    self._attempts.succeeded()
 
     def measure(self, models: Sequence[Model], pairs: Sequence[Pair]) -> Iterator[Event]:
         """Measure the kinship of `pairs` in one call.
@@ -194,8 +172,7 @@ class LocalExecutor:
         gone = {state.models[name].content_id for name in unneeded(state)} - wanted
         if gone:
             gone -= self._needed_elsewhere()
-        for content_id in sorted(gone):
-            self._store.prune(f"models/{content_id}", *WEIGHTS)
+        self._weights.prune(gone)
 
     def _contest(self, reference: Model | None) -> Contest | None:
         """What offspring race against; a reference whose evaluation was lost is scored again."""
@@ -204,7 +181,7 @@ class LocalExecutor:
         self.remember([reference])
         again = partial(self._scored, reference, self._evaluators[0])
         try:
-            self._try("evaluation", self._evaluators[0].close, again)
+            self._attempts.of("evaluation", self._evaluators[0].close, again)
         except GivenUpError as given_up:
             raise StoppedError(f"{reference.name}: {given_up.failure.reason}") from given_up
         name, content_id = reference.name, reference.content_id
@@ -247,96 +224,69 @@ class LocalExecutor:
     def _measure_ahead(self, models: Sequence[Model]) -> None:
         """Let the kinship of `models`, and to those before them, be measured in the background."""
         folders = {
-            model.content_id: self.folder(model.content_id)
+            model.content_id: self._weights.folder(model.content_id)
             for model in (*self._kept, *models)
-            if self._at_hand(model)
+            if self._weights.at_hand(model)
         }
         progress = partial(self._observer.progressed, f"{len(folders)} models", "kinship")
         self._ahead.start(folders, progress)
 
-    def _at_hand(self, model: Model) -> bool:
-        return model.candidate is None or self._store.holds(f"models/{model.content_id}")
-
     def _merge(self, model: Model, merger: Merger) -> Event | None:
         if model.candidate is None or model.merged:
             return None
-        if not self._at_hand(model):
+        if not self._weights.at_hand(model):
             self._room.check_disk(1)
         started = time.monotonic()
-        made = partial(self._made, model.candidate.recipe, self._progress(model, "merge"), merger)
-        reused = self._try("merge", merger.close, made)
+        recipe, progress = model.candidate.recipe, self._progress(model, "merge")
+        made = partial(self._weights.made, recipe, merger, progress)
+        reused = self._attempts.of("merge", merger.close, made)
         return ModelMerged(model=model.name, seconds=time.monotonic() - started, reused=reused)
 
     def _score(self, contest: Contest | None, model: Model, evaluator: Evaluator) -> Event:
-        if contest is None:
-            return ModelScored(model=model.name, **self._outcome(model, evaluator))
-        started = time.monotonic()
-        work = partial(self._raced, contest, model, evaluator)
-        made, scores, race = self._try("evaluation", evaluator.close, work)
-        return ModelScored(
-            model=model.name,
-            scores=scores,
-            seconds=time.monotonic() - started,
-            reused=made.reused,
-            warnings=_warnings(made.path),
-            race=race,
-        )
+        outcome = self._outcome(partial(self._raced, contest, model, evaluator), evaluator)
+        return ModelScored(model=model.name, **outcome)
 
     def _confirm(self, part: Part, model: Model, evaluator: Evaluator) -> Event:
         try:
-            outcome = self._outcome(model, evaluator)
+            outcome = self._outcome(partial(self._scored, model, evaluator), evaluator)
         except GivenUpError as given_up:
             return ConfirmationFailed(model=model.name, part=part, failure=given_up.failure)
         return ModelConfirmed(model=model.name, part=part, **outcome)
 
-    def _outcome(self, model: Model, evaluator: Evaluator) -> dict[str, Any]:
-        """What the events of an evaluation have in common."""
+    def _outcome(self, work: Callable[[], _Evaluated], evaluator: Evaluator) -> dict[str, Any]:
+        """What the event of an evaluation tells."""
         started = time.monotonic()
-        work = partial(self._scored, model, evaluator)
-        made, scores = self._try("evaluation", evaluator.close, work)
+        made, told = self._attempts.of("evaluation", evaluator.close, work)
         return {
-            "scores": scores,
+            **told,
             "seconds": time.monotonic() - started,
             "reused": made.reused,
             "warnings": _warnings(made.path),
         }
 
-    def _made(self, recipe: Recipe, progress: Progress, merger: Merger) -> bool:
-        """Have the weights of a recipe in the store; whether they were there already.
-
-        Parents whose weights were pruned or lost are made again first.
-        """
-
-        def build(into: Path) -> None:
-            for each in recipe.inputs:
-                if each in self._recipes:
-                    self._made(self._recipes[each], progress, merger)
-            self._get_warm()
-            inputs = {each: self.folder(each) for each in recipe.inputs}
-            merger.merge(recipe, inputs, into, progress)
-
-        name = f"models/{recipe.id}"
-        return self._store.obtain(name, build, self._cancelled.is_set).reused
-
-    def _scored(self, model: Model, evaluator: Evaluator) -> tuple[Made, Scores]:
+    def _scored(self, model: Model, evaluator: Evaluator) -> _Evaluated:
+        """Score a model on all items."""
         name = evaluation_name(model.content_id, evaluator.evaluation_id)
 
         def build(into: Path) -> None:
             self._evaluate(model, evaluator, into)
 
         made = self._store.obtain(name, build, self._cancelled.is_set)
-        return made, evaluator.chosen(_measured(made.path))
+        return made, {"scores": evaluator.chosen(_measured(made.path))}
 
-    def _raced(
-        self, contest: Contest, model: Model, evaluator: Evaluator
-    ) -> tuple[Made, Scores, Race | None]:
-        if evaluator.evaluation_id != contest.scores.evaluation_id:  # drift that was accepted
-            return (*self._scored(model, evaluator), None)
+    def _raced(self, contest: Contest | None, model: Model, evaluator: Evaluator) -> _Evaluated:
+        """Score a model, on fewer items if it loses the race; without a contest on all."""
+        # accepted drift changes the evaluation: then nothing can be compared with the reference
+        if contest is None or evaluator.evaluation_id != contest.scores.evaluation_id:
+            return self._scored(model, evaluator)
         evaluate = partial(self._evaluate, model, evaluator)
         made, lost = raced(
             self._store, model.content_id, contest, evaluate, _measured, self._cancelled.is_set
         )
-        return (made, *lost) if lost else (made, evaluator.chosen(_measured(made.path)), None)
+        if lost is None:
+            return made, {"scores": evaluator.chosen(_measured(made.path))}
+        scores, race = lost
+        return made, {"scores": scores, "race": race}
 
     def _evaluate(
         self, model: Model, evaluator: Evaluator, into: Path, contest: Contest | None = None
@@ -347,54 +297,30 @@ class LocalExecutor:
         write_atomic(into / SCORES, scores.model_dump_json(indent=1))
         return scores
 
+    def remember(self, models: Iterable[Model]) -> None:
+        """Learn recipes, so that any ancestor can be made again."""
+        self._weights.remember(models)
+
     def weights(self, model: Model) -> Path:
         """The folder of a model; pruned or lost weights are made again from the recipe."""
         if model.candidate is not None:
             recipe, progress = model.candidate.recipe, self._progress(model, "merge")
-            self._made(recipe, progress, self._mergers[0])
-        return self.folder(model.content_id)
+            self._weights.made(recipe, self._mergers[0], progress)
+        return self._weights.folder(model.content_id)
 
     def _get_warm(self) -> None:
         if not self._warm and not self._cancelled.is_set():
             self._warm = True
             self._warm_up()
 
-    def remember(self, models: Iterable[Model]) -> None:
-        """Learn recipes, so that any ancestor can be made again."""
-        for model in models:
-            if model.candidate is not None:
-                self._recipes[model.content_id] = model.candidate.recipe
-
     def _progress(self, model: Model, activity: str) -> Progress:
         return partial(self._observer.progressed, model.name, activity)
 
-    def _try(self, stage: Stage, renew: Callable[[], None], work: Callable[[], T]) -> T:
-        """Do `work`, again in a fresh child process after a failure.
 
-        Raises:
-            GivenUpError: the last attempt failed too.
-        """
-        for attempt in range(1, self._limits.attempts + 1):
-            try:
-                return work()
-            except CandidateError as error:
-                if self._cancelled.is_set():
-                    raise StoppedError("the run was stopped") from error
-                if attempt == self._limits.attempts:
-                    reason = str(error.message)
-                    failure = Failure(stage=stage, reason=reason, attempts=attempt)
-                    raise GivenUpError(failure) from error
-                renew()
-        raise AssertionError("at least one attempt is made")
-
-    def _count_failure(self, event: CandidateFailed) -> None:
-        self._failures_in_a_row += 1
-        if self._failures_in_a_row >= self._limits.max_failures:
-            raise StoppedError(
-                f"{self._failures_in_a_row} candidates failed in a row, "
-                f"the last one for: {event.failure.reason}",
-                "mend the cause, then resume the run",
-            )
+def close_all(parts: Sequence[Merger | Evaluator | KinshipMeter]) -> None:
+    """Close parts at the same time: a process that is importing takes a while to let go."""
+    with ThreadPoolExecutor(max(1, len(parts)), "close") as threads:
+        list(threads.map(lambda part: part.close(), parts))
 
 
 def _measured(evaluation: Path) -> Scores:

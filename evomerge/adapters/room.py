@@ -27,27 +27,36 @@ class Room:
     min_free_disk: int = 0
     min_free_memory: int = 0
 
+    def shortage(self, models: int, whose: str) -> str | None:
+        """What is needed and what is free if `models` more models do not fit.
+
+        Args:
+            whose: what they are, for the sentence.
+        """
+        required = models * self.model_size
+        free = shutil.disk_usage(self.folder).free
+        if not models or free >= required + self.min_free_disk:
+            return None
+        kept = (
+            f" and {self.min_free_disk / 1e9:.1f} GB are to stay free (execution.min_free_disk_gb)"
+            if self.min_free_disk
+            else ""
+        )
+        return (
+            f"not enough disk for {whose}: {required / 1e9:.1f} GB are needed{kept}, "
+            f"{free / 1e9:.1f} GB are free in {self.folder}"
+        )
+
     def check_disk(self, models: int) -> None:
         """See that `models` more models fit.
 
         Raises:
             StoppedError: they do not; says what is needed and what is free.
         """
-        required = models * self.model_size
-        free = shutil.disk_usage(self.folder).free
-        if not models or free >= required + self.min_free_disk:
-            return
-        kept = (
-            f" and {self.min_free_disk / 1e9:.1f} GB are to stay free (execution.min_free_disk_gb)"
-            if self.min_free_disk
-            else ""
-        )
-        raise StoppedError(
-            f"not enough disk for the next {models} models: "
-            f"{required / 1e9:.1f} GB are needed{kept}, {free / 1e9:.1f} GB are free in "
-            f"{self.folder}",
-            "free some space (`evomerge gc` shows what no run needs), then resume the run",
-        )
+        if shortage := self.shortage(models, f"the next {models} models"):
+            raise StoppedError(
+                shortage, "free some space (`evomerge gc` shows what no run needs), then resume"
+            )
 
     def has_memory(self) -> bool:
         """Whether a merge may start beside what is being scored."""

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from evomerge.domain.events import KinshipMeasured, ModelMerged, ModelScored, RunResumed
+from evomerge.domain.events import (
+    KinshipMeasured,
+    ModelConfirmed,
+    ModelMerged,
+    ModelScored,
+    RunResumed,
+)
 from evomerge.domain.state import Entry
 
 
@@ -25,8 +31,9 @@ class Work:
 
     Attributes:
         models: by name.
-        merge: seconds of merging; `score` of evaluating, `kinship` of measuring. Workers may run
-            side by side, so their sum may exceed the time that passed.
+        merge: seconds of merging; `score` of evaluating, `kinship` of measuring, `confirm` of
+            scoring on what the search never saw. Workers may run side by side, so their sum may
+            exceed the time that passed.
         merges_reused: merges that were in the store; `scores_reused` evaluations.
         resumed: how often a driver took the run up again.
     """
@@ -35,6 +42,7 @@ class Work:
     merge: float = 0.0
     score: float = 0.0
     kinship: float = 0.0
+    confirm: float = 0.0
     merges_reused: int = 0
     scores_reused: int = 0
     resumed: int = 0
@@ -43,7 +51,7 @@ class Work:
 def work(entries: Iterable[Entry]) -> Work:
     """The work that a journal tells of."""
     models: dict[str, ModelWork] = {}
-    kinship, resumed = 0.0, 0
+    kinship, confirm, resumed = 0.0, 0.0, 0
     for entry in entries:
         event = entry.event
         if isinstance(event, ModelMerged):
@@ -54,6 +62,8 @@ def work(entries: Iterable[Entry]) -> Work:
             models[event.model] = replace(known, score=event.seconds, score_reused=event.reused)
         elif isinstance(event, KinshipMeasured):
             kinship += 0.0 if event.reused else event.seconds
+        elif isinstance(event, ModelConfirmed):
+            confirm += 0.0 if event.reused else event.seconds
         elif isinstance(event, RunResumed):
             resumed += 1
     every = models.values()
@@ -62,6 +72,7 @@ def work(entries: Iterable[Entry]) -> Work:
         merge=sum(m.merge or 0.0 for m in every if not m.merge_reused),
         score=sum(m.score or 0.0 for m in every if not m.score_reused),
         kinship=kinship,
+        confirm=confirm,
         merges_reused=sum(m.merge_reused for m in every),
         scores_reused=sum(m.score_reused for m in every),
         resumed=resumed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evomerge.planning.courses import Course, Step, Work, imagine
+from evomerge.planning.courses import Course, Step, Work, first_generation, imagine
 from evomerge.planning.models import ModelFacts
 from evomerge.planning.plan import Plan, Range, child_size, make_plan
 from evomerge.planning.rates import Rate, Rates, Record, known_rates
@@ -18,6 +18,7 @@ __all__ = [
     "Step",
     "Work",
     "child_size",
+    "first_generation",
     "imagine",
     "known_rates",
     "make_plan",

@@ -176,6 +176,13 @@ def imagine(config: Config, work: Work) -> tuple[Course, ...]:
     return (rising, falling, *drawn)
 
 
+def first_generation(config: Config) -> int:
+    """How many models the first generation merges."""
+    stopping = (*config.stopping, MaxGenerations(max_generations=1))
+    config = config.model_copy(update={"stopping": stopping})
+    return _drive(config, Work(), "one generation", lambda n: n * _STEP, lambda _: -1.0).merges
+
+
 def _drive(config: Config, work: Work, name: str, score: Draw, kinship: Draw) -> Course:
     world = _World(work, score, kinship)
     world.record(_start(config))

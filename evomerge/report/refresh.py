@@ -2,7 +2,7 @@
 
 Drawing takes a few seconds of CPU and matplotlib a good deal of memory, so it is done by a child
 process of low priority that reads the journal; the driver only starts it. One draws at a time:
-generations that end meanwhile are caught up on by the next drawing.
+generations that end meanwhile, or soon after, are caught up on by the next drawing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -21,16 +22,18 @@ from evomerge.store.run_directory import RunDirectory
 
 LOG = "report.log"
 _PATIENCE = 120.0  # seconds that the end of a run waits for its report
+_PACE = 30.0  # seconds between two drawings; tiny generations take less than drawing them does
 
 
 class ReportRefresher:
-    """An `Observer` that has the report drawn after every generation, and at the end of the run.
+    """An `Observer` that has the report drawn as generations end, and at the end of the run.
 
     Whatever goes wrong with a report is told to `warn` in one line; nothing is ever raised.
     """
 
-    def __init__(self, run: RunDirectory, warn: Callable[[str], None]) -> None:
-        self._run, self._warn = run, warn
+    def __init__(self, run: RunDirectory, warn: Callable[[str], None], pace: float = _PACE) -> None:
+        self._run, self._warn, self._pace = run, warn, pace
+        self._next = 0.0
         self._child: subprocess.Popen[bytes] | None = None
         self._due = False
         self._finished = False
@@ -54,8 +57,10 @@ class ReportRefresher:
         """Have the report drawn if a generation has ended since it was drawn last."""
         self._due |= isinstance(event, GenerationFinished)
         self._finished |= isinstance(event, RunFinished)
-        if self._due and not self._finished and not self._drawing():
-            self._due = False
+        if self._finished or not self._due or self._drawing():
+            return
+        if time.monotonic() >= self._next:
+            self._due, self._next = False, time.monotonic() + self._pace
             self._start("--background", "--no-plots")
 
     def progressed(self, model: str, activity: str, done: int, total: int) -> None:

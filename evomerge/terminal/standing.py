@@ -27,6 +27,9 @@ Status = Literal["running", "stopped", "finished", "damaged"]
 
 _STYLES = {"running": "cyan", "stopped": "yellow", "finished": "green", "damaged": "red"}
 
+_BEFORE_ANY_RUN = 1e9
+"""Seconds since 1970, in 2001: only recorded results, whose clock starts at 0, are older."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -168,6 +171,8 @@ def _progress(state: RunState) -> str:
 def _last_event(standing: Standing, now: float) -> str:
     if standing.state.last_at is None or standing.last_event is None:
         return MISSING
+    if standing.state.last_at < _BEFORE_ANY_RUN:
+        return standing.last_event
     ago = figures.duration(max(0.0, now - standing.state.last_at))
     return f"{standing.last_event}, {ago} ago"
 

@@ -1,7 +1,7 @@
 """A whole run over the landscape fakes: real driver, real executor, real files, no torch.
 
-    python -m evomerge.testing.landscape_run FOLDER [--strategy kinship] [--generations 3]
-                                                   [--retention all]
+    python -m evomerge.testing.landscape_run FOLDER [--strategy kinship] [--generations 3] [--k 3]
+                                                   [--racing 0] [--retention all]
 
 makes four foundation models in FOLDER/foundation, runs or resumes FOLDER/runs/landscape and
 prints the decision digest.
@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from evomerge.adapters.local import Limits, LocalExecutor
+from evomerge.adapters.attempts import Limits
+from evomerge.adapters.local import LocalExecutor
 from evomerge.adapters.racing import Rules
 from evomerge.adapters.room import Room
 from evomerge.config import Config
@@ -173,11 +174,12 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--strategy", default="kinship", choices=get_args(StrategyName))
     parser.add_argument("--generations", type=int, default=3)
+    parser.add_argument("--k", type=int, default=3)
     parser.add_argument("--racing", type=float, default=0.0)
     parser.add_argument("--retention", default="all", choices=["all", "pool", "best"])
     arguments = parser.parse_args(words)
     config = landscape_config(
-        strategy={"name": arguments.strategy, "k": 3},
+        strategy={"name": arguments.strategy, "k": arguments.k},
         stopping=[{"max_generations": arguments.generations}],
         retention=arguments.retention,
     )

@@ -6,14 +6,14 @@ import os
 import random
 
 from evomerge import evolution
-from evomerge.adapters.local import WEIGHTS, LocalExecutor
+from evomerge.adapters.local import LocalExecutor
 from evomerge.domain.errors import LockedError
 from evomerge.domain.events import GenerationProposed, ModelMerged, RunFinished
 from evomerge.domain.retention import unneeded
 from evomerge.domain.scores import Scores
 from evomerge.domain.state import Entry, RunState, apply
 from evomerge.store import artefacts, atomic, journal, run_directory
-from evomerge.store.artefacts import Made, Store, manifest_of
+from evomerge.store.artefacts import WEIGHTS, Made, Store, manifest_of
 from evomerge.store.ledger import JournalLedger
 from evomerge.strategies import base, kinship
 from evomerge.strategies import random as random_strategy

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evomerge.adapters.local import Limits
+from evomerge.adapters.attempts import Limits
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import (
     CandidateError,

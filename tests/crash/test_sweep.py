@@ -22,7 +22,7 @@ from evomerge.testing.crash.sweep import (
     tear_cases,
 )
 
-SCENARIOS = ("whole", "pruning", "resumed")
+SCENARIOS = ("whole", "pruning", "resumed", "racing")
 needs_strace = pytest.mark.skipif(tracing.obstacle() is not None, reason=str(tracing.obstacle()))
 
 

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +59,7 @@ KILLS = (2, 4, "artefact.renamed:4:kill", "artefact.renamed:20:kill", "journal.w
 """Where a driver is killed some time before the power fails, each just before something is synced:
 a change by its number (the run's folders), or a named point."""
 PRUNING = ("--retention", "best")
+RACING = ("--racing", "0.4", "--k", "2")
 
 
 @dataclass(frozen=True)
@@ -114,13 +117,25 @@ class Report:
 
 
 def run_cases(
-    cases: Sequence[Case], folder: Path, *, jobs: int = 2, plants: Path | None = None
+    cases: Sequence[Case],
+    folder: Path,
+    *,
+    jobs: int = 2,
+    plants: Path | None = None,
+    wanted: str | None = None,
 ) -> Report:
-    """Try all cases."""
+    """Try all cases.
+
+    Args:
+        wanted: a pattern; once a fault matches it, the cases that are left are not tried.
+    """
     report = Report()
+    found = threading.Event()
     idle: SimpleQueue[Drivers] = SimpleQueue()
 
     def work(number: int, case: Case) -> None:
+        if found.is_set():
+            return
         drivers = idle.get()
         root = folder / f"case-{number}"
         started = time.monotonic()
@@ -130,6 +145,8 @@ def run_cases(
             idle.put(drivers)
             shutil.rmtree(root, ignore_errors=True)
         report.add(case, faults, time.monotonic() - started)
+        if wanted is not None and any(re.search(wanted, fault) for fault in faults):
+            found.set()
 
     with contextlib.ExitStack() as stack:
         for _ in range(jobs):
@@ -295,18 +312,24 @@ def prepare(drivers: Drivers, folder: Path) -> Path:
     return root
 
 
+def all_scenarios(drivers: Drivers, folder: Path) -> dict[str, Scenario]:
+    """A whole run, one that prunes, one that a killed driver left in the middle, one that races."""
+    pruning = Scenario(PRUNING, baseline(drivers, folder / "pruning", *PRUNING))
+    return {
+        "whole": Scenario(digest=baseline(drivers, folder / "whole")),
+        "pruning": pruning,
+        "resumed": replace(pruning, prepared=prepare(drivers, folder)),
+        "racing": Scenario(RACING, baseline(drivers, folder / "racing", *RACING)),
+    }
+
+
 def all_cases(folder: Path, kinds: Sequence[str], every: int) -> Iterator[Case]:
-    """The cases of every kind over three scenarios, each `every`th of them."""
+    """The cases of every kind over all scenarios, each `every`th of them."""
     with Drivers() as drivers:
-        whole = Scenario(digest=baseline(drivers, folder / "whole"))
-        pruned = Scenario(PRUNING, baseline(drivers, folder / "pruned", *PRUNING))
-        taken_up = replace(pruned, prepared=prepare(drivers, folder))
-        for number, (scenario, label) in enumerate(
-            ((whole, ""), (pruned, ", pruning"), (taken_up, ", resumed"))
-        ):
-            place = folder / f"scenario-{number}"
+        for name, scenario in all_scenarios(drivers, folder).items():
+            place = folder / f"scenario-{name}"
             place.mkdir()
-            cases = _cases_of(scenario, label, drivers, place, kinds)
+            cases = _cases_of(scenario, f", {name}", drivers, place, kinds)
             yield from (case for index, case in enumerate(cases) if index % every == 0)
 
 

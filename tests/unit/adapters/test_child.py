@@ -245,9 +245,11 @@ def test_closing_twice_is_fine(child: Child) -> None:
 
 
 PARENT = """
+import signal
 import sys
 from pathlib import Path
 from evomerge.adapters.child import Child
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 child = Child("fake_child", Path(sys.argv[1]))
 child.call("hang", {"hold_gil": sys.argv[2] == "yes"}, lambda pid, _: print(pid, flush=True))
 """
@@ -266,7 +268,10 @@ def test_no_process_outlives_its_parent(log: Path, hold_gil: str, signum: signal
     assert parent.stdout is not None
     pids = [int(parent.stdout.readline()) for _ in range(2)]
     parent.send_signal(signum)
-    parent.wait(10)
+    try:
+        parent.wait(10)
+    finally:
+        parent.kill()
     parent.stdout.close()
     assert all(wait_until(lambda pid=pid: gone(pid), 5) for pid in pids)
 

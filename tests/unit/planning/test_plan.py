@@ -28,6 +28,7 @@ from evomerge.planning import (
     Rates,
     Record,
     Work,
+    first_generation,
     imagine,
     known_rates,
     make_plan,
@@ -162,6 +163,13 @@ def test_five_models_have_ten_pairs() -> None:
     plan = plan_of(load(CONFIGS / "tiny.yaml"))
     assert plan.generations[1].merges == Range(10, 10)
     assert plan.generations[2].merges == Range(0, 4)
+
+
+def test_the_first_generation_is_the_strategy_s() -> None:
+    config = load(CONFIGS / "tiny.yaml")
+    assert first_generation(config) == 10
+    one_by_one = config.strategy.model_copy(update={"name": "steady_state"})
+    assert first_generation(config.model_copy(update={"strategy": one_by_one})) == 1
 
 
 def stopping(*criteria: Any) -> Config:
