@@ -184,6 +184,8 @@ def _tell_adapters(found: Examination, base: Source) -> None:
         name = source.model.short_name
         other = trained_on_another(source.lora, name, base.model)
         found.warnings += [other] if other else []
+        if any(source.model is model for model, _ in found.faults.found):
+            continue
         seen = found.candidates.get(place)
         text = described_adapter(source.lora, (seen and seen.adapter) or {}, base.model.short_name)
         found.adapters.append(Finding("fine", name, text))

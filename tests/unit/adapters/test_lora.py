@@ -240,6 +240,15 @@ def test_doctor_says_that_it_will_be_merged(base: Path, tmp_path: Path) -> None:
     )
 
 
+def test_doctor_promises_nothing_of_one_that_does_not_fit(base: Path, tmp_path: Path) -> None:
+    lora = adapter(tmp_path / "lora", parts(columns=5))
+    found = examine(
+        [ModelConfig(model=str(each)) for each in (base, lora)], MergeOptions(), Merging(), {}
+    )
+    assert found.adapters == []
+    assert len(found.faults.found) == 1
+
+
 def test_a_whole_model_beside_its_adapter_is_a_whole_model(base: Path, tmp_path: Path) -> None:
     whole = make(tmp_path / "models" / "whole", fill=1)
     (whole / "adapter_config.json").write_text("{}")
