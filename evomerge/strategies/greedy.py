@@ -1,4 +1,8 @@
-"""Top-k greedy merging: Algorithm 1 without its exploration step, the paper's baseline."""
+"""Top-k greedy merging: Algorithm 1 without its exploration step, the paper's baseline.
+
+When to use it: beside `kinship`, to see what exploration brings. The arena so far (README,
+"Which strategy?"; one fixture, TIES, held out): 52.3 after 20 children, then no pair is left.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,9 @@
 The printed line 9 asks for the candidate of *highest* kinship; the text around it and every
 recorded merge take the least related one, so `lowest` is the default. `highest` and `random`
 exist as ablations.
+
+When to use it: for the paper's experiment. The arena so far (README,
+"Which strategy?"; one fixture, TIES, held out): 52.3 at 40 children, with greedy's winner.
 """
 
 from __future__ import annotations

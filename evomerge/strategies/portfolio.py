@@ -3,7 +3,8 @@
 For users who want the best model for their evaluations rather than the paper's experiment. Every
 decision is read off the recorded scores: after the grid each kind of exploration is tried once, one
 that brought a new best model is tried again, and when none does any more, the rest of the budget
-goes into the coefficients.
+goes into the coefficients. The arena so far (README, "Which strategy?"; one fixture,
+held out): 63.6 at 10 children, 70.4 at 40, a little below `coefficient_search`.
 """
 
 from __future__ import annotations

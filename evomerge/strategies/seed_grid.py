@@ -4,6 +4,9 @@ About nine evaluations, and often better than generations of pairs: an average o
 between them, while a sum of task vectors keeps what each of them brings (Ilharco et al., Editing
 Models with Task Arithmetic, arXiv 2212.04089; Yadav et al., TIES-Merging, arXiv 2306.01708). It is
 also the baseline against which a search has to be worth its evaluations.
+
+When to use it: for a handful of evaluations, and beside any search. The arena so far
+(README, "Which strategy?"; one fixture, TIES, held out): 63.6 by nine children, greedy 40.6 by ten.
 """
 
 from __future__ import annotations

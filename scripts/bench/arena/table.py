@@ -9,7 +9,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-from arms import CRITERIA, OF_ALL, OF_PAIRS, Arm, prices, winners
+from arms import CRITERIA, OF_ALL, Arm, prices, winners
 from fixtures import Fixture
 from judge import Judged
 from scipy.stats import spearmanr, t
@@ -106,10 +106,10 @@ def _on_fixture(arm: Arm, played: Played, marks: Sequence[int]) -> dict[str, Any
 
 
 def _stopping(arms: Sequence[Arm], played: Sequence[Played], mark: int) -> Iterator[dict[str, Any]]:
-    """What each criterion would have cost an arm over pairs, over the fixtures."""
+    """What each criterion would have cost an arm of several generations, over the fixtures."""
     for arm in arms:
         own = [each for each in played if arm.name in each.stops]
-        for name in CRITERIA if arm.strategy in OF_PAIRS and own else ():
+        for name in CRITERIA if arm.strategy != "seed_grid" and own else ():
             entries = [_ended(arm, name, each, mark) for each in own]
             means = {key: mean(entry[key] for entry in entries) for key in entries[0]}
             yield {"arm": arm.name, "criterion": name, "fixtures": len(own), **means}
@@ -209,6 +209,7 @@ def markdown(found: Mapping[str, Any]) -> str:
     """The document for a reader."""
     return "\n".join(
         [
+            *_head(found),
             *_controls(found),
             *_arms(found),
             *versus(found),
@@ -217,6 +218,20 @@ def markdown(found: Mapping[str, Any]) -> str:
             *_beside(found),
             "",
         ]
+    )
+
+
+def _head(found: Mapping[str, Any]) -> Iterator[str]:
+    count = len(found["fixtures"])
+    yield "# The arena's results\n"
+    yield (
+        f"Written by `python scripts/bench/arena --report OUT_DIR` over {count} "
+        f"fixture{'s' if count > 1 else ''}. Scores are in points. "
+        + (
+            "± is half of a 95 % interval over the fixtures.\n"
+            if count > 1
+            else "One fixture says nothing of others: its intervals are over items alone.\n"
+        )
     )
 
 

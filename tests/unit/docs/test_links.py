@@ -16,6 +16,7 @@ PAGES = [
     "evomerge/ARCHITECTURE.md",
     "evomerge/kinship/README.md",
     "runs/README.md",
+    "scripts/bench/arena/RESULTS.md",
     "scripts/bench/arena/peers/README.md",
 ]
 _LINK = re.compile(r"(?<!\\)\]\(([^)\s]+)\)")
