@@ -30,14 +30,19 @@ class Baseline:
 
 
 def baseline_of(state: RunState, others: Iterable[RunState] = ()) -> Baseline | None:
-    """The largest finished grid over the models and items of `state`; the run's own before others.
+    """The largest finished grid over the models and items of `state`.
 
-    None where there is none: half a grid is no baseline.
+    Of equal ones the first whose best was scored on held-out items, else the run's own. None where
+    there is none: half a grid is no baseline.
     """
     if state.started is None or not _measure(state):
         return None
     found = [grid for each in (state, *others) if _alike(each, state) and (grid := _grid(each))]
-    return max(found, key=lambda grid: grid.evaluations, default=None)
+    return max(found, key=_worth, default=None)
+
+
+def _worth(grid: Baseline) -> tuple[int, bool]:
+    return grid.evaluations, grid.best.on("held_out") is not None
 
 
 def _grid(state: RunState) -> Baseline | None:
