@@ -49,7 +49,7 @@ class Search:
 
     @cached_property
     def end(self) -> dict[str, Any]:
-        """How it ended: `exit`, `seconds`, `cpu_seconds` (both of all of it), `fault` or None."""
+        """How it ended: `exit`, `seconds` of the whole command, `fault` or None."""
         found: dict[str, Any] = json.loads((self.folder / END).read_text(encoding="utf-8"))
         return found
 
@@ -84,7 +84,7 @@ class Judged:
     def row(self, fixture: Fixture) -> dict[str, Any]:
         """The same keys as those of an arm; `dev` is evomerge's score, `disagreement` the peer's.
 
-        `seconds` leaves out the start of the peer, `wall_clock` and `cpu_seconds` have it.
+        `seconds` leaves out the start of the peer, `wall_clock` has it.
         """
         found: dict[str, Any] = {"fixture": fixture.number}
         for mark, scores in self.held_out.items():
@@ -96,7 +96,6 @@ class Judged:
         found["children"] = len(children)
         found["seconds"] = sum(child["seconds"] for child in children)
         found["wall_clock"] = self.search.end["seconds"]
-        found["cpu_seconds"] = self.search.end["cpu_seconds"]
         found["disagreement"] = max(
             abs(self.search.winner(mark)["dev"] - dev) for mark, dev in self.dev.items()
         )

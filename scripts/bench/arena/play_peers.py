@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -37,6 +36,13 @@ PEERS: dict[str, tuple[str, Mapping[str, Any]]] = {
     **{
         f"mergekit-evolve-{method}": ("mergekit-evolve", {"merge_method": method})
         for method in METHODS
+    },
+    **{
+        f"mergekit-evolve-{method}-sum": (
+            "mergekit-evolve",
+            {"merge_method": method, "normalize": False},
+        )
+        for method in ("ties", "dare_ties")
     },
     **{
         f"mergenetic-{algorithm}-{method}": (
@@ -118,7 +124,7 @@ def _run(environment: Path, runner: str, folder: Path) -> dict[str, Any]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "TOKENIZERS_PARALLELISM": "false",
     }
-    started, used = time.monotonic(), _cpu()
+    started = time.monotonic()
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
         done = subprocess.run(
             [python, scripts / runner, folder / "search.json"],
@@ -129,15 +135,8 @@ def _run(environment: Path, runner: str, folder: Path) -> dict[str, Any]:
     return {
         "exit": done.returncode,
         "seconds": round(time.monotonic() - started, 1),
-        "cpu_seconds": round(_cpu() - used, 1),
         "fault": fault,
     }
-
-
-def _cpu() -> float:
-    """CPU-seconds of the processes that ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def _write(path: Path, told: Mapping[str, Any]) -> None:

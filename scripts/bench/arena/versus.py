@@ -38,7 +38,6 @@ def against_peers(
         there = [peer for peer in peers if mark in peer.held_out]
         theirs = max(there, key=lambda peer: peer.held_out[mark].aggregate)
         best = max(ours, key=lambda arm: ours[arm][mark].aggregate)
-        named = RECOMMENDED if RECOMMENDED in ours else best
         found = theirs.held_out[mark]
         yield {
             "fixture": fixture,
@@ -53,7 +52,8 @@ def against_peers(
                         list(paired(ours[arm][mark], found, fixture))
                     ).model_dump(),
                 }
-                for role, arm in (("recommended", named), ("best", best))
+                for role, arm in (("recommended", RECOMMENDED), ("best", best))
+                if arm in ours
             },
         }
 
@@ -76,14 +76,14 @@ def versus(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"| {' | '.join(head)} |"
     yield "| --- | --: | --: | --- | --: | --- | --- | --- |"
     for each in found["against_peers"]:
-        peer, named, best = each["peer"], each["recommended"], each["best"]
+        peer, named, best = each["peer"], each.get("recommended"), each["best"]
         cells = [
             each["fixture"],
             str(each["mark"]),
             str(each["peers"]),
             f"{peer['name']} {peer['score']:.1f}",
-            f"{named['score']:.1f}",
-            _interval(named["difference"]),
+            f"{named['score']:.1f}" if named else "–",
+            _interval(named["difference"]) if named else "–",
             f"{best['name']} {best['score']:.1f}",
             _interval(best["difference"]),
         ]

@@ -114,5 +114,7 @@ def test_the_best_peer_is_told_with_the_difference_on_the_same_items(arena):
     assert row["peer"] == {"name": "two", "score": pytest.approx(60.0)}
     assert row["recommended"]["name"] == "portfolio"
     assert row["recommended"]["difference"]["value"] == pytest.approx(-30.0)
+    [row] = arena.versus.against_peers("fixture 0", {"seed_grid": {40: good}}, peers)
+    assert "recommended" not in row
     assert row["best"]["name"] == "seed_grid"
     assert row["best"]["difference"]["value"] == pytest.approx(0.0)

@@ -12,9 +12,12 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 AS_PUBLISHED = "ARENA_AS_PUBLISHED"
 """Environment variable: if it is set, nothing is changed that only saves time."""
@@ -88,11 +91,14 @@ class Record:
         self._file.write_text("", encoding="utf-8")
         shutil.rmtree(search.folder / "models", ignore_errors=True)
         self._count, self._best = 0, float("-inf")
+        self._used = _cpu_seconds()
 
     def add(
         self, tasks: Mapping[str, float] | None, model: Path | None, seconds: float, **told: Any
     ) -> None:
         """Record a child; `model` is copied if it is the best so far.
+
+        The CPU-seconds since the one before are recorded too; those of the first have the start.
 
         Args:
             tasks: score of each task, 0 to 1; None of a child that failed.
@@ -102,6 +108,7 @@ class Record:
             BudgetSpentError: this was the last one.
         """
         self._count += 1
+        before, self._used = self._used, _cpu_seconds()
         score = None if tasks is None else 100.0 * sum(tasks.values()) / len(tasks)
         kept = None
         if score is not None and model is not None and score > self._best:
@@ -114,6 +121,7 @@ class Record:
             "tasks": tasks and dict(tasks),
             "seconds": round(seconds, 3),
             "model": kept,
+            "cpu_seconds": round(self._used - before, 3),
             "load": os.getloadavg()[0],
             "at": time.time(),
             **told,
@@ -122,3 +130,12 @@ class Record:
             file.write(json.dumps(line) + "\n")
         if self._count == self._search.evaluations:
             raise BudgetSpentError
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of those below it, also of ended ones that were waited for."""
+    this, used = psutil.Process(), 0.0
+    for process in (this, *this.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            used += sum(process.cpu_times()[:4])
+    return used
