@@ -64,7 +64,8 @@ class Pipeline:
         """The events of `models` in order of completion.
 
         Args:
-            cancel: makes work in flight end soon; called when the caller stops before the end.
+            cancel: makes work in flight end soon; called when the caller stops before the end,
+                and again as long as something goes on.
 
         Raises:
             Whatever `merge` or `score` raise, but for `GivenUpError`.
@@ -84,8 +85,16 @@ class Pipeline:
                 self._cancelled.set()
                 self._room.release(len(models))
                 cancel()
-            self._merging.shutdown(cancel_futures=True)
-            self._scoring.shutdown(cancel_futures=True)
+            ending = threading.Thread(target=self._shut_down, name="ending")
+            ending.start()
+            while ending.is_alive():
+                ending.join(_LOOK)
+                if left and ending.is_alive():
+                    cancel()  # a call that came just after the end of its process started another
+
+    def _shut_down(self) -> None:
+        self._merging.shutdown(cancel_futures=True)
+        self._scoring.shutdown(cancel_futures=True)
 
     def _merge_one(self, model: Model) -> None:
         self._room.acquire()

@@ -131,6 +131,12 @@ def loop(model: Path) -> None:
     weights(model).symlink_to("model.safetensors")
 
 
+def no_adapter(model: Path) -> None:
+    """What looks like an adapter, and is none of peft's."""
+    (model / "config.json").rename(model / "adapter_config.json")
+    (model / "model.safetensors").rename(model / "adapter_model.safetensors")
+
+
 CASES: list[tuple[str, Callable[[Path], None], str]] = [
     ("no folder", shutil.rmtree, "there is no such folder"),
     ("a file", lambda m: (shutil.rmtree(m), m.write_text("x")), "it is a file"),
@@ -219,7 +225,7 @@ CASES: list[tuple[str, Callable[[Path], None], str]] = [
     ("infinity", lambda m: with_value(m, float("inf")), TENSOR),
     ("minus infinity", lambda m: with_value(m, float("-inf"), "lm_head.weight"), "lm_head.weight"),
     ("no tokenizer", unlink("tokenizer.json"), "has no tokenizer"),
-    ("an adapter", lambda m: (m / "config.json").rename(m / "adapter_config.json"), "LoRA"),
+    ("no adapter", no_adapter, "no peft_type"),
 ]  # fmt: skip
 
 

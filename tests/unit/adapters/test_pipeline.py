@@ -109,3 +109,28 @@ def test_kinship_is_measured_while_children_are_scored(tmp_path):
     assert kinds.count("measure") == 2 * number, "in the background, then for the record"
     sets = [models for kind, models in story if kind == "measure"]
     assert all(sets[i + 1] <= sets[i] for i in range(0, 2 * number, 2)), "and nothing new then"
+
+
+def test_a_call_that_outlived_the_end_of_its_process_is_ended_too():
+    started, ended = threading.Event(), threading.Event()
+    cancelled = []
+
+    def merge(model, merger):
+        started.set()
+        assert ended.wait(20)
+
+    def cancel():
+        cancelled.append(True)
+        if len(cancelled) > 1:  # the first one came before the call had a process
+            ended.set()
+
+    class Models(list):
+        def __iter__(self):
+            yield from super().__iter__()
+            started.wait(20)
+            raise KeyboardInterrupt
+
+    pipeline = Pipeline(merge, lambda model, evaluator: None, [0], [scored], 1)
+    with pytest.raises(KeyboardInterrupt):
+        list(pipeline.run(Models([SimpleNamespace(name="a")]), cancel))
+    assert ended.is_set()

@@ -43,7 +43,10 @@ class Interrupted(LandscapeMerger):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """(run the command with these words, the runs folder); the real driver over the fakes."""
-    config = landscape_config(run={"name": "land", "seed": 1, "dir": str(tmp_path / "runs")})
+    config = landscape_config(
+        run={"name": "land", "seed": 1, "dir": str(tmp_path / "runs")},
+        execution={"report": False},  # drawing takes longer than all the rest
+    )
     path = tmp_path / "land.yaml"
     document = config.model_dump(mode="json", by_alias=True)
     path.write_text(yaml.safe_dump(document))
