@@ -88,7 +88,7 @@ merge: {{method: slerp}}
 evaluation:
   include: [{tiny / "tasks"}]
   tasks: [{{name: tiny_increment, limit: 40}}]
-execution: {{devices: [cpu]}}
+execution: {{devices: [cpu], report: false}}
 stopping: [{{max_generations: 1}}]
 """)
     printed = CliRunner().invoke(slurm.command, [str(config), "--partition", "long"])
