@@ -112,14 +112,22 @@ class GridConfig(Value):
 
 
 class SearchConfig(Value):
-    """The search over one weight for each foundation model, around the best model."""
+    """The search over one weight for each foundation model."""
 
-    algorithm: Literal["es", "cma"] = identity(
-        default="es",
-        description="(1+1)-ES: one child a generation; CMA-ES: a population (the `search` extra)",
+    algorithm: Literal["bayes", "random", "es", "cma"] = identity(
+        default="bayes",
+        description="bayes: Bayesian optimisation over all foundation models; random: its "
+        "ablation; es: a (1+1) evolution strategy around the best model; cma: CMA-ES around it "
+        "(`search` extra)",
+    )
+    children: int = identity(
+        default=1,
+        ge=1,
+        le=64,
+        description="merges a generation, of bayes and random; one for each device lets none idle",
     )
     step: float = identity(
-        default=0.2, gt=0, le=2, description="first standard deviation of a weight"
+        default=0.2, gt=0, le=2, description="first standard deviation of a weight, of es and cma"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
@@ -90,6 +90,12 @@ class Coefficients(Value):
     method: Literal["task_arithmetic", "ties"]
     weights: tuple[float, ...] = Field(min_length=2)
     density: float | None = Field(default=None, gt=0, le=1)
+
+    @classmethod
+    def at(cls, weights: Sequence[float], density: float | None) -> Self:
+        """Of these weights: TIES at a density, task arithmetic without one."""
+        method: Literal["task_arithmetic", "ties"] = "ties" if density else "task_arithmetic"
+        return cls(method=method, weights=tuple(weights), density=density)
 
     @model_validator(mode="after")
     def _density_of_ties(self) -> Self:

@@ -14,7 +14,7 @@ from math import ceil
 from random import Random
 from typing import get_args
 
-from evomerge.config import Config
+from evomerge.config import Config, StrategyConfig
 from evomerge.domain.events import Event, KinshipMeasured, ModelMerged, ModelScored, RunStarted
 from evomerge.domain.kinship import KinshipReading, Pair
 from evomerge.domain.model import Foundation, Model, Proposal
@@ -188,13 +188,21 @@ def _drive(config: Config, work: Work, name: str, score: Draw, kinship: Draw) ->
     world.record(_start(config))
     evolve(
         world,
-        strategy_for(config.strategy),
+        strategy_for(_without_thought(config.strategy)),
         (*config.stopping, _Horizon(max_generations=_horizon(config))),
         _recipe,
         world,
     )
     stop = world.state.stop or ""
     return Course(name, tuple(world.steps), stop, stop != "horizon", world.end)
+
+
+def _without_thought(strategy: StrategyConfig) -> StrategyConfig:
+    """The same number of merges each time; where the points lie changes no count."""
+    if strategy.search.algorithm != "bayes":
+        return strategy
+    search = strategy.search.model_copy(update={"algorithm": "random"})
+    return strategy.model_copy(update={"search": search})
 
 
 @dataclass

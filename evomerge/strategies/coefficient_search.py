@@ -1,14 +1,17 @@
-"""A seed grid, then a search over one weight for each foundation model, around the best model.
+"""A search over one weight for each foundation model.
 
-A step keeps the best model's residual: child = base + delta_best + Σ x_i · delta_i, so that what
-TIES or a search before made of it is not lost. The search is a (1+1) evolution strategy with the
-one-fifth success rule (Rechenberg 1973; the form of Kern et al. 2004), or CMA-ES (Hansen,
-arXiv 1604.00772) through the `cma` package. Its state is rebuilt from the journal at every step:
-the steps and their scores are there.
+By default `bayes`: child = base + Σ w_i · delta_i by task arithmetic or TIES, the weights and the
+operator chosen by Bayesian optimisation (`surrogate`), after two points of the seed grid. `random`
+draws them, which is the search to be beaten (Bergstra and Bengio 2012).
+
+`es` and `cma` search after the whole grid, around the best model and with its residual: child =
+base + delta_best + Σ x_i · delta_i, so that what TIES made of it is not lost; by a (1+1) evolution
+strategy with the one-fifth success rule (Rechenberg 1973; the form of Kern et al. 2004), or by
+CMA-ES (Hansen, arXiv 1604.00772) through the `cma` package. The state of all of them is rebuilt
+from the journal at every step: the points and their scores are there.
 
 When to use it: for the best model, with `max_evaluations` as the criterion; with one child a
-generation, patience over generations soon ends. The arena so far (README, "Which strategy?"; one
-fixture, TIES, held out): 64.6 at 10 children, 71.3 at 40; greedy 40.6 and 52.3.
+generation, patience over generations soon ends.
 """
 
 from __future__ import annotations
@@ -17,53 +20,134 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from evomerge.domain.identity import derived_seed
 from evomerge.domain.kinship import KinshipMatrix
 from evomerge.domain.model import Coefficients, Model, Proposal
 from evomerge.domain.state import RunState
 from evomerge.strategies.base import foundation_models, propose_merge
-from evomerge.strategies.seed_grid import SeedGrid
+from evomerge.strategies.seed_grid import SeedGrid, titled
+
+if TYPE_CHECKING:
+    from evomerge.strategies.surrogate import Observation
 
 _SUCCESS, _FAILURE = math.exp(1 / 3), math.exp(-1 / 12)
 """Factors of the step size: constant at one success in five steps."""
+
+HIGHEST_WEIGHT = 1.6
+"""Weights of a task vector are sought from 0 to this, by `bayes` and `random`."""
 
 Point = tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class CoefficientSearch:
-    """The grid in generation 1, a step of the search in every later one.
+    """The opening in generation 1, a step of the search in every later one.
 
     Attributes:
-        step: the first standard deviation of a weight.
         algorithm: `es` makes one child a generation, `cma` 4 + 3 ln n of them.
+        children: a generation, of `bayes` and `random`.
+        step: the first standard deviation of a weight, of `es` and `cma`.
     """
 
     k: int
+    algorithm: Literal["bayes", "random", "es", "cma"] = "bayes"
+    children: int = 1
     step: float = 0.2
-    algorithm: Literal["es", "cma"] = "es"
     grid: SeedGrid = field(default_factory=lambda: SeedGrid(2))
 
+    @property
+    def opening(self) -> SeedGrid:
+        """What comes before the search: all of the grid where that is around the best model."""
+        return self.grid if self.algorithm in {"es", "cma"} else self.grid.opening
+
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
-        """The next points, as children of the anchor and all foundation models."""
-        return self.grid.propose(state, kinship, rng) or self.search(state, kinship, rng)
+        """The opening, then the next points of the search."""
+        return self.opening.propose(state, kinship, rng) or self.search(state, kinship, rng)
 
     def search(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
-        """The next points of the search; it starts from the best model of its first call."""
+        """The next points of the search."""
         if state.best is None:
             return ()
+        foundation = foundation_models(state)
+        if self.algorithm in {"bayes", "random"}:
+            choose = self._suggested if self.algorithm == "bayes" else self._drawn
+            points = choose(state, foundation, rng)
+            return tuple(_merge_of_all(foundation, point, kinship) for point in points)
         steps = list(_steps(state))
         anchor = state.models[steps[0][0].parents[0]] if steps else state.best
-        foundation = foundation_models(state)
         ask = _ask_cma if self.algorithm == "cma" else _ask_es
-        points = ask(anchor, steps, len(foundation), self.step, state, rng)
-        return tuple(_child(anchor, foundation, point, kinship) for point in points)
+        shifts = ask(anchor, steps, len(foundation), self.step, state, rng)
+        return tuple(_child(anchor, foundation, shift, kinship) for shift in shifts)
+
+    def _suggested(
+        self, state: RunState, foundation: Sequence[Model], rng: Random
+    ) -> Iterator[Coefficients]:
+        from evomerge.strategies.surrogate import believed, suggest
+
+        seen = list(_observations(state, foundation))
+        tasks = foundation[0].scores.tasks if foundation[0].scores else ()
+        total = math.fsum(task.weight for task in tasks)
+        shares = [task.weight / total for task in tasks]
+        for _ in range(self.children):
+            point = suggest(seen, shares, self.grid.densities, HIGHEST_WEIGHT, rng)
+            yield point
+            if self.children > 1:
+                seen.append(believed(seen, point))
+
+    def _drawn(
+        self, state: RunState, foundation: Sequence[Model], rng: Random
+    ) -> Iterator[Coefficients]:
+        for _ in range(self.children):
+            weights = [round(rng.uniform(0.0, HIGHEST_WEIGHT), 3) for _ in foundation]
+            yield Coefficients.at(weights, rng.choice([*self.grid.densities, None]))
+
+
+def _observations(state: RunState, foundation: Sequence[Model]) -> Iterator[Observation]:
+    """Every model that is a weighted sum of foundation models, in an order of its own.
+
+    A foundation model is such a sum itself; a merge that failed scores nothing.
+    """
+    from evomerge.strategies.surrogate import Observation
+
+    names = [model.name for model in foundation]
+    for model in sorted(state.models.values(), key=lambda model: (model.generation, model.name)):
+        if model.scores is not None:
+            scores = tuple(task.value / 100 for task in model.scores.tasks)
+        elif model.failure is not None:
+            scores = (0.0,) * len(foundation[0].scores.tasks if foundation[0].scores else ())
+        else:
+            continue
+        chosen = model.candidate.proposal.coefficients if model.candidate else None
+        if model.generation == 0 and model.name in names:
+            alone = [float(name == model.name) for name in names]
+            yield Observation(Coefficients.at(alone, None), scores)
+        elif chosen is not None and set(model.parents) <= set(names):
+            weights = dict(zip(model.parents, chosen.weights, strict=True))
+            every = [weights.get(name, 0.0) for name in names]
+            yield Observation(Coefficients.at(every, chosen.density), scores)
+
+
+def _merge_of_all(
+    foundation: Sequence[Model], point: Coefficients, kinship: KinshipMatrix
+) -> Proposal:
+    """The merge at a point; a model of weight 0 has no part in it, unless fewer than two have."""
+    parts = [(model, w) for model, w in zip(foundation, point.weights, strict=True) if w]
+    if len(parts) < 2:
+        parts = list(zip(foundation, point.weights, strict=True))
+    shown = ", ".join(f"{w:.2f} {model.name}" for model, w in parts)
+    return propose_merge(
+        "search",
+        [model for model, _ in parts],
+        kinship,
+        f"search: {titled(point)}: {shown}",
+        Coefficients.at([w for _, w in parts], point.density),
+    )
 
 
 def _steps(state: RunState) -> Iterator[tuple[Model, Point]]:
-    """The models that the search made so far, in order, with their points."""
+    """The models that a search around the best made so far, in order, with their shifts."""
     names = [model.name for model in foundation_models(state)]
     for model in state.models.values():
         if model.kind == "search" and model.candidate and model.candidate.proposal.coefficients:

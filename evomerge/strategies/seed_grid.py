@@ -12,7 +12,7 @@ When to use it: for a handful of evaluations, and beside any search. The arena s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from evomerge.domain.kinship import KinshipMatrix
@@ -42,7 +42,7 @@ class SeedGrid:
             return ()
         parents = foundation_models(state)
         return tuple(
-            propose_merge("grid", parents, kinship, _reason(each), each)
+            propose_merge("grid", parents, kinship, f"grid: {titled(each)}", each)
             for each in self.points(parents)
         )
 
@@ -54,8 +54,16 @@ class SeedGrid:
             for weight in self.weights:
                 yield Coefficients(method="ties", weights=(weight,) * len(parents), density=density)
 
+    @property
+    def opening(self) -> SeedGrid:
+        """Two points of the grid, one of each kind: with these a search by a model can begin."""
+        middle = self.weights[len(self.weights) // 2 :][:1]
+        return replace(self, scales=self.scales[-1:], densities=self.densities[-1:], weights=middle)
 
-def _reason(point: Coefficients) -> str:
+
+def titled(point: Coefficients) -> str:
+    """A point in words, without its weights where they differ."""
     density = "" if point.density is None else f" at density {point.density:g}"
     method = point.method.replace("_", " ")
-    return f"grid: all foundation models by {method}{density}, weight {point.weights[0]:g}"
+    same = f", weight {point.weights[0]:g}" if len(set(point.weights)) == 1 else ""
+    return f"all foundation models by {method}{density}{same}"

@@ -25,6 +25,7 @@ from evomerge.strategies import (
     SeedGrid,
     SteadyState,
 )
+from evomerge.strategies.surrogate import Observation, suggest
 
 NAMES = ("ash", "birch", "cedar")
 GOAL = (0.9, 0.4, 0.7)
@@ -122,30 +123,86 @@ def test_the_coefficient_search_climbs(algorithm):
     assert state.evaluations == 120
 
 
+@pytest.mark.parametrize("children", [1, 3])
+def test_the_surrogate_finds_in_twenty_what_the_others_find_in_a_hundred(children):
+    state = run(CoefficientSearch(2, children=children), evaluations=20)
+    grid = [m for m in state.models.values() if m.kind == "grid"]
+    assert len(grid) == 2
+    assert state.best.kind == "search"
+    assert state.best.score > 99.0
+    assert {len(g.candidates) for g in state.generations[2:]} == {children}
+    points = [m.candidate.proposal.coefficients for m in state.models.values() if m.candidate]
+    assert len(set(points)) == len(points), "no point is paid for twice"
+
+
+def test_random_points_are_not_as_good():
+    drawn = run(CoefficientSearch(2, algorithm="random"), evaluations=20)
+    assert drawn.best.score < run(CoefficientSearch(2), evaluations=20).best.score
+
+
+def test_a_foundation_model_of_weight_zero_is_no_parent():
+    state = run(CoefficientSearch(2), evaluations=20)
+    for model in state.models.values():
+        if model.kind == "search":
+            weights = model.candidate.proposal.coefficients.weights
+            assert all(weights) or len(weights) == len(NAMES)
+            assert len(model.parents) == len(weights)
+
+
+SEEN = [
+    Observation(Coefficients.at([1.0, 0.0], None), (0.9, 0.0)),
+    Observation(Coefficients.at([0.0, 1.0], None), (0.0, 0.9)),
+    Observation(Coefficients.at([0.8, 0.8], None), (0.6, 0.6)),
+]
+
+
+def test_the_surrogate_heeds_what_the_tasks_weigh():
+    first = suggest(SEEN, [0.95, 0.05], [0.5], 1.6, Random(0)).weights
+    second = suggest(SEEN, [0.05, 0.95], [0.5], 1.6, Random(0)).weights
+    assert first[0] > first[1]
+    assert second[1] > second[0]
+
+
+def test_a_failed_merge_is_not_sought_again():
+    failed = Observation(Coefficients.at([0.7, 0.7], 0.5), (0.0, 0.0))
+    for seed in range(3):
+        near = suggest([*SEEN, failed], [0.5, 0.5], [0.5], 1.6, Random(seed))
+        distance = max(abs(w - 0.7) for w in near.weights)
+        assert near.density is None or distance > 0.1
+
+
 @pytest.mark.parametrize(
-    "strategy",
+    ("strategy", "cuts"),
     [
-        CoefficientSearch(2),
-        CoefficientSearch(2, algorithm="cma"),
-        Portfolio(2, Complementary(2, scales=(0.5,)), CoefficientSearch(2)),
-        SteadyState(2),
+        (CoefficientSearch(2), range(5, 12, 2)),
+        (CoefficientSearch(2, children=3), range(5, 12, 2)),
+        (CoefficientSearch(2, algorithm="random", children=2), range(5, 12, 2)),
+        (CoefficientSearch(2, algorithm="es"), range(13, 32)),
+        (CoefficientSearch(2, algorithm="cma"), range(13, 32)),
+        (
+            Portfolio(2, Complementary(2, scales=(0.5,)), CoefficientSearch(2, algorithm="es")),
+            range(13, 32),
+        ),
+        (Portfolio(2, Complementary(2, scales=(0.5,)), CoefficientSearch(2)), range(6, 14, 2)),
+        (SteadyState(2), range(13, 32)),
     ],
-    ids=lambda s: f"{type(s).__name__}-{getattr(s, 'algorithm', '')}",
+    ids=str,
 )
-def test_its_state_is_in_the_journal(strategy):
+def test_its_state_is_in_the_journal(strategy, cuts):
     """Stopped and taken up with a smaller and then a larger budget: as if uninterrupted."""
-    whole = run(strategy, evaluations=32)
+    budget = cuts.stop
+    whole = run(strategy, evaluations=budget)
     resumed = MemoryLedger()
     world = Worlds()
     expected = list(whole.models.values())
-    for cut in range(13, 32):
+    for cut in cuts:
         resumed = MemoryLedger()
         with suppress(InterruptedError):
-            run(strategy, 32, Breaking(resumed, cut))
+            run(strategy, budget, Breaking(resumed, cut))
         state = evolve(
             resumed,
             strategy,
-            [MaxEvaluations(max_evaluations=32)],
+            [MaxEvaluations(max_evaluations=budget)],
             recipe,
             Relearning(world, resumed.state),
         )

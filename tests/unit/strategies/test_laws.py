@@ -4,7 +4,7 @@ from itertools import combinations
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evomerge.domain.kinship import KinshipMatrix, Metric
@@ -38,8 +38,13 @@ EVERY_STRATEGY = [
     Complementary(3, scales=(0.5,)),
     SteadyState(3),
     SeedGrid(3),
-    CoefficientSearch(3),
+    CoefficientSearch(3, algorithm="es"),
     CoefficientSearch(3, algorithm="cma"),
+    Portfolio(3, Complementary(3, scales=(0.5,)), CoefficientSearch(3, algorithm="es")),
+]
+SURROGATE = [
+    CoefficientSearch(3),
+    CoefficientSearch(3, children=2),
     Portfolio(3, Complementary(3, scales=(0.5,)), CoefficientSearch(3)),
 ]
 
@@ -90,6 +95,17 @@ def propose(strategy, models, generations, values, metric=Metric.PCC):
 @pytest.mark.parametrize("strategy", EVERY_STRATEGY, ids=str)
 @given(world=worlds(), order=st.randoms())
 def test_the_order_of_the_population_does_not_matter(strategy, world, order):
+    _order_does_not_matter(strategy, world, order)
+
+
+@pytest.mark.parametrize("strategy", SURROGATE, ids=str)
+@settings(max_examples=6)
+@given(world=worlds(), order=st.randoms())
+def test_nor_to_the_surrogate(strategy, world, order):
+    _order_does_not_matter(strategy, world, order)
+
+
+def _order_does_not_matter(strategy, world, order):
     models, generations, values = world
     shuffled = list(models)
     order.shuffle(shuffled)

@@ -1,0 +1,134 @@
+"""What is worth merging next: a Gaussian process for each task, and expected improvement.
+
+The scores of a task over all points are one smooth function, told by a few evaluations. The mean of
+the tasks is modelled through its parts (composite Bayesian optimisation: Astudillo and Frazier,
+arXiv 1906.01537), because a weight that helps one skill and costs another says more in two numbers
+than in their sum. The next point maximises the expected improvement (Jones et al. 1998) of the
+aggregate over the best one so far. Processes and their lengths of scale are scikit-learn's
+(`GaussianProcessRegressor`), fitted anew each time: nothing has to be kept.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evomerge.domain.model import Coefficients
+
+if TYPE_CHECKING:
+    from sklearn.gaussian_process import GaussianProcessRegressor
+
+_ANYWHERE, _NEAR, _SPREADS = 1500, 500, (0.05, 0.1, 0.25)
+_DIGITS = 3
+_SAMPLES = 96
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A point, and what its merge scored.
+
+    Attributes:
+        point: one weight for each foundation model, in an order that all observations share.
+        scores: of each task, from 0 to 1.
+    """
+
+    point: Coefficients
+    scores: tuple[float, ...]
+
+
+def suggest(
+    seen: Sequence[Observation],
+    shares: Sequence[float],
+    densities: Sequence[float],
+    highest: float,
+    rng: Random,
+) -> Coefficients:
+    """The point of highest expected improvement, never one that was seen.
+
+    Args:
+        seen: at least one; their order does not matter beyond rounding.
+        shares: of each task in the aggregate; they sum to 1.
+        densities: of TIES, beside task arithmetic.
+        highest: weight that is sought; the lowest is 0.
+    """
+    draw = np.random.default_rng(rng.getrandbits(64))
+    known = np.array([_features(each.point) for each in seen])
+    scores = np.array([each.scores for each in seen])
+    best = seen[int(np.argmax(scores @ np.array(shares)))].point
+    points = _drawn(best, densities, highest, draw)
+    features = np.array([_features(each) for each in points])
+    believed = np.array([_sampled(known, column, features, draw) for column in scores.T])
+    gains = np.tensordot(np.array(shares), believed, axes=1) - float(max(scores @ np.array(shares)))
+    worth = np.maximum(gains, 0.0).mean(axis=1)
+    taken = {each.point for each in seen}
+    order = np.argsort(-worth, kind="stable")
+    return next(point for place in order if (point := points[int(place)]) not in taken)
+
+
+def believed(seen: Sequence[Observation], point: Coefficients) -> Observation:
+    """What the processes expect of a point, so that the next one of a batch goes elsewhere.
+
+    The kriging believer of Ginsbourger et al. (2010).
+    """
+    known = np.array([_features(each.point) for each in seen])
+    at = np.array([_features(point)])
+    columns = np.array([each.scores for each in seen]).T
+    expected = [float(_process(known, column).predict(at)[0] + column.mean()) for column in columns]
+    return Observation(point, tuple(min(max(each, 0.0), 1.0) for each in expected))
+
+
+def _features(point: Coefficients) -> list[float]:
+    """The weights, whether it is TIES, and the share of each task vector that is kept."""
+    return [*point.weights, float(point.method == "ties"), point.density or 1.0]
+
+
+def _drawn(
+    best: Coefficients, densities: Sequence[float], highest: float, draw: np.random.Generator
+) -> list[Coefficients]:
+    """Points anywhere, and around the best one; half of these keep its operator."""
+    n = len(best.weights)
+    weights = [draw.uniform(0.0, highest, (_ANYWHERE, n))]
+    for spread in _SPREADS:
+        near = np.array(best.weights) + draw.normal(0.0, spread, (_NEAR, n))
+        anew = draw.random((_NEAR, n)) < (0.3 if spread == _SPREADS[-1] else 0.0)
+        weights.append(np.where(anew, draw.uniform(0.0, highest, (_NEAR, n)), near))
+    rows = np.clip(np.concatenate(weights), 0.0, highest).round(_DIGITS)
+    operators = [*densities, None]
+    chosen = draw.integers(len(operators), size=len(rows))
+    keep = (np.arange(len(rows)) >= _ANYWHERE) & (draw.random(len(rows)) < 0.5)
+    return [
+        Coefficients.at([float(x) for x in row], best.density if kept else operators[operator])
+        for row, operator, kept in zip(rows, chosen, keep, strict=True)
+    ]
+
+
+def _sampled(known: Floats, scores: Floats, points: Floats, draw: np.random.Generator) -> Floats:
+    """Scores that a task may have at each point, shape (points, samples), from 0 to 1."""
+    mean, deviation = _process(known, scores).predict(points, return_std=True)
+    noise = draw.standard_normal(_SAMPLES)
+    sampled: Floats = scores.mean() + mean[:, None] + deviation[:, None] * noise
+    return sampled.clip(0.0, 1.0)
+
+
+def _process(known: Floats, scores: Floats) -> GaussianProcessRegressor:
+    """The fitted process of a task's centred scores."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+    weights = known.shape[1] - 2
+    smooth = Matern([0.7] * weights + [1.0] * 2, [(0.2, 5.0)] * weights + [(0.3, 10.0)] * 2, nu=2.5)
+    kernel = ConstantKernel(0.2, (0.02, 2.0)) * smooth + WhiteKernel(1e-3, (1e-4, 1e-2))
+    process = GaussianProcessRegressor(kernel)
+    with warnings.catch_warnings():
+        # A length of scale at its bound is a finding about a task, not a fault.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return process.fit(known, scores - scores.mean())
