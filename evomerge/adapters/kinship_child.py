@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,8 @@ def tabulate(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
     {"parts": {"": {metric: [[value]]}, <layer, kind or tensor>: {...}}, "warnings": [text]};
     `split` asks for the mean over tensors instead of the similarity of the whole delta.
     """
-    statistics = _statistics(payload, progress)
+    whole = _whole(payload, progress)
+    statistics = _left(whole, payload["exclude"])
     parts = {"": statistics}
     if payload["by"] is not None:
         by = {
@@ -42,7 +43,8 @@ def tabulate(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
         name: {metric: part.matrix(metric, split=payload["split"]) for metric in payload["metrics"]}
         for name, part in parts.items()
     }
-    return {"parts": tables, "warnings": list(_warnings(statistics))}
+    idle = (f"{one!r} leaves out no tensor" for one in payload["exclude"] if not whole.named(one))
+    return {"parts": tables, "warnings": [*idle, *_warnings(statistics)]}
 
 
 def predict(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -95,6 +97,19 @@ def parity(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def _statistics(payload: Mapping[str, Any], progress: Progress) -> Statistics:
+    """The statistics of all models over the tensors that are not left out."""
+    return _left(_whole(payload, progress), payload["exclude"])
+
+
+def _left(whole: Statistics, exclude: Sequence[str]) -> Statistics:
+    left = whole.without(*exclude)
+    if exclude and not left.tensors:
+        named = ", ".join(repr(pattern) for pattern in exclude)
+        raise CandidateError(f"{named} leave out every tensor", "exclude fewer of them")
+    return left
+
+
+def _whole(payload: Mapping[str, Any], progress: Progress) -> Statistics:
     """The statistics of all models; only what no stored pass holds is read from weights."""
     folders = {name: Path(folder) for name, folder in payload["models"].items()}
     passes = None if payload["passes"] is None else Path(payload["passes"])
@@ -107,7 +122,7 @@ def _statistics(payload: Mapping[str, Any], progress: Progress) -> Statistics:
                 # While the weights are in the page cache; predictions need them when the weights
                 # may be gone.
                 _samples(payload)
-        return Statistics.merge(known, list(folders)).without(*payload["exclude"])
+        return Statistics.merge(known, list(folders))
     except CandidateError:
         raise
     except KinshipError as error:

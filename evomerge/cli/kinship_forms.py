@@ -141,7 +141,7 @@ def _print(base: str, tables: KinshipTables) -> None:
 
     for part, by_metric in tables.parts.items():
         for metric, matrix in by_metric.items():
-            title = f"{metric} over {base}" + (f", {part}" if part else "")
+            title = f"{metric}, {part}" if part else f"{metric} over {base}"
             stdout_console().print(heatmap(title, metric, tables.models, matrix))
 
 

@@ -162,17 +162,18 @@ class Statistics:
         rows = [0, 1, *(2 + self.models.index(model) for model in models)]
         return replace(self, models=tuple(models), gram=self.gram[:, rows][:, :, rows])
 
-    def without(self, *patterns: str) -> Statistics:
-        """The statistics with some tensors left out.
+    def named(self, pattern: str) -> frozenset[str]:
+        """The tensors of a name.
 
-        Patterns are shell patterns over the whole of the base's name of a tensor, case-sensitive:
-        `*norm*`, `lm_head.*`, `model.layers.[0-3].*`. A plain name leaves out that tensor only.
+        A shell pattern over the whole of the base's name of a tensor, case-sensitive: `*norm*`,
+        `lm_head.*`, `model.layers.[0-3].*`. A plain name is that of one tensor only.
         """
-        return self._of(
-            index
-            for index, tensor in enumerate(self.tensors)
-            if not any(fnmatchcase(tensor.name, pattern) for pattern in patterns)
-        )
+        return frozenset(each.name for each in self.tensors if fnmatchcase(each.name, pattern))
+
+    def without(self, *patterns: str) -> Statistics:
+        """The statistics with some tensors left out, by `named` patterns."""
+        out = frozenset[str]().union(*(self.named(pattern) for pattern in patterns))
+        return self._of(i for i, tensor in enumerate(self.tensors) if tensor.name not in out)
 
     def by_tensor(self) -> dict[str, Statistics]:
         """The statistics of each tensor on its own, in natural order."""

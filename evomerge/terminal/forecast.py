@@ -5,25 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from evomerge.domain.kinship import Metric, PredictedKinship
 from evomerge.terminal.figures import MISSING, printable
-from evomerge.terminal.heatmap import shaded
+from evomerge.terminal.heatmap import headed, shaded
 
 Lookup = Callable[[str, str], PredictedKinship | None]
 
 
 def forecast_table(
     title: str, metric: Metric, models: Sequence[str], children: Sequence[str], between: Lookup
-) -> Table:
+) -> Group:
     """A row for every model and child, a column for every child, numbered in the heading.
 
     `~0.872 ±.003` is predicted, `0.872` was measured after all, `? ±.12` is too uncertain to say,
     and a dash is undefined or cannot be predicted.
     """
-    table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     table.add_column("", justify="right")
     table.add_column("model", no_wrap=True)
     for number in range(1, len(children) + 1):
@@ -33,7 +34,7 @@ def forecast_table(
     for number, name in enumerate(children, start=1):
         cells = (cell(between(other, name), metric) for other in children[: number - 1])
         table.add_row(str(number), printable(name), *cells)
-    return table
+    return headed(title, table)
 
 
 def cell(one: PredictedKinship | None, metric: Metric) -> Text:

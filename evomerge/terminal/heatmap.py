@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -15,15 +16,15 @@ _SHADES = ("#f7fbff", "#deebf7", "#c6dbef", "#9ecae1", "#6baed6", "#4292c6", "#2
 
 def heatmap(
     title: str, metric: str, models: Sequence[str], matrix: Sequence[Sequence[float | None]]
-) -> Table:
-    """A table of the lower triangle, models numbered in the heading so that it stays narrow.
+) -> Group:
+    """The lower triangle under its title, models numbered in the heading so that it stays narrow.
 
     Darker is closer kin for similarities and further apart for `euclidean`.
     """
     largest = max((v for row in matrix for v in row if v is not None), default=0.0) or 1.0
     compact = len(models) > 12
     scale = largest if metric == "euclidean" else 1.0
-    table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     table.add_column("", justify="right")
     table.add_column("model", no_wrap=True)
     for number in range(1, len(models) + 1):
@@ -31,7 +32,12 @@ def heatmap(
     for i, name in enumerate(models):
         cells = [_cell(matrix[i][j], scale, compact) for j in range(i + 1)]
         table.add_row(str(i + 1), printable(name), *cells)
-    return table
+    return headed(title, table)
+
+
+def headed(title: str, table: Table) -> Group:
+    """A table under its title, which is folded at the width of the terminal, not of the table."""
+    return Group(Text(printable(title), style="italic", overflow="fold"), table)
 
 
 def _cell(value: float | None, scale: float, compact: bool) -> Text:

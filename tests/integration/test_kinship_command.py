@@ -53,6 +53,16 @@ def test_one_metric_by_kind_as_csv_without_the_norms(tiny, evomerge):
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert {row["metric"] for row in rows} == {"cosine"}
     assert {row["part"] for row in rows} == {"", "attention", "mlp", "embedding"}
+    assert "note" not in done.stderr
+
+
+def test_a_pattern_without_a_tensor_is_named(tiny, evomerge):
+    models = tiny / "models"
+    arguments = ["kinship", models / "reverse", models / "sort", "--base", models / "base"]
+    done = evomerge(*arguments, "--exclude", "*nrm*", "--metric", "pcc")
+    assert "'*nrm*' leaves out no tensor" in done.stderr
+    first, *_ = done.stdout.splitlines()
+    assert first.rstrip() == f"pcc over {models / 'base'}"[:200], "one line, however long the path"
 
 
 @pytest.mark.parametrize(
@@ -61,6 +71,11 @@ def test_one_metric_by_kind_as_csv_without_the_norms(tiny, evomerge):
         (["models/sort", "--base", "models/base"], 2, "two models or more"),
         (["models/sort", "models/srt", "--base", "models/base"], 3, "did you mean"),
         (["models/sort", "models/reverse"], 2, "need their --base"),
+        (
+            ["models/sort", "models/reverse", "--base", "models/base", "--exclude", "*"],
+            3,
+            "leave out every tensor",
+        ),
         (["no-such-run"], 2, "no run named"),
     ],
 )
