@@ -40,7 +40,7 @@ def command(runs: tuple[str, ...], runs_dir: Path, html: Path | None, as_json: b
     JSON output (unknown values are null, numbers are not rounded):
     {"format": 1, "evaluation_id", "caveats": [text],
      "baseline": as in `evomerge status --help`,
-     "arms": [{"arm", "score": SPREAD, "median_run", "alike", "runs": [RUN]}],
+     "arms": [{"arm", "score": SPREAD, "held_out": SPREAD, "median_run", "alike", "runs": [RUN]}],
      "budgets": [{"unit": "evaluations|merges|hours", "amount", "best": {arm: SPREAD}}],
      "versus": [{"arm", "against", "points": SPREAD, "points_at_equal_evaluations": SPREAD,
                  "equal_evaluations", "extra_evaluations", "paired_seeds": [seed],

@@ -11,6 +11,7 @@ from evomerge.configfile import load
 from evomerge.domain.difference import Gains
 from evomerge.domain.errors import ConfigError
 from evomerge.domain.model import Model
+from evomerge.domain.scores import Part
 from evomerge.gains import ItemResults, Matches
 from evomerge.gains import compare as compare_items
 from evomerge.store.artefacts import Store
@@ -20,13 +21,17 @@ from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
 def winners(comparison: Comparison, runs: Mapping[str, RunDirectory]) -> Gains:
     """The best model of every arm's median run against that of the first arm, item by item.
 
+    On held-out items where all of them were scored on these, else on those that chose them.
+
     Args:
         runs: by the names that the members of the comparison bear.
 
     Raises:
         DamagedError: a sample log is not what was written.
     """
-    first, *others = (arm.median for arm in comparison.arms)
+    first, *others = medians = [arm.median for arm in comparison.arms]
+    confirmed = all(member.best.on("held_out") for member in medians)
+    part: Part = "held_out" if confirmed else "selection"
     matches: list[tuple[Member, Member]] = [(other, first) for other in others]
     differing = [(a, b) for a, b in matches if a.best.content_id != b.best.content_id]
     missing = [f"{_named(a)} and {_named(b)} are the same model" for a, b in matches
@@ -34,14 +39,14 @@ def winners(comparison: Comparison, runs: Mapping[str, RunDirectory]) -> Gains:
     stores = {run.path.parent for run in runs.values()}
     if len(stores) > 1:
         apart = "the runs lie in different runs folders, so their items are not compared"
-        return Gains(part="selection", comparisons=(), missing=(*missing, apart))
+        return Gains(part=part, comparisons=(), missing=(*missing, apart))
     pairs: Matches = [(_labelled(a), _labelled(b), "model") for a, b in differing]
     results = ItemResults(
         Store(next(iter(stores)) / STORE_FOLDER),
         _filters([runs[first.name].config]),
-        lambda model: model.scores,
+        lambda model: model.on(part),
     )
-    gains = compare_items(results, pairs, "selection")
+    gains = compare_items(results, pairs, part)
     return gains.model_copy(update={"missing": (*missing, *gains.missing)})
 
 

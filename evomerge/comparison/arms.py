@@ -59,6 +59,12 @@ class Arm:
         return spread
 
     @property
+    def held_out(self) -> Spread | None:
+        """Of the best models' scores on the items that no search saw; None if one has none."""
+        confirmed = [member.best.on("held_out") for member in self.members]
+        return Spread.of(None if scores is None else scores.aggregate for scores in confirmed)
+
+    @property
     def alike(self) -> bool:
         """Whether several repeats decided exactly alike but for the seed: they are one sample."""
         if len(self.members) < 2:

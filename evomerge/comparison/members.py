@@ -57,8 +57,8 @@ class Member:
 
     @property
     def best(self) -> Model:
-        """The best model of the run."""
-        return self.course[-1].best
+        """The best model of the run, with what came of it after the search."""
+        return self.state.models[self.course[-1].best.name]
 
     @property
     def score(self) -> float:

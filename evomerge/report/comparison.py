@@ -16,7 +16,7 @@ from evomerge.report.figure import Figure, Tips, axes_grid, draw
 from evomerge.report.page import render
 from evomerge.terminal import figures
 from evomerge.terminal.baseline import grid_text
-from evomerge.terminal.comparison import amount, spread_points
+from evomerge.terminal.comparison import amount, held_out_text, spread_points
 from evomerge.terminal.differences import part_note, verdict_sentence
 from evomerge.terminal.sentences import best_over_foundation
 from evomerge.terminal.tables import parents_kinship
@@ -42,6 +42,7 @@ def page(comparison: Comparison, winners: Gains) -> str:
         runs=len(comparison.members),
         tasks=[task.task for task in _tasks(comparison)],
         arms=[_arm_row(arm, comparison) for arm in comparison.arms],
+        held_out=any(arm.held_out for arm in comparison.arms),
         verdicts=[_verdict(versus, comparison) for versus in comparison.versus],
         caveats=comparison.caveats,
         baseline=comparison.baseline and grid_text(comparison.baseline),
@@ -174,6 +175,7 @@ def _arm_row(arm: Arm, comparison: Comparison) -> dict[str, Any]:
         "runs": len(arm.members),
         "best": median.best.name,
         "score": figures.score(median.best) if len(arm.members) == 1 else spread_points(arm.score),
+        "held_out": held_out_text(arm),
         "gain": figures.gain(over and over[1]),
         "evaluations": len(median.course),
         "merges": median.state.merges,

@@ -73,6 +73,8 @@ def arms_table(comparison: Comparison) -> Fitted:
     best = words("best", (name_text(arm.median.best) for arm in arms))
     score = numbers("score", (_arm_score(arm) for arm in arms))
     gain = numbers("gain", (_arm_gain(arm) for arm in arms))
+    known = any(arm.held_out for arm in arms)
+    held_out = [numbers("held-out", (held_out_text(arm) for arm in arms))] if known else []
     evaluations = numbers(
         "evaluations", (_median(len(m.course) for m in arm.members) for arm in arms)
     )
@@ -81,10 +83,10 @@ def arms_table(comparison: Comparison) -> Fitted:
     spent = numbers("spent", (_spent(arm) for arm in arms))
     reused = numbers("reused", (_median(m.reused for m in arm.members) for arm in arms))
     return Fitted(
-        [label, runs, best, score, gain, evaluations, merges, work, spent, reused],
-        [label, best, score, gain, evaluations, work, spent],
-        [label, best, score, gain, evaluations],
-        [label, score, evaluations],
+        [label, runs, best, score, *held_out, gain, evaluations, merges, work, spent, reused],
+        [label, best, score, *held_out, gain, evaluations, merges, work, spent],
+        [label, best, score, *held_out, evaluations, spent],
+        [label, score, *held_out, evaluations],
     )
 
 
@@ -179,6 +181,16 @@ def _arm_score(arm: Arm) -> str:
     if len(arm.members) == 1:
         return figures.score(arm.median.best)
     return spread_points(arm.score)
+
+
+def held_out_text(arm: Arm) -> str:
+    """What the best model of an arm scored on held-out items; of several repeats their median."""
+    if arm.held_out is None:
+        return MISSING
+    scores = arm.median.best.on("held_out")
+    if len(arm.members) > 1 or scores is None:
+        return spread_points(arm.held_out)
+    return figures.points(scores.aggregate, scores.stderr)
 
 
 def _arm_gain(arm: Arm) -> Text:

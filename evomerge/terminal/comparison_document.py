@@ -42,6 +42,7 @@ def _arm(arm: Arm) -> Document:
     return {
         "arm": arm.label,
         "score": asdict(arm.score),
+        "held_out": arm.held_out and asdict(arm.held_out),
         "median_run": arm.median.name,
         "alike": arm.alike,
         "runs": [_member(member) for member in arm.members],

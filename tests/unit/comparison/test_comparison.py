@@ -200,11 +200,27 @@ def test_one_run_is_no_comparison(landscape):
 def test_the_winners_are_compared_item_by_item(landscape, capsys):
     command("greedy-1", "kinship-2", "--dir", str(landscape), "--json")
     found = json.loads(capsys.readouterr().out)["winners"]
-    best = [fold(RunDirectory(landscape / n).read()).best for n in ("greedy-1", "kinship-2")]
-    (each,) = found["comparisons"]
-    assert each["difference"]["value"] == pytest.approx(best[1].score - best[0].score)
+    assert len(found["comparisons"]) == 1
     command("greedy-1", "greedy-2", "--dir", str(landscape), "--json")
     assert json.loads(capsys.readouterr().out)["winners"]["comparisons"] == []
+
+
+def test_held_out_items_decide_where_all_winners_were_scored_on_them(landscape, capsys):
+    """The landscape's runs hold half of the items out."""
+    command("greedy-1", "kinship-2", "--dir", str(landscape), "--json")
+    document = json.loads(capsys.readouterr().out)
+    held_out = [
+        fold(RunDirectory(landscape / n).read()).best.on("held_out").aggregate
+        for n in ("greedy-1", "kinship-2")
+    ]
+    assert document["winners"]["part"] == "held_out"
+    assert [arm["held_out"]["median"] for arm in document["arms"]] == held_out
+    (each,) = document["winners"]["comparisons"]
+    assert each["difference"]["value"] == pytest.approx(held_out[1] - held_out[0])
+    command("greedy-1", "kinship-2", "--dir", str(landscape))
+    shown = capsys.readouterr().out
+    assert "held-out" in shown
+    assert "on held-out items, which selection never saw" in shown
 
 
 class _Page(HTMLParser):
