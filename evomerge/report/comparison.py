@@ -168,6 +168,7 @@ def _tasks(comparison: Comparison) -> Sequence[Any]:
 
 def _arm_row(arm: Arm, comparison: Comparison) -> dict[str, Any]:
     median, over = arm.median, best_over_foundation(arm.median.state)
+    stop = median.state.stop or "not finished"
     top = max(each.score.median for each in comparison.arms)
     work = median.course[-1].work
     return {
@@ -183,7 +184,8 @@ def _arm_row(arm: Arm, comparison: Comparison) -> dict[str, Any]:
         "spent": figures.duration(median.state.seconds),
         "reused": median.reused,
         "leads": arm.score.median == top,
-        "stop": median.state.stop or "not finished",
+        "stop": stop,
+        "ended_by": stop.partition(":")[0].replace("_", " "),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from inspect import isroutine
 from typing import TYPE_CHECKING, Any
 
 from evomerge import __version__
@@ -31,6 +32,7 @@ def environment() -> Environment:
         loader=PackageLoader("evomerge.report"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_a_value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -41,3 +43,14 @@ def environment() -> Environment:
     )
     templates.filters["markup"] = Markup
     return templates
+
+
+def _a_value(value: object) -> object:
+    """What a template shows: `row.items` of a dict is its method, and never what was meant.
+
+    Raises:
+        TypeError: it is no value.
+    """
+    if isroutine(value):
+        raise TypeError(f"a template shows {value!r}; write row['name']")
+    return value

@@ -61,6 +61,7 @@ def test_it_says_what_the_paper_has_and_what_it_lacks(page):
     for words in ("model-5-1", "69.13", "+2.85", "19 merges", "recorded results, not a run",
                   "no standard errors", "model-4-exp, model-5-exp", "(assumed)"):  # fmt: skip
         assert words in text, words
+    assert "object at 0x" not in text
 
 
 def test_the_same_run_gives_the_same_page(paper, page):
@@ -156,3 +157,13 @@ def test_held_out_scores_and_paired_tests_are_shown_where_a_run_made_them(paper)
     for words in ("67.50 ± 1.96", "1.63", "Open-chat (foundation)", "+2.40", "0.30 to 4.50",
                   "0.040", "more than chance"):  # fmt: skip
         assert words in text, words
+    assert "object at 0x" not in text
+
+
+def test_a_template_that_shows_a_method_is_a_bug():
+    from evomerge.report.page import environment
+
+    row = {"items": 90}
+    assert environment().from_string("{{ row['items'] }}").render(row=row) == "90"
+    with pytest.raises(TypeError, match="template"):
+        environment().from_string("{{ row.items }}").render(row=row)
