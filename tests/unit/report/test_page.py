@@ -155,7 +155,7 @@ def test_held_out_scores_and_paired_tests_are_shown_where_a_run_made_them(paper)
     entries = (*paper.entries[:-1], *at, paper.entries[-1])
     text = "".join(Reader(as_page(Subject("x", entries, fold(entries)), {})).text)
     for words in ("67.50 ± 1.96", "1.63", "Open-chat (foundation)", "+2.40", "0.30 to 4.50",
-                  "0.040", "more than chance"):  # fmt: skip
+                  "0.040", "more than chance", "67.50 on held-out items"):  # fmt: skip
         assert words in text, words
     assert "object at 0x" not in text
 
