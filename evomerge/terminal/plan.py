@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from evomerge.domain.retention import Retention
 from evomerge.planning import ModelFacts, Plan, Range, Rate
+from evomerge.planning.plan import GenerationPlan
 from evomerge.terminal import figures
 from evomerge.terminal.columns import Fitted, numbers, words
 from evomerge.terminal.figures import MISSING, printable, spelled
@@ -87,31 +89,43 @@ def _where(model: ModelFacts) -> str:
 
 def _generations(plan: Plan) -> Fitted:
     shown = plan.generations if plan.bounded else plan.generations[:_SHOWN]
-    label = ["foundation models", *(str(each.number) for each in shown[1:])]
-    merges = [_span(each.merges, _whole) for each in shown]
-    explored = [_span(each.explored, _whole) for each in shown]
-    scored = [_span(each.evaluations, _whole) for each in shown]
-    clock = [_hour_span(each.seconds) for each in shown]
+    rows = [("foundation models", _asked(shown[0])), *_stretches(shown[1:])]
     if not plan.bounded:
-        label.append("and so on")
-        for cells in (merges, explored, scored, clock):
-            cells.append("")
+        rows.append(("and so on", ("", "", "", "")))
     if plan.at_the_end.evaluations.high:
-        label.append("at the end")
-        merges.append("0")
-        explored.append("0")
-        scored.append(_span(plan.at_the_end.evaluations, _whole))
-        clock.append(_hour_span(plan.at_the_end.seconds))
+        scored = _span(plan.at_the_end.evaluations, _whole)
+        rows.append(("at the end", ("0", "0", scored, _hour_span(plan.at_the_end.seconds))))
+    label = [text for text, _ in rows]
+    merges, explored, evaluations, clock = zip(*(cells for _, cells in rows), strict=True)
     columns = [
         words("generation", [*label, spelled("in all", "bold")]),
         numbers("merges", [*merges, _bold(_total(plan, plan.merges, _whole))]),
         numbers("exploring", [*explored, ""]),
-        numbers("evaluations", [*scored, _bold(_total(plan, plan.evaluations, _whole))]),
+        numbers("evaluations", [*evaluations, _bold(_total(plan, plan.evaluations, _whole))]),
     ]
     if not _timed(plan):
         return Fitted(columns)
     hours = numbers("clock", [*clock, _bold(_total(plan, plan.hours.wall, _clock))])
     return Fitted([*columns, hours], columns)
+
+
+def _asked(generation: GenerationPlan) -> tuple[str, str, str, str]:
+    """What a generation asks for, as it is shown."""
+    return (
+        _span(generation.merges, _whole),
+        _span(generation.explored, _whole),
+        _span(generation.evaluations, _whole),
+        _hour_span(generation.seconds),
+    )
+
+
+def _stretches(
+    generations: Sequence[GenerationPlan],
+) -> Iterator[tuple[str, tuple[str, str, str, str]]]:
+    """Neighbours that ask for the same on one line: `4 – 12, each`."""
+    for asked, group in groupby(generations, _asked):
+        first, *more = [each.number for each in group]
+        yield (f"{first} – {more[-1]}, each" if more else str(first)), asked
 
 
 def _bold(text: str) -> Text:
