@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from evomerge.domain.kinship import Metric
-from evomerge.domain.model import Model
+from evomerge.domain.model import Kind, Model
 from evomerge.report import palette
 from evomerge.report.figure import Figure, Tips, Value, axes_grid, generations_axis
 from evomerge.report.subject import Z95, Subject
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-_LABELS = {
+_LABELS: Mapping[Kind, str] = {
     "foundation": "foundation model",
     "greedy": "greedy merge",
     "exploration": "exploration merge",
+    "grid": "point of the grid",
+    "search": "step of the search",
 }
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from evomerge.analysis.correlation import Correlation, correlate
 from evomerge.analysis.merges import Merge
 from evomerge.domain.kinship import Metric
+from evomerge.domain.model import MergeKind
 from evomerge.report import palette
 from evomerge.report.figure import Figure, Tips, Value, axes_grid
 from evomerge.report.subject import Subject
@@ -78,8 +79,10 @@ def _paint(
         axes_grid(side, "both")
         side.set_ylabel(f"{what} (points)")
         side.axhline(0, color=palette.FAINT, lw=1)
-        for kind in ("greedy", "exploration"):
+        for kind in get_args(MergeKind):
             chosen = [merge for merge in known if merge.kind == kind]
+            if not chosen:
+                continue
             gid = f"{'gain' if what == 'gain' else 'size'}-{kind}"
             side.scatter(
                 [merge.kinship[metric] for merge in chosen],

@@ -8,6 +8,10 @@ stand out on either ground; sequences are cividis and viridis (matplotlib).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from evomerge.domain.model import Kind
+
 INK = "#1b2129"
 MUTED = "#5b6672"
 FAINT = "#aab3bd"
@@ -44,10 +48,22 @@ NAMES = {
 SERIES = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY)
 """One colour an arm, in this order; beyond six, lines differ by their dashes too."""
 
-KINDS = {"foundation": MUTED, "greedy": BLUE, "exploration": ORANGE}
+KINDS: Mapping[Kind, str] = {
+    "foundation": MUTED,
+    "greedy": BLUE,
+    "exploration": ORANGE,
+    "grid": GREEN,
+    "search": PINK,
+}
 """The kinds of models, which differ in their markers too."""
 
-MARKERS = {"foundation": "s", "greedy": "o", "exploration": "D"}
+MARKERS: Mapping[Kind, str] = {
+    "foundation": "s",
+    "greedy": "o",
+    "exploration": "D",
+    "grid": "P",
+    "search": "^",
+}
 
 SCORES = "viridis"
 KINSHIP = "cividis"

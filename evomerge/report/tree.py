@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from evomerge.analysis.merges import parents_kinship
 from evomerge.domain.lineage import merge_gain
-from evomerge.domain.model import Model
+from evomerge.domain.model import MergeKind, Model
+from evomerge.domain.state import RunState
 from evomerge.report import palette
 from evomerge.report.family import Family, family
 from evomerge.report.figure import Figure, Tips, Value
@@ -28,6 +30,14 @@ _NARROWEST = 0.8
 _GAP = 0.10
 _STEM = 0.24  # from the place where two parents meet down to their child
 _TOP = 0.55
+
+_LINES: Mapping[MergeKind, str] = {
+    "greedy": "Blue, solid: greedy merges.",
+    "exploration": "Orange, dashed: exploration.",
+    "grid": "Green: points of the grid.",
+    "search": "Pink: steps of the search.",
+}
+_OF_ALL = frozenset({"grid", "search"})
 
 
 def family_tree(subject: Subject) -> Figure:
@@ -62,9 +72,9 @@ def family_tree(subject: Subject) -> Figure:
     return Figure(
         name="family-tree",
         title="Family tree",
-        caption="Boxes are coloured by score. Blue, solid: greedy merges; orange, dashed: "
-        "exploration. Strong lines lead to the best model. The number where two parents meet is "
-        f"their kinship ({state.start.metric.value}).{left_out}",
+        caption=f"Boxes are coloured by score. {_lines(state)} Strong lines lead to the best "
+        "model. The number where parents meet is their kinship "
+        f"({state.start.metric.value}).{left_out}",
         alt="the family tree of the run; the table of models says the same in words",
         columns=(
             "generation",
@@ -82,6 +92,15 @@ def family_tree(subject: Subject) -> Figure:
         size=(width, _TOP + _PITCH * (len(tree.rows) - 1) + _BOX[1] + 0.1),
         paint=lambda canvas: _Tree(subject, tree, canvas).paint(),
     )
+
+
+def _lines(state: RunState) -> str:
+    """What the colours of lines mean, as far as they occur."""
+    kinds = {model.kind for model in state.models.values()}
+    texts = [text for kind, text in _LINES.items() if kind in kinds]
+    if kinds & _OF_ALL:
+        texts.append("These merge all foundation models: only the best one's lines are drawn.")
+    return " ".join(texts)
 
 
 class _Tree:
@@ -150,6 +169,8 @@ class _Tree:
         from matplotlib.path import Path
 
         strong = self._strong(model.name)
+        if model.kind in _OF_ALL and not strong:
+            return  # each would cross all rows above it, from every foundation model
         x, y, _ = self._places[model.name]
         child_top = y + _BOX[1] / 2
         joint = child_top + _STEM

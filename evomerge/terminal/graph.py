@@ -5,25 +5,30 @@ Names and figures are data there: whatever a label holds is spelled so that it c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import Literal
 
 from evomerge.domain.lineage import ancestors, merge_gain
-from evomerge.domain.model import Model
+from evomerge.domain.model import Kind, Model
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
 from evomerge.terminal.figures import printable
 from evomerge.terminal.tables import parents_kinship
 
-_MERMAID = {
+_MERMAID: Mapping[Kind | Literal["failed"], str] = {
     "foundation": "fill:#eef0f2,stroke:#5b6672,color:#1b2129",
     "greedy": "fill:#dbeaf6,stroke:#0069a8,color:#1b2129",
     "exploration": "fill:#fbe6d8,stroke:#c65102,color:#1b2129",
+    "grid": "fill:#dcefe8,stroke:#00805e,color:#1b2129",
+    "search": "fill:#f4e3ef,stroke:#a9488a,color:#1b2129",
     "failed": "fill:#fefefe,stroke:#b3261e,color:#b3261e,stroke-dasharray:4 3",
 }
-_DOT = {
+_DOT: Mapping[Kind | Literal["failed"], str] = {
     "foundation": 'fillcolor="#eef0f2", color="#5b6672"',
     "greedy": 'fillcolor="#dbeaf6", color="#0069a8"',
     "exploration": 'fillcolor="#fbe6d8", color="#c65102"',
+    "grid": 'fillcolor="#dcefe8", color="#00805e"',
+    "search": 'fillcolor="#f4e3ef", color="#a9488a"',
     "failed": 'fillcolor="#fefefe", color="#b3261e", fontcolor="#b3261e"',
 }
 
@@ -89,7 +94,7 @@ def _edges(state: RunState, names: Collection[str]) -> Iterator[tuple[str, Model
                 yield parent, model
 
 
-def _kind(model: Model) -> str:
+def _kind(model: Model) -> Kind | Literal["failed"]:
     return "failed" if model.failure is not None else model.kind
 
 

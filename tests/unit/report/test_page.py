@@ -7,9 +7,10 @@ import pytest
 
 from evomerge.analysis.stages import stages
 from evomerge.report.run_page import as_page, drawn, write_report
-from evomerge.report.subject import Subject, stage_points
+from evomerge.report.subject import Subject, read_subject, stage_points
 from evomerge.store.recorded import keep, recorded_in
 from evomerge.store.run_directory import RunDirectory
+from evomerge.testing.landscape_run import landscape_config, run_landscape
 
 
 class Reader(HTMLParser):
@@ -167,3 +168,31 @@ def test_a_template_that_shows_a_method_is_a_bug():
     assert environment().from_string("{{ row['items'] }}").render(row=row) == "90"
     with pytest.raises(TypeError, match="template"):
         environment().from_string("{{ row.items }}").render(row=row)
+
+
+def test_every_kind_of_merge_has_a_look():
+    """A report once failed on the runs of a strategy whose kind had no colour."""
+    from typing import get_args
+
+    from evomerge.domain.model import MergeKind
+    from evomerge.report import curves, palette, tree
+    from evomerge.terminal import graph
+
+    kinds = {"foundation", *get_args(MergeKind)}
+    assert set(palette.KINDS) == set(palette.MARKERS) == kinds
+    assert set(curves._LABELS) == kinds
+    assert set(tree._LINES) == set(get_args(MergeKind))
+    assert set(graph._MERMAID) == set(graph._DOT) == kinds | {"failed"}
+
+
+@pytest.mark.parametrize("strategy", ["coefficient_search", "portfolio", "seed_grid"])
+def test_a_run_over_all_models_at_once_is_shown(tmp_path, strategy):
+    settings = {"name": strategy, "k": 3, "search": {"algorithm": "es"}}
+    config = landscape_config(strategy=settings, stopping=[{"max_evaluations": 20}])
+    state = run_landscape(tmp_path, config)
+    assert {"grid"} <= {model.kind for model in state.models.values()}
+    run = RunDirectory(tmp_path / "runs" / "landscape")
+    subject = read_subject(run)
+    text = "".join(Reader(as_page(subject, drawn(subject, png=False))).text)
+    assert "Green: points of the grid." in text
+    assert "only the best one's lines are drawn" in text
