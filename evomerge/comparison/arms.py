@@ -13,7 +13,7 @@ from evomerge.domain.identity import canonical_json
 
 _SEED = "run.seed"
 _STRATEGY = "strategy.name"
-_TOLD = 3  # settings that a label can hold
+_TOLD, _LONG = 3, 40  # settings that a label can hold, and characters of each
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _experiment(member: Member) -> Mapping[str, Any]:
 
 
 def _label(own: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:
-    """The strategy, and the settings in which this arm is not like the others."""
+    """The strategy, and the settings in which this arm differs from others if they are short."""
     keys = dict.fromkeys(key for settings in every for key in settings)
     differing = [
         key
@@ -109,9 +109,9 @@ def _label(own: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:
         and any(settings.get(key) != own.get(key) for settings in every)
     ]
     strategy = str(own.get(_STRATEGY, "?"))
-    if len(differing) > _TOLD:
+    told = [f"{key}={canonical_json(own.get(key))}" for key in differing]
+    if len(told) > _TOLD or any(len(text) > _LONG for text in told):
         return strategy
-    told = (f"{key}={canonical_json(own.get(key))}" for key in differing)
     return ", ".join([strategy, *(text.replace('"', "") for text in told)])
 
 
