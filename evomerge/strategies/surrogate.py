@@ -5,7 +5,8 @@ the tasks is modelled through its parts (composite Bayesian optimisation: Astudi
 arXiv 1906.01537), because a weight that helps one skill and costs another says more in two numbers
 than in their sum. The next point maximises the expected improvement (Jones et al. 1998) of the
 aggregate over the best one so far. Processes and their lengths of scale are scikit-learn's
-(`GaussianProcessRegressor`), fitted anew each time: nothing has to be kept.
+(`GaussianProcessRegressor`), fitted anew each time: nothing has to be kept. Another processor may
+round otherwise and choose otherwise; a run keeps to the choices that are in its journal.
 """
 
 from __future__ import annotations
@@ -61,12 +62,13 @@ def suggest(
     """
     draw = np.random.default_rng(rng.getrandbits(64))
     known = np.array([_features(each.point) for each in seen])
-    scores = np.array([each.scores for each in seen])
-    best = seen[int(np.argmax(scores @ np.array(shares)))].point
+    scores, total = np.array([each.scores for each in seen]), np.array(shares)
+    reached = scores @ total
+    best = seen[int(np.argmax(reached))].point
     points = _drawn(best, densities, highest, draw)
     features = np.array([_features(each) for each in points])
-    believed = np.array([_sampled(known, column, features, draw) for column in scores.T])
-    gains = np.tensordot(np.array(shares), believed, axes=1) - float(max(scores @ np.array(shares)))
+    sampled = np.array([_sampled(known, column, features, draw) for column in scores.T])
+    gains = np.tensordot(total, sampled, axes=1) - reached.max()
     worth = np.maximum(gains, 0.0).mean(axis=1)
     taken = {each.point for each in seen}
     order = np.argsort(-worth, kind="stable")
