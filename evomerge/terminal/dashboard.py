@@ -167,7 +167,7 @@ def _bar(grid: Table, task: Task, width: int, left: float | None) -> None:
         finished_style="green",
         pulse=total <= 0,
     )
-    counted = f"{done}/{total}" if total > 0 else ""
+    counted = figures.progress(done, total)
     eta = "" if left is None or done >= total > 0 else f"{figures.clock(left)} left"
     name = spelled(task.model)
     pace = spelled(rate, "dim")

@@ -92,11 +92,21 @@ def duration(seconds: float) -> str:
 
 
 def rate(per_second: float) -> str:
-    """A pace in seven columns at most: `1234/s`, `12.3/s`, `4.2/min`, `3.1/h`."""
+    """A pace in seven columns at most: `24 G/s`, `1234/s`, `12.3/s`, `4.2/min`, `3.1/h`."""
+    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if per_second >= 10 * scale:
+            return f"{per_second / scale:.0f} {unit}/s"
     if per_second >= 0.95:
         return f"{per_second:.0f}/s" if per_second >= 99.5 else f"{per_second:.1f}/s"
     a_minute = per_second * 60
     return f"{a_minute:.1f}/min" if a_minute >= 0.95 else f"{a_minute * 60:.1f}/h"
+
+
+def progress(done: int, total: int) -> str:
+    """How far work is in nine columns: `12/300`, of large numbers `41 %`; "" if it has no end."""
+    if total <= 0:
+        return ""
+    return f"{done}/{total}" if total < 10_000 else f"{100 * done // total} %"
 
 
 def count(number: int, one: str, many: str | None = None) -> str:

@@ -47,3 +47,18 @@ def test_a_duration_has_its_natural_unit(seconds: float, text: str) -> None:
 
 def test_nothing_that_moves_a_cursor_is_printed() -> None:
     assert figures.printable("a\x1b[31mb\r\nc\td\x07") == "a [31mb c d"
+
+
+@pytest.mark.parametrize(
+    ("pace", "text"),
+    [(2.4e10, "24 G/s"), (791139.0, "791 k/s"), (1234.0, "1234/s"), (12.3, "12.3/s")],
+)
+def test_a_pace_is_short(pace: float, text: str) -> None:
+    assert figures.rate(pace) == text
+    assert len(text) <= 7
+
+
+def test_progress_is_counted_as_long_as_that_can_be_read() -> None:
+    assert figures.progress(12, 300) == "12/300"
+    assert figures.progress(4_784_640, 9_000_000) == "53 %"
+    assert figures.progress(3, 0) == ""
