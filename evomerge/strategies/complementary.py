@@ -4,7 +4,8 @@ Kinship tells how differently a model was trained, the per-item results of the s
 what it can do. Where no results are known, or several models bring as much, the least related one
 is taken.
 
-A trial (README, "Which strategy?"; one tiny fixture, 20 children): 62.7 held out, greedy 59.7.
+When to use it: for pairs by a merge method of your own. In the arena (README, "Which strategy?";
+three fixtures, TIES, held out) 59.7 at 40 children, greedy 48.7.
 """
 
 from __future__ import annotations
