@@ -34,7 +34,7 @@ from evomerge.domain.model import Foundation, Model
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.state import RunState, fold
 from evomerge.gains import gains_of_best
-from evomerge.planning import first_generation
+from evomerge.planning import advice, first_generation
 from evomerge.ports import Observer
 from evomerge.store.answers import Answers
 from evomerge.store.artefacts import Store
@@ -271,6 +271,7 @@ class LocalWorkplace:
         findings = [
             *machine.check_devices(self.devices, None),
             machine.check_file_system(self._run.path.parent),
+            *advice(self._config),
         ]
         for each in findings:
             if each.grade == "warning":

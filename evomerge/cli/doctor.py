@@ -67,6 +67,7 @@ def _machine() -> Iterator[Finding]:
 def _everything(config: Config, quick: bool) -> Iterator[Finding]:
     from evomerge.adapters import machine
     from evomerge.cli.plan import planned
+    from evomerge.planning import advice
     from evomerge.wiring import evaluation_devices, examined
 
     plan = planned(config)
@@ -81,6 +82,7 @@ def _everything(config: Config, quick: bool) -> Iterator[Finding]:
     yield machine.check_file_system(config.run.dir)
     if not all(model.where == "local" for model in plan.models):
         yield machine.check_hub(needed=any(m.where in {"hub", "unknown"} for m in plan.models))
+    yield from advice(config)
     yield from examined(config)
     if not quick:
         yield _tasks(config)

@@ -32,8 +32,8 @@ foundation_models:
     name: Open-chat
 
 strategy:
-  # kinship: one extra merge a generation with a distant model; greedy: without it; portfolio: for the
-  # best model rather than the paper's experiment, with `max_evaluations` as the only `stopping`.
+  # kinship: one extra merge a generation with a distant model; greedy: without it; portfolio: for
+  # the best model rather than the paper's experiment, with `max_evaluations` alone as `stopping`
   name: kinship
   k: 3  # the best k models breed; at most k greedy merges a generation
 

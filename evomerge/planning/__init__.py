@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from evomerge.planning.advice import advice
 from evomerge.planning.courses import Course, Step, Work, first_generation, imagine
 from evomerge.planning.models import ModelFacts
 from evomerge.planning.plan import Plan, Range, child_size, make_plan
@@ -17,6 +18,7 @@ __all__ = [
     "Record",
     "Step",
     "Work",
+    "advice",
     "child_size",
     "first_generation",
     "imagine",
