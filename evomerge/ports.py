@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -190,6 +190,13 @@ class Observer(Protocol):
 
 
 def record_all(ledger: Ledger, events: Iterable[Event]) -> None:
-    """Record events as they come."""
-    for event in events:
-        ledger.record(event)
+    """Record events as they come; work under way when that fails is ended at once.
+
+    A generator left to the garbage collector would end it later, in the middle of anything.
+    """
+    try:
+        for event in events:
+            ledger.record(event)
+    finally:
+        if isinstance(events, Generator):
+            events.close()

@@ -23,6 +23,7 @@ from evomerge.domain.errors import (
 from evomerge.domain.retention import needed
 from evomerge.domain.state import fold
 from evomerge.driver import rebuild
+from evomerge.ports import record_all
 from evomerge.store.artefacts import Store
 from evomerge.store.census import unreferenced
 from evomerge.store.journal import read_journal
@@ -385,3 +386,23 @@ def test_weights_that_another_run_needs_are_not_pruned(tmp_path):
     run_landscape(tmp_path, landscape_config(retention="best"))
     findings = verify(first, Store(tmp_path / "runs/store"))
     assert {f.verdict for f in findings} == {"whole"}
+
+
+def test_work_that_nobody_records_is_ended_at_once():
+    """Left to the garbage collector, it once ended inside a lock that its own ending needed."""
+    ended = []
+
+    def work():
+        try:
+            yield from ("first", "second")
+        finally:
+            ended.append(True)
+
+    class Full:
+        def record(self, event):
+            raise OSError(28, "no space left")
+
+    events = work()  # a reference that outlives the error, as a traceback's does
+    with pytest.raises(OSError, match="no space"):
+        record_all(Full(), events)
+    assert ended == [True]

@@ -114,6 +114,7 @@ def arms_of(size: str) -> tuple[Arm, ...]:
         for method in ("ties", "slerp")
         for variant, settings in (
             ("highest", {"exploration": {"prefer": "highest"}}),
+            ("repository", {"exploration": {"candidates": "repository"}}),
             ("additive", additive),
             ("elites", {"pool": "elites"}),
         )
