@@ -126,7 +126,7 @@ def exploration(
             (best, partner),
             kinship,
             f"exploration: {why}; its task vector is added at {scale:g}",
-            Coefficients(method="task_arithmetic", weights=(1.0, scale)),
+            Coefficients.at((1.0, scale), None),
         )
         for scale in scales
     )

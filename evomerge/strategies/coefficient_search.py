@@ -210,7 +210,7 @@ def _child(
     for model, x in zip(foundation, point, strict=True):
         weights[model.name] = weights.get(model.name, 0.0) + x
     members = {model.name: model for model in (anchor, *foundation)}
-    chosen = Coefficients(method="task_arithmetic", weights=tuple(weights.values()))
+    chosen = Coefficients.at(tuple(weights.values()), None)
     shift = ", ".join(f"{x:+.2f} {m.name}" for m, x in zip(foundation, point, strict=True))
     return propose_merge(
         "search",

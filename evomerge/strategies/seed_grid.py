@@ -50,10 +50,10 @@ class SeedGrid:
     def points(self, parents: tuple[Model, ...]) -> Iterator[Coefficients]:
         """The points of the grid, task arithmetic first."""
         for scale in self.scales:
-            yield Coefficients(method="task_arithmetic", weights=(scale,) * len(parents))
+            yield Coefficients.at((scale,) * len(parents), None)
         for density in self.densities:
             for weight in self.weights:
-                yield Coefficients(method="ties", weights=(weight,) * len(parents), density=density)
+                yield Coefficients.at((weight,) * len(parents), density)
 
     @property
     def opening(self) -> SeedGrid:
