@@ -114,7 +114,7 @@ def _whole(payload: Mapping[str, Any], progress: Progress) -> Statistics:
     folders = {name: Path(folder) for name, folder in payload["models"].items()}
     passes = None if payload["passes"] is None else Path(payload["passes"])
     try:
-        known = [] if passes is None else read_passes(passes)
+        known = [] if passes is None else read_passes(passes, folders)
         if missing_pairs(known, folders):
             known.append(_measure_missing(payload, folders, known, progress))
             if passes is not None:

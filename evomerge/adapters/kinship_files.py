@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import cache, lru_cache
 from pathlib import Path
 
 from evomerge.kinship import KinshipError, Pass
@@ -19,19 +20,34 @@ _MEASURED = ".pass"
 _SAMPLED = ".sample"
 
 
-def read_passes(folder: Path) -> list[Pass]:
-    """All stored passes of one base, oldest name first."""
+def read_passes(folder: Path, models: Collection[str]) -> list[Pass]:
+    """The stored passes of one base in which one of `models` was measured, in the order of names.
+
+    The store holds those of every run; only these tell of a pair of `models`.
+    """
     passes = []
     for path in sorted(folder.glob(f"*{_MEASURED}")):
         try:
-            data = path.read_bytes()
-            if _name(data) != path.name:
-                raise PassFormatError("its content is not what was written")
-            passes.append(Pass.from_bytes(data))
+            if not _measured(path).isdisjoint(models):
+                passes.append(_read(path))
         except (OSError, PassFormatError) as error:
             # A pass is a cache: what it told is measured again.
             sys.stderr.write(f"{path} is left out: {error}\n")
     return passes
+
+
+@cache
+def _measured(path: Path) -> frozenset[str]:
+    """Read once by a process: a pass is named by its content and never changes."""
+    return frozenset(_read(path).new)
+
+
+@lru_cache(maxsize=512)
+def _read(path: Path) -> Pass:
+    data = path.read_bytes()
+    if _name(data) != path.name:
+        raise PassFormatError("its content is not what was written")
+    return Pass.from_bytes(data)
 
 
 def store_pass(folder: Path, measured: Pass) -> None:

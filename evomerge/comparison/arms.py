@@ -69,6 +69,8 @@ class Arm:
         """Whether several repeats decided exactly alike but for the seed: they are one sample."""
         if len(self.members) < 2:
             return False
+        if len({_glance(member) for member in self.members}) > 1:
+            return False  # a digest of a long run takes seconds
         courses = {decision_digest(_without_seed(member)) for member in self.members}
         return len(courses) == 1
 
@@ -84,6 +86,11 @@ def grouped(members: Sequence[Member]) -> tuple[Arm, ...]:
         Arm(label, tuple(sorted(group, key=lambda member: member.seed)))
         for label, group in zip(labels, groups.values(), strict=True)
     )
+
+
+def _glance(member: Member) -> tuple[tuple[str, float | None], ...]:
+    """Names and scores: runs that differ in them did not decide alike."""
+    return tuple((model.name, model.score) for model in member.state.models.values())
 
 
 def _experiment(member: Member) -> Mapping[str, Any]:

@@ -49,9 +49,8 @@ def layer_changes(state: RunState, passes: Path) -> tuple[LayerChange, ...]:
 
     parents = [state.models[name] for name in best.parents]
     try:
-        known = read_passes(passes)
         ids = dict.fromkeys(model.content_id for model in (best, *parents))
-        statistics = Statistics.merge(known, list(ids))
+        statistics = Statistics.merge(read_passes(passes, ids), list(ids))
     except (KinshipError, ValueError, OSError):
         return ()
     return tuple(

@@ -11,6 +11,7 @@ from evomerge.adapters.kinship_files import read_passes
 from evomerge.domain.errors import CandidateError
 from evomerge.domain.kinship import Metric, pair
 from evomerge.domain.recipe import Ingredient, Recipe
+from evomerge.kinship import Pass
 from evomerge.kinship.prediction.sample import Sample
 
 
@@ -80,10 +81,18 @@ def test_a_child_is_read_with_the_base_and_those_it_is_paired_with(world):
     world.lose("c")  # no pair of it is asked for
     readings = world.measure("abd", [pair("d", "a"), pair("d", "b")])
     assert all(reading["pcc"] is not None for reading in readings)
-    (last,) = (one for one in read_passes(world.passes) if "d" in one.models)
+    (last,) = read_passes(world.passes, "d")
     assert last.new == ("d",), "known models are not multiplied with one another again"
     with pytest.raises(CandidateError):
         world.measure("abcd", [pair("c", "d")])
+
+
+def test_a_pass_is_read_once_and_left_aside_where_it_tells_of_other_models(world, monkeypatch):
+    first = world.measure("ab", [pair("a", "b")])
+    world.measure("cd", [pair("c", "d")])
+    assert [one.new for one in read_passes(world.passes, {"a", "e"})] == [("a", "b")]
+    monkeypatch.setattr(Pass, "from_bytes", None)
+    assert world.measure("ab", [pair("a", "b")]) == first
 
 
 def test_samples_lie_beside_the_passes_and_make_predictions_without_weights(world):
