@@ -24,28 +24,13 @@ from typing import Any
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 from arms import MARKS, Arm, arms_of, crew_of, finished, held_out, run_arm, stops
-from fixtures import Fixture
+from fixtures import Fixture, fair
 from judge import judged
 from table import Played, document, markdown
 
 from evomerge.domain.errors import EvomergeError
 
 FIXTURES = {"quick": 2, "full": 6}
-
-
-def play(
-    fixtures: Sequence[Fixture], arms: Sequence[Arm], marks: Sequence[int], out: Path
-) -> dict[str, Any]:
-    """Make what is missing, run what is not finished, and report after every fixture."""
-    controls: dict[str, Any] = {}
-    for fixture in fixtures:
-        controls[fixture.title] = fixture.make()
-        for fault in controls[fixture.title]["faults"]:
-            _say(f"{fixture.title} is unfair: {fault}")
-    for fixture in fixtures:
-        _run_all(arms, fixture, marks[-1])
-        report(fixtures, arms, controls, marks, out, landscapes=0)
-    return controls
 
 
 def _run_all(arms: Sequence[Arm], fixture: Fixture, evaluations: int) -> None:
@@ -102,7 +87,8 @@ def main() -> int:
                       help="two fixtures, TIES, the paper's question with SLERP")  # fmt: skip
     size.add_argument("--full", dest="size", action="store_const", const="full",
                       help="six fixtures, every method and ablation; hours")  # fmt: skip
-    parser.add_argument("--fixtures", type=int, metavar="N", help="instead of two or six")
+    parser.add_argument("--fixtures", type=int, metavar="N",
+                        help="that are fair, instead of two or six")  # fmt: skip
     parser.add_argument("--evaluations", type=int, metavar="N", choices=MARKS, default=MARKS[-1],
                         help="children an arm; another number needs another OUT_DIR")  # fmt: skip
     parser.add_argument("--arms", help="only these, by comma")
@@ -121,9 +107,14 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     out = options.out.resolve()
     marks = tuple(mark for mark in MARKS if mark <= options.evaluations)
-    fixtures = [Fixture(n, out) for n in range(options.fixtures or FIXTURES[options.size])]
     try:
-        controls = play(fixtures, () if options.report else arms, marks, out)
+        fixtures, controls = fair(options.fixtures or FIXTURES[options.size], out)
+        for title, found in controls.items():
+            for fault in found["faults"]:
+                _say(f"{title} is unfair and left out: {fault}")
+        for fixture in () if options.report else fixtures:
+            _run_all(arms, fixture, marks[-1])
+            report(fixtures, arms, controls, marks, out, landscapes=0)
         print(report(fixtures, arms, controls, marks, out, options.landscapes))
     except EvomergeError as error:
         _say(f"error: {error}\nthe same command goes on from here")

@@ -6,6 +6,7 @@ token is right at every place of its answer and at the end.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Mapping
@@ -65,17 +66,17 @@ class Fixture:
         strong, and a merge of all at once neither perfect nor hopeless. Much more that is opposed
         (0.01; with Qwen2 0.003) leaves no merge that scores.
         """
-        family, opposed = ("qwen2", 0.001) if self.number % 2 else ("mistral", 0.003)
+        odd = self.number % 2
         return replace(
             tiny.RECIPE,
-            family=family,
+            family="qwen2" if odd else "mistral",
             digits=4,
             hidden=96,
             feed_forward=192,
             base_steps=1000,
             skill_steps=200,
             skill_lr=7e-4,
-            opposed=opposed if self.hard else 0.0,
+            opposed=(0.001 if odd else 0.003) if self.hard else 0.0,
             items=self.items + HELD_OUT,
         )
 
@@ -96,6 +97,22 @@ class Fixture:
         found = {"digest": digest, **_Controls(made, self.items).measured()}
         kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         return found
+
+
+def fair(count: int, out: Path) -> tuple[list[Fixture], dict[str, Any]]:
+    """The first `count` fixtures that pass their controls, and by title the controls of all made.
+
+    Nothing else decides which fixtures are used: the controls see no search.
+    """
+    found: list[Fixture] = []
+    controls: dict[str, Any] = {}
+    numbers = itertools.count()
+    while len(found) < count:
+        fixture = Fixture(next(numbers), out)
+        controls[fixture.title] = fixture.make()
+        if not controls[fixture.title]["faults"]:
+            found.append(fixture)
+    return found, controls
 
 
 class _Controls:

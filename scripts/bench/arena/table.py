@@ -48,12 +48,16 @@ def document(
     marks: Sequence[int],
     landscapes: int,
 ) -> dict[str, Any]:
-    """Everything measured; arms that are finished on no fixture are left out."""
+    """Everything measured; arms that are finished on no fixture are left out.
+
+    Args:
+        controls: of every fixture that was made, by title; on an unfair one no arm was run.
+    """
     complete = [arm for arm in arms if any(arm.name in each.states for each in played)]
     return {
         "format": 1,
         "marks": list(marks),
-        "fixtures": {each.fixture.title: controls[each.fixture.title] for each in played},
+        "fixtures": dict(controls),
         "arms": [_arm(arm, played, marks) for arm in complete],
         "stopping": list(_stopping(complete, played, marks[-1])),
         "peers": _peers(played),
@@ -222,11 +226,11 @@ def markdown(found: Mapping[str, Any]) -> str:
 
 
 def _head(found: Mapping[str, Any]) -> Iterator[str]:
-    count = len(found["fixtures"])
+    count = sum(not controls["faults"] for controls in found["fixtures"].values())
     yield "# The arena's results\n"
     yield (
         f"Written by `python scripts/bench/arena --report OUT_DIR` over {count} "
-        f"fixture{'s' if count > 1 else ''}. Scores are in points. "
+        f"fair fixture{'s' if count > 1 else ''}. Scores are in points. "
         + (
             "± is half of a 95 % interval over the fixtures.\n"
             if count > 1
@@ -237,6 +241,7 @@ def _head(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _controls(found: Mapping[str, Any]) -> Iterator[str]:
     yield "## Fixtures\n"
+    yield "The controls, which see no search, decide; on a fixture that is unfair no arm was run.\n"
     yield (
         "| fixture | own task, lowest | other task, highest | one tensor of each | one embedding "
         "row of each | task arithmetic of all | unfair |"

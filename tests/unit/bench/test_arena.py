@@ -109,6 +109,15 @@ def test_a_fixture_that_one_tensor_explains_is_unfair(arena):
     assert list(faults(fair)) == [f"{skills[0]} has 50 on {skills[1]}"]
 
 
+def test_unfair_fixtures_are_told_of_and_others_take_their_place(arena, tmp_path, monkeypatch):
+    fixtures = arena["fixtures"]
+    told = {0: [], 1: ["a fault"], 2: ["a fault"], 3: []}
+    monkeypatch.setattr(fixtures.Fixture, "make", lambda self: {"faults": told[self.number]})
+    found, controls = fixtures.fair(2, tmp_path)
+    assert [each.number for each in found] == [0, 3]
+    assert [each["faults"] for each in controls.values()] == list(told.values())
+
+
 def test_the_command_starts():
     """As a user calls it: with nothing on the path but its own folder."""
     command = [sys.executable, str(ROOT / "scripts" / "bench" / "arena"), "--help"]
