@@ -30,7 +30,7 @@ from table import Played, document, markdown
 
 from evomerge.domain.errors import EvomergeError
 
-FIXTURES = {"quick": 2, "full": 6}
+FIXTURES = {"quick": 2, "full": 5}
 
 
 def _run_all(arms: Sequence[Arm], fixture: Fixture, evaluations: int) -> None:
@@ -86,9 +86,9 @@ def main() -> int:
     size.add_argument("--quick", dest="size", action="store_const", const="quick", default="quick",
                       help="two fixtures, TIES, the paper's question with SLERP")  # fmt: skip
     size.add_argument("--full", dest="size", action="store_const", const="full",
-                      help="six fixtures, every method and ablation; hours")  # fmt: skip
+                      help="five fixtures, every method and ablation; hours")  # fmt: skip
     parser.add_argument("--fixtures", type=int, metavar="N",
-                        help="that are fair, instead of two or six")  # fmt: skip
+                        help="that are fair, instead of two or five")  # fmt: skip
     parser.add_argument("--evaluations", type=int, metavar="N", choices=MARKS, default=MARKS[-1],
                         help="children an arm; another number needs another OUT_DIR")  # fmt: skip
     parser.add_argument("--arms", help="only these, by comma")
