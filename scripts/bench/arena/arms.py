@@ -108,16 +108,21 @@ def arms_of(size: str) -> tuple[Arm, ...]:
     if size == "quick":
         return (*ties[:2], *over_all, *ties[2:], *slerp)
     pairs = tuple(Arm(strategy, method) for method in METHODS for strategy in OF_PAIRS)
-    additive = {"exploration": {"additive": [0.5]}}
+    everyone, elites = {"exploration": {"candidates": "repository"}}, {"pool": "elites"}
     variants = [
         Arm("kinship", method, variant, settings)
         for method in ("ties", "slerp")
         for variant, settings in (
             ("highest", {"exploration": {"prefer": "highest"}}),
-            ("repository", {"exploration": {"candidates": "repository"}}),
-            ("additive", additive),
-            ("elites", {"pool": "elites"}),
+            ("repository", everyone),
+            ("additive", {"exploration": {"additive": [0.5]}}),
+            ("elites", elites),
         )
+    ]
+    variants += [
+        Arm("random", "ties", "repository", everyone),
+        Arm("complementary", "ties", "elites", elites),
+        Arm("kinship", "task_arithmetic", "elites", elites),
     ]
     return (*over_all, *pairs, *variants)
 
