@@ -85,7 +85,8 @@ class World:
         rest = vector - has @ self._skills
         excess = max(0.0, float(rest @ rest) - 1.0) + float(np.sum(np.maximum(0, has - 1.3) ** 2))
         logits = _STEEP * (has - _HALF) - _OVERSHOOT * excess
-        ability: Vector = 1.0 / (1.0 + np.exp(-logits))
+        with np.errstate(over="ignore"):  # far below 0 the ability is 0
+            ability: Vector = 1.0 / (1.0 + np.exp(-logits))
         return ability
 
 

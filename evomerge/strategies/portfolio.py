@@ -3,9 +3,9 @@
 For users who want the best model for their evaluations rather than the paper's experiment. Every
 decision is read off the recorded scores: after the grid each kind of exploration is tried once, one
 that brought a new best model is tried again, and when none does any more, the rest of the budget
-goes into the coefficients. In the arena (README, "Which strategy?"; three fixtures, held out) 58.0
-at 10 children and 63.5 at 40, the most of all; `coefficient_search` 59.5 and 62.5, greedy 40.2 and
-48.7.
+goes into the coefficients. In the arena (README, "Which strategy?"; five fixtures, held out) 55.7
+at 10 children and 61.9 at 40, the most of all; `coefficient_search` 58.6 and 61.3, greedy 40.1 and
+52.0.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Algorithm 1 spends n(n-1)/2 evaluations on the pairs of foundation models before
 Here a generation is one merge, as in steady-state genetic algorithms (Syswerda 1991): in turn the
 untried pair of the pool with the best mean score, and the best model with its least related kin.
 
-When to use it: for pairs, where evaluations are few. In the arena (README, "Which strategy?"; three
-fixtures, TIES, held out) 54.2 at 10 children and 57.5 at 40, greedy 40.2 and 48.7.
+When to use it: for pairs, where evaluations are few. In the arena (README, "Which strategy?"; five
+fixtures, TIES, held out) 52.4 at 10 children and 54.7 at 40, greedy 40.1 and 52.0.
 """
 
 from __future__ import annotations
