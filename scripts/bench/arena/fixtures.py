@@ -66,17 +66,17 @@ class Fixture:
         strong, and a merge of all at once neither perfect nor hopeless. Much more that is opposed
         (0.01; with Qwen2 0.003) leaves no merge that scores.
         """
-        odd = self.number % 2
+        qwen2 = self.number % 2 == 1
         return replace(
             tiny.RECIPE,
-            family="qwen2" if odd else "mistral",
+            family="qwen2" if qwen2 else "mistral",
             digits=4,
             hidden=96,
             feed_forward=192,
             base_steps=1000,
             skill_steps=200,
             skill_lr=7e-4,
-            opposed=(0.001 if odd else 0.003) if self.hard else 0.0,
+            opposed=(0.001 if qwen2 else 0.003) if self.hard else 0.0,
             items=self.items + HELD_OUT,
         )
 
