@@ -1,9 +1,8 @@
 """What the sweeps share: warm drivers, the scenarios, and how to sample."""
 
 import pytest
-
-from evomerge.testing.crash.drivers import Drivers
-from evomerge.testing.crash.sweep import all_scenarios
+from laboratory.drivers import Drivers
+from laboratory.sweep import all_scenarios
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,8 @@ import shutil
 import subprocess
 
 import pytest
-
-from evomerge.testing.crash.invariants import Scenario, baseline, left_behind, resumed
-from evomerge.testing.crash.sweep import storage_stop
+from laboratory.invariants import Scenario, baseline, left_behind, resumed
+from laboratory.sweep import storage_stop
 
 
 @pytest.fixture

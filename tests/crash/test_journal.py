@@ -5,12 +5,12 @@ import re
 from functools import cache
 
 import pytest
+from laboratory.invariants import Left, Scenario, baseline, resumed, run_of
 
 from evomerge.domain.errors import DamagedError
 from evomerge.domain.state import fold
 from evomerge.store import journal as module
 from evomerge.store.journal import read_journal
-from evomerge.testing.crash.invariants import Left, Scenario, baseline, resumed, run_of
 
 
 @pytest.fixture(scope="module")

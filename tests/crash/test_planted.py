@@ -5,10 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from evomerge.testing.crash.drivers import Drivers
-from evomerge.testing.crash.invariants import Scenario, baseline
-from evomerge.testing.crash.sweep import (
+from laboratory.drivers import Drivers
+from laboratory.invariants import Scenario, baseline
+from laboratory.sweep import (
     PRUNING,
     count_changes,
     fault_cases,

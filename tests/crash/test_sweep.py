@@ -6,10 +6,8 @@
 from collections import defaultdict
 
 import pytest
-
-from evomerge.store.faults import POINTS
-from evomerge.testing.crash import tracing
-from evomerge.testing.crash.sweep import (
+from laboratory import tracing
+from laboratory.sweep import (
     ACTIONS,
     KILLS,
     count_changes,
@@ -21,6 +19,8 @@ from evomerge.testing.crash.sweep import (
     run_cases,
     tear_cases,
 )
+
+from evomerge.store.faults import POINTS
 
 SCENARIOS = ("whole", "pruning", "resumed", "racing")
 needs_strace = pytest.mark.skipif(tracing.obstacle() is not None, reason=str(tracing.obstacle()))

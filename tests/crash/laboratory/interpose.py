@@ -154,7 +154,7 @@ def _absolute(path: Any, dir_fd: int | None = None) -> str:
 
 
 def _path_of(descriptor: int) -> str:
-    return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
+    return os.readlink(f"/proc/self/fd/{descriptor}")
 
 
 _open, _write, _pwrite, _fsync = os.open, os.write, os.pwrite, os.fsync
@@ -292,7 +292,7 @@ def _tell_commits() -> None:
     append, opened = Journal.append, Journal.__init__
 
     def tell(journal: Journal) -> None:
-        count = str(journal._number)  # noqa: SLF001 - what the next entry's number will be
+        count = str(journal._number)
         _do(lambda: _named("committed", str(journal.path.resolve()), target=count), lambda: None)
 
     def telling_append(self: Journal, entry: Any) -> None:

@@ -28,10 +28,10 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from evomerge.store.faults import POINTS
-from evomerge.testing.crash import tracing
-from evomerge.testing.crash.disk import CrashState, Disk, crash_states, read_log, write_tree
-from evomerge.testing.crash.drivers import Drivers
-from evomerge.testing.crash.invariants import (
+from laboratory import tracing
+from laboratory.disk import CrashState, Disk, crash_states, read_log, write_tree
+from laboratory.drivers import Drivers
+from laboratory.invariants import (
     Left,
     Scenario,
     baseline,
@@ -40,8 +40,8 @@ from evomerge.testing.crash.invariants import (
     resumed,
     run_of,
 )
-from evomerge.testing.crash.server import Outcome
-from evomerge.testing.crash.tracing import Point, strike
+from laboratory.server import Outcome
+from laboratory.tracing import Point, strike
 
 KINDS = ("kill", "error", "fault", "tear", "power")
 ACTIONS = ("kill", "term", "raise", "enospc")
@@ -379,7 +379,7 @@ _Raw = argparse.RawDescriptionHelpFormatter
 
 def _memory() -> str | None:
     """Where syncing costs nothing, if there is such a place."""
-    place = Path("/dev/shm")  # noqa: S108
+    place = Path("/dev/shm")
     return str(place) if place.is_dir() and shutil.disk_usage(place).free > 1e9 else None
 
 

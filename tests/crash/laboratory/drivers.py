@@ -15,14 +15,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from evomerge.testing.crash.server import Outcome, Request
+from laboratory.server import Outcome, Request
+
+_PACKAGES = Path(__file__).parents[1]
 
 
 class Drivers:
     """Starts and resumes landscape runs; a context manager, for one thread at a time."""
 
     def __init__(self, plants: Path | None = None) -> None:
-        words = [sys.executable, "-m", "evomerge.testing.crash.server"]
+        words = [sys.executable, "-m", "laboratory.server"]
         words += [str(plants)] if plants else []
         self._servers = [_server(words, hash_seed) for hash_seed in (1, 2)]
 
@@ -64,7 +66,12 @@ class Drivers:
 
 
 def _server(words: list[str], hash_seed: int) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
+    path = [str(_PACKAGES), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": str(hash_seed),
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
+    }
     return subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from evomerge.testing.crash.interpose import Operation
+from laboratory.interpose import Operation
 
 LATEST = 3
 """Of the unsynced names, so many of the latest are also lost or kept one by one."""

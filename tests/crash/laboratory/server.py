@@ -1,6 +1,6 @@
 """A warm process that forks landscape drivers: a start costs milliseconds instead of imports.
 
-    python -m evomerge.testing.crash.server [PLANTS]
+    python -m laboratory.server [PLANTS]
 
 reads one JSON request a line from stdin and answers each with one line. PLANTS is a Python file
 with a dict `PLANTS` of functions by name; those that a request names are called in the driver
@@ -30,7 +30,7 @@ from typing import Any, NoReturn
 
 from evomerge.store import faults
 from evomerge.testing import landscape_run
-from evomerge.testing.crash import interpose
+from laboratory import interpose
 
 Plants = dict[str, Callable[[], None]]
 TIMEOUT = 60.0

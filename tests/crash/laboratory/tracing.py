@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from evomerge.testing.crash.drivers import Drivers
-from evomerge.testing.crash.invariants import Scenario
-from evomerge.testing.crash.server import Outcome
+from laboratory.drivers import Drivers
+from laboratory.invariants import Scenario
+from laboratory.server import Outcome
 
 CALLS = {
     "write": ("write", "pwrite64", "writev"),

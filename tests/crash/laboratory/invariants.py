@@ -15,8 +15,8 @@ from evomerge.store.artefacts import Store
 from evomerge.store.journal import read_journal
 from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
 from evomerge.store.verification import verify
-from evomerge.testing.crash.drivers import Drivers
-from evomerge.testing.crash.server import Outcome
+from laboratory.drivers import Drivers
+from laboratory.server import Outcome
 
 
 def run_of(root: Path) -> RunDirectory:
