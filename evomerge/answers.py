@@ -69,10 +69,6 @@ def answers(
     """
     if model.scores is None or not parents or any(parent.scores is None for parent in parents):
         return ()
-    for each in (model, *parents):
-        if each.race is not None:
-            missing = f"{each.name} {each.race.sentence}"
-            return tuple(TaskAnswers(score.task, missing=missing) for score in model.scores.tasks)
     found = []
     for score in model.scores.tasks:
         try:

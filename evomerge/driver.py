@@ -11,6 +11,7 @@ from typing import Protocol
 
 from evomerge.breeding import Breeding
 from evomerge.config import Config
+from evomerge.configfile import taken_out
 from evomerge.domain.difference import Gains
 from evomerge.domain.errors import PreflightError, SignalledError, StoppedError
 from evomerge.domain.events import RunResumed, RunStarted
@@ -158,6 +159,7 @@ def _open(
         changes = drift(state.start, base, foundation, versions)
         if workplace.describe()[0] != state.start.config_id:
             changes.append(f"the config changed ({run.config}): its settings gave other results")
+            changes += taken_out(run.config)
         changes += evaluation_drift(state, workplace.check())
         if changes and not accept_drift:
             raise PreflightError(

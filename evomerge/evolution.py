@@ -77,11 +77,8 @@ def evolve(
                 break
             ledger.record(too_alike(offspring, skip_above) or offspring)
             continue
-        unscored, reference = ledger.state.unscored, ledger.state.reference
-        work = (
-            executor.breed(unscored, reference) if generation.number else executor.score(unscored)
-        )
-        record_all(ledger, work)
+        work = executor.breed if generation.number else executor.score
+        record_all(ledger, work(ledger.state.unscored))
         pairs = ledger.state.unmeasured(among=needed(ledger.state))
         record_all(ledger, executor.measure(ledger.state.ranking, pairs))
         ledger.record(close(ledger.state, criteria))

@@ -49,9 +49,6 @@ class ItemResults:
         if ours is None or theirs is None:
             unscored = a.name if ours is None else b.name
             return [], [f"{a.name} against {b.name}: {unscored} has no scores on these items"]
-        for each in (a, b):
-            if each.race is not None and self._scores_of(each) is each.scores:
-                return [], [f"{a.name} against {b.name}: {each.name} {each.race.sentence}"]
         if ours.evaluation_id != theirs.evaluation_id:
             return [], [f"{a.name} against {b.name}: they were scored under different settings"]
         found: list[Pairs] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from evomerge.domain.events import Event
 from evomerge.domain.kinship import KinshipForecast, KinshipReading, Metric, Pair
@@ -12,9 +12,6 @@ from evomerge.domain.model import Model
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.scores import Part, Scores
 from evomerge.domain.state import RunState
-
-if TYPE_CHECKING:  # numpy is imported when something races
-    from evomerge.significance.race import Contest
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) in units of the work at hand."""
@@ -61,13 +58,8 @@ class Evaluator(Protocol):
             ValueError: the config has no such part.
         """
 
-    def evaluate(
-        self, model: Path, into: Path, progress: Progress, contest: Contest | None = None
-    ) -> Scores:
+    def evaluate(self, model: Path, into: Path, progress: Progress) -> Scores:
         """Score the model in folder `model`: every metric that the evaluation gives.
-
-        With `contest` it may be scored on the items of the first looks only, up to the one at which
-        it is out. What is measured on an item is the same with and without a contest.
 
         Per-sample logs go into the empty folder `into`, and `warnings.json` (a list of
         `EvaluationWarning`) where there are any.
@@ -133,13 +125,8 @@ class Executor(Protocol):
             StoppedError: one of them cannot be scored.
         """
 
-    def breed(self, offspring: Sequence[Model], reference: Model | None = None) -> Iterator[Event]:
-        """Merge and score the offspring of a generation; a failed one is an event.
-
-        Args:
-            reference: whom they race against, where the config asks for races; it was scored on
-                all items. None: all are scored on all items.
-        """
+    def breed(self, offspring: Sequence[Model]) -> Iterator[Event]:
+        """Merge and score the offspring of a generation; a failed one is an event."""
 
     def measure(self, models: Sequence[Model], pairs: Sequence[Pair]) -> Iterator[Event]:
         """Measure the kinship of `pairs` of `models`, all given by name."""

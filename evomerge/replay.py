@@ -74,7 +74,7 @@ class RecordedWorld:
         for model in foundation:
             yield ModelScored(model=model.name, scores=self._scores(model.name), seconds=0.0)
 
-    def breed(self, offspring: Sequence[Model], reference: Model | None = None) -> Iterator[Event]:
+    def breed(self, offspring: Sequence[Model]) -> Iterator[Event]:
         """The recorded children.
 
         Raises:

@@ -20,7 +20,6 @@ from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
 from evomerge.adapters.local import LocalExecutor, close_all
 from evomerge.adapters.mergekit import MergekitMerger
 from evomerge.adapters.peft import AdapterMerger, as_merged_before, merge_adapters, weights_of
-from evomerge.adapters.racing import Rules
 from evomerge.adapters.room import Room
 from evomerge.adapters.trackers import BACKENDS, Mirror
 from evomerge.breeding import Breeding
@@ -122,7 +121,6 @@ class LocalWorkplace:
                 states_of(self._run.path.parent, self._run.path)
             ),
             warm_up=self._start_children,
-            rules=racing_rules(self._config),
         )
 
     def test_gains(self, state: RunState) -> Gains | None:
@@ -292,12 +290,6 @@ class LocalWorkplace:
             raise PreflightError(
                 shortage, "free some space or put the runs folder elsewhere (run.dir)"
             )
-
-
-def racing_rules(config: Config) -> Rules | None:
-    """How children race; None where they are scored in full."""
-    racing, seed = config.evaluation.racing, config.evaluation.seed
-    return Rules(racing.error, racing.batches, seed) if racing.error else None
 
 
 def examined(config: Config) -> list[Finding]:

@@ -14,14 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from evomerge.adapters.attempts import Attempts, Limits
 from evomerge.adapters.kinship_ahead import KinshipAhead
 from evomerge.adapters.pipeline import GivenUpError, Pipeline
-from evomerge.adapters.racing import Rules, raced
 from evomerge.adapters.room import Room
 from evomerge.adapters.weights import Weights
 from evomerge.domain.errors import CandidateError, PreflightError, StoppedError
@@ -40,15 +39,12 @@ from evomerge.domain.retention import needed, unneeded
 from evomerge.domain.scores import EvaluationWarning, Part, Scores
 from evomerge.domain.state import RunState
 from evomerge.ports import Evaluator, KinshipMeter, Merger, Observer, Progress
-from evomerge.significance.race import Contest
 from evomerge.store.artefacts import Made, Store, read_checked
 from evomerge.store.atomic import make_folder, write_atomic
 from evomerge.store.samples import evaluation_name
 
 SCORES = "scores.json"
 WARNINGS = "warnings.json"
-_Evaluated: TypeAlias = tuple[Made, dict[str, Any]]
-"""A folder of the store, and what the event tells of it: the scores, and a race that was lost."""
 _WARNINGS = TypeAdapter(tuple[EvaluationWarning, ...])
 
 
@@ -68,7 +64,6 @@ class LocalExecutor:
         room: Room | None = None,
         needed_elsewhere: Callable[[], set[str]] = set,
         warm_up: Callable[[], None] = lambda: None,
-        rules: Rules | None = None,
     ) -> None:
         """Sweep what killed drivers left in the store, and be ready.
 
@@ -77,7 +72,6 @@ class LocalExecutor:
             room: what merges leave free; all may be taken if None.
             needed_elsewhere: the content ids whose weights other runs need.
             warm_up: called once, as soon as there is something to merge or to score.
-            rules: of the races of offspring; None: they are scored on all items.
         """
         make_folder(store.root)
         store.sweep()
@@ -93,7 +87,6 @@ class LocalExecutor:
         self._needed_elsewhere = needed_elsewhere
         self._warm_up = warm_up
         self._warm = False
-        self._rules = rules
         self._cancelled = threading.Event()
         self._attempts = Attempts(limits, self._cancelled.is_set)
         self._weights = Weights(store, folders, self._cancelled.is_set, self._get_warm)
@@ -114,15 +107,14 @@ class LocalExecutor:
                     )
                 yield event
 
-    def breed(self, offspring: Sequence[Model], reference: Model | None = None) -> Iterator[Event]:
-        """Merge and score offspring, in a race against `reference`; a failed one is an event.
+    def breed(self, offspring: Sequence[Model]) -> Iterator[Event]:
+        """Merge and score offspring; a failed one is an event.
 
         Raises:
             StoppedError: the disk has no room for them, or too many failed in a row.
         """
         self._room.check_disk(sum(not self._weights.at_hand(model) for model in offspring))
-        contest = self._contest(reference) if offspring else None
-        with closing(self._pipeline(offspring, contest)) as events:
+        with closing(self._pipeline(offspring)) as events:
             for event in events:
                 yield event
                 if isinstance(event, CandidateFailed):
@@ -174,26 +166,10 @@ class LocalExecutor:
             gone -= self._needed_elsewhere()
         self._weights.prune(gone)
 
-    def _contest(self, reference: Model | None) -> Contest | None:
-        """What offspring race against; a reference whose evaluation was lost is scored again."""
-        if self._rules is None or reference is None or reference.scores is None:
-            return None
-        self.remember([reference])
-        again = partial(self._scored, reference, self._evaluators[0])
-        try:
-            self._attempts.of("evaluation", self._evaluators[0].close, again)
-        except GivenUpError as given_up:
-            raise StoppedError(f"{reference.name}: {given_up.failure.reason}") from given_up
-        name, content_id = reference.name, reference.content_id
-        return self._rules.contest(self._store, name, content_id, reference.scores)
-
-    def _pipeline(
-        self, models: Sequence[Model], contest: Contest | None = None
-    ) -> Generator[Event, None, None]:
+    def _pipeline(self, models: Sequence[Model]) -> Generator[Event, None, None]:
         if not models:
             return
-        score = partial(self._score, contest)
-        with closing(self._run(models, score, self._evaluators)) as events:
+        with closing(self._run(models, self._score, self._evaluators)) as events:
             unmerged = {model.name for model in models if model.candidate and not model.merged}
             if not unmerged:
                 self._measure_ahead(models)
@@ -242,60 +218,40 @@ class LocalExecutor:
         reused = self._attempts.of("merge", merger.close, made)
         return ModelMerged(model=model.name, seconds=time.monotonic() - started, reused=reused)
 
-    def _score(self, contest: Contest | None, model: Model, evaluator: Evaluator) -> Event:
-        outcome = self._outcome(partial(self._raced, contest, model, evaluator), evaluator)
-        return ModelScored(model=model.name, **outcome)
+    def _score(self, model: Model, evaluator: Evaluator) -> Event:
+        return ModelScored(model=model.name, **self._outcome(model, evaluator))
 
     def _confirm(self, part: Part, model: Model, evaluator: Evaluator) -> Event:
         try:
-            outcome = self._outcome(partial(self._scored, model, evaluator), evaluator)
+            outcome = self._outcome(model, evaluator)
         except GivenUpError as given_up:
             return ConfirmationFailed(model=model.name, part=part, failure=given_up.failure)
         return ModelConfirmed(model=model.name, part=part, **outcome)
 
-    def _outcome(self, work: Callable[[], _Evaluated], evaluator: Evaluator) -> dict[str, Any]:
+    def _outcome(self, model: Model, evaluator: Evaluator) -> dict[str, Any]:
         """What the event of an evaluation tells."""
         started = time.monotonic()
-        made, told = self._attempts.of("evaluation", evaluator.close, work)
+        scored = partial(self._scored, model, evaluator)
+        made, scores = self._attempts.of("evaluation", evaluator.close, scored)
         return {
-            **told,
+            "scores": scores,
             "seconds": time.monotonic() - started,
             "reused": made.reused,
             "warnings": _warnings(made.path),
         }
 
-    def _scored(self, model: Model, evaluator: Evaluator) -> _Evaluated:
-        """Score a model on all items."""
+    def _scored(self, model: Model, evaluator: Evaluator) -> tuple[Made, Scores]:
+        """The folder of the evaluation, and of its scores those that count."""
         name = evaluation_name(model.content_id, evaluator.evaluation_id)
 
         def build(into: Path) -> None:
-            self._evaluate(model, evaluator, into)
+            self._get_warm()
+            folder, progress = self.weights(model), self._progress(model, "score")
+            scores = evaluator.evaluate(folder, into, progress)
+            write_atomic(into / SCORES, scores.model_dump_json(indent=1))
 
         made = self._store.obtain(name, build, self._cancelled.is_set)
-        return made, {"scores": evaluator.chosen(_measured(made.path))}
-
-    def _raced(self, contest: Contest | None, model: Model, evaluator: Evaluator) -> _Evaluated:
-        """Score a model, on fewer items if it loses the race; without a contest on all."""
-        # accepted drift changes the evaluation: then nothing can be compared with the reference
-        if contest is None or evaluator.evaluation_id != contest.scores.evaluation_id:
-            return self._scored(model, evaluator)
-        evaluate = partial(self._evaluate, model, evaluator)
-        made, lost = raced(
-            self._store, model.content_id, contest, evaluate, _measured, self._cancelled.is_set
-        )
-        if lost is None:
-            return made, {"scores": evaluator.chosen(_measured(made.path))}
-        scores, race = lost
-        return made, {"scores": scores, "race": race}
-
-    def _evaluate(
-        self, model: Model, evaluator: Evaluator, into: Path, contest: Contest | None = None
-    ) -> Scores:
-        self._get_warm()
-        folder, progress = self.weights(model), self._progress(model, "score")
-        scores = evaluator.evaluate(folder, into, progress, contest)
-        write_atomic(into / SCORES, scores.model_dump_json(indent=1))
-        return scores
+        return made, evaluator.chosen(_measured(made.path))
 
     def remember(self, models: Iterable[Model]) -> None:
         """Learn recipes, so that any ancestor can be made again."""

@@ -12,7 +12,7 @@ import click
 from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.comparison import Comparison, compare, member_of
 from evomerge.comparison.members import prices
-from evomerge.configfile import identity_of, load
+from evomerge.configfile import identity_of, load_recorded
 from evomerge.domain.errors import ConfigError, UsageError
 from evomerge.store.census import baseline_beside
 from evomerge.store.run_directory import RunDirectory, find_run
@@ -114,6 +114,6 @@ def _distinct(runs: Sequence[RunDirectory]) -> list[str]:
 def _settings(run: RunDirectory) -> dict[str, Any]:
     """The settings of a run that can change a result; none if it has no readable config."""
     try:
-        return identity_of(load(run.config))
+        return identity_of(load_recorded(run.config))
     except ConfigError:
         return {}

@@ -15,7 +15,7 @@ import click
 
 from evomerge.cli.options import json_option
 from evomerge.config import Config
-from evomerge.configfile import differences, load
+from evomerge.configfile import differences, load_recorded
 from evomerge.domain.errors import StoppedError, UsageError
 from evomerge.domain.finding import Finding
 from evomerge.domain.state import RunState, fold
@@ -45,7 +45,7 @@ def refuse_another_config(run: RunDirectory, config: Config) -> None:
     Raises:
         UsageError: it was not; names what differs.
     """
-    changed = differences(load(run.config), config).identity if run.exists else ()
+    changed = differences(load_recorded(run.config), config).identity if run.exists else ()
     if changed:
         raise UsageError(
             f"run {run.name} was started with another config:\n  " + "\n  ".join(changed),

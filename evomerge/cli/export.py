@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from evomerge.cli.options import runs_dir_option
-from evomerge.configfile import load
+from evomerge.configfile import load_recorded
 from evomerge.domain.errors import UsageError
 from evomerge.domain.lineage import ancestors
 from evomerge.domain.model import Model
@@ -91,7 +91,7 @@ def _exported(
     from evomerge.adapters.export import export_folder, lineage_yaml
     from evomerge.terminal.card import model_card
 
-    config = load(run.config)
+    config = load_recorded(run.config)
     hub = {
         each.name: each.source.partition("@")[0]
         for each in (state.start.base, *state.start.foundation)
@@ -117,4 +117,4 @@ def _weights(model: Model, state: RunState, run: RunDirectory) -> Path:
     if store.holds(name):
         return store.path(name)
     with signals_stop(), reporter(sys.stderr, plain=True) as observer:
-        return rebuild(LocalWorkplace(load(run.config), run), state, model, observer)
+        return rebuild(LocalWorkplace(load_recorded(run.config), run), state, model, observer)

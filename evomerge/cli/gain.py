@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from evomerge.cli.options import json_option, runs_dir_option
-from evomerge.configfile import load
+from evomerge.configfile import load_recorded
 from evomerge.domain.errors import UsageError
 from evomerge.domain.scores import Part
 from evomerge.domain.state import RunState, fold
@@ -52,7 +52,7 @@ def command(
     if not matches:
         raise UsageError(f"run {found.name} has no two scored models to compare yet")
     part = _part(matches) if models else part_of_best(state)
-    tasks = load(found.config).evaluation.tasks
+    tasks = load_recorded(found.config).evaluation.tasks
     results = ItemResults(
         Store(found.path.parent / STORE_FOLDER),
         {task.name: task.filter for task in tasks},

@@ -12,7 +12,7 @@ from evomerge.adapters.mergekit import engine
 from evomerge.breeding import Breeding
 from evomerge.cli.kinship_subject import Subject, of_run
 from evomerge.config import Config
-from evomerge.configfile import load
+from evomerge.configfile import load_recorded
 from evomerge.domain.errors import CandidateError, PreflightError, UsageError
 from evomerge.domain.kinship import KinshipForecast, Metric, PredictedKinship
 from evomerge.domain.model import Foundation
@@ -81,7 +81,7 @@ def look_ahead(
         UsageError: a pair is none, or nothing follows in this run.
         PreflightError: a model cannot be measured.
     """
-    state, config = fold(run.read()), load(run.config)
+    state, config = fold(run.read()), load_recorded(run.config)
     subject = of_run(run, state)
     breeding = Breeding(
         config.merge, state.start.seed, state.start.base, state.start.foundation, engine()

@@ -11,7 +11,7 @@ import click
 
 from evomerge.cli.options import json_option, set_option
 from evomerge.config import Config
-from evomerge.configfile import anchored, load
+from evomerge.configfile import anchored, load, load_recorded
 from evomerge.domain.errors import EvomergeError
 from evomerge.planning import Plan, Record, child_size, known_rates, make_plan
 from evomerge.store.run_directory import list_runs
@@ -128,7 +128,7 @@ def _records(runs: Path) -> list[Record]:
     found = []
     for run in list_runs(runs):
         try:
-            entries, config = run.read(), load(run.config)
+            entries, config = run.read(), load_recorded(run.config)
         except (EvomergeError, OSError):
             continue
         found.append(Record(run.name, config, [entry.event for entry in entries]))

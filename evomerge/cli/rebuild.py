@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from evomerge.cli.options import runs_dir_option
-from evomerge.configfile import load
+from evomerge.configfile import load_recorded
 from evomerge.domain.errors import UsageError
 from evomerge.domain.state import fold
 from evomerge.store.recorded import find_own_run
@@ -35,5 +35,7 @@ def command(run: str, model: str, runs_dir: Path) -> None:
     if wanted.candidate is None:
         raise UsageError(f"{model} is a foundation model; only offspring are made by evomerge")
     with signals_stop(), reporter(sys.stderr, plain=True) as observer:
-        folder = rebuild(LocalWorkplace(load(found.config), found), state, wanted, observer)
+        folder = rebuild(
+            LocalWorkplace(load_recorded(found.config), found), state, wanted, observer
+        )
     click.echo(str(folder))

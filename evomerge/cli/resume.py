@@ -8,7 +8,7 @@ import click
 
 from evomerge.cli.driving import drive_and_report, driving_options
 from evomerge.cli.options import runs_dir_option
-from evomerge.configfile import load
+from evomerge.configfile import load_recorded
 from evomerge.store.recorded import find_own_run
 
 
@@ -20,5 +20,5 @@ def command(run: str, runs_dir: Path, accept_drift: bool, plain: bool, as_json: 
     """Go on with RUN: a name below the runs folder, or a path. A finished run is left as it is."""
     found = find_own_run(run, runs_dir)
     drive_and_report(
-        found, load(found.config), accept_drift=accept_drift, plain=plain, as_json=as_json
+        found, load_recorded(found.config), accept_drift=accept_drift, plain=plain, as_json=as_json
     )

@@ -10,7 +10,7 @@ import click
 
 from evomerge.answers import TaskAnswers, answers
 from evomerge.cli.options import json_option, runs_dir_option
-from evomerge.configfile import load
+from evomerge.configfile import load_recorded
 from evomerge.domain.errors import ConfigError, UsageError
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState, fold
@@ -100,7 +100,7 @@ def _answers(
     run: RunDirectory, state: RunState, model: Model, examples: int
 ) -> tuple[TaskAnswers, ...]:
     try:
-        tasks = load(run.config).evaluation.tasks
+        tasks = load_recorded(run.config).evaluation.tasks
     except ConfigError:
         tasks = ()
     return answers(

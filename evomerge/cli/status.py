@@ -31,7 +31,7 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
      "best": MODEL, "best_foundation": MODEL, "gain_over_foundation",
      "held_out_gain_over_foundation", "confirmation": ["held_out|final"], "warnings": [text],
      "merges", "evaluations", "confirmations", "failures", "unscored", "hours",
-     "raced_out", "items_saved", "reused", "reused_merges", "reused_evaluations",
+     "reused", "reused_merges", "reused_evaluations",
      "gains": null or as in `evomerge gain --help`,
      "baseline": {"run", "evaluations", "model", "score", "held_out"} or null,
      "holder", "pool": [MODEL],
@@ -42,8 +42,7 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
      "last_event", "last_event_at", "last_event_age_seconds", "resume": "command"}
     MODEL: {"name", "kind": "foundation|greedy|exploration|grid|search", "generation", "content_id",
      "parents": [name], "parents_kinship", "merged", "score", "stderr", "gain",
-     "failure": {"stage", "reason", "attempts"}, "race": {…, "saved"} or null,
-     "held_out", "selection_gap", "final"}
+     "failure": {"stage", "reason", "attempts"}, "held_out", "selection_gap", "final"}
     """
     directory = find_run(run, runs_dir)
     standing = Standing.of(directory.name, directory.path, directory.read(), directory.holder())

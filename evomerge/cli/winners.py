@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evomerge.comparison import Comparison, Member
-from evomerge.configfile import load
+from evomerge.configfile import load_recorded
 from evomerge.domain.difference import Gains
 from evomerge.domain.errors import ConfigError
 from evomerge.domain.model import Model
@@ -64,7 +64,7 @@ def _filters(configs: Sequence[Path]) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for config in configs:
         try:
-            found |= {task.name: task.filter for task in load(config).evaluation.tasks}
+            found |= {task.name: task.filter for task in load_recorded(config).evaluation.tasks}
         except ConfigError:
             continue
     return found

@@ -252,13 +252,6 @@ class Config(Value):
         if self.merge.skip_if_kinship_above is not None and self.kinship.metric is Metric.EUCLIDEAN:
             what = "a distance is small for near-identical parents; use the metric pcc or cosine"
             yield ("merge", "skip_if_kinship_above"), what
-        if self.evaluation.racing.error:
-            if self.strategy.pool == "elites":
-                what = "a child may enter for one task alone: it cannot be stopped; use pool: top_k"
-                yield ("evaluation", "racing"), what
-            if self.strategy.name in {"coefficient_search", "portfolio"}:
-                what = f"{self.strategy.name} learns from the score of every child; set it to none"
-                yield ("evaluation", "racing"), what
         for i, criterion in enumerate(self.stopping):
             if isinstance(criterion, KinshipSaturation) and self.kinship.metric is Metric.EUCLIDEAN:
                 what = "a distance does not saturate; use the metric pcc or cosine"

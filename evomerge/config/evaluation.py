@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
@@ -49,41 +48,6 @@ class SplitConfig(Spelled):
         description="share of each task's items that only the end of the run scores; 0: none",
     )
     seed: int = identity(default=0, ge=0, lt=2**31, description="of the choice of the items")
-
-
-def _of_list(value: Any) -> Any:
-    # below a validator of mode "before" a list is Python's, no more JSON's, which may be a tuple
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _grow(batches: tuple[float, ...]) -> tuple[float, ...]:
-    if batches[-1] != 1.0 or any(a >= b for a, b in itertools.pairwise(batches)):
-        refuse(((), "the shares must grow, and the last one must be 1: all items"))
-    return batches
-
-
-class RacingConfig(Spelled):
-    """Stop scoring a child that will not enter the pool; `none` to score all children in full."""
-
-    main = "error"
-    short = (str, int, float)
-
-    error: Annotated[float, BeforeValidator(_nothing)] = identity_of_run(
-        default=0.0,
-        ge=0,
-        le=0.5,
-        description="how often a child that would enter may be stopped, at most; 0: no races; "
-        "0.05 is a good start",
-    )
-    batches: Annotated[
-        tuple[Annotated[float, Field(gt=0, le=1)], ...],
-        Field(min_length=1, max_length=20),
-        BeforeValidator(_of_list),
-        AfterValidator(_grow),
-    ] = identity(
-        default=(0.125, 0.25, 0.5, 1.0),
-        description="shares of the items after which a child may be stopped",
-    )
 
 
 class TaskConfig(Spelled):
@@ -151,10 +115,6 @@ class EvaluationConfig(Value):
     split: SplitConfig = SplitConfig()
     final_tasks: Annotated[tuple[TaskConfig, ...], AfterValidator(_each_task_once)] = Field(
         default=(), description="further tasks, scored only at the end: selection never sees them"
-    )
-    racing: RacingConfig = Field(
-        default=RacingConfig(),
-        description="`{error: 0.05}`: stop scoring a child that will not enter the pool",
     )
     include: tuple[FilePath, ...] = runtime(
         default=(), description="folders of task YAML files (from the current folder)"

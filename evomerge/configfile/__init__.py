@@ -16,6 +16,7 @@ from evomerge.configfile.editors import json_schema
 from evomerge.configfile.identity import Differences, config_id, differences, identity_of
 from evomerge.configfile.overrides import override
 from evomerge.configfile.reading import MAX_BYTES, read
+from evomerge.configfile.taken_out import take_out
 from evomerge.configfile.writing import anchored, dump
 from evomerge.domain.errors import ConfigError, Problem
 
@@ -28,7 +29,9 @@ __all__ = [
     "identity_of",
     "json_schema",
     "load",
+    "load_recorded",
     "parse",
+    "taken_out",
 ]
 
 
@@ -41,6 +44,27 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     return parse(_text(path), str(path), overrides)
 
 
+def load_recorded(path: Path) -> Config:
+    """Read the copy of its config that a run keeps; what was taken out since is passed over.
+
+    Raises:
+        ConfigError: with every problem of the file.
+    """
+    document = read(_text(path), str(path))
+    take_out(document)
+    return checked(document)
+
+
+def taken_out(path: Path) -> tuple[str, ...]:
+    """The settings of a run's own copy that ask for what was taken out since, a line each.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    document = read(_text(path), str(path))
+    return tuple(str(problem) for problem in document.refusal(take_out(document)).problems)
+
+
 def parse(text: str, source: str, overrides: Sequence[str] = ()) -> Config:
     """The config that `text` spells; `source` is what messages call it.
 
@@ -51,6 +75,7 @@ def parse(text: str, source: str, overrides: Sequence[str] = ()) -> Config:
     if isinstance(document.data, dict):
         for each in overrides:
             override(document, each)
+    document.faults += take_out(document)
     return checked(document)
 
 

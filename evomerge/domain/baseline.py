@@ -47,7 +47,7 @@ def _worth(grid: Baseline) -> tuple[int, bool]:
 
 def _grid(state: RunState) -> Baseline | None:
     models = [model for model in state.models.values() if model.kind == "grid"]
-    scored = [model for model in models if model.scores is not None and model.race is None]
+    scored = [model for model in models if model.scores is not None]
     if not scored or any(model in state.unscored for model in models):
         return None
     return Baseline(state.start.name, len(scored), min(scored, key=rank))

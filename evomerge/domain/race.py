@@ -1,4 +1,4 @@
-"""What is known of a model whose scoring was stopped early: it will not enter the pool."""
+"""Races, in journals of versions that stopped scoring a child early; no run makes them now."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from evomerge.domain.value import Value
 
 
 class Race(Value):
-    """A race that was lost: who stopped it, and what its items say of the score on all of them.
+    """A race that a model lost: it was scored only until it was clear that it would not enter S.
 
     Attributes:
         id: of the model's sample logs in the place of the evaluation id, unless all items were
@@ -30,18 +30,3 @@ class Race(Value):
     stderr: float = Field(ge=0)
     low: float = Field(ge=0, le=100)
     high: float = Field(ge=0, le=100)
-
-    @property
-    def saved(self) -> int:
-        """Items that need not be scored."""
-        return self.of - self.items
-
-    @property
-    def sentence(self) -> str:
-        """As `raced out: 41.2 [36, 46] after 160 of 600 items`."""
-        return f"raced out: {self.brief} after {self.items} of {self.of} items"
-
-    @property
-    def brief(self) -> str:
-        """The estimate and its interval."""
-        return f"{self.estimate:.1f} [{self.low:.0f}, {self.high:.0f}]"

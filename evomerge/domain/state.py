@@ -109,7 +109,7 @@ class RunState:
     @cached_property
     def pool(self) -> tuple[Model, ...]:
         """S: the top k of M; with elites also the best model of each task that is not in it."""
-        top = tuple(model for model in self.ranking[: self.k] if model.race is None)
+        top = self.ranking[: self.k]
         if self.start.pool == "top_k":
             return top
         others = self.ranking[self.k :]
@@ -124,23 +124,6 @@ class RunState:
                 if task.task not in elites or task.value > elites[task.task][0]:
                     elites[task.task] = (task.value, model.name)
         return frozenset(name for _, name in elites.values())
-
-    @property
-    def reference(self) -> Model | None:
-        """Whom the offspring of the open generation race against: the last of the pool before it.
-
-        None where the pool has room, or where foundation models are scored. It stays the same
-        until the generation is closed.
-        """
-        if self.open_generation is None or len(self.generations) < 2:
-            return None
-        pool = self.generations[-2].pool or ()
-        return self.models[pool[-1]] if len(pool) >= self.k else None
-
-    @property
-    def raced_out(self) -> tuple[Model, ...]:
-        """Models whose scoring was stopped early, in order."""
-        return tuple(model for model in self.models.values() if model.race is not None)
 
     @property
     def best(self) -> Model | None:
@@ -230,7 +213,7 @@ class RunState:
 def rank(model: Model) -> tuple[bool, float, int, str]:
     """The order of M: by score, ties by the earlier generation, then by name.
 
-    Models that lost a race come last: their scores are estimates.
+    Models that lost a race (journals of earlier versions) come last: their scores are estimates.
     """
     return (model.race is not None, -(model.score or 0.0), model.generation, model.name)
 

@@ -59,7 +59,7 @@ class NoImprovement(Value):
             scores = [
                 model.score
                 for model in state.at_generation(generation.number)
-                if model.score is not None and model.race is None
+                if model.score is not None
             ]
             top = max(scores, default=None)
             if top is not None and (best is None or top > best + rule.min_delta):

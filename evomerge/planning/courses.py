@@ -228,7 +228,7 @@ class _World:
         self._step(foundation, merges=0)
         yield from (self._scored(model) for model in foundation)
 
-    def breed(self, offspring: Sequence[Model], reference: Model | None = None) -> Iterator[Event]:
+    def breed(self, offspring: Sequence[Model]) -> Iterator[Event]:
         """Merge and score."""
         self._step(offspring, merges=len(offspring))
         for model in offspring:

@@ -101,8 +101,6 @@ def _against(baseline: Baseline, best: Model) -> Fact:
 
 
 def _score_detail(model: Model) -> str:
-    if model.race is not None:
-        return model.race.sentence
     held_out = model.on("held_out")
     also = "" if held_out is None else f"; {held_out.aggregate:.2f} on held-out items"
     if model.scores is None or model.scores.stderr is None:

@@ -98,7 +98,7 @@ class _Imagined:
         for model in foundation:
             yield self._scored(model)
 
-    def breed(self, offspring: Sequence[Model], reference: Model | None = None) -> Iterator[Event]:
+    def breed(self, offspring: Sequence[Model]) -> Iterator[Event]:
         """Merge and score."""
         for model in offspring:
             if model.candidate is not None:

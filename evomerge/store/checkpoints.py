@@ -71,8 +71,6 @@ def _model(state: RunState, model: Model) -> dict[str, Any]:
         return entry | {"failed": model.failure.model_dump()}
     entry |= {"score": _points(model.score), "gain": _points(merge_gain(model, state.models))}
     if model.scores is not None:
-        if model.race is not None:
-            entry["raced_out"] = model.race.model_dump(exclude={"id"}) | {"saved": model.race.saved}
         entry["stderr"] = _points(model.stderr)
         entry["tasks"] = {
             f"{task.task} {task.metric}": {

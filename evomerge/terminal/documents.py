@@ -160,8 +160,6 @@ def _result(state: RunState) -> Document:
         "reused_merges": state.reused_merges,
         "reused_evaluations": state.reused_evaluations,
         "failures": sum(model.failure is not None for model in state.models.values()),
-        "raced_out": len(state.raced_out),
-        "items_saved": sum(model.race.saved for model in state.raced_out if model.race),
         "unscored": len(state.unscored),
         "hours": state.seconds / 3600,
     }
@@ -196,7 +194,6 @@ def model_brief(model: Model, state: RunState) -> Document:
         "merged": model.merged,
         "score": model.score,
         "stderr": model.stderr,
-        "race": model.race and {**model.race.model_dump(mode="json"), "saved": model.race.saved},
         "gain": merge_gain(model, state.models),
         "failure": model.failure and model.failure.model_dump(mode="json"),
         "held_out": _aggregate(model, "held_out"),

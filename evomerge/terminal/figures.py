@@ -30,10 +30,8 @@ def points(value: float | None, stderr: float | None = None) -> str:
 
 
 def score(model: Model) -> str:
-    """The aggregate score of a model with its standard error; an estimate with its interval."""
-    if model.race is not None:
-        return f"{model.race.brief} raced out"
-    return points(model.score, model.stderr)
+    """The aggregate score of a model with its standard error."""
+    return points(model.score, model.stderr) + (" estimated" if model.race else "")
 
 
 def task_points(task: TaskScore, with_error: bool = False) -> str:

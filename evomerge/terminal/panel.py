@@ -134,10 +134,6 @@ def _outcome(model: Model, state: RunState) -> Iterator[Fact]:
     text = spelled(figures.score(model), "bold")
     text.append(f"  {place} of {len(state.ranking)}", "dim")
     yield "score", text.append(", in the pool" if model in state.pool else "", "dim")
-    if model.race is not None:
-        race = model.race
-        what = f"against {race.reference}: stopped after {race.items} of {race.of} items"
-        yield "race", Text(printable(f"{what}, {race.saved} saved"))
     if model.parents:
         yield "gain", gain_text(model, state).append("  over the mean of its parents", "dim")
     yield from _confirmed(model)

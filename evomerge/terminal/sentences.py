@@ -146,10 +146,7 @@ def _(event: ModelMerged, state: RunState) -> list[Sentence]:
 @_said.register
 def _(event: ModelScored, state: RunState) -> list[Sentence]:
     model = state.models[event.model]
-    parts = [figures.points(model.score, model.stderr)]
-    if event.race is not None:
-        parts = [f"{event.race.brief} after {event.race.items} of {event.race.of} items"]
-        parts.append(f"will not exceed {printable(event.race.reference)}")
+    parts = [figures.score(model)]
     gain = merge_gain(model, state.models)
     if gain is not None:
         parts.append(f"gain {figures.gain(gain)}")
@@ -160,13 +157,7 @@ def _(event: ModelScored, state: RunState) -> list[Sentence]:
     if model.generation and state.best is model:
         parts.append("best so far")
     return [
-        _about(
-            event.model,
-            state,
-            "scored" if event.race is None else "raced out",
-            "  ".join(parts),
-            "green" if event.race is None else "yellow",
-        ),
+        _about(event.model, state, "scored", "  ".join(parts), "green"),
         *_new_warnings(model, state),
     ]
 

@@ -61,7 +61,6 @@ def outcome_facts(state: RunState, baseline: Baseline | None = None) -> list[Fac
         facts.append(("baseline", Text(figures.printable(baseline_sentence(baseline, state)))))
     facts.append(("work", counts_text(state)))
     facts += [("reused", Text(reused_text(state)))] if _reused(state) else []
-    facts += [("racing", Text(racing_text(state)))] if state.raced_out else []
     facts += [("warnings", warned)] if warned is not None else []
     return facts
 
@@ -77,17 +76,6 @@ def reused_text(state: RunState) -> str:
 
 def _reused(state: RunState) -> int:
     return state.reused_merges + state.reused_evaluations
-
-
-def racing_text(state: RunState) -> str:
-    """How many models were stopped early, and what that saved."""
-    saved = sum(model.race.saved for model in state.raced_out if model.race)
-    items = sum(
-        sum(task.samples for task in model.scores.tasks) for model in state.ranking if model.scores
-    )
-    models = f"{len(state.raced_out)} of {figures.count(state.evaluations, 'model')} raced out"
-    share = 100.0 * saved / (items + saved)
-    return f"{models}, {saved} of {items + saved} items not scored ({share:.0f} %)"
 
 
 def result_text(state: RunState, baseline: Baseline | None = None) -> str:
@@ -112,8 +100,6 @@ def result_text(state: RunState, baseline: Baseline | None = None) -> str:
         )
     if _reused(state):
         lines.append(f"reused   {reused_text(state)}")
-    if state.raced_out:
-        lines.append(f"racing   {racing_text(state)}")
     if state.gains is not None:
         lines.append(f"gain     {figures.printable(gains_line(state.gains))}")
     if baseline is not None:

@@ -172,9 +172,7 @@ def _points(model: Model | None) -> str:
 
 
 def _best_of(generation: Generation, state: RunState) -> Model | None:
-    return next(
-        (m for m in state.ranking if m.generation == generation.number and not m.race), None
-    )
+    return next((m for m in state.ranking if m.generation == generation.number), None)
 
 
 def _failed(generation: Generation, state: RunState) -> Text:

@@ -7,7 +7,6 @@ inherits from it under a name that starts with `Test`.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -17,11 +16,7 @@ import pytest
 from evomerge.domain.errors import CandidateError
 from evomerge.domain.kinship import Metric, pair
 from evomerge.domain.recipe import Ingredient, Recipe
-from evomerge.domain.scores import Scores, TaskScore
 from evomerge.ports import Evaluator, KinshipMeter, Merger
-from evomerge.significance.race import Contest
-from evomerge.significance.sequential import Results
-from evomerge.store.samples import samples_file
 
 
 @dataclass(frozen=True)
@@ -127,73 +122,6 @@ class EvaluatorContract:
             part.evaluate(world.broken, tmp_path / "one", ignore)
         folder = next(iter(world.models.values()))
         assert 0 <= part.evaluate(folder, tmp_path / "two", ignore).aggregate <= 100
-
-
-class RacingEvaluatorContract:
-    """Fixtures: `part` (an Evaluator that scores in looks), `world`, `batches` (of its looks)."""
-
-    def test_a_race_asks_the_items_of_its_looks_and_of_no_other(
-        self, part: Evaluator, world: World, batches: tuple[float, ...], tmp_path: Path
-    ) -> None:
-        folder = next(iter(world.models.values()))
-        whole, results = _scored(part, folder, tmp_path / "whole")
-        perfect = _contest(part.chosen(whole), results, 1.0, batches)
-        expected = perfect.verdict(results)
-        assert expected.out, "the model does not reach a perfect one"
-        scores, asked = _scored(part, folder, tmp_path / "race", perfect)
-        assert perfect.lost(asked) == perfect.lost(results)
-        assert {task: set(items) for task, items in asked.items()} == {
-            task: {item for of, item in perfect.course.order[: expected.items] if of == task}
-            for task in asked
-        }
-        assert scores.evaluation_id == whole.evaluation_id
-        lost = perfect.lost(asked)
-        assert lost is not None
-        partial = {
-            task.task: task for task in scores.tasks if task.metric == _metric(lost[0], task)
-        }
-        for task in lost[0].tasks:
-            assert partial[task.task].value == pytest.approx(task.value)
-            assert partial[task.task].samples == task.samples
-
-    def test_a_race_that_is_not_lost_is_a_full_evaluation(
-        self, part: Evaluator, world: World, batches: tuple[float, ...], tmp_path: Path
-    ) -> None:
-        folder = next(iter(world.models.values()))
-        whole, results = _scored(part, folder, tmp_path / "whole")
-        hopeless = _contest(part.chosen(whole), results, 0.0, batches)
-        assert _scored(part, folder, tmp_path / "race", hopeless)[0] == whole
-        assert contents(tmp_path / "race") == contents(tmp_path / "whole")
-
-
-def _scored(
-    part: Evaluator, folder: Path, into: Path, contest: Contest | None = None
-) -> tuple[Scores, dict[str, dict[int, float]]]:
-    """What was measured, and the logged result of every item asked, of the metric that counts."""
-    into.mkdir()
-    scores = part.evaluate(folder, into, ignore, contest)
-    counted = contest.scores if contest is not None else part.chosen(scores)
-    results = {}
-    for task in counted.tasks:
-        path = into / samples_file(task.task)
-        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        own = [row for row in rows if task.filter in (None, row["filter"])]
-        if own:
-            results[task.task] = {row["doc_id"]: float(row["metrics"][task.metric]) for row in own}
-    return scores, results
-
-
-def _contest(scores: Scores, results: Results, each: float, batches: tuple[float, ...]) -> Contest:
-    """Against a model that scored `each` on every item."""
-    made = {task: dict.fromkeys(items, each) for task, items in results.items()}
-    tasks = tuple(task.model_copy(update={"value": 100 * each}) for task in scores.tasks)
-    reference = scores.model_copy(update={"tasks": tasks})
-    return Contest("reference", "reference", reference, made, batches, 1234, 0.3)
-
-
-def _metric(counted: Scores, task: TaskScore) -> str | None:
-    found = (each for each in counted.tasks if each.task == task.task)
-    return next((each.metric for each in found if each.filter == task.filter), None)
 
 
 class KinshipMeterContract:

@@ -30,8 +30,6 @@ from evomerge.domain.model import Foundation
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.scores import Part, Scores, TaskScore
 from evomerge.ports import Progress
-from evomerge.significance.race import Contest
-from evomerge.significance.sequential import Results
 from evomerge.store.samples import samples_file
 
 VECTOR = "weights.bin"
@@ -126,14 +124,11 @@ def _weights(recipe: Recipe) -> tuple[float, list[float]]:
 class LandscapeEvaluator:
     """Scores by the distance to a hidden optimum of each task, a bit elsewhere for each part."""
 
-    def __init__(self, seed: int = 0, batches: tuple[float, ...] = ()) -> None:
-        """`batches` are those of races; without them all items are scored at once."""
+    def __init__(self, seed: int = 0) -> None:
         self._seed = seed
-        self._batches = batches
         rng = Random(f"optimum {seed}")
         self._optima = [[rng.gauss(0.0, 0.6) for _ in range(DIMENSIONS)] for _ in range(_TASKS)]
-        settings = {"landscape": seed, **({"batches": list(batches)} if batches else {})}
-        self.evaluation_id = content_id("evaluation", 1, settings)
+        self.evaluation_id = content_id("evaluation", 1, {"landscape": seed})
 
     def on(self, part: Part) -> LandscapeEvaluator:
         """The same with optima that are a little elsewhere, as other items are."""
@@ -152,50 +147,28 @@ class LandscapeEvaluator:
         """All of it counts."""
         return measured
 
-    def evaluate(
-        self, model: Path, into: Path, progress: Progress, contest: Contest | None = None
-    ) -> Scores:
+    def evaluate(self, model: Path, into: Path, progress: Progress) -> Scores:
         """100 at the optimum of a task, falling with the squared distance."""
         vector = read_vector(model)
-        shares = {
-            f"task-{number}": math.exp(-(math.dist(vector, optimum) ** 2) / DIMENSIONS)
-            for number, optimum in enumerate(self._optima)
-        }
-        values = {task: dict(enumerate(_item_values(vector, s))) for task, s in shares.items()}
-        asked = values if contest is None else _asked(contest, values, progress)
         tasks = []
-        for number, (task, share) in enumerate(shares.items()):
-            progress(number + 1, _TASKS)
-            own = asked.get(task, {})
-            if not own:
-                continue
+        for number, optimum in enumerate(self._optima):
+            share = math.exp(-(math.dist(vector, optimum) ** 2) / DIMENSIONS)
+            task = f"task-{number}"
             rows = [
                 {"doc_id": item, "filter": "none", "metrics": {METRIC: value}}
-                for item, value in sorted(own.items())
+                for item, value in enumerate(_item_values(vector, share))
             ]
             text = "".join(json.dumps(row) + "\n" for row in rows)
             (into / samples_file(task)).write_text(text)
-            mean = share if len(own) == _ITEMS else math.fsum(own.values()) / len(own)
             score = TaskScore(
-                task=task, metric=METRIC, value=100.0 * mean, stderr=1.0, samples=len(own)
+                task=task, metric=METRIC, value=100.0 * share, stderr=1.0, samples=_ITEMS
             )
             tasks.append(score)
+            progress(number + 1, _TASKS)
         return Scores(evaluation_id=self.evaluation_id, tasks=tuple(tasks))
 
     def close(self) -> None:
         """Nothing was started."""
-
-
-def _asked(contest: Contest, values: Results, progress: Progress) -> dict[str, dict[int, float]]:
-    """The items of one look after the other, up to the one at which the model is out."""
-    asked: dict[str, dict[int, float]] = {}
-    for look in range(len(contest.course.looks)):
-        for task, items in contest.course.batch(look).items():
-            asked.setdefault(task, {}).update({item: values[task][item] for item in items})
-        progress(look + 1, len(contest.course.looks))
-        if contest.verdict(asked).out:
-            break
-    return asked
 
 
 def _item_values(vector: list[float], share: float) -> list[float]:

@@ -1,7 +1,7 @@
 """A whole run over the landscape fakes: real driver, real executor, real files, no torch.
 
     python -m evomerge.testing.landscape_run FOLDER [--strategy kinship] [--generations 3] [--k 3]
-                                                   [--racing 0] [--retention all]
+                                                   [--retention all]
 
 makes four foundation models in FOLDER/foundation, runs or resumes FOLDER/runs/landscape and
 prints the decision digest.
@@ -18,7 +18,6 @@ from typing import Any, get_args
 
 from evomerge.adapters.attempts import Limits
 from evomerge.adapters.local import LocalExecutor
-from evomerge.adapters.racing import Rules
 from evomerge.adapters.room import Room
 from evomerge.config import Config
 from evomerge.domain.difference import Gains
@@ -41,7 +40,6 @@ from evomerge.testing.landscape import (
     make_foundation,
 )
 
-BATCHES = (0.125, 0.25, 0.5, 1.0)
 NAMES = ("ash", "birch", "cedar", "dogwood")
 
 
@@ -71,16 +69,14 @@ class LandscapeWorkplace:
         limits: Limits | None = None,
         model_size: int = 0,
         tests_gains: bool = False,
-        racing: float = 0.0,
     ) -> None:
         self._root = root
         self._tests_gains = tests_gains
         self._parts = (
             (merger or LandscapeMerger(),) * merge_workers,
-            evaluators or (LandscapeEvaluator(batches=BATCHES if racing else ()),),
+            evaluators or (LandscapeEvaluator(),),
             meter or LandscapeMeter(),
         )
-        self._rules = Rules(racing, BATCHES, seed=0) if racing else None
         self._limits = limits or Limits()
         self._model_size = model_size
         self._executor: LocalExecutor | None = None
@@ -116,7 +112,6 @@ class LandscapeWorkplace:
             observer=observer,
             room=Room(runs / STORE_FOLDER, model_size=self._model_size),
             needed_elsewhere=lambda: needed_weights(states_of(runs, runs / "landscape")),
-            rules=self._rules,
         )
         return self._executor
 
@@ -175,7 +170,6 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--strategy", default="kinship", choices=get_args(StrategyName))
     parser.add_argument("--generations", type=int, default=3)
     parser.add_argument("--k", type=int, default=3)
-    parser.add_argument("--racing", type=float, default=0.0)
     parser.add_argument("--retention", default="all", choices=["all", "pool", "best"])
     arguments = parser.parse_args(words)
     config = landscape_config(
@@ -184,8 +178,7 @@ def main(words: Sequence[str] | None = None) -> None:
         retention=arguments.retention,
     )
     try:
-        workplace = LandscapeWorkplace(arguments.folder, racing=arguments.racing)
-        state = run_landscape(arguments.folder, config, workplace)
+        state = run_landscape(arguments.folder, config)
     except EvomergeError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_code)

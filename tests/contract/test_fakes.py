@@ -7,7 +7,6 @@ from evomerge.testing.contracts import (
     EvaluatorContract,
     KinshipMeterContract,
     MergerContract,
-    RacingEvaluatorContract,
     World,
     ignore,
 )
@@ -18,8 +17,6 @@ from evomerge.testing.landscape import (
     make_base,
     make_foundation,
 )
-
-BATCHES = (0.125, 0.25, 0.5, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +47,6 @@ class TestLandscapeEvaluator(EvaluatorContract):
     @pytest.fixture
     def part(self):
         return LandscapeEvaluator()
-
-
-class TestLandscapeRaces(EvaluatorContract, RacingEvaluatorContract):
-    batches = pytest.fixture(lambda self: BATCHES)
-
-    @pytest.fixture
-    def part(self):
-        return LandscapeEvaluator(batches=BATCHES)
 
 
 class TestLandscapeMeter(KinshipMeterContract):

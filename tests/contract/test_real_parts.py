@@ -14,7 +14,6 @@ from evomerge.testing.contracts import (
     EvaluatorContract,
     KinshipMeterContract,
     MergerContract,
-    RacingEvaluatorContract,
     World,
     ignore,
 )
@@ -79,28 +78,6 @@ class TestLmEval(EvaluatorContract):
                     {"name": "tiny_rotate", "metric": "acc", "limit": 20},
                 ],
                 "include": [tiny / "tasks"],
-                "dtype": "float32",
-            }
-        )
-        evaluator = LmEvalEvaluator(config, "cpu", log)
-        yield evaluator
-        evaluator.close()
-
-
-class TestLmEvalRaces(EvaluatorContract, RacingEvaluatorContract):
-    batches = pytest.fixture(lambda self: (0.125, 0.25, 0.5, 1.0))
-
-    @pytest.fixture(scope="class")
-    def part(self, tiny, log):
-        config = EvaluationConfig.model_validate(
-            {
-                "tasks": [
-                    {"name": "tiny_reverse", "metric": "exact_match", "limit": 24},
-                    {"name": "tiny_rotate", "metric": "acc", "limit": 24},
-                ],
-                "include": [tiny / "tasks"],
-                "split": "none",
-                "racing": {"error": 0.3},
                 "dtype": "float32",
             }
         )

@@ -94,7 +94,7 @@ def noisy_evaluator():
     """No bug: another score each time, as with a sampling model."""
     quiet = LandscapeEvaluator.evaluate
 
-    def evaluate(self, model, into, progress, contest=None):
+    def evaluate(self, model, into, progress):
         scores = quiet(self, model, into, progress)
         noise = int.from_bytes(os.urandom(2), "little") / 2**18
         tasks = [

@@ -102,9 +102,9 @@ def test_nothing_recorded_is_done_again(tmp_path):
     class Counting(LandscapeEvaluator):
         evaluated = 0
 
-        def evaluate(self, model, into, progress, contest=None):
+        def evaluate(self, model, into, progress):
             Counting.evaluated += 1
-            return super().evaluate(model, into, progress, contest)
+            return super().evaluate(model, into, progress)
 
     def workplace():
         return LandscapeWorkplace(tmp_path, evaluators=(Counting(),))
@@ -138,10 +138,10 @@ def test_the_end_scores_the_best_and_the_foundation_on_what_the_search_never_saw
 
 def test_a_confirmation_that_fails_is_recorded_and_loses_nothing(tmp_path):
     class Forgets(LandscapeEvaluator):
-        def evaluate(self, model, into, progress, contest=None):
+        def evaluate(self, model, into, progress):
             if self.evaluation_id != LandscapeEvaluator().evaluation_id and model == first:
                 raise CandidateError("the held-out items are gone")
-            return super().evaluate(model, into, progress, contest)
+            return super().evaluate(model, into, progress)
 
     workplace = LandscapeWorkplace(tmp_path, evaluators=(Forgets(),))
     first = Path(workplace.foundation()[1][0].source)
@@ -243,7 +243,7 @@ def test_many_failures_in_a_row_stop_the_run_resumably(tmp_path):
 
 def test_a_foundation_model_without_a_score_is_a_preflight_fault(tmp_path):
     class Blind(LandscapeEvaluator):
-        def evaluate(self, model, into, progress, contest=None):
+        def evaluate(self, model, into, progress):
             raise CandidateError("NaN in lm_head.weight")
 
     with pytest.raises(PreflightError, match=r"foundation model ash .*NaN in lm_head"):

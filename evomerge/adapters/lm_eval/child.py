@@ -25,7 +25,6 @@ from evomerge.adapters.lm_eval.backends import (
     tokenizer_fingerprint,
 )
 from evomerge.adapters.lm_eval.data import description, seed_everything
-from evomerge.adapters.lm_eval.looks import contest_of, is_out, joined
 from evomerge.adapters.lm_eval.metrics import one_line
 from evomerge.adapters.lm_eval.requests import compile_templates_once
 from evomerge.adapters.lm_eval.results import task_scores, warnings, write_samples
@@ -103,8 +102,7 @@ def evaluate(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Score a model, and write sample logs.
 
     Args:
-        payload: as for `describe`, `part`, and `model`, `into`: folders; `contest` (a Contest as
-            `looks.contest_of` reads it) if the model may be stopped early.
+        payload: as for `describe`, `part`, and `model`, `into`: folders.
         progress: counts requests.
 
     Returns:
@@ -145,49 +143,21 @@ def _scored(session: _Session, payload: dict[str, Any], progress: Progress) -> d
         if hasattr(lm, "tok_encode"):
             lm.tok_encode = session.tokens.around(lm.tok_encode, fingerprint)
         watch = Watch(lm, suite.tasks, config.seed, progress)
-        if suite.looks:
-            results = _in_looks(suite, lm, watch, payload.get("contest"))
-        else:
-            results = _asked(suite, lm, suite.task_dict, suite.samples or None)
+        results = lm_eval.evaluate(
+            lm=lm,
+            task_dict=suite.task_dict,
+            samples=suite.samples or None,
+            bootstrap_iters=_BOOTSTRAPS,
+            system_instruction=config.system_instruction,
+            apply_chat_template=config.chat_template,
+            fewshot_as_multiturn=config.chat_template,
+            confirm_run_unsafe_code=True,  # what is not allowed was refused before it was loaded
+        )
         window = int(getattr(lm, "max_length", 0))
-    scored = [entry for entry in suite.entries if entry.config.name in results["results"]]
-    scores = [score for entry in scored for score in task_scores(entry, results)]
+    scores = [score for entry in suite.entries for score in task_scores(entry, results)]
     write_samples(results["samples"], Path(payload["into"]))
     said = [warning.model_dump(mode="json") for warning in warnings(suite, watch, window)]
     return {"tasks": scores, "warnings": said}
-
-
-def _asked(suite: Suite, lm: Any, task_dict: Any, samples: Any) -> dict[str, Any]:
-    config = suite.config
-    results: dict[str, Any] = lm_eval.evaluate(
-        lm=lm,
-        task_dict=task_dict,
-        samples=samples,
-        bootstrap_iters=_BOOTSTRAPS,
-        system_instruction=config.system_instruction,
-        apply_chat_template=config.chat_template,
-        fewshot_as_multiturn=config.chat_template,
-        confirm_run_unsafe_code=True,  # what is not allowed was refused before it was loaded
-    )
-    return results
-
-
-def _in_looks(suite: Suite, lm: Any, watch: Watch, contest: Any) -> dict[str, Any]:
-    """Ask batch after batch, up to the one at which the model is out, if it races."""
-    race = None if contest is None else contest_of(contest)
-    total = sum(len(items) for look in suite.looks for items in look.values())
-    rows: dict[str, list[Any]] = {}
-    done = 0
-    for look in suite.looks:
-        tasks = {name: task for name, task in suite.tasks.items() if name in look}
-        done += sum(len(items) for items in look.values())
-        watch.next_look(tasks, done / total)
-        task_dict = {"tasks": tasks, "groups": {}, "group_map": {}}
-        for name, found in _asked(suite, lm, task_dict, dict(look))["samples"].items():
-            rows.setdefault(name, []).extend(found)
-        if race is not None and is_out(race, rows):
-            break
-    return joined(rows, suite.tasks, _BOOTSTRAPS)
 
 
 def _not_about_cutting(record: logging.LogRecord) -> bool:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from evomerge.adapters.child import Child
 from evomerge.adapters.lm_eval.basis import basis
@@ -17,9 +17,6 @@ from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.scores import Part, Scores, TaskScore
 from evomerge.ports import Progress
 from evomerge.store.answers import Answers
-
-if TYPE_CHECKING:
-    from evomerge.significance.race import Contest
 
 _CHILD = "evomerge.adapters.lm_eval.child"
 _WARNINGS = "warnings.json"
@@ -129,18 +126,14 @@ class LmEvalEvaluator:
                 self._answers.keep(rests_on, self._described)
         return self._id(self._described["descriptions"][self._part])
 
-    def evaluate(
-        self, model: Path, into: Path, progress: Progress, contest: Contest | None = None
-    ) -> Scores:
+    def evaluate(self, model: Path, into: Path, progress: Progress) -> Scores:
         """Score the model in folder `model`: every metric that lm-eval gives.
 
         Writes into the empty folder `into`: `samples_<task>.jsonl` (see `results.write_samples`)
         and, if there are any, `warnings.json` (a list of `EvaluationWarning`).
 
         Args:
-            progress: counts lm-eval's requests; in a race those still to come are estimated.
-            contest: stop as soon as the model is out. A task of which no item was asked by then
-                has no score.
+            progress: counts lm-eval's requests.
 
         Raises:
             CandidateError: the evaluation failed, a weight, log-likelihood or score is not finite,
@@ -149,8 +142,6 @@ class LmEvalEvaluator:
         expected = self.evaluation_id
         paths = {"model": str(model.resolve()), "into": str(into.resolve())}
         payload = {**self._payload, "part": self._part, **paths}
-        if contest is not None:
-            payload["contest"] = _packed(contest)
         try:
             result = self._child.call("evaluate", payload, progress, self._timeout)
         except PreflightError as error:  # a child that was started anew loads the tasks anew
@@ -191,14 +182,6 @@ class LmEvalEvaluator:
     def close(self) -> None:
         """End the child; a further evaluation starts a new one."""
         self._child.close()
-
-
-def _packed(contest: Contest) -> dict[str, Any]:
-    """As JSON, whose keys cannot be numbers; see `looks.contest_of`."""
-    results = {task: sorted(values.items()) for task, values in contest.results.items()}
-    fields = ("reference", "content_id", "batches", "seed", "error")
-    kept = {name: getattr(contest, name) for name in fields}
-    return {**kept, "scores": contest.scores.model_dump(mode="json"), "results": results}
 
 
 def _placed(config: EvaluationConfig, device: str) -> tuple[dict[str, str], str]:

@@ -33,9 +33,6 @@ def evaluation_id(
     """
     fields = identity_fields(config)
     final_tasks = fields.pop("final_tasks")
-    racing = fields.pop("racing")
-    if part == "selection" and config.racing.error:
-        fields["racing"] = racing  # which items are batched together can change a score
     if part == "final":
         del fields["split"]
         fields["tasks"] = final_tasks

@@ -25,20 +25,17 @@ class RequestsOnce:
     What a model, a filter or a metric may have written into a request is put back before the next
     model sees it: responses, arguments and documents are those of the first building.
 
-    Args:
-        kept: how many choices of items are remembered, the last ones asked for.
-
     Attributes:
         template: names the chat template (any text that differs where templates do); None without.
     """
 
-    def __init__(self, task: Any, seed: int, kept: int = 1) -> None:
+    def __init__(self, task: Any, seed: int) -> None:
         self.template: str | None = None
         self._task = task
         self._seed = seed
         self._build = task.build_all_requests
-        self._kept = kept
-        self._built: dict[tuple[Any, ...], tuple[list[Any], list[tuple[Any, Any]]]] = {}
+        self._built_for: tuple[Any, ...] | None = None
+        self._pristine: list[tuple[Any, Any]] = []
         task.build_all_requests = self
 
     def __call__(self, **arguments: Any) -> None:
@@ -53,22 +50,18 @@ class RequestsOnce:
             arguments.get("system_instruction"),
             arguments.get("apply_chat_template", False),
         )
-        if key not in self._built:
-            while len(self._built) >= self._kept:
-                del self._built[next(iter(self._built))]
+        if self._built_for != key:
+            self._built_for = None
             seed_everything(self._seed)
             self._task.set_fewshot_seed(self._seed)
             self._build(**arguments)
-            pristine = [
+            self._pristine = [
                 (copied(request.arguments), copied(request.doc)) for request in self._task.instances
             ]
-            self._built[key] = self._task.instances, pristine
+            self._built_for = key
             return
-        requests, originals = self._built.pop(key)
-        self._built[key] = requests, originals
-        self._task._instances = requests  # noqa: SLF001, what its own building sets
-        for request, (original, doc) in zip(requests, originals, strict=True):
-            request.arguments, request.doc = copied(original), copied(doc)
+        for request, (pristine, doc) in zip(self._task.instances, self._pristine, strict=True):
+            request.arguments, request.doc = copied(pristine), copied(doc)
             request.resps, request.filtered_resps = [], {}
 
 

@@ -100,8 +100,8 @@ def _line(row: Mapping[str, Any]) -> str:
 def warnings(suite: Suite, watch: Watch, window: int) -> list[EvaluationWarning]:
     """What a reader of the scores should know."""
     said = [*suite.warnings]
-    for name in suite.tasks:
-        total = watch.asked[name]
+    for name, task in suite.tasks.items():
+        total = len(task.instances)
         cut = f"requests are longer than the model's window of {window} tokens"
         found = {
             "too_long": (watch.too_long[name], f"{cut}, so their beginning was cut off"),

@@ -15,7 +15,6 @@ from evomerge.config import EvaluationConfig, TaskConfig
 from evomerge.domain.errors import PreflightError
 from evomerge.domain.identity import canonical_json
 from evomerge.domain.scores import EvaluationWarning, Part
-from evomerge.significance.sequential import course
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,6 @@ class Suite:
         samples: the items of each task of which not all are scored; a task that is not in it is
             scored on all of them.
         requests: each task's request building, shared by the parts.
-        looks: the items by task in the batches of a race, in turn; empty where they are not raced
-            over. A task without items in a batch is not in it.
         warnings: about items that cannot be answered right.
     """
 
@@ -71,13 +68,11 @@ class Suite:
         entries: Iterable[Entry],
         samples: Mapping[str, Items],
         requests: Mapping[str, RequestsOnce],
-        looks: Sequence[Mapping[str, Items]] = (),
     ) -> None:
         self.config = config
         self.entries = tuple(entries)
         self.samples = dict(samples)
         self.requests = {name: requests[name] for name in self.tasks}
-        self.looks = tuple(looks)
         self.warnings: list[EvaluationWarning] = []
 
     @property
@@ -93,12 +88,6 @@ class Suite:
             groups |= entry.loaded["groups"]
         members = {name: group.child_names for name, group in groups.items()}
         return {"tasks": self.tasks, "groups": groups, "group_map": members}
-
-    def batches(self, name: str) -> list[Items | None]:
-        """The items of task `name` that are asked at a time; None: all of them."""
-        if not self.looks:
-            return [self.samples.get(name)]
-        return [look[name] for look in self.looks if name in look]
 
     def documents(self, name: str) -> list[Any]:
         """The items of task `name` that are scored, in their order."""
@@ -118,9 +107,7 @@ def suites(config: EvaluationConfig, entries: Sequence[Entry]) -> dict[Part, Sui
     for entry in entries:
         for name, task in entry.leaves.items():
             memoized_documents(task, config.seed)
-            raced = bool(config.racing.error) and not entry.final
-            kept = len(config.racing.batches) if raced else 1
-            requests[name] = RequestsOnce(task, config.seed, kept)
+            requests[name] = RequestsOnce(task, config.seed)
             problems += _choose_items(config, entry, name, items)
     if problems:
         raise PreflightError("\n".join(problems))
@@ -131,30 +118,10 @@ def suites(config: EvaluationConfig, entries: Sequence[Entry]) -> dict[Part, Sui
             (entry for entry in entries if entry.final == (part == "final")),
             chosen,
             requests,
-            _looks(config, entries, chosen) if part == "selection" else (),
         )
         for part, chosen in items.items()
         if part in wanted
     }
-
-
-def _looks(
-    config: EvaluationConfig, entries: Sequence[Entry], samples: Mapping[str, Items]
-) -> list[dict[str, Items]]:
-    """The batches of a race over the items that selection sees; none without races."""
-    if not config.racing.error:
-        return []
-    items = {
-        name: samples.get(name, range(len(task.eval_docs)))
-        for entry in entries
-        if not entry.final
-        for name, task in entry.leaves.items()
-    }
-    drawn = course(items, config.racing.batches, config.seed)
-    return [
-        {name: Items(chosen) for name, chosen in drawn.batch(look).items()}
-        for look in range(len(drawn.looks))
-    ]
 
 
 def _choose_items(

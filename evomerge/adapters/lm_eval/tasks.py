@@ -20,7 +20,6 @@ from evomerge.adapters.lm_eval.guards import (
     items_without_answer,
     members,
 )
-from evomerge.adapters.lm_eval.looks import faults_of_races
 from evomerge.adapters.lm_eval.metrics import check_metric, one_line
 from evomerge.adapters.lm_eval.suite import Entry, Suite, suites
 from evomerge.config import EvaluationConfig, TaskConfig
@@ -55,7 +54,6 @@ def load_suites(config: EvaluationConfig) -> dict[Part, Suite]:
         if loaded is not None:
             entries += _entry(key, task, loaded, config, problems)
     problems += _overlaps(entries)
-    problems += faults_of_races(entries) if config.racing.error else []
     if problems:
         raise PreflightError("\n".join(problems))
     found = suites(config, entries)
@@ -140,11 +138,10 @@ def _check_items(suite: Suite) -> None:
             try:
                 wrong = items_without_answer(task, suite.documents(name))
                 if not suite.config.chat_template:
-                    for batch in suite.batches(name):
-                        task.build_all_requests(
-                            samples=batch,
-                            system_instruction=suite.config.system_instruction,
-                        )
+                    task.build_all_requests(
+                        samples=suite.samples.get(name),
+                        system_instruction=suite.config.system_instruction,
+                    )
             except Exception as error:  # templates and task code raise anything
                 problems.append(
                     f"{entry.key}: the prompts of task {name!r} cannot be built: {one_line(error)}"

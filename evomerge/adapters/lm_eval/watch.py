@@ -57,18 +57,14 @@ class Watch:
     Attributes:
         too_long: per task, prompts of which the model saw only the end.
         cut_off: per task, answers that took every token they were allowed.
-        asked: per task, requests.
     """
 
     def __init__(self, lm: Any, tasks: Mapping[str, Any], seed: int, progress: Progress) -> None:
         self.too_long: Counter[str] = Counter()
         self.cut_off: Counter[str] = Counter()
-        self.asked: Counter[str] = Counter()
         self._lm = lm
         self._tasks = tasks
         self._total = 0
-        self._before = 0
-        self._share = 1.0
         self._seed = seed
         self._progress = progress
         self._done = 0
@@ -82,10 +78,6 @@ class Watch:
         if isinstance(getattr(lm, "model", None), torch.nn.Module):
             lm.model.register_forward_hook(self._look_at_logits)
 
-    def next_look(self, tasks: Mapping[str, Any], share: float) -> None:
-        """Requests of `tasks` follow; with them a `share` of all items is scored."""
-        self._before, self._tasks, self._share = self._done, tasks, share
-
     def add_partial(self, kind: str, request: Any, answer: Any) -> None:
         """lm-eval's name for "this request is answered"."""
         if kind != "generate_until":
@@ -98,9 +90,7 @@ class Watch:
         """Answer as `method` does, from a known random state and leaving a known one behind."""
 
         def answer(requests: Sequence[Any], disable_tqdm: bool = True) -> list[Any]:
-            now = sum(len(task.instances) for task in self._tasks.values())
-            self._total = round((self._before + now) / self._share)
-            self.asked.update(request.task_name for request in requests)
+            self._total = sum(len(task.instances) for task in self._tasks.values())
             if self._counts_tokens:
                 self._count_too_long(kind, requests)
             seed_everything(self._seed)

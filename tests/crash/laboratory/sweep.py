@@ -59,7 +59,6 @@ KILLS = (2, 4, "artefact.renamed:4:kill", "artefact.renamed:20:kill", "journal.w
 """Where a driver is killed some time before the power fails, each just before something is synced:
 a change by its number (the run's folders), or a named point."""
 PRUNING = ("--retention", "best")
-RACING = ("--racing", "0.4", "--k", "2")
 
 
 @dataclass(frozen=True)
@@ -313,13 +312,12 @@ def prepare(drivers: Drivers, folder: Path) -> Path:
 
 
 def all_scenarios(drivers: Drivers, folder: Path) -> dict[str, Scenario]:
-    """A whole run, one that prunes, one that a killed driver left in the middle, one that races."""
+    """A whole run, one that prunes and one that a killed driver left in the middle."""
     pruning = Scenario(PRUNING, baseline(drivers, folder / "pruning", *PRUNING))
     return {
         "whole": Scenario(digest=baseline(drivers, folder / "whole")),
         "pruning": pruning,
         "resumed": replace(pruning, prepared=prepare(drivers, folder)),
-        "racing": Scenario(RACING, baseline(drivers, folder / "racing", *RACING)),
     }
 
 

@@ -27,7 +27,6 @@ OTHER: dict[str, Any] = {
     "tasks": [{"name": "second"}],
     "split": {"held_out": 0.25, "seed": 5},
     "final_tasks": ["third"],
-    "racing": {"error": 0.1},
     "include": ["tasks"],
     "backend": "sglang",
     "dtype": "bfloat16",
@@ -75,7 +74,6 @@ def test_identity_fields_change_the_ids_and_runtime_fields_do_not(name: str) -> 
         "tasks": {"selection", "held_out"},
         "split": {"selection", "held_out"},
         "final_tasks": {"final"},
-        "racing": {"selection"},
     }
     everything = {"selection", "held_out", "final"}
     measured = _measured(EvaluationConfig, name)
@@ -100,13 +98,6 @@ def test_what_is_made_of_the_measured_needs_no_other_measurement() -> None:
 def test_the_same_holds_for_the_split(change: dict[str, Any]) -> None:
     assert _id({**BASE, "split": change}) != _id(BASE)
     assert set(SplitConfig.model_fields) == {"held_out", "seed"}
-
-
-def test_batches_count_where_there_are_races_and_the_error_rate_never_does() -> None:
-    raced = {**BASE, "racing": {"error": 0.1}}
-    assert _id(raced) == _id({**BASE, "racing": {"error": 0.2}})
-    assert _id(raced) != _id({**BASE, "racing": {"error": 0.1, "batches": [0.5, 1.0]}})
-    assert _id(BASE) == _id({**BASE, "racing": {"batches": [0.5, 1.0]}})
 
 
 def test_the_order_of_tasks_counts() -> None:

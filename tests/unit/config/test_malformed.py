@@ -51,16 +51,9 @@ EDITS = [
     ("kinship: {metric: cosine, exclude: [lm_head.*]}", "kinship: 3", 17, "kinship", "a mapping"),
     ("[lm_head.*]", "lm_head", 17, "kinship.exclude", "expected a list"),
     ("low: 1", "low: [1]", 23, "evaluation.model_args.low", "expected a text, a number"),
-    ("low: 1}", "low: 1}\n  racing: yes", 24, "evaluation.racing.error", "expected a number"),
-    ("low: 1}", "low: 1}\n  racing: {batches: 1}", 24, "evaluation.racing.batches", "a list"),
-    ("low: 1}", "low: 1}\n  racing: {batches: [1, no]}", 24, "evaluation.racing.batches.1", "num"),
-    (
-        "low: 1}",
-        "low: 1}\n  racing: {batches: [0.5]}",
-        24,
-        "evaluation.racing.batches",
-        "must grow",
-    ),
+    # taken out
+    ("low: 1}", "low: 1}\n  racing: 0.05", 24, "evaluation.racing", "taken out in 0.1.0: it saved"),
+    ("low: 1}", "low: 1}\n  racing: {error: 0.1}", 24, "evaluation.racing", "all items"),
     # values
     ("method: ties", "method: tise", 11, "merge.method", "did you mean `ties`"),
     ("name: kinship", "name: kinshp", 8, "strategy.name", "did you mean `kinship`"),

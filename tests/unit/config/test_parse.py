@@ -6,7 +6,7 @@ import pytest
 
 from evomerge.config import Config, Filtered
 from evomerge.config.texts import spread
-from evomerge.configfile import anchored, dump, parse
+from evomerge.configfile import anchored, config_id, dump, load, load_recorded, parse, taken_out
 from evomerge.domain.errors import ConfigError
 from evomerge.domain.stopping import KinshipSaturation, MaxHours, PoolUnchanged
 
@@ -30,14 +30,22 @@ def test_several_workers_on_a_device(good):
     assert spread(config.execution.devices) == ("cpu",) * 2 + ("cuda:1",) + ("cuda:0",) * 3
 
 
-@pytest.mark.parametrize(
-    ("written", "error"),
-    [("none", 0.0), ("0.05", 0.05), ("{error: 0.05, batches: [0.5, 1]}", 0.05)],
-)
-def test_the_short_and_the_long_spelling_of_races(good, written, error):
-    config = parse(good, "x", [f"evaluation.racing={written}"])
-    assert config.evaluation.racing.error == error
-    assert parse(dump(config), "y") == config
+@pytest.mark.parametrize("off", ["none", "0", "{error: 0.0, batches: [0.125, 1.0]}", "{}"])
+def test_a_setting_that_was_taken_out_is_passed_over_where_it_was_off(good, off):
+    config = parse(good, "x", [f"evaluation.racing={off}"])
+    assert config == parse(good, "x")
+    assert config_id(config) == config_id(parse(good, "x"))
+
+
+def test_a_run_s_own_copy_may_ask_for_what_was_taken_out_since(good, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(good.replace("low: 1}", "low: 1}\n  racing: {error: 0.05, batches: [1.0]}"))
+    assert load_recorded(path) == parse(good, "x")
+    assert [line.partition(": taken out in")[0] for line in taken_out(path)] == [
+        f"{path}:24: evaluation.racing"
+    ]
+    with pytest.raises(ConfigError, match=r":24: evaluation\.racing: taken out in 0\.1\.0"):
+        load(path)
 
 
 @pytest.mark.parametrize(("written", "share"), [("none", 0.0), ("0.25", 0.25), ("0", 0.0)])

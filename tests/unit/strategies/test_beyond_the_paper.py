@@ -42,7 +42,7 @@ class Worlds:
         for model in foundation:
             yield self._scored(model)
 
-    def breed(self, offspring, reference=None):
+    def breed(self, offspring):
         for model in offspring:
             recipe = model.candidate.recipe
             columns = zip(*(self.shares[p.model] for p in recipe.parents), strict=True)

@@ -34,7 +34,7 @@ class World(RecordedWorld):
         super().__init__(landscape)
         object.__setattr__(self, "kinship", kinship)
 
-    def breed(self, offspring, reference=None):
+    def breed(self, offspring):
         for model in offspring:
             yield self.scored(model, 50 + len(model.name) + chance(model.name))
 
