@@ -21,7 +21,7 @@ from evomerge.domain.identity import derived_seed
 from evomerge.domain.model import Candidate, Model, Proposal, SkippedMerge
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.retention import needed
-from evomerge.domain.state import Entry, RunState, apply
+from evomerge.domain.state import RunState
 from evomerge.domain.stopping import Criterion, evaluations_left, first_reached
 from evomerge.ports import Executor, Ledger, record_all
 from evomerge.strategies.base import Strategy
@@ -144,26 +144,6 @@ def too_alike(offspring: GenerationProposed, above: float | None) -> MergesSkipp
             # Additive exploration proposes the same parents several times.
             skipped.setdefault(frozenset(proposal.parents), merge)
     return MergesSkipped(merges=tuple(skipped.values())) if skipped else None
-
-
-def upcoming(
-    state: RunState,
-    strategy: Strategy,
-    criteria: Sequence[Criterion],
-    write_recipe: WriteRecipe,
-    *,
-    skip_above: float | None = None,
-) -> GenerationProposed:
-    """What `evolve` will propose next, skipped merges left out; nothing is recorded.
-
-    Without candidates the run is at its end.
-    """
-    while True:
-        offspring = propose(state, strategy, criteria, write_recipe, child_name)
-        skipped = too_alike(offspring, skip_above)
-        if skipped is None:
-            return offspring
-        state = apply(state, Entry(at=state.last_at or 0.0, event=skipped))
 
 
 def close(state: RunState, criteria: Sequence[Criterion]) -> GenerationFinished:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from evomerge.domain.events import Event
-from evomerge.domain.kinship import KinshipForecast, KinshipReading, Metric, Pair
+from evomerge.domain.kinship import KinshipReading, Pair
 from evomerge.domain.model import Model
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.scores import Part, Scores
@@ -89,23 +89,6 @@ class KinshipMeter(Protocol):
 
         Raises:
             CandidateError: a weight is not finite, or shapes do not agree.
-        """
-
-    def predict(
-        self,
-        models: Mapping[str, Path],
-        recipes: Sequence[Recipe],
-        metric: Metric,
-        progress: Progress,
-    ) -> KinshipForecast:
-        """The kinship that the children of `recipes` will have, with error bars; nothing is merged.
-
-        Args:
-            models: the parents and all others to predict kinship with, by content id.
-            recipes: a child may be a parent of another.
-
-        Raises:
-            CandidateError: a model cannot be measured.
         """
 
     def close(self) -> None:

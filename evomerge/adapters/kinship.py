@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evomerge.adapters.child import Child
-from evomerge.domain.kinship import KinshipForecast, KinshipReading, Metric, Pair
+from evomerge.domain.kinship import KinshipReading, Pair
 from evomerge.domain.model import Foundation
-from evomerge.domain.recipe import Recipe
 from evomerge.ports import Progress
 
 CHILD = "evomerge.adapters.kinship_child"
@@ -144,23 +143,6 @@ class StreamedKinship:
         }
         answer = self._child.call("measure", payload, progress)
         return [KinshipReading.model_validate(reading) for reading in answer["readings"]]
-
-    def predict(
-        self,
-        models: Mapping[str, Path],
-        recipes: Sequence[Recipe],
-        metric: Metric,
-        progress: Progress,
-    ) -> KinshipForecast:
-        """What the children of `recipes` will be like; see `evomerge.kinship.prediction`."""
-        payload = {
-            **self._settings,
-            "models": {name: str(folder) for name, folder in models.items()},
-            "recipes": [recipe.model_dump(mode="json") for recipe in recipes],
-            "metric": str(metric),
-        }
-        answer = self._child.call("predict", payload, progress)
-        return KinshipForecast(metric=metric, **answer)
 
     def close(self) -> None:
         """End the child process."""

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from evomerge.adapters.kinship_files import read_passes, samples, store_pass
 from evomerge.domain.errors import CandidateError
 from evomerge.domain.kinship import Metric
-from evomerge.domain.recipe import Recipe
 from evomerge.kinship import KinshipError, Pass, Statistics, missing_pairs
-from evomerge.kinship.prediction.predict import Prediction
-from evomerge.kinship.prediction.predict import predict as predict_children
-from evomerge.kinship.prediction.sample import Sample
 from evomerge.ports import Progress
 
 
@@ -45,37 +40,6 @@ def tabulate(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
     }
     idle = (f"{one!r} leaves out no tensor" for one in payload["exclude"] if not whole.named(one))
     return {"parts": tables, "warnings": [*idle, *_warnings(statistics)]}
-
-
-def predict(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Kinship under `metric` of the children of `recipes`, with all models and one another.
-
-    {"estimates": [{"models": [a, b], "value", "error", "predicted"}], "refused": {recipe id: why}}
-    """
-    known = _statistics(payload, progress)
-    recipes = [Recipe.model_validate(recipe) for recipe in payload["recipes"]]
-    held = _samples(payload)
-    plain = sampled = predict_children(
-        known.select([name for name in known.models if name in held]), recipes, held
-    )
-    if len(held) < 1 + len(known.models):
-        # Pairs with a model without a sample: from the Gram matrix alone, with its wider bars.
-        plain = predict_children(known, recipes)
-    children = dict.fromkeys(recipe.id for recipe in recipes)
-    others = [name for name in known.models if name not in children]
-    pairs = [(child, name) for child in children for name in others]
-    return {
-        "estimates": [
-            _estimate(sampled if {a, b} <= set(sampled.models) else plain, payload["metric"], a, b)
-            for a, b in [*pairs, *combinations(children, 2)]
-        ],
-        "refused": {one: why for one, why in plain.refused.items() if one not in sampled.models},
-    }
-
-
-def _estimate(prediction: Prediction, metric: str, a: str, b: str) -> dict[str, Any]:
-    one = prediction.pair(metric, a, b)
-    return {"models": [a, b], "value": one.value, "error": one.error, "predicted": one.predicted}
 
 
 def parity(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -119,9 +83,8 @@ def _whole(payload: Mapping[str, Any], progress: Progress) -> Statistics:
             known.append(_measure_missing(payload, folders, known, progress))
             if passes is not None:
                 store_pass(passes, known[-1])
-                # While the weights are in the page cache; predictions need them when the weights
-                # may be gone.
-                _samples(payload)
+                # While the weights are in the page cache; needed when the weights may be gone.
+                samples(passes, (payload["base_id"], Path(payload["base"])), folders)
         return Statistics.merge(known, list(folders))
     except CandidateError:
         raise
@@ -156,13 +119,6 @@ def _measure_missing(
     )
 
 
-def _samples(payload: Mapping[str, Any]) -> dict[str, Sample]:
-    """The samples of base and models, those that the store lacks taken from weights."""
-    folders = {name: Path(folder) for name, folder in payload["models"].items()}
-    folder = None if payload["passes"] is None else Path(payload["passes"])
-    return samples(folder, (payload["base_id"], Path(payload["base"])), folders)
-
-
 def _readings(statistics: Statistics, pairs: list[list[str]]) -> list[dict[str, Any]]:
     matrices = {str(metric): statistics.matrix(metric) for metric in Metric}
     place = {name: index for index, name in enumerate(statistics.models)}
@@ -181,6 +137,5 @@ def _rounded(value: float | None) -> float | None:
 OPERATIONS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {
     "measure": measure,
     "parity": parity,
-    "predict": predict,
     "tabulate": tabulate,
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from evomerge.kinship import KinshipError, Pass
 from evomerge.kinship.errors import PassFormatError
-from evomerge.kinship.prediction.sample import Sample, take_sample
+from evomerge.kinship.sample import Sample, take_sample
 from evomerge.store.atomic import make_folder, write_atomic
 
 _MEASURED = ".pass"

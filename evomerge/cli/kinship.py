@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +17,6 @@ from evomerge.domain.errors import CandidateError, PreflightError, UsageError
 from evomerge.domain.kinship import Metric
 from evomerge.domain.state import fold
 from evomerge.store.recorded import find_own_run
-from evomerge.store.run_directory import RunDirectory
 
 METRICS = (*(str(metric) for metric in Metric), "cosine_abs")
 PARITY_METRICS = ("pcc", "cosine_abs", "euclidean")
@@ -67,8 +65,6 @@ class Measurement:
 @click.option("--by", type=click.Choice(["layer", "kind", "tensor"]), help="Also part by part.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave tensors out: '*norm*'.")
 @click.option("--split", is_flag=True, help="Mean of the tensors' kinships, weighted by size.")
-@click.option("--predict", is_flag=True, help="Of RUN: the children of its next or open generation")
-@click.option("--pairs", multiple=True, metavar="A,B", help="Predict the child of these parents.")
 @click.option("--parity", is_flag=True, help="As the public merge_cal has it, quirks and all.")
 @click.option("--low-precision", is_flag=True, help="With --parity: deltas rounded to 8 bits.")
 @json_option
@@ -79,8 +75,6 @@ def command(
     models: tuple[str, ...],
     base: str | None,
     runs_dir: Path,
-    predict: bool,
-    pairs: tuple[str, ...],
     as_json: bool,
     as_csv: bool,
     html: str | None,
@@ -92,24 +86,10 @@ def command(
     \b
     JSON output: {"base", "models": [name], "pcc": [[…]], "cosine": [[…]], "euclidean": [[…]],
       "warnings": [text]}, null where undefined; with --by also {"by": {part: {metric: [[…]]}}}.
-    With --predict: {"base", "generation", "metric", "models": [name], "predicted": true,
-      "children": [{"name", "parents", "kind", "recipe"}],
-      "kinship": [{"models": [a, b], "value", "error", "predicted"}],
-      "refused": {child: why}, "warnings": [text]}: at least 95 of 100 true values lie within
-      value ± error; a value is null where it is undefined or too uncertain to say.
     """
     measurement = Measurement(**options)
     measurement.check()
-    if predict or pairs:
-        if as_csv or html or png or measurement.by or measurement.split or measurement.parity:
-            raise UsageError("--predict is shown on the terminal or as --json, of whole models")
-        _predict(_run(models, base, runs_dir), measurement, pairs, as_json)
-        return
-    if base is not None:
-        subject = given(models, base, runs_dir)
-    else:
-        run = _run(models, base, runs_dir)
-        subject = of_run(run, fold(run.read()))
+    subject = _subject(models, base, runs_dir)
     chosen = measurement.chosen(several=bool(as_json or as_csv or html))
     if png and len(chosen) > 1:
         raise UsageError("a picture shows one metric", "repeat the command for each --metric")
@@ -118,24 +98,13 @@ def command(
     forms.show(subject.base, tables, warnings, as_json=as_json, as_csv=as_csv, html=html, png=png)
 
 
-def _run(models: tuple[str, ...], base: str | None, runs_dir: Path) -> RunDirectory:
+def _subject(models: tuple[str, ...], base: str | None, runs_dir: Path) -> Subject:
     if base is not None:
-        raise UsageError("--predict is about a run", "evomerge kinship RUN --predict")
+        return given(models, base, runs_dir)
     if len(models) != 1:
         raise UsageError("several models need their --base", "evomerge kinship A B --base BASE")
-    return find_own_run(models[0], runs_dir)
-
-
-def _predict(
-    run: RunDirectory, measurement: Measurement, pairs: Sequence[str], as_json: bool
-) -> None:
-    from evomerge.cli.kinship_children import look_ahead
-
-    names = measurement.metrics
-    if len(names) > 1 or "cosine_abs" in names:
-        raise UsageError("--predict tells one metric", "--metric pcc, cosine or euclidean")
-    metric = Metric(names[0]) if names else None
-    forms.show_outlook(look_ahead(run, metric, pairs, measurement.exclude), as_json=as_json)
+    run = find_own_run(models[0], runs_dir)
+    return of_run(run, fold(run.read()))
 
 
 def _measure(subject: Subject, metrics: tuple[str, ...], measurement: Measurement) -> KinshipTables:

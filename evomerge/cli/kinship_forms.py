@@ -7,17 +7,14 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from evomerge.adapters.kinship import KinshipTables
 from evomerge.domain.errors import UsageError
 from evomerge.store.atomic import write_atomic
-from evomerge.terminal import figures, stdout_console
-
-if TYPE_CHECKING:
-    from evomerge.cli.kinship_children import Outlook
+from evomerge.terminal import stdout_console
 
 STDOUT = "-"
 
@@ -78,61 +75,6 @@ def as_document(base: str, tables: KinshipTables, warnings: Sequence[str]) -> di
         **tables.parts[""],
         "warnings": list(warnings),
         **({"by": parts} if parts else {}),
-    }
-
-
-def show_outlook(outlook: Outlook, *, as_json: bool) -> None:
-    """Write what is predicted of children."""
-    refused = {
-        child.name: outlook.forecast.refused[child.recipe.id]
-        for child in outlook.children
-        if child.recipe.id in outlook.forecast.refused
-    }
-    notes = [*outlook.subject.notes, *(f"{name}: {why}" for name, why in refused.items())]
-    for note in notes:
-        click.echo(f"note: {note}", err=True)
-    if as_json:
-        click.echo(json.dumps(_outlook_document(outlook, refused), ensure_ascii=False))
-        return
-    from evomerge.terminal.forecast import forecast_table
-
-    metric = outlook.forecast.metric
-    what = "pairs" if outlook.generation is None else f"generation {outlook.generation}"
-    title = f"predicted {metric} of the children of {what} over {outlook.subject.base}"
-    names = [child.name for child in outlook.children]
-    console = stdout_console()
-    console.print(forecast_table(title, metric, outlook.models, names, outlook.between))
-    for number, child in enumerate(outlook.children, start=1):
-        if child.kind != "asked":
-            parents = figures.parents(child.parents)
-            line = f"child {number}  {parents}  ({child.kind})"
-            console.print(figures.printable(line), style="dim")
-    console.print("~ predicted, ± its error bar (95 of 100 lie within)", style="dim")
-
-
-def _outlook_document(outlook: Outlook, refused: dict[str, str]) -> dict[str, object]:
-    names = {identity: name for name, identity in outlook.ids.items()}
-    return {
-        "base": outlook.subject.base,
-        "generation": outlook.generation,
-        "metric": str(outlook.forecast.metric),
-        "models": list(outlook.models),
-        "predicted": True,
-        "children": [
-            {
-                "name": child.name,
-                "parents": list(child.parents),
-                "kind": child.kind,
-                "recipe": child.recipe.id,
-            }
-            for child in outlook.children
-        ],
-        "kinship": [
-            {**one.model_dump(), "models": [names[each] for each in one.models]}
-            for one in outlook.forecast.estimates
-        ],
-        "refused": refused,
-        "warnings": list(outlook.subject.notes),
     }
 
 

@@ -12,7 +12,7 @@ from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.domain.errors import DamagedError
 from evomerge.domain.state import fold
 from evomerge.kinship import KinshipError, Pass
-from evomerge.kinship.prediction.sample import Sample
+from evomerge.kinship.sample import Sample
 from evomerge.store.artefacts import Store
 from evomerge.store.recorded import find_own_run
 from evomerge.store.run_directory import STORE_FOLDER

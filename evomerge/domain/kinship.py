@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from evomerge.domain.value import Value
 
@@ -55,46 +55,6 @@ class KinshipReading(Value):
             Metric.COSINE: self.cosine,
             Metric.EUCLIDEAN: self.euclidean,
         }[metric]
-
-
-class PredictedKinship(Value):
-    """The kinship of two models of which one at least is not merged yet.
-
-    Never a reading: nothing that was predicted is in a journal, and no decision rests on it.
-
-    Attributes:
-        value: None where it is undefined, or where the bar would be too wide to say a number.
-        error: at least 95 of 100 true values lie within value ± error; None: no prediction.
-        predicted: False where the pair was measured after all.
-    """
-
-    models: Pair
-    value: float | None
-    error: float | None
-    predicted: bool = True
-
-    @field_validator("models")
-    @classmethod
-    def _unordered(cls, models: Pair) -> Pair:
-        return pair(*models)
-
-
-class KinshipForecast(Value):
-    """Predicted kinship of children with models and with one another.
-
-    Attributes:
-        estimates: each pair once.
-        refused: the children that cannot be predicted, by the id of their recipe, and why.
-    """
-
-    metric: Metric
-    estimates: tuple[PredictedKinship, ...] = ()
-    refused: dict[str, str] = Field(default_factory=dict)
-
-    def between(self, a: str, b: str) -> PredictedKinship | None:
-        """The estimate of a pair; None where there is none."""
-        wanted = pair(a, b)
-        return next((one for one in self.estimates if one.models == wanted), None)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pytest
 
 from evomerge.domain.errors import CandidateError
 from evomerge.domain.kinship import Metric, pair
-from evomerge.domain.recipe import Ingredient, Recipe
+from evomerge.domain.recipe import Recipe
 from evomerge.ports import Evaluator, KinshipMeter, Merger
 
 
@@ -125,45 +125,7 @@ class EvaluatorContract:
 
 
 class KinshipMeterContract:
-    """Fixtures: `part` (a KinshipMeter), `world`, `child` (a folder with the world's recipe)."""
-
-    def test_a_predicted_child_is_what_the_merge_gives(
-        self, part: KinshipMeter, world: World, child: Path
-    ) -> None:
-        recipe = world.recipe
-        forecast = part.predict(world.models, [recipe], Metric.PCC, ignore)
-        assert not forecast.refused
-        assert {one.models for one in forecast.estimates} == {
-            pair(recipe.id, name) for name in world.models
-        }
-        merged = {**world.models, recipe.id: child}
-        pairs = [one.models for one in forecast.estimates]
-        for one, reading in zip(
-            forecast.estimates, part.measure(merged, pairs, ignore), strict=True
-        ):
-            assert one.predicted
-            assert one.value is not None
-            assert one.error is not None
-            assert reading.pcc is not None
-            assert abs(one.value - reading.pcc) <= one.error
-
-    def test_a_child_of_an_unknown_parent_is_refused_and_spares_the_others(
-        self, part: KinshipMeter, world: World
-    ) -> None:
-        recipe = world.recipe
-        parents = (recipe.parents[0], Ingredient(model="no-such-model"))
-        orphan = Recipe.model_validate({**recipe.model_dump(), "parents": parents})
-        forecast = part.predict(world.models, [orphan, recipe], Metric.COSINE, ignore)
-        assert set(forecast.refused) == {orphan.id}
-        assert "no-such-model" in forecast.refused[orphan.id]
-        both = forecast.between(orphan.id, recipe.id)
-        assert both is not None
-        assert both.value is None
-        assert both.error is None
-        for name in world.models:
-            known = forecast.between(name, recipe.id)
-            assert known is not None
-            assert known.value is not None
+    """Fixtures: `part` (a KinshipMeter), `world`."""
 
     def test_readings_come_in_the_order_of_the_pairs(
         self, part: KinshipMeter, world: World

@@ -12,18 +12,14 @@ import copy
 import json
 import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from random import Random
 
 from evomerge.domain.errors import CandidateError
 from evomerge.domain.identity import content_id
 from evomerge.domain.kinship import (
-    KinshipForecast,
     KinshipReading,
-    Metric,
     Pair,
-    PredictedKinship,
     pair,
 )
 from evomerge.domain.model import Foundation
@@ -191,36 +187,6 @@ class LandscapeMeter:
         vectors = {name: read_vector(folder) for name, folder in models.items()}
         progress(len(pairs), len(pairs))
         return [self._reading(each, vectors[each[0]], vectors[each[1]]) for each in pairs]
-
-    def predict(
-        self,
-        models: Mapping[str, Path],
-        recipes: Sequence[Recipe],
-        metric: Metric,
-        progress: Progress,
-    ) -> KinshipForecast:
-        """Exact: a merge of vectors is done in no time."""
-        vectors = {name: read_vector(folder) for name, folder in models.items()}
-        refused = {}
-        for recipe in recipes:
-            if unknown := {parent.model for parent in recipe.parents} - set(vectors):
-                refused[recipe.id] = f"nothing is known of {', '.join(sorted(unknown))}"
-            else:
-                vectors[recipe.id] = _child(recipe, [vectors[p.model] for p in recipe.parents])
-        progress(len(recipes), len(recipes))
-        children = dict.fromkeys(recipe.id for recipe in recipes)
-        others = [name for name in models if name not in children]
-        pairs = [(a, b) for a in children for b in others] + [*combinations(children, 2)]
-        estimates = tuple(self._estimate(each, metric, vectors) for each in pairs)
-        return KinshipForecast(metric=metric, estimates=estimates, refused=refused)
-
-    def _estimate(
-        self, each: Pair, metric: Metric, vectors: Mapping[str, list[float]]
-    ) -> PredictedKinship:
-        if not set(each) <= set(vectors):
-            return PredictedKinship(models=each, value=None, error=None)
-        value = self._reading(each, vectors[each[0]], vectors[each[1]]).value(metric)
-        return PredictedKinship(models=each, value=value, error=None if value is None else 1e-9)
 
     def close(self) -> None:
         """Nothing was started."""

@@ -8,7 +8,6 @@ from evomerge.testing.contracts import (
     KinshipMeterContract,
     MergerContract,
     World,
-    ignore,
 )
 from evomerge.testing.landscape import (
     LandscapeEvaluator,
@@ -50,13 +49,6 @@ class TestLandscapeEvaluator(EvaluatorContract):
 
 
 class TestLandscapeMeter(KinshipMeterContract):
-    @pytest.fixture
-    def child(self, world, tmp_path):
-        into = tmp_path / "child"
-        into.mkdir()
-        LandscapeMerger().merge(world.recipe, world.folders, into, ignore)
-        return into
-
     @pytest.fixture
     def part(self):
         return LandscapeMeter()

@@ -15,7 +15,6 @@ from evomerge.testing.contracts import (
     KinshipMeterContract,
     MergerContract,
     World,
-    ignore,
 )
 
 SKILLS = ("reverse", "sort", "rotate")
@@ -87,12 +86,6 @@ class TestLmEval(EvaluatorContract):
 
 
 class TestStreamedKinship(KinshipMeterContract):
-    @pytest.fixture(scope="class")
-    def child(self, merger, world, tmp_path_factory):
-        into = tmp_path_factory.mktemp("child")
-        merger.merge(world.recipe, world.folders, into, ignore)
-        return into
-
     @pytest.fixture(scope="class")
     def part(self, resolved, log, tmp_path_factory):
         base = resolved[0]

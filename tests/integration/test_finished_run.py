@@ -274,34 +274,3 @@ def test_damage_all_over_the_store_ends_in_the_same_decisions(copy, finished, ev
     done = evomerge("resume", NAME, "--dir", copy)
     assert done.returncode == 0, done.stderr
     assert rounded(copy) == rounded(finished[0])
-
-
-def test_children_are_predicted_before_they_are_merged_and_without_weights(copy, evomerge):
-    """After generation 1, whose losers' weights were let go: their samples are kept."""
-    state = state_of(copy)
-    journal = copy / NAME / "journal.jsonl"
-    lines = journal.read_bytes().splitlines(keepends=True)
-    closed = [n for n, line in enumerate(lines, start=1) if b"generation_finished" in line]
-    journal.write_bytes(b"".join(lines[: closed[1]]))
-    assert pruned(copy)
-    done = evomerge("kinship", NAME, "--dir", copy, "--predict", "--json")
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["predicted"] is True
-    assert told["generation"] == 2
-    assert [child["name"] for child in told["children"]] == [
-        candidate.name for candidate in state.generations[2].candidates
-    ]
-    assert [child["recipe"] for child in told["children"]] == [
-        candidate.recipe.id for candidate in state.generations[2].candidates
-    ]
-    assert not told["refused"]
-    compared = 0
-    for one in told["kinship"]:
-        truth = state.kinship.between(*one["models"])
-        assert one["predicted"]
-        assert one["error"] > 0
-        if truth is not None:
-            assert abs(one["value"] - truth) <= one["error"]
-            compared += 1
-    assert compared > len(told["children"])

@@ -120,8 +120,6 @@ def test_parity_leaves_out_what_the_public_tool_cannot_compare(three, evomerge):
         (["--parity", "--metric", "cosine"], "has only pcc, cosine_abs, euclidean"),
         (["--html", "page.txt"], "a file that ends in .html"),
         (["--png", "-", "--metric", "pcc", "--metric", "cosine"], "a picture shows one metric"),
-        (["--predict"], "is about a run"),
-        (["--predict", "--csv"], "on the terminal or as --json"),
     ],
 )
 def test_options_that_do_not_go_together(three, evomerge, options, expected):

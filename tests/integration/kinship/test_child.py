@@ -1,18 +1,15 @@
-"""The kinship child: what it reads, what it keeps, what it predicts from what it kept."""
+"""The kinship child: what it reads and what it keeps."""
 
 from __future__ import annotations
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
 from evomerge.adapters import kinship_child
 from evomerge.adapters.kinship_files import read_passes
 from evomerge.domain.errors import CandidateError
-from evomerge.domain.kinship import Metric, pair
-from evomerge.domain.recipe import Ingredient, Recipe
+from evomerge.domain.kinship import pair
 from evomerge.kinship import Pass
-from evomerge.kinship.prediction.sample import Sample
+from evomerge.kinship.sample import Sample
 
 
 def ignore(done, total):
@@ -44,26 +41,8 @@ class World:
         payload = self.payload(names, pairs=[list(each) for each in pairs])
         return kinship_child.measure(payload, ignore)["readings"]
 
-    def predict(self, names, recipes):
-        payload = self.payload(
-            names, recipes=[one.model_dump(mode="json") for one in recipes], metric="pcc"
-        )
-        return kinship_child.predict(payload, ignore)
-
     def lose(self, name):
         self.folders[name].rename(self.base.with_name(f"{name}-gone"))
-
-
-def linear(*parents, method="linear", seed=None):
-    own = {"weight": 0.5} | ({} if method == "linear" else {"density": 0.5})
-    return Recipe(
-        method=method,
-        parents=tuple(Ingredient(model=each, parameters=own) for each in parents),
-        base=parents[0] if method == "linear" else "base-id",
-        dtype="float32",
-        seed=seed,
-        engine="mergekit 0.1.5",
-    )
 
 
 def test_ranking_partners_of_the_best_reads_no_weights_again(world):
@@ -95,70 +74,18 @@ def test_a_pass_is_read_once_and_left_aside_where_it_tells_of_other_models(world
     assert world.measure("ab", [pair("a", "b")]) == first
 
 
-def test_samples_lie_beside_the_passes_and_make_predictions_without_weights(world):
-    world.measure("abc", [pair("a", "b"), pair("a", "c"), pair("b", "c")])
-    names = {path.name for path in world.passes.glob("*.sample")}
-    assert names == {"base-id.sample", "a.sample", "b.sample", "c.sample"}
-    recipes = [linear("a", "b"), linear("a", "c", method="ties")]
-    before = world.predict("abc", recipes)
-    assert not before["refused"]
-    assert len(before["estimates"]) == 2 * 3 + 1
-    assert all(one["predicted"] and one["error"] is not None for one in before["estimates"])
-    for name in "abc":
-        world.lose(name)
-    assert world.predict("abc", recipes) == before
-
-
-def test_a_damaged_sample_is_taken_again(world):
+def test_samples_lie_beside_the_passes_and_damaged_ones_are_taken_again(world):
     world.measure("ab", [pair("a", "b")])
+    names = {path.name for path in world.passes.glob("*.sample")}
+    assert names == {"base-id.sample", "a.sample", "b.sample"}
     path = world.passes / "a.sample"
     whole = path.read_bytes()
+    assert Sample.from_bytes(whole).to_bytes() == whole
     torn = bytearray(whole)
     torn[len(torn) // 2] ^= 1
-    path.write_bytes(torn)
-    child = linear("a", "b", method="ties")
-    assert not world.predict("ab", [child])["refused"]
-    assert path.read_bytes() == whole
-    path.unlink()
-    assert not world.predict("ab", [child])["refused"]
-    assert path.read_bytes() == whole
-    assert Sample.from_bytes(whole).to_bytes() == whole
-
-
-def test_without_a_sample_the_bar_is_wider_and_the_rest_is_refused(world):
-    world.measure("abc", [pair("a", "b"), pair("a", "c"), pair("b", "c")])
-    recipes = [linear("a", "b"), linear("b", "c", method="ties")]
-    sampled = world.predict("abc", recipes)
-    (world.passes / "c.sample").unlink()
-    world.lose("c")
-    told = world.predict("abc", recipes)
-    assert "samples" in told["refused"][recipes[1].id]
-    values = [
-        {tuple(one["models"]): one for one in each["estimates"]}[recipes[0].id, "c"]
-        for each in (sampled, told)
-    ]
-    assert values[1]["value"] == pytest.approx(values[0]["value"], abs=1e-6)
-    known = {tuple(one["models"]): one for one in told["estimates"]}
-    assert known[recipes[0].id, "a"]["value"] is not None
-    assert known[recipes[1].id, "a"] == {
-        "models": [recipes[1].id, "a"], "value": None, "error": None, "predicted": True,
-    }  # fmt: skip
-
-
-def test_a_child_that_was_measured_is_exact(world):
-    child = linear("a", "b")
-    a, b = (load_file(world.folders[name] / "model.safetensors") for name in "ab")
-    folder = world.base.with_name("child")
-    folder.mkdir()
-    save_file({name: torch.lerp(a[name], b[name], 0.5) for name in a}, folder / "model.safetensors")
-    before = world.predict("abc", [child])
-    world.folders[child.id] = folder
-    names = [*"abc", child.id]
-    truth = world.measure(names, [pair(child.id, each) for each in "abc"])
-    after = world.predict(names, [child])
-    for guess, exact, reading in zip(before["estimates"], after["estimates"], truth, strict=True):
-        assert guess["predicted"]
-        assert not exact["predicted"]
-        assert exact["error"] == 0
-        assert exact["value"] == pytest.approx(reading[Metric.PCC], rel=1e-8)
-        assert abs(guess["value"] - exact["value"]) <= guess["error"]
+    for damage in (torn, b""):
+        path.write_bytes(damage)
+        world.measure("abc", [pair("a", "c")])
+        assert path.read_bytes() == whole
+        for measured in world.passes.glob("*.pass"):
+            measured.unlink()

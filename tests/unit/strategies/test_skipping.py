@@ -1,6 +1,5 @@
 """Merges of parents that are too alike are skipped, and other pairs take their places."""
 
-from dataclasses import replace
 from itertools import combinations
 from zlib import crc32
 
@@ -15,7 +14,7 @@ from evomerge.domain.landscape import Landscape
 from evomerge.domain.model import Coefficients, SkippedMerge
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.domain.stopping import MaxEvaluations, MaxGenerations
-from evomerge.evolution import evolve, upcoming
+from evomerge.evolution import evolve
 from evomerge.replay import MemoryLedger, RecordedWorld, _start, _write_recipe
 from evomerge.strategies import Greedy, KinshipGuided, RandomExploration
 from evomerge.strategies.base import propose_merge
@@ -180,18 +179,6 @@ def test_a_skip_of_another_generation_or_of_nobody_cannot_be_in_a_journal():
         event = MergesSkipped(merges=(SkippedMerge(kind="greedy", kinship=1, above=0.9, **merge),))
         with pytest.raises(ValueError, match=what):
             ledger.record(event)
-
-
-def test_what_is_upcoming_is_what_will_be_proposed():
-    close = table({frozenset(("f0", "f1")): 0.999})
-    one = run(close, 0.99, criteria=(MaxGenerations(max_generations=1),))
-    open_end = replace(one, stop=None, finished=False)
-    told = upcoming(
-        open_end, Greedy(3), (MaxGenerations(max_generations=2),), _write_recipe, skip_above=0.99
-    )
-    two = run(close, 0.99, criteria=(MaxGenerations(max_generations=2),))
-    assert told.candidates == two.generations[2].candidates
-    assert open_end.skipped == two.skipped_for(1)
 
 
 class Stubborn:

@@ -23,13 +23,12 @@ from evomerge.kinship.errors import PassFormatError, WeightFileError
 from evomerge.kinship.headers import StoredTensor, read_folder
 from evomerge.kinship.matching import match
 from evomerge.kinship.passes import Floats
-from evomerge.kinship.prediction.places import Indices, coordinates
+from evomerge.kinship.places import Indices, coordinates
 
 FORMAT = 1
 SIZE = 1_000_000
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-_COARSEST_FIRST = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
 
 Raw: TypeAlias = npt.NDArray[Any]
 
@@ -75,12 +74,6 @@ class Sample:
     def held(self) -> int:
         """Elements in the sample."""
         return sum(len(one.weights) for one in self.tensors.values())
-
-    @property
-    def dtype(self) -> str:
-        """The coarsest dtype of its tensors, as mergekit names it."""
-        held = {one.dtype for one in self.tensors.values()}
-        return next(name for dtype, name in _COARSEST_FIRST.items() if dtype in held)
 
     def length(self, name: str, count: int) -> int:
         """How many of a tensor's weights come from its first `count` elements, and are held."""

@@ -1,1 +1,0 @@
-"""Kinship of children that are not merged yet; `predict` is where to begin."""
