@@ -51,7 +51,7 @@ def given(models: Sequence[str], base: str, runs_dir: Path) -> Subject:
         UsageError: there are fewer than two.
         PreflightError: one cannot be used; all faults are listed.
     """
-    from evomerge.adapters.foundation import resolve_all
+    from evomerge.adapters.foundation import Merging, resolve_all
     from evomerge.adapters.peft import whole
 
     if len(models) < 2:
@@ -63,8 +63,9 @@ def given(models: Sequence[str], base: str, runs_dir: Path) -> Subject:
         for n, (config, name) in enumerate(zip(configs, names, strict=True))
     ]
     with tempfile.TemporaryDirectory() as folder:
+        digests, merging = Path(folder) / "digests.json", Merging(weights_only=True)
         first, *rest = resolve_all(
-            configs[0], configs[1:], MergeOptions(), Path(folder) / "digests.json"
+            configs[0], configs[1:], MergeOptions(), digests, merging=merging
         )
     folders = whole(first, rest, Store(runs_dir / STORE_FOLDER))
     return Subject(base, first.path, "base", {name: name for name in folders}, folders)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 
 import pytest
 import torch
@@ -32,6 +33,20 @@ def test_all_three_metrics_as_json_are_those_of_the_weights(tiny, evomerge):
     )
     assert document["euclidean"][0][1] == pytest.approx((a - b).norm().item(), rel=1e-6)
     assert document["pcc"][0][0] == 1
+
+
+def test_folders_that_hold_nothing_but_config_and_weights(tiny, evomerge, tmp_path):
+    for name in ("base", "reverse", "sort"):
+        (tmp_path / name).mkdir()
+        for file in ("config.json", "model.safetensors"):
+            shutil.copy(tiny / "models" / name / file, tmp_path / name)
+    bare, whole = (
+        evomerge("kinship", root / "reverse", root / "sort", "--base", root / "base", "--json")
+        for root in (tmp_path, tiny / "models")
+    )
+    assert bare.returncode == 0, bare.stderr
+    told, expected = json.loads(bare.stdout), json.loads(whole.stdout)
+    assert {**told, "base": ""} == {**expected, "base": ""}
 
 
 def test_a_model_equal_to_the_base_is_null_and_named(tiny, evomerge, tmp_path):

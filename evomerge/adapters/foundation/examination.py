@@ -42,12 +42,14 @@ class Merging:
         dtype: `merge.dtype`.
         chat_template: whether scoring applies chat templates.
         template: whether `merge.chat_template` sets one for every child.
+        weights_only: nothing is merged, so that no tokenizer is needed and none compared.
     """
 
     tokenizer: str = "union"
     dtype: str | None = None
     chat_template: bool = False
     template: bool = False
+    weights_only: bool = False
 
 
 @dataclass
@@ -84,7 +86,8 @@ def examine(
     for place, model in enumerate(models):
         checking(f"model {model.short_name} ({place + 1} of {len(models)})")
         with found.faults.of(model):
-            source = find(model, options, pins.get(model.model))
+            pin, needs_tokenizer = pins.get(model.model), not merging.weights_only
+            source = find(model, options, pin, tokenizer=needs_tokenizer)
             if source.lora is not None:
                 if place == 0:
                     raise PreflightError(
@@ -158,7 +161,7 @@ def _tensors(remote: RemoteModel) -> dict[str, StoredTensor]:
 def _compare(found: Examination, merging: Merging) -> None:
     """Tokens, templates, dtypes and ties: what makes merges worse without making them fail."""
     base = found.sources.get(0)
-    if base is None:
+    if base is None or merging.weights_only:
         return
     rows = {each.vocabulary for each in found.candidates.values()}
     aligned = merging.tokenizer == "auto" and len(rows) > 1  # then a union is what auto means

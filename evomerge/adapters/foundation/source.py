@@ -53,11 +53,14 @@ class Source:
         return self.folder.name
 
 
-def find(model: ModelConfig, options: MergeOptions, pin: str | None = None) -> Source:
+def find(
+    model: ModelConfig, options: MergeOptions, pin: str | None = None, *, tokenizer: bool = True
+) -> Source:
     """The model with its small files.
 
     Args:
         pin: the commit of a hub model, over the revision that the config names.
+        tokenizer: whether a whole model needs one.
 
     Raises:
         PreflightError: it is not there, or is no model that can be merged.
@@ -81,7 +84,7 @@ def find(model: ModelConfig, options: MergeOptions, pin: str | None = None) -> S
     if is_adapter(folder, repo):
         return Source(model, folder, repo, {}, folder, read_lora(folder))
     config = read_config(folder)
-    if not has_tokenizer(folder):
+    if tokenizer and not has_tokenizer(folder):
         raise PreflightError(
             f"it has no tokenizer: none of {', '.join(TOKENIZERS)} is there",
             "add the tokenizer files that it was trained with",
