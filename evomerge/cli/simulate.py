@@ -54,7 +54,7 @@ def command(
     Nothing of CONFIG's models or tasks is read. The landscapes are vectors with skills that
     interfere and evaluations with noise: they tell which strategy, k and budget is worth paying
     for, not which score to expect. A search takes a fraction of a second, but some ten where
-    `bayes` chooses the coefficients; --set strategy.search.algorithm=es leaves that out.
+    `bayes` chooses the coefficients: name few --strategies or --seeds with it.
 
     \b
     JSON output: {"format": 1, "settings": {…}, "arms": [{"name", "strategy", "k", "method",

@@ -114,20 +114,15 @@ class GridConfig(Value):
 class SearchConfig(Value):
     """The search over one weight for each foundation model."""
 
-    algorithm: Literal["bayes", "random", "es", "cma"] = identity(
+    algorithm: Literal["bayes", "random"] = identity(
         default="bayes",
-        description="bayes: Bayesian optimisation over all foundation models; random: its "
-        "ablation; es: a (1+1) evolution strategy around the best model; cma: CMA-ES around it "
-        "(`search` extra)",
+        description="bayes: Bayesian optimisation; random: points drawn at random, its baseline",
     )
     children: int = identity(
         default=1,
         ge=1,
         le=64,
-        description="merges a generation, of bayes and random; one for each device lets none idle",
-    )
-    step: float = identity(
-        default=0.2, gt=0, le=2, description="first standard deviation of a weight, of es and cma"
+        description="merges a generation; one for each device lets none idle",
     )
 
 

@@ -34,6 +34,10 @@ def _races(value: Any) -> bool:
     return error not in (None, "none", 0)
 
 
+_ES = (
+    "the evolution strategies es and cma were taken out in 0.1.0: bayes is ahead of them at every "
+    "mark of the arena"
+)
 TAKEN_OUT = (
     TakenOut(
         "evaluation.racing",
@@ -42,6 +46,14 @@ TAKEN_OUT = (
         "recommend refused it",
         "remove it: every child is scored on all items",
     ),
+    TakenOut(
+        "strategy.search.algorithm",
+        lambda value: value in ("es", "cma"),
+        _ES,
+        "take bayes, the default, or random, its baseline",
+        key_stays=True,
+    ),
+    TakenOut("strategy.search.step", lambda value: value != 0.2, _ES, "remove it"),
 )
 
 

@@ -32,9 +32,7 @@ def strategy_for(config: StrategyConfig) -> Strategy:
     """The strategy that a config asks for."""
     k, explore, partners = config.k, config.exploration, candidates(config)
     grid = SeedGrid(k, config.grid.scales, config.grid.densities, config.grid.weights)
-    search = CoefficientSearch(
-        k, config.search.algorithm, config.search.children, config.search.step, grid
-    )
+    search = CoefficientSearch(k, config.search.algorithm, config.search.children, grid)
     complementary = Complementary(k, partners, explore.additive)
     strategies: dict[str, Strategy] = {
         "greedy": Greedy(k),

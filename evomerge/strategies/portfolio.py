@@ -36,7 +36,7 @@ class Portfolio:
 
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
         """The next generation of whichever phase the run is in."""
-        if grid := self.search.opening.propose(state, kinship, rng):
+        if grid := self.search.grid.opening.propose(state, kinship, rng):
             return grid
         if not any(model.kind == "search" for model in state.models.values()):
             arms = list(self._arms(state, kinship))

@@ -48,7 +48,6 @@ CRITERIA: dict[str, Criterion] = {
 }
 OF_PAIRS = ("greedy", "kinship", "random", "complementary", "steady_state")
 OF_ALL = ("seed_grid", "coefficient_search", "portfolio")
-ES = {"search": {"algorithm": "es"}}
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,6 @@ class Arm:
 def arms_of(size: str) -> tuple[Arm, ...]:
     """`quick`: TIES for all, SLERP for the paper's question; `full`: every method and ablation."""
     over_all = tuple(Arm(strategy) for strategy in OF_ALL)
-    over_all += tuple(Arm(strategy, variant="es", settings=ES) for strategy in OF_ALL[1:])
     ties = tuple(Arm(strategy) for strategy in OF_PAIRS)
     slerp = (Arm("greedy", "slerp"), Arm("kinship", "slerp"))
     if size == "quick":

@@ -187,7 +187,7 @@ def test_every_kind_of_merge_has_a_look():
 
 @pytest.mark.parametrize("strategy", ["coefficient_search", "portfolio", "seed_grid"])
 def test_a_run_over_all_models_at_once_is_shown(tmp_path, strategy):
-    settings = {"name": strategy, "k": 3, "search": {"algorithm": "es"}}
+    settings = {"name": strategy, "k": 3, "search": {"algorithm": "random"}}
     config = landscape_config(strategy=settings, stopping=[{"max_evaluations": 20}])
     state = run_landscape(tmp_path, config)
     assert {"grid"} <= {model.kind for model in state.models.values()}

@@ -112,24 +112,14 @@ def test_the_seed_grid_merges_all_foundation_models_at_once():
     assert state.stop.startswith("exhausted")
 
 
-@pytest.mark.parametrize("algorithm", ["es", "cma"])
-def test_the_coefficient_search_climbs(algorithm):
-    search = CoefficientSearch(2, algorithm=algorithm)
-    state = run(search, evaluations=120)
-    grid = max(m.score for m in state.models.values() if m.kind == "grid")
-    assert state.best.kind == "search"
-    assert state.best.score > grid
-    assert state.best.score > 99.0
-    assert state.evaluations == 120
-
-
 @pytest.mark.parametrize("children", [1, 3])
-def test_the_surrogate_finds_in_twenty_what_the_others_find_in_a_hundred(children):
+def test_the_surrogate_climbs_within_twenty_evaluations(children):
     state = run(CoefficientSearch(2, children=children), evaluations=20)
     grid = [m for m in state.models.values() if m.kind == "grid"]
     assert len(grid) == 2
     assert state.best.kind == "search"
     assert state.best.score > 99.0
+    assert state.evaluations == 20
     assert {len(g.candidates) for g in state.generations[2:]} == {children}
     points = [m.candidate.proposal.coefficients for m in state.models.values() if m.candidate]
     assert len(set(points)) == len(points), "no point is paid for twice"
@@ -177,11 +167,9 @@ def test_a_failed_merge_is_not_sought_again():
         (CoefficientSearch(2), range(5, 12, 2)),
         (CoefficientSearch(2, children=3), range(5, 12, 2)),
         (CoefficientSearch(2, algorithm="random", children=2), range(5, 12, 2)),
-        (CoefficientSearch(2, algorithm="es"), range(13, 32)),
-        (CoefficientSearch(2, algorithm="cma"), range(13, 32)),
         (
-            Portfolio(2, Complementary(2, scales=(0.5,)), CoefficientSearch(2, algorithm="es")),
-            range(13, 32),
+            Portfolio(2, Complementary(2, scales=(0.5,)), CoefficientSearch(2, algorithm="random")),
+            range(6, 24),
         ),
         (Portfolio(2, Complementary(2, scales=(0.5,)), CoefficientSearch(2)), range(6, 14, 2)),
         (SteadyState(2), range(13, 32)),

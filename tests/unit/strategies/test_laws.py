@@ -38,9 +38,8 @@ EVERY_STRATEGY = [
     Complementary(3, scales=(0.5,)),
     SteadyState(3),
     SeedGrid(3),
-    CoefficientSearch(3, algorithm="es"),
-    CoefficientSearch(3, algorithm="cma"),
-    Portfolio(3, Complementary(3, scales=(0.5,)), CoefficientSearch(3, algorithm="es")),
+    CoefficientSearch(3, algorithm="random"),
+    Portfolio(3, Complementary(3, scales=(0.5,)), CoefficientSearch(3, algorithm="random")),
 ]
 SURROGATE = [
     CoefficientSearch(3),
