@@ -168,7 +168,12 @@ def _open(
                 "the same (it is recorded)",
             )
         journal = Journal(run.journal)
-        resumed = RunResumed(versions=versions, drift=tuple(changes), retention=config.retention)
+        resumed = RunResumed(
+            versions=versions,
+            drift=tuple(changes),
+            retention=config.retention,
+            skill_kept_at=config.evaluation.skill_kept_at,
+        )
         journal.append(Entry(at=now(), event=resumed))
         journal.close()
         return Journal(run.journal)
@@ -188,6 +193,8 @@ def _open(
         candidates=candidates(config.strategy),
         pool=config.strategy.pool,
         confirmation=config.evaluation.confirmation,
+        objective=config.evaluation.objective,
+        skill_kept_at=config.evaluation.skill_kept_at,
     )
     return run.start(Entry(at=now(), event=started), text, environment)
 

@@ -61,8 +61,8 @@ class Arm:
     @property
     def held_out(self) -> Spread | None:
         """Of the best models' scores on the items that no search saw; None if one has none."""
-        confirmed = [member.best.on("held_out") for member in self.members]
-        return Spread.of(None if scores is None else scores.aggregate for scores in confirmed)
+        confirmed = [member.best.estimate("held_out") for member in self.members]
+        return Spread.of(None if each is None else each.value for each in confirmed)
 
     @property
     def alike(self) -> bool:

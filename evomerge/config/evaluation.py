@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from evomerge.config.faults import Fault, refuse, refuse_any
 from evomerge.config.sections import Spelled, identity, identity_of_run, runtime
 from evomerge.config.texts import FilePath, NonEmpty, TaskName
+from evomerge.domain.objective import ObjectiveName
 from evomerge.domain.scores import Part
 from evomerge.domain.value import Value
 
@@ -62,7 +63,7 @@ class TaskConfig(Spelled):
     filter: NonEmpty | None = identity_of_run(
         default=None, description="lm-eval's filter; needed where a task has several"
     )
-    weight: float = identity_of_run(default=1.0, gt=0, description="in the mean over the tasks")
+    weight: float = identity_of_run(default=1.0, gt=0, description="of the task in the objective")
     fewshot: int | None = identity(
         default=None, ge=0, le=1000, description="examples in the prompt; default: the task's own"
     )
@@ -111,7 +112,20 @@ class EvaluationConfig(Value):
 
     tasks: Annotated[
         tuple[TaskConfig, ...], Field(min_length=1), AfterValidator(_each_task_once)
-    ] = Field(description="the score is the weighted mean over these lm-eval tasks, 0–100")
+    ] = Field(description="the lm-eval tasks that a score is made of, 0–100 points each")
+    objective: ObjectiveName = identity_of_run(
+        default="mean",
+        description="what the tasks come to: their weighted mean; the weakest task (of lighter "
+        "tasks less of what is missing counts); the mean share kept of the best foundation model "
+        "on each task, in percent; the weighted geometric mean",
+    )
+    skill_kept_at: float = runtime(
+        default=0.8,
+        gt=0,
+        le=1,
+        description="share of the best foundation model's score on a task from which a model "
+        "counts as having kept the skill; shown, never part of a decision",
+    )
     split: SplitConfig = SplitConfig()
     final_tasks: Annotated[tuple[TaskConfig, ...], AfterValidator(_each_task_once)] = Field(
         default=(), description="further tasks, scored only at the end: selection never sees them"

@@ -48,6 +48,8 @@ def decisions(state: RunState) -> dict[str, Any]:
         ],
         "pools": [list(generation.pool or ()) for generation in state.generations],
         "stop": state.stop,
+        # Only where it is not the mean: earlier runs keep the digest they always had.
+        **({} if state.start.objective == "mean" else {"objective": state.start.objective}),
         # Only where there are any: runs that skip nothing keep the digest they always had.
         **({"skipped": skipped} if skipped else {}),
     }

@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 from evomerge.domain.difference import Gains
 from evomerge.domain.kinship import KinshipReading, Metric
 from evomerge.domain.model import Candidate, Failure, Foundation, SkippedMerge
+from evomerge.domain.objective import ObjectiveName
 from evomerge.domain.race import Race
 from evomerge.domain.scores import EvaluationWarning, Part, Scores
 from evomerge.domain.value import Value
@@ -23,7 +24,9 @@ class RunStarted(Value):
 
     `config_id` identifies the settings that change results; `versions` those of the libraries;
     `candidates` says who exploration may choose, which decides whose weights are kept; `pool` who
-    is in S; `confirmation` on what the best and the foundation models are scored at the end.
+    is in S; `confirmation` on what the best and the foundation models are scored at the end;
+    `objective` what "better" means (the mean in journals that do not say so); `skill_kept_at` from
+    which share of the best foundation model's score on a task its skill counts as kept.
     """
 
     type: Literal["run_started"] = "run_started"
@@ -40,6 +43,8 @@ class RunStarted(Value):
     candidates: Literal["grandparent_generation", "repository", "pool"] = "grandparent_generation"
     pool: Literal["top_k", "elites"] = "top_k"
     confirmation: tuple[Part, ...] = ()
+    objective: ObjectiveName = "mean"
+    skill_kept_at: float = 0.8
 
 
 class RunResumed(Value):
@@ -52,6 +57,7 @@ class RunResumed(Value):
     versions: dict[str, str] = Field(default_factory=dict)
     drift: tuple[str, ...] = ()
     retention: Literal["all", "pool", "best"] | None = None
+    skill_kept_at: float | None = None
 
 
 class ModelMerged(Value):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from evomerge.domain.identity import content_id
+from evomerge.domain.objective import Estimate, Objective
 from evomerge.domain.race import Race
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.scores import EvaluationWarning, Part, Scores
@@ -181,6 +183,7 @@ class Model:
         confirmed: what came of scoring it on other items, at the end of the run.
         warnings: of its evaluations.
         race: that it lost; `scores` are then those on a part of the items.
+        objectives: what "better" means in its run, on each part of the items; without, the mean.
     """
 
     name: str
@@ -195,11 +198,23 @@ class Model:
     confirmed: Mapping[Part, Scores | Failure] = field(default_factory=dict)
     warnings: tuple[EvaluationWarning, ...] = ()
     race: Race | None = None
+    objectives: Mapping[Part, Objective] = field(default_factory=dict)
 
     def on(self, part: Part) -> Scores | None:
         """Its scores on a part of the items; None where it has none."""
         scores = self.scores if part == "selection" else self.confirmed.get(part)
         return scores if isinstance(scores, Scores) else None
+
+    def objective(self, part: Part = "selection") -> Objective:
+        """What "better" means on a part of the items."""
+        return self.objectives.get(part, Objective())
+
+    def estimate(self, part: Part = "selection") -> Estimate | None:
+        """What its scores on a part of the items come to; None until that is known."""
+        if self.race is not None and part == "selection":
+            return Estimate(self.race.estimate, self.race.stderr)
+        scores = self.on(part)
+        return None if scores is None else self.objective(part).estimate(scores.tasks)
 
     @property
     def selection_gap(self) -> float | None:
@@ -207,19 +222,19 @@ class Model:
 
         Of a model chosen for its score this is the winner's curse; of the others it is noise.
         """
-        seen, held_out = self.scores, self.on("held_out")
-        return None if seen is None or held_out is None else seen.aggregate - held_out.aggregate
+        seen, held_out = self.estimate(), self.estimate("held_out")
+        return None if seen is None or held_out is None else seen.value - held_out.value
 
     @property
     def score(self) -> float | None:
-        """The aggregate score in points, after a lost race its estimate; None until scored."""
-        if self.race is not None:
-            return self.race.estimate
-        return None if self.scores is None else self.scores.aggregate
+        """By the run's objective, in points; after a lost race its estimate; None until known."""
+        return None if self._seen is None else self._seen.value
 
     @property
     def stderr(self) -> float | None:
         """The standard error of `score`."""
-        if self.race is not None:
-            return self.race.stderr
-        return None if self.scores is None else self.scores.stderr
+        return None if self._seen is None else self._seen.stderr
+
+    @cached_property
+    def _seen(self) -> Estimate | None:
+        return self.estimate()

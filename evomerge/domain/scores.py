@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -26,7 +25,7 @@ class TaskScore(Value):
         stderr: the standard error of `value` in points, None where the harness gives none.
         samples: the number of items scored.
         filter: how an answer was read (lm-eval); None in journals that did not record it.
-        weight: of this task in the aggregate.
+        weight: of this task in the objective.
         solved: which items were answered right, as hexadecimal digits of an integer whose lowest
             bit is item 0; None for metrics that are not right or wrong.
     """
@@ -46,22 +45,6 @@ class Scores(Value):
 
     evaluation_id: str
     tasks: tuple[TaskScore, ...] = Field(min_length=1)
-
-    @property
-    def aggregate(self) -> float:
-        """The weighted mean over the tasks, in points (`score(m)` of Algorithm 1)."""
-        total = math.fsum(task.weight for task in self.tasks)
-        return math.fsum(task.weight * task.value for task in self.tasks) / total
-
-    @property
-    def stderr(self) -> float | None:
-        """The standard error of `aggregate`, tasks taken as independent; None if one is missing."""
-        errors = [task.stderr for task in self.tasks]
-        if any(error is None for error in errors):
-            return None
-        total = math.fsum(task.weight for task in self.tasks)
-        squares = ((task.weight * (task.stderr or 0.0)) ** 2 for task in self.tasks)
-        return math.sqrt(math.fsum(squares)) / total
 
 
 def solved_items(right: Sequence[bool]) -> str:

@@ -30,6 +30,8 @@ from evomerge.domain.events import (
 )
 from evomerge.domain.kinship import KinshipMatrix, KinshipReading, Metric, Pair, all_pairs
 from evomerge.domain.model import Candidate, Model, SkippedMerge
+from evomerge.domain.objective import Objective, ObjectiveName
+from evomerge.domain.references import objectives
 from evomerge.domain.scores import Part
 from evomerge.domain.value import Value
 
@@ -65,6 +67,8 @@ class RunState:
         skipped: merges of parents that are too alike, in the order of the decisions.
         stop: the criterion that ended the search.
         gains: whether the best model's gains are more than chance; None until that is tested.
+        objectives: what "better" means on each part of the items.
+        skill_kept_at: the share of the best foundation model's score at which a skill is kept.
         retention: whose weights are kept: all, possible parents, the best.
         reused_merges, reused_evaluations: how many were in the store already.
         seconds: time that drivers spent on the run, pauses left out.
@@ -77,8 +81,10 @@ class RunState:
     skipped: tuple[SkippedMerge, ...] = ()
     stop: str | None = None
     gains: Gains | None = None
+    objectives: Mapping[Part, Objective] = field(default_factory=dict)
     finished: bool = False
     retention: Literal["all", "pool", "best"] = "all"
+    skill_kept_at: float = 0.8
     reused_merges: int = 0
     reused_evaluations: int = 0
     seconds: float = 0.0
@@ -205,6 +211,11 @@ class RunState:
         """Models merged."""
         return sum(model.merged for model in self.models.values())
 
+    def under(self, objective: ObjectiveName) -> RunState:
+        """The same run, its models judged by another objective; who was chosen stays as it was."""
+        started = self.start.model_copy(update={"objective": objective})
+        return _judged(replace(self, started=started))
+
     def at_generation(self, number: int) -> tuple[Model, ...]:
         """The models born in generation `number`, in order."""
         return tuple(model for model in self.models.values() if model.generation == number)
@@ -256,18 +267,25 @@ def _(event: RunStarted, state: RunState) -> RunState:
         model.name: Model(model.name, "foundation", 0, model.content_id, merged=False)
         for model in event.foundation
     }
-    return replace(
-        state,
-        started=event,
-        models=models,
-        generations=(Generation(0),),
-        retention=event.retention,
+    return _judged(
+        replace(
+            state,
+            started=event,
+            models=models,
+            generations=(Generation(0),),
+            retention=event.retention,
+            skill_kept_at=event.skill_kept_at,
+        )
     )
 
 
 @_apply.register
 def _(event: RunResumed, state: RunState) -> RunState:
-    return replace(state, retention=event.retention or state.retention)
+    return replace(
+        state,
+        retention=event.retention or state.retention,
+        skill_kept_at=event.skill_kept_at or state.skill_kept_at,
+    )
 
 
 @_apply.register
@@ -286,6 +304,7 @@ def _(event: GenerationProposed, state: RunState) -> RunState:
             content_id=candidate.recipe.id,
             parents=candidate.proposal.parents,
             candidate=candidate,
+            objectives=state.objectives,
         )
     generation = Generation(event.generation, event.candidates)
     return replace(state, models=models, generations=(*state.generations, generation))
@@ -363,6 +382,15 @@ def _(event: RunFinished, state: RunState) -> RunState:
     return replace(state, stop=event.stop, finished=True)
 
 
+def _judged(state: RunState) -> RunState:
+    """The state with all models judged by the run's objective, as far as that is known by now."""
+    found = objectives(state.start.objective, state.at_generation(0))
+    if found == state.objectives:
+        return state
+    models = {name: replace(model, objectives=found) for name, model in state.models.items()}
+    return replace(state, objectives=found, models=models)
+
+
 def _known(state: RunState, name: str) -> Model:
     model = state.models.get(name)
     if model is None:
@@ -372,4 +400,6 @@ def _known(state: RunState, name: str) -> Model:
 
 def _change(state: RunState, name: str, **changes: object) -> RunState:
     changed: Model = replace(_known(state, name), **changes)  # type: ignore[arg-type]
-    return replace(state, models={**state.models, name: changed})
+    state = replace(state, models={**state.models, name: changed})
+    # What foundation models score, there or on other items, may be what all are judged against.
+    return state if changed.generation and not changed.confirmed else _judged(state)

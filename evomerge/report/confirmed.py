@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from evomerge.domain.difference import Comparison
-from evomerge.domain.scores import Part, Scores
+from evomerge.domain.model import Model
+from evomerge.domain.scores import Part
 from evomerge.domain.state import RunState
 from evomerge.report.subject import Z95
 from evomerge.report.wording import minus, points
@@ -19,8 +20,7 @@ def confirmation_rows(state: RunState) -> tuple[list[str], list[list[str]]]:
         return [], []
     rows = []
     for model in models:
-        cells = [model.name, _score(model.scores)]
-        cells += [_score(model.on(part)) for part, _ in parts]
+        cells = [model.name, *(_score(model, part) for part in ("selection", *dict(parts)))]
         rows.append([*cells, "" if model.selection_gap is None else minus(model.selection_gap)])
     return ["model", "seen by selection", *(head for _, head in parts), "gap"], rows
 
@@ -45,7 +45,8 @@ def _row(each: Comparison) -> dict[str, str]:
     }
 
 
-def _score(scores: Scores | None) -> str:
-    if scores is None:
+def _score(model: Model, part: Part) -> str:
+    estimate = model.estimate(part)
+    if estimate is None:
         return points(None)
-    return points(scores.aggregate, None if scores.stderr is None else Z95 * scores.stderr)
+    return points(estimate.value, None if estimate.stderr is None else Z95 * estimate.stderr)

@@ -101,9 +101,9 @@ def _against(baseline: Baseline, best: Model) -> Fact:
 
 
 def _score_detail(model: Model) -> str:
-    held_out = model.on("held_out")
-    also = "" if held_out is None else f"; {held_out.aggregate:.2f} on held-out items"
-    if model.scores is None or model.scores.stderr is None:
+    held_out = model.estimate("held_out")
+    also = "" if held_out is None else f"; {held_out.value:.2f} on held-out items"
+    if model.scores is None or model.stderr is None:
         return f"no standard error recorded{also}"
     tasks = figures.count(len(model.scores.tasks), "task")
     return f"95 % interval over {tasks}{also}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import combinations
 from random import Random
@@ -12,7 +11,7 @@ from evomerge.domain.kinship import KinshipMatrix
 from evomerge.domain.model import Coefficients, MergeKind, Model, Proposal
 from evomerge.domain.state import RunState, rank
 
-_WORTH = {"top_k": "mean score", "elites": "the mean of the better parent on each task"}
+_WORTH = {"top_k": "mean score", "elites": "the score of the better parent on each task"}
 CandidateSet = Literal["grandparent_generation", "repository", "pool"]
 Parents = frozenset[str]
 
@@ -169,6 +168,6 @@ def mean_score(models: Sequence[Model]) -> float:
 def potential(models: Sequence[Model]) -> float:
     """The score of a child that kept the best of its parents on every task, in points."""
     each = [model.scores.tasks for model in models if model.scores]
-    total = math.fsum(task.weight for task in each[0])
-    best = (max(column, key=lambda task: task.value) for column in zip(*each, strict=True))
-    return math.fsum(task.weight * task.value for task in best) / total
+    best = [max(column, key=lambda task: task.value) for column in zip(*each, strict=True)]
+    estimate = models[0].objective().estimate(best)
+    return 0.0 if estimate is None else estimate.value

@@ -12,7 +12,6 @@ fixtures, held out) `bayes` has 58.6 at 10 children and 61.3 at 40, greedy 40.1 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -65,10 +64,15 @@ class CoefficientSearch:
 
         seen = list(_observations(state, foundation))
         tasks = foundation[0].scores.tasks if foundation[0].scores else ()
-        total = math.fsum(task.weight for task in tasks)
-        shares = [task.weight / total for task in tasks]
+        objective = (
+            foundation[0]
+            .objective()
+            .over([task.task for task in tasks], [task.weight for task in tasks])
+        )
+        if objective is None:
+            return
         for _ in range(self.children):
-            point = suggest(seen, shares, self.grid.densities, HIGHEST_WEIGHT, rng)
+            point = suggest(seen, objective, self.grid.densities, HIGHEST_WEIGHT, rng)
             yield point
             if self.children > 1:
                 seen.append(believed(seen, point))

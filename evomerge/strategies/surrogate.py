@@ -1,10 +1,10 @@
 """What is worth merging next: a Gaussian process for each task, and expected improvement.
 
-The scores of a task over all points are one smooth function, told by a few evaluations. The mean of
-the tasks is modelled through its parts (composite Bayesian optimisation: Astudillo and Frazier,
-arXiv 1906.01537), because a weight that helps one skill and costs another says more in two numbers
-than in their sum. The next point maximises the expected improvement (Jones et al. 1998) of the
-aggregate over the best one so far. Processes and their lengths of scale are scikit-learn's
+The scores of a task over all points are one smooth function, told by a few evaluations. The
+objective of the tasks is modelled through its parts (composite Bayesian optimisation: Astudillo and
+Frazier, arXiv 1906.01537), because a weight that helps one skill and costs another says more in two
+numbers than in their sum. The next point maximises the expected improvement (Jones et al. 1998) of
+the objective over the best one so far. Processes and their lengths of scale are scikit-learn's
 (`GaussianProcessRegressor`), fitted anew each time: nothing has to be kept. Another processor may
 round otherwise and choose otherwise; a run keeps to the choices that are in its journal.
 """
@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evomerge.domain.model import Coefficients
+from evomerge.domain.objective import Combination
+from evomerge.significance.combination import values
 
 if TYPE_CHECKING:
     from sklearn.gaussian_process import GaussianProcessRegressor
@@ -47,7 +49,7 @@ class Observation:
 
 def suggest(
     seen: Sequence[Observation],
-    shares: Sequence[float],
+    objective: Combination,
     densities: Sequence[float],
     highest: float,
     rng: Random,
@@ -56,19 +58,19 @@ def suggest(
 
     Args:
         seen: at least one; their order does not matter beyond rounding.
-        shares: of each task in the aggregate; they sum to 1.
+        objective: over the tasks, in the order of the scores.
         densities: of TIES, beside task arithmetic.
         highest: weight that is sought; the lowest is 0.
     """
     draw = np.random.default_rng(rng.getrandbits(64))
     known = np.array([_features(each.point) for each in seen])
-    scores, total = np.array([each.scores for each in seen]), np.array(shares)
-    reached = scores @ total
+    scores = np.array([each.scores for each in seen]).T
+    reached = values(objective, 100.0 * scores)
     best = seen[int(np.argmax(reached))].point
     points = _drawn(best, densities, highest, draw)
     features = np.array([_features(each) for each in points])
-    sampled = np.array([_sampled(known, column, features, draw) for column in scores.T])
-    gains = np.tensordot(total, sampled, axes=1) - reached.max()
+    sampled = np.array([_sampled(known, column, features, draw) for column in scores])
+    gains = values(objective, 100.0 * sampled) - reached.max()
     worth = np.maximum(gains, 0.0).mean(axis=1)
     taken = {each.point for each in seen}
     order = np.argsort(-worth, kind="stable")

@@ -20,6 +20,6 @@ def grid_text(baseline: Baseline) -> str:
     """`74.30 ± 1.2 by 9 merges of all models at once, held-out 73.10 ± 0.6 (run tiny-grid)`."""
     grid, merges = baseline.best, figures.count(baseline.evaluations, "merge")
     text = f"{figures.score(grid)} by {merges} of all models at once"
-    if (held_out := grid.on("held_out")) is not None:
-        text += f", held-out {figures.points(held_out.aggregate, held_out.stderr)}"
+    if grid.on("held_out") is not None:
+        text += f", held-out {figures.score(grid, 'held_out')}"
     return f"{text} (run {baseline.run})"

@@ -13,6 +13,7 @@ import yaml
 from evomerge.config import Config
 from evomerge.domain.lineage import ancestors, lineage, merge_gain
 from evomerge.domain.model import Model
+from evomerge.domain.objective import TITLES
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
 from evomerge.terminal.figures import printable
@@ -110,7 +111,7 @@ def _scores(model: Model, state: RunState, config: Config) -> Iterator[str]:
             " | ".join(cells) + " |"
         )
     means = " | ".join(figures.score(other) for other in others)
-    yield f"| **mean** | | | **{figures.score(model)}** | {means} |"
+    yield f"| **{TITLES[state.start.objective]}** | | | **{figures.score(model)}** | {means} |"
     gain = merge_gain(model, state.models)
     yield f"\nOver the mean of its parents it gains {figures.gain(gain)} points."
     yield from list(_confirmed(model, state)) or [_FLATTERED]
@@ -127,8 +128,7 @@ def _confirmed(model: Model, state: RunState) -> Iterator[str]:
     yield "| model | selection | " + " | ".join(PARTS[part] for part in parts) + " |"
     yield "| --- | ---: |" + " ---: |" * len(parts)
     for each in models:
-        found = [each.on(part) for part in parts]
-        cells = [figures.points(s.aggregate, s.stderr) if s else figures.MISSING for s in found]
+        cells = [figures.score(each, part) for part in parts]
         yield f"| {_text(each.name)} | {figures.score(each)} | " + " | ".join(cells) + " |"
 
 

@@ -187,10 +187,9 @@ def held_out_text(arm: Arm) -> str:
     """What the best model of an arm scored on held-out items; of several repeats their median."""
     if arm.held_out is None:
         return MISSING
-    scores = arm.median.best.on("held_out")
-    if len(arm.members) > 1 or scores is None:
+    if len(arm.members) > 1:
         return spread_points(arm.held_out)
-    return figures.points(scores.aggregate, scores.stderr)
+    return figures.score(arm.median.best, "held_out")
 
 
 def _arm_gain(arm: Arm) -> Text:

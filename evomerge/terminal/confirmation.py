@@ -10,7 +10,7 @@ from evomerge.domain.state import RunState
 from evomerge.domain.warnings import told_once
 from evomerge.terminal import figures
 from evomerge.terminal.columns import Column, Fitted, numbers, words
-from evomerge.terminal.figures import MISSING, printable, spelled
+from evomerge.terminal.figures import printable, spelled
 from evomerge.terminal.sentences import PARTS, best_over_foundation
 from evomerge.terminal.tables import FAILURE, name_text
 
@@ -36,14 +36,14 @@ def confirmed_text(state: RunState) -> Text | None:
         return None
     if "held_out" not in state.start.confirmation:
         return Text(SEEN, style="yellow")
-    held_out = state.best.on("held_out")
+    held_out = state.best.estimate("held_out")
     if held_out is None:
         failure = state.best.confirmed.get("held_out")
         waiting = "scored when the search has ended"
         if isinstance(failure, Failure):
             return spelled(f"failed: {failure.reason}", FAILURE)
         return Text(waiting, "dim")
-    text = Text(figures.points(held_out.aggregate, held_out.stderr))
+    text = Text(figures.points(*held_out))
     gap = figures.gain(state.best.selection_gap)
     text.append(f"  gap {gap}", "").append("  ")
     gain = held_out_gain(state)
@@ -62,8 +62,8 @@ def held_out_gain(state: RunState) -> tuple[Model, float] | None:
     over = best_over_foundation(state)
     if over is None or state.best is None or over[0] is state.best:
         return None
-    ours, theirs = state.best.on("held_out"), over[0].on("held_out")
-    return None if ours is None or theirs is None else (over[0], ours.aggregate - theirs.aggregate)
+    ours, theirs = state.best.estimate("held_out"), over[0].estimate("held_out")
+    return None if ours is None or theirs is None else (over[0], ours.value - theirs.value)
 
 
 def warnings_text(state: RunState) -> Text | None:
@@ -75,9 +75,6 @@ def warnings_text(state: RunState) -> Text | None:
 def _part(models: list[Model], part: Part) -> Column:
     cells = []
     for model in models:
-        scores, outcome = model.on(part), model.confirmed.get(part)
-        missing = spelled("failed", FAILURE) if isinstance(outcome, Failure) else spelled(MISSING)
-        cells.append(
-            missing if scores is None else spelled(figures.points(scores.aggregate, scores.stderr))
-        )
+        failed = isinstance(model.confirmed.get(part), Failure)
+        cells.append(spelled("failed", FAILURE) if failed else spelled(figures.score(model, part)))
     return numbers(PARTS[part], cells)

@@ -43,13 +43,12 @@ def status_document(standing: Standing, resume: str | None, now: float) -> Docum
 
 def baseline_brief(baseline: Baseline) -> Document:
     """What merging all foundation models at once gave."""
-    held_out = baseline.best.on("held_out")
     return {
         "run": baseline.run,
         "evaluations": baseline.evaluations,
         "model": baseline.best.name,
         "score": baseline.best.score,
-        "held_out": held_out and held_out.aggregate,
+        "held_out": _value(baseline.best, "held_out"),
     }
 
 
@@ -196,15 +195,15 @@ def model_brief(model: Model, state: RunState) -> Document:
         "stderr": model.stderr,
         "gain": merge_gain(model, state.models),
         "failure": model.failure and model.failure.model_dump(mode="json"),
-        "held_out": _aggregate(model, "held_out"),
+        "held_out": _value(model, "held_out"),
         "selection_gap": model.selection_gap,
-        "final": _aggregate(model, "final"),
+        "final": _value(model, "final"),
     }
 
 
-def _aggregate(model: Model, part: Part) -> float | None:
-    scores = model.on(part)
-    return None if scores is None else scores.aggregate
+def _value(model: Model, part: Part) -> float | None:
+    estimate = model.estimate(part)
+    return None if estimate is None else estimate.value
 
 
 def _generation(number: int, state: RunState) -> Document:

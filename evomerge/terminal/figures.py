@@ -6,7 +6,7 @@ from rich.text import Text
 
 from evomerge.domain.kinship import Metric
 from evomerge.domain.model import Model
-from evomerge.domain.scores import TaskScore
+from evomerge.domain.scores import Part, TaskScore
 
 MISSING = "–"
 """Stands for a number that is not known, or not defined."""
@@ -29,9 +29,10 @@ def points(value: float | None, stderr: float | None = None) -> str:
     return f"{value:.2f}" if stderr is None else f"{value:.2f} ± {stderr:.1f}"
 
 
-def score(model: Model) -> str:
-    """The aggregate score of a model with its standard error."""
-    return points(model.score, model.stderr) + (" estimated" if model.race else "")
+def score(model: Model, part: Part = "selection") -> str:
+    """The score of a model with its standard error."""
+    text = points(*(model.estimate(part) or (None,)))
+    return text + (" estimated" if model.race and part == "selection" else "")
 
 
 def task_points(task: TaskScore, with_error: bool = False) -> str:

@@ -148,7 +148,7 @@ def _confirmed(model: Model) -> Iterator[Fact]:
         if isinstance(outcome, Failure):
             yield PARTS[part], Text(printable(f"not scored: {outcome.reason}"), FAILURE)
             continue
-        text = Text(figures.points(outcome.aggregate, outcome.stderr))
+        text = Text(figures.score(model, part))
         if part == "held_out":
             text.append(f"  gap {figures.gain(model.selection_gap)}", "dim")
         else:
@@ -186,7 +186,7 @@ def _scores(model: Model, state: RunState) -> Fitted:
     held_out = model.on("held_out")
     if held_out is not None:
         others = (figures.task_points(task, with_error=True) for task in held_out.tasks)
-        mean = figures.points(held_out.aggregate, held_out.stderr)
+        mean = figures.score(model, "held_out")
         theirs.insert(0, numbers("held-out", [*others, mean, *blank[1:]]))
     metric = words("metric", [*(spelled(task.metric, "dim") for task in tasks), *blank])
     items = numbers("items", [*(spelled(str(task.samples), "dim") for task in tasks), *blank])

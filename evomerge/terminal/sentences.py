@@ -165,8 +165,7 @@ def _(event: ModelScored, state: RunState) -> list[Sentence]:
 @_said.register
 def _(event: ModelConfirmed, state: RunState) -> list[Sentence]:
     model = state.models[event.model]
-    scores = figures.points(event.scores.aggregate, event.scores.stderr)
-    parts = [f"{PARTS[event.part]} {scores}"]
+    parts = [f"{PARTS[event.part]} {figures.score(model, event.part)}"]
     if event.part == "held_out":
         parts.append(f"gap {figures.gain(model.selection_gap)}")
     parts.append(_cost(event.seconds, event.reused))

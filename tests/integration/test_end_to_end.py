@@ -92,7 +92,7 @@ def test_the_end_scores_items_that_the_search_never_saw(whole):
     ]
     assert items[0].isdisjoint(items[1])
     assert items[0] | items[1] == set(range(120))
-    assert result["best"]["held_out"] == best.on("held_out").aggregate
+    assert result["best"]["held_out"] == best.estimate("held_out").value
     assert result["best"]["selection_gap"] == best.selection_gap
     assert result["held_out_gain_over_foundation"] > 10
 
@@ -260,8 +260,8 @@ def test_an_exported_model_is_complete_and_scores_the_same(whole, evomerge, tmp_
     scores = evaluator.evaluate(folder, tmp_path / "into", lambda done, total: None)
     evaluator.close()
     assert evaluator.chosen(scores) == best.scores
-    held_out = best.on("held_out")
-    assert f"{held_out.aggregate:.2f}" in card, "what the search never saw is in the card"
+    held_out = best.estimate("held_out")
+    assert f"{held_out.value:.2f}" in card, "what the search never saw is in the card"
 
     again = evomerge(*words)
     assert again.returncode == 2

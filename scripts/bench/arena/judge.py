@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from arms import Arm
@@ -68,6 +69,11 @@ class Search:
         return self.folder / str(child["model"])
 
 
+def mean_score(scores: Scores) -> float:
+    """The mean over the tasks, in points: the arena's measure of every arm and every peer."""
+    return fmean(task.value for task in scores.tasks)
+
+
 @dataclass(frozen=True)
 class Judged:
     """A search and what evomerge's evaluator says of its winners.
@@ -89,9 +95,9 @@ class Judged:
         found: dict[str, Any] = {"fixture": fixture.number}
         for mark, scores in self.held_out.items():
             found[f"dev@{mark}"] = self.dev[mark]
-            found[f"held_out@{mark}"] = scores.aggregate
+            found[f"held_out@{mark}"] = mean_score(scores)
             found[f"weakest@{mark}"] = min(task.value for task in scores.tasks)
-            found[f"gap@{mark}"] = self.dev[mark] - scores.aggregate
+            found[f"gap@{mark}"] = self.dev[mark] - mean_score(scores)
         children = self.search.children
         found["children"] = len(children)
         found["seconds"] = sum(child["seconds"] for child in children)
@@ -126,7 +132,7 @@ def _judge(
     known: Mapping[str, tuple[Scores, Scores]],
 ) -> Judged:
     found = {mark: known[digests[winners[search.name, mark]]] for mark in search.reached(marks)}
-    dev = {mark: scores.aggregate for mark, (scores, _) in found.items()}
+    dev = {mark: mean_score(scores) for mark, (scores, _) in found.items()}
     return Judged(search, dev, {mark: scores for mark, (_, scores) in found.items()})
 
 

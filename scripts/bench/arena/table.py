@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from arms import CRITERIA, OF_ALL, Arm, prices, winners
 from fixtures import Fixture
-from judge import Judged
+from judge import Judged, mean_score
 from scipy.stats import spearmanr, t
 from versus import against_peers, paired, versus
 
@@ -99,9 +99,9 @@ def _on_fixture(arm: Arm, played: Played, marks: Sequence[int]) -> dict[str, Any
     for mark, model in winners(state, marks).items():
         scores = played.held_out[model.content_id]
         found[f"dev@{mark}"] = model.score or 0.0
-        found[f"held_out@{mark}"] = scores.aggregate
+        found[f"held_out@{mark}"] = mean_score(scores)
         found[f"weakest@{mark}"] = min(task.value for task in scores.tasks)
-        found[f"gap@{mark}"] = (model.score or 0.0) - scores.aggregate
+        found[f"gap@{mark}"] = (model.score or 0.0) - mean_score(scores)
     paid = prices(played.fixture, played.states)
     children = [model for model in state.models.values() if model.generation]
     found["children"] = len(children)
@@ -127,8 +127,8 @@ def _ended(arm: Arm, criterion: str, played: Played, mark: int) -> dict[str, flo
     return {
         "stopped": float(children is not None),
         "children": float(made),
-        "held_out": played.held_out[best[made].content_id].aggregate,
-        "held_out_at_the_end": played.held_out[best[mark].content_id].aggregate,
+        "held_out": mean_score(played.held_out[best[made].content_id]),
+        "held_out_at_the_end": mean_score(played.held_out[best[mark].content_id]),
     }
 
 

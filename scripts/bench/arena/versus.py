@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from judge import Judged
+from judge import Judged, mean_score
 from numpy.typing import NDArray
 
 from evomerge.domain.scores import Scores, TaskScore
@@ -36,18 +36,18 @@ def against_peers(
         return
     for mark in sorted({mark for peer in peers for mark in peer.held_out}):
         there = [peer for peer in peers if mark in peer.held_out]
-        theirs = max(there, key=lambda peer: peer.held_out[mark].aggregate)
-        best = max(ours, key=lambda arm: ours[arm][mark].aggregate)
+        theirs = max(there, key=lambda peer: mean_score(peer.held_out[mark]))
+        best = max(ours, key=lambda arm: mean_score(ours[arm][mark]))
         found = theirs.held_out[mark]
         yield {
             "fixture": fixture,
             "mark": mark,
             "peers": len(there),
-            "peer": {"name": theirs.search.name, "score": found.aggregate},
+            "peer": {"name": theirs.search.name, "score": mean_score(found)},
             **{
                 role: {
                     "name": arm,
-                    "score": ours[arm][mark].aggregate,
+                    "score": mean_score(ours[arm][mark]),
                     "difference": overall(
                         list(paired(ours[arm][mark], found, fixture))
                     ).model_dump(),

@@ -91,7 +91,7 @@ def test_scores_and_warnings(child: FakeChild, tmp_path: Path) -> None:
     evaluator = _evaluator(child, tmp_path)
     scores = evaluator.evaluate(tmp_path, tmp_path, _silent)
     assert scores.evaluation_id == evaluator.evaluation_id
-    assert evaluator.chosen(scores).aggregate == 50.0
+    assert [task.value for task in evaluator.chosen(scores).tasks] == [50.0]
     written = json.loads((tmp_path / "warnings.json").read_text(encoding="utf-8"))
     assert written == child.warnings
 

@@ -210,7 +210,7 @@ def test_held_out_items_decide_where_all_winners_were_scored_on_them(landscape, 
     command("greedy-1", "kinship-2", "--dir", str(landscape), "--json")
     document = json.loads(capsys.readouterr().out)
     held_out = [
-        fold(RunDirectory(landscape / n).read()).best.on("held_out").aggregate
+        fold(RunDirectory(landscape / n).read()).best.estimate("held_out").value
         for n in ("greedy-1", "kinship-2")
     ]
     assert document["winners"]["part"] == "held_out"

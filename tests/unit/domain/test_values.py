@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from evomerge.domain.identity import canonical_json, content_id, derived_seed
 from evomerge.domain.kinship import KinshipMatrix, KinshipReading, Metric
 from evomerge.domain.recipe import Ingredient, Recipe
-from evomerge.domain.scores import Scores, TaskScore
+from evomerge.domain.scores import TaskScore
 from evomerge.domain.stopping import AnyCriterion
 
 json_values = st.recursive(
@@ -91,18 +91,6 @@ def test_derived_seeds_differ_and_fit():
     seeds = {derived_seed("merge", 1, str(number)) for number in range(200)}
     assert len(seeds) == 200
     assert all(0 <= seed < 2**31 for seed in seeds)
-
-
-def test_the_aggregate_is_the_weighted_mean():
-    scores = Scores(
-        evaluation_id="e",
-        tasks=(
-            TaskScore(task="a", metric="acc", value=10, stderr=3, samples=9, weight=1),
-            TaskScore(task="b", metric="acc", value=70, stderr=4, samples=9, weight=3),
-        ),
-    )
-    assert scores.aggregate == 55
-    assert scores.stderr == pytest.approx(math.hypot(3, 12) / 4)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1, 100.1])

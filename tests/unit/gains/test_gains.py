@@ -74,7 +74,7 @@ def test_the_best_is_compared_with_every_foundation_model_on_held_out_items(made
     assert gains.missing == ()
     for each in gains.comparisons:
         other = state.models[each.b]
-        gain = state.best.on("held_out").aggregate - other.on("held_out").aggregate
+        gain = state.best.estimate("held_out").value - other.estimate("held_out").value
         assert each.difference.value == pytest.approx(gain)
         assert each.corrected >= each.difference.p
         assert [task.task for task in each.tasks] == ["task-0", "task-1", "task-2"]
@@ -108,7 +108,7 @@ def test_the_command_says_it_plainly(made):
     state = state_of(made)
     shown = call(made).output
     best, other = state.best, next(m for m in state.ranking if m.generation == 0)
-    gain = best.on("held_out").aggregate - other.on("held_out").aggregate
+    gain = best.estimate("held_out").value - other.estimate("held_out").value
     assert f"{best.name} is better than {other.name} by {gain:.1f} points" in shown
     assert "selection never saw" in shown
     assert "p < 0.001" in shown

@@ -11,6 +11,7 @@ from evomerge.domain.events import GenerationFinished, GenerationProposed, Model
 from evomerge.domain.kinship import KinshipMatrix, Metric
 from evomerge.domain.landscape import Landscape
 from evomerge.domain.model import Candidate, Coefficients, Proposal
+from evomerge.domain.objective import Objective
 from evomerge.domain.recipe import Ingredient, Recipe
 from evomerge.domain.scores import Scores, TaskScore, newly_solved, solved_items
 from evomerge.domain.stopping import MaxEvaluations
@@ -146,17 +147,38 @@ SEEN = [
 ]
 
 
+def _mean(*weights):
+    return Objective().over(["one", "two"], weights)
+
+
 def test_the_surrogate_heeds_what_the_tasks_weigh():
-    first = suggest(SEEN, [0.95, 0.05], [0.5], 1.6, Random(0)).weights
-    second = suggest(SEEN, [0.05, 0.95], [0.5], 1.6, Random(0)).weights
+    first = suggest(SEEN, _mean(0.95, 0.05), [0.5], 1.6, Random(0)).weights
+    second = suggest(SEEN, _mean(0.05, 0.95), [0.5], 1.6, Random(0)).weights
     assert first[0] > first[1]
     assert second[1] > second[0]
+
+
+def test_the_surrogate_seeks_what_the_objective_asks_for():
+    """The easy task is best at a first weight of 1.2, the hard one at 0.4."""
+
+    def scores(w):
+        return math.exp(-((w - 1.2) ** 2) / 0.4), 0.6 * math.exp(-((w - 0.4) ** 2))
+
+    drawn = Random(1)
+    points = [[round(drawn.uniform(0.0, 1.6), 2) for _ in range(2)] for _ in range(24)]
+    seen = [Observation(Coefficients.at(at, None), scores(at[0])) for at in points]
+    for name, combined, near in (("worst", min, 0.71), ("mean", sum, 1.09)):
+        best = max((x / 1000 for x in range(1600)), key=lambda w, c=combined: c(scores(w)))
+        assert best == pytest.approx(near, abs=0.01)
+        over = Objective(name).over(["easy", "hard"], [1.0, 1.0])
+        sought = suggest(seen, over, [], 1.6, Random(0)).weights[0]
+        assert sought == pytest.approx(best, abs=0.05)
 
 
 def test_a_failed_merge_is_not_sought_again():
     failed = Observation(Coefficients.at([0.7, 0.7], 0.5), (0.0, 0.0))
     for seed in range(3):
-        near = suggest([*SEEN, failed], [0.5, 0.5], [0.5], 1.6, Random(seed))
+        near = suggest([*SEEN, failed], _mean(0.5, 0.5), [0.5], 1.6, Random(seed))
         distance = max(abs(w - 0.7) for w in near.weights)
         assert near.density is None or distance > 0.1
 

@@ -1,0 +1,183 @@
+"""What "better" means: the one number that the task scores of a model come to.
+
+A task's score v, in points, is first put on the objective's scale, x = offset + slope · v, and the
+x of all tasks are then combined. w is a task's weight, W the sum of the weights.
+
+| objective | x | combined | unit |
+| --- | --- | --- | --- |
+| `mean` | v | Σ w x / W | points |
+| `worst` | 100 − (w / highest w) · (100 − v) | the lowest x | points |
+| `relative` | 100 · v / reference | Σ w x / W | percent of the reference |
+| `geometric` | v | Π x ^ (w / W) | points |
+
+`worst` is the score on the weakest task, and with unequal weights a weighted Chebyshev distance
+from 100 points on every task (Steuer and Choo 1983, *An interactive weighted Tchebycheff procedure
+for multiple objective programming*, Mathematical Programming 26:326–344): a task of half the
+weight counts with half of what it lacks.
+
+The reference of `relative` is the best score that a foundation model has on the task: 100 is as
+good as the best foundation model on every task. A task that no foundation model scores on (its
+reference is 0) says nothing of what is kept and is left out; if there is no other, the value is 0.
+
+All of them rise, or stay, when a task's score rises. With one task `mean`, `worst` and `geometric`
+are its score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal, NamedTuple
+
+from evomerge.domain.scores import TaskScore
+
+ObjectiveName = Literal["mean", "worst", "relative", "geometric"]
+
+TITLES: Mapping[ObjectiveName, str] = {
+    "mean": "mean",
+    "worst": "weakest task",
+    "relative": "share kept, %",
+    "geometric": "geometric mean",
+}
+"""What a column of scores is called."""
+
+_NORMAL = NormalDist()
+
+
+class Estimate(NamedTuple):
+    """A value with its standard error, None where that is not known."""
+
+    value: float
+    stderr: float | None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """An objective, with what it needs to know of the foundation models.
+
+    Attributes:
+        reference: the best score of a foundation model on each task in points, for `relative`;
+            None while they are not all scored.
+    """
+
+    name: ObjectiveName = "mean"
+    reference: Mapping[str, float] | None = None
+
+    def estimate(self, tasks: Sequence[TaskScore]) -> Estimate | None:
+        """The value of task scores with its standard error; None while a reference is needed."""
+        combined = self.over([task.task for task in tasks], [task.weight for task in tasks])
+        if combined is None:
+            return None
+        values = [task.value for task in tasks]
+        return Estimate(
+            combined.value(values), combined.stderr(values, [task.stderr for task in tasks])
+        )
+
+    def over(self, tasks: Sequence[str], weights: Sequence[float]) -> Combination | None:
+        """The objective over these tasks; None while a reference is needed and not known."""
+        none, ones = (0.0,) * len(tasks), (1.0,) * len(tasks)
+        if self.name == "worst":
+            slopes = tuple(weight / max(weights) for weight in weights)
+            offsets = tuple(100.0 * (1.0 - slope) for slope in slopes)
+            return Combination("worst", tuple(weights), offsets, slopes)
+        if self.name != "relative":
+            return Combination(self.name, tuple(weights), none, ones)
+        if self.reference is None:
+            return None
+        best = [self.reference.get(task, 0.0) for task in tasks]
+        kept = tuple(w if top > 0.0 else 0.0 for w, top in zip(weights, best, strict=True))
+        slopes = tuple(100.0 / top if top > 0.0 else 0.0 for top in best)
+        return Combination("mean", kept, none, slopes)
+
+
+@dataclass(frozen=True)
+class Combination:
+    """An objective over tasks in a fixed order.
+
+    Attributes:
+        name: how the tasks' x are combined; `relative` is a `mean` with slopes of its own.
+        weights: of the tasks; 0 for a task that is left out.
+        offsets, slopes: x = offset + slope · v.
+    """
+
+    name: Literal["mean", "worst", "geometric"]
+    weights: tuple[float, ...]
+    offsets: tuple[float, ...]
+    slopes: tuple[float, ...]
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The weights, summing up to 1; all 0 where every task is left out."""
+        total = math.fsum(self.weights)
+        return tuple(weight / total if total else 0.0 for weight in self.weights)
+
+    def value(self, values: Sequence[float]) -> float:
+        """The objective of the tasks' scores in points."""
+        scaled = self._scaled(values)
+        if self.name == "worst":
+            return min(scaled)
+        if self.name == "geometric":
+            return math.prod(
+                math.pow(max(0.0, x), s) for x, s in zip(scaled, self.shares, strict=True)
+            )
+        total = math.fsum(self.weights)
+        terms = (weight * x for weight, x in zip(self.weights, scaled, strict=True))
+        return math.fsum(terms) / total if total else 0.0
+
+    def stderr(self, values: Sequence[float], errors: Sequence[float | None]) -> float | None:
+        """The standard error of `value`, tasks taken as independent, their errors as known.
+
+        Exact for `mean`; by the delta method for `geometric`; for `worst` the deviation of the
+        lowest of independent normal scores. A reference is taken as the yardstick that it is,
+        without an error of its own.
+
+        Returns:
+            None where a task's error is not known, and for `geometric` where a task has 0 points:
+            there it has no slope.
+        """
+        counted = [
+            error if weight else 0.0 for error, weight in zip(errors, self.weights, strict=True)
+        ]
+        known = [error for error in counted if error is not None]
+        if len(known) < len(counted):
+            return None
+        scaled = self._scaled(values)
+        errors_of_x = [slope * error for slope, error in zip(self.slopes, known, strict=True)]
+        if self.name == "worst":
+            return _deviation_of_lowest(scaled, errors_of_x)
+        if self.name == "geometric":
+            if min(scaled) <= 0.0:
+                return None
+            rows = zip(self.shares, errors_of_x, scaled, strict=True)
+            return self.value(values) * math.hypot(*(s * error / x for s, error, x in rows))
+        total = math.fsum(self.weights)
+        squares = ((w * e) ** 2 for w, e in zip(self.weights, errors_of_x, strict=True))
+        return math.sqrt(math.fsum(squares)) / total if total else 0.0
+
+    def _scaled(self, values: Sequence[float]) -> list[float]:
+        rows = zip(self.offsets, self.slopes, values, strict=True)
+        return [offset + slope * value for offset, slope, value in rows]
+
+
+def _deviation_of_lowest(means: Sequence[float], errors: Sequence[float]) -> float:
+    """The standard deviation of the lowest of independent normal variables.
+
+    Variable by variable by the exact moments of the lower of two, the lowest so far taken as normal
+    (Clark 1961, *The greatest of a finite set of random variables*, Operations Research 9:145–162).
+    """
+    (mean, error), *others = sorted(zip(means, errors, strict=True))
+    for other, its_error in others:
+        spread = math.hypot(error, its_error)
+        if spread == 0.0:
+            continue  # both are known exactly, and the first is the lower one
+        # relative to `mean`, so that squares of far larger numbers do not cancel out
+        distance = other - mean
+        first = _NORMAL.cdf(distance / spread)
+        density = spread * _NORMAL.pdf(distance / spread)
+        shift = distance * (1.0 - first) - density
+        square = error**2 * first + (distance**2 + its_error**2) * (1.0 - first)
+        variance = square - distance * density - shift**2
+        mean, error = mean + shift, math.sqrt(max(0.0, variance))
+    return error

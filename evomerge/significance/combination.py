@@ -1,0 +1,33 @@
+"""An objective of many rows of task scores at once."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evomerge.domain.objective import Combination
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+def values(objective: Combination, points: Floats) -> Floats:
+    """`Combination.value` along the first axis.
+
+    Args:
+        points: scores of each task in points, shape (tasks, …).
+
+    Returns:
+        One value for each of the rest, shape (…).
+    """
+    rest = (1,) * (points.ndim - 1)
+    scaled = np.reshape(objective.offsets, (-1, *rest)) + points * np.reshape(
+        objective.slopes, (-1, *rest)
+    )
+    if objective.name == "worst":
+        return np.asarray(scaled.min(axis=0))
+    if objective.name == "mean":
+        return np.asarray(np.tensordot(np.array(objective.shares), scaled, axes=1))
+    powers = np.maximum(scaled, 0.0) ** np.reshape(objective.shares, (-1, *rest))
+    return np.asarray(powers.prod(axis=0))
