@@ -103,12 +103,11 @@ def propose(
     """The next generation: the strategy's merges, cut to the evaluations that are left."""
     number = len(state.generations)
     rng = Random(derived_seed("strategy", state.start.seed, number))
-    given_up = {frozenset(merge.parents) for merge in state.skipped}
     proposals = [
         proposal
         for proposal in strategy.propose(state, state.kinship, rng)
         # Whatever a strategy remembers: a skipped pair is never proposed again, so this ends.
-        if proposal.kind in {"grid", "search"} or frozenset(proposal.parents) not in given_up
+        if proposal.kind in {"grid", "search"} or frozenset(proposal.parents) not in state.given_up
     ]
     proposals = proposals[: evaluations_left(criteria, state)]
     candidates = tuple(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from evomerge.domain.events import ModelScored
 from evomerge.domain.model import Model
-from evomerge.domain.state import Entry, RunState, apply, rank
+from evomerge.domain.population import rank
+from evomerge.domain.state import Entry, RunState, apply
 
 
 @dataclass(frozen=True)

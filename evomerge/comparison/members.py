@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from evomerge.domain.events import CandidateFailed, Event, KinshipMeasured, ModelMerged, ModelScored
 from evomerge.domain.model import Model
-from evomerge.domain.state import Entry, RunState, apply, rank
+from evomerge.domain.population import rank
+from evomerge.domain.state import Entry, RunState, apply
 
 Step = tuple[Literal["merge", "score", "kinship"], str]
 """A piece of work by kind and content id; kinship passes have none and are never shared."""

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from evomerge.domain.model import Model
-from evomerge.domain.state import RunState, rank
+from evomerge.domain.population import rank
+from evomerge.domain.state import RunState
 
 
 @dataclass(frozen=True)

@@ -32,20 +32,14 @@ class LostSkill:
 
 def lost_skills(state: RunState) -> tuple[LostSkill, ...]:
     """The skills that the pool has lost, in the order of the tasks."""
-    pool = [model.name for model in state.pool]
     tasks = state.best.scores.tasks if state.best and state.best.scores else ()
     lost = []
-    for task in tasks:
-        scores = {
-            model.name: value
-            for model in state.ranking
-            if (value := task_score(model, task.task)) is not None
-        }
-        holder = max(scores, key=lambda name: scores[name])
-        best, worst = scores[holder], min(scores.values())
-        pool_best = max((scores[name] for name in pool if name in scores), default=worst)
+    for task in (each.task for each in tasks):
+        best, holder, worst = state.models.tasks[task]
+        scores = [score for model in state.pool if (score := task_score(model, task)) is not None]
+        pool_best = max(scores, default=worst)
         if best - worst >= NOTEWORTHY and pool_best < (best + worst) / 2:
-            lost.append(LostSkill(task.task, holder, best, pool_best))
+            lost.append(LostSkill(task, holder, best, pool_best))
     return tuple(lost)
 
 

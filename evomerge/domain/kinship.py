@@ -6,7 +6,7 @@ The numbers come from `evomerge.kinship`; here is what is done with them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
@@ -50,11 +50,8 @@ class KinshipReading(Value):
 
     def value(self, metric: Metric) -> float | None:
         """The reading under one metric."""
-        return {
-            Metric.PCC: self.pcc,
-            Metric.COSINE: self.cosine,
-            Metric.EUCLIDEAN: self.euclidean,
-        }[metric]
+        value: float | None = getattr(self, metric.value)
+        return value
 
 
 @dataclass(frozen=True)
@@ -65,9 +62,9 @@ class KinshipMatrix:
     values: Mapping[Pair, float | None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, metric: Metric, readings: Iterable[KinshipReading]) -> KinshipMatrix:
-        """The matrix of `metric` over `readings`."""
-        return cls(metric, {reading.models: reading.value(metric) for reading in readings})
+    def of(cls, metric: Metric, readings: Mapping[Pair, KinshipReading]) -> KinshipMatrix:
+        """The matrix of `metric` over `readings`, which are looked up and not copied."""
+        return cls(metric, _OneMetric(metric, readings))
 
     def between(self, a: str, b: str) -> float | None:
         """Kinship of `a` and `b`; None when it is unknown or undefined."""
@@ -87,6 +84,23 @@ class KinshipMatrix:
         if not values or len(defined) < len(values):
             return None
         return math.fsum(defined) / len(defined)
+
+
+@dataclass(frozen=True, eq=False)
+class _OneMetric(Mapping[Pair, float | None]):
+    """Readings, seen under one metric."""
+
+    metric: Metric
+    readings: Mapping[Pair, KinshipReading]
+
+    def __getitem__(self, models: Pair) -> float | None:
+        return self.readings[models].value(self.metric)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.readings)
+
+    def __len__(self) -> int:
+        return len(self.readings)
 
 
 def all_pairs(models: Sequence[str]) -> Iterator[Pair]:

@@ -6,10 +6,13 @@ uninterrupted one.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, singledispatch
 from typing import Literal
+
+from immutables import Map
 
 from evomerge.domain.difference import Gains
 from evomerge.domain.events import (
@@ -31,6 +34,7 @@ from evomerge.domain.events import (
 from evomerge.domain.kinship import KinshipMatrix, KinshipReading, Metric, Pair, all_pairs
 from evomerge.domain.model import Candidate, Model, SkippedMerge
 from evomerge.domain.objective import Objective, ObjectiveName
+from evomerge.domain.population import Parents, Population, rank
 from evomerge.domain.references import objectives
 from evomerge.domain.scores import Part
 from evomerge.domain.value import Value
@@ -47,44 +51,50 @@ class Entry(Value):
 class Generation:
     """One generation: what was proposed, and the pool that it left, best first.
 
-    `pool` is None while the generation is open; `stop` is the criterion reached at its end.
+    `pool` is None while the generation is open; `stop` is the criterion reached at its end, `top`
+    the best score of those born in it, in points.
     """
 
     number: int
     candidates: tuple[Candidate, ...] = ()
     pool: tuple[str, ...] | None = None
     stop: str | None = None
+    top: float | None = None
 
 
 @dataclass(frozen=True)
 class RunState:
-    """Everything that is known of a run.
+    """Everything that is known of a run; an event costs about the same, however long the run.
 
     Attributes:
         models: by name, foundation models first, then by generation and number.
         generations: in order; generation 0 holds the pool of foundation models.
         readings: kinship by unordered pair of names.
-        skipped: merges of parents that are too alike, in the order of the decisions.
+        skipped: merges of parents that are too alike, in the order of the decisions; `given_up`
+            has their sets of parents.
         stop: the criterion that ended the search.
         gains: whether the best model's gains are more than chance; None until that is tested.
         objectives: what "better" means on each part of the items.
         skill_kept_at: the share of the best foundation model's score at which a skill is kept.
         retention: whose weights are kept: all, possible parents, the best.
+        merges: models merged.
         reused_merges, reused_evaluations: how many were in the store already.
         seconds: time that drivers spent on the run, pauses left out.
     """
 
     started: RunStarted | None = None
-    models: Mapping[str, Model] = field(default_factory=dict)
+    models: Population = field(default_factory=Population)
     generations: tuple[Generation, ...] = ()
-    readings: Mapping[Pair, KinshipReading] = field(default_factory=dict)
+    readings: Map[Pair, KinshipReading] = field(default_factory=Map)
     skipped: tuple[SkippedMerge, ...] = ()
+    given_up: Map[Parents, None] = field(default_factory=Map)
     stop: str | None = None
     gains: Gains | None = None
     objectives: Mapping[Part, Objective] = field(default_factory=dict)
     finished: bool = False
     retention: Literal["all", "pool", "best"] = "all"
     skill_kept_at: float = 0.8
+    merges: int = 0
     reused_merges: int = 0
     reused_evaluations: int = 0
     seconds: float = 0.0
@@ -108,33 +118,27 @@ class RunState:
 
     @cached_property
     def ranking(self) -> tuple[Model, ...]:
-        """M: every scored model, best first, those that lost a race last; see `rank`."""
-        scored = [model for model in self.models.values() if model.scores is not None]
-        return tuple(sorted(scored, key=rank))
+        """M: every scored model, best first; see `rank`."""
+        return self._ranked(len(self.models.ranks))
+
+    def _ranked(self, count: int) -> tuple[Model, ...]:
+        """The first so many models of M."""
+        return tuple(self.models[name] for *_, name in self.models.ranks[:count])
 
     @cached_property
     def pool(self) -> tuple[Model, ...]:
         """S: the top k of M; with elites also the best model of each task that is not in it."""
-        top = self.ranking[: self.k]
+        top = self._ranked(self.k)
         if self.start.pool == "top_k":
             return top
-        others = self.ranking[self.k :]
-        return (*top, *(model for model in others if model.name in self._elites))
-
-    @cached_property
-    def _elites(self) -> frozenset[str]:
-        """The best model of each task, ties by rank."""
-        elites: dict[str, tuple[float, str]] = {}
-        for model in self.ranking:
-            for task in model.scores.tasks if model.scores else ():
-                if task.task not in elites or task.value > elites[task.task][0]:
-                    elites[task.task] = (task.value, model.name)
-        return frozenset(name for _, name in elites.values())
+        elites = {task.holder for task in self.models.tasks.values()}
+        others = elites - {model.name for model in top}
+        return (*top, *sorted((self.models[name] for name in others), key=rank))
 
     @property
     def best(self) -> Model | None:
         """The best model of M."""
-        return self.ranking[0] if self.ranking else None
+        return next(iter(self._ranked(1)), None)
 
     @property
     def generation(self) -> Generation | None:
@@ -150,17 +154,15 @@ class RunState:
     @cached_property
     def unscored(self) -> tuple[Model, ...]:
         """Models of the run that have neither scores nor a failure, in order."""
-        return tuple(
-            model
-            for model in self.models.values()
-            if model.scores is None and model.failure is None
-        )
+        return tuple(self.models[name] for name in self.models.unscored)
 
     def unmeasured(self, among: Collection[str]) -> tuple[Pair, ...]:
         """Pairs of scored models `among` these whose kinship was not measured yet, in order."""
+        generations = {self.models[name].generation for name in among}
         names = [
             model.name
-            for model in self.models.values()
+            for number in sorted(generations)
+            for model in self.at_generation(number)
             if model.scores is not None and model.name in among
         ]
         return tuple(pair for pair in all_pairs(names) if pair not in self.readings)
@@ -172,22 +174,24 @@ class RunState:
 
     def kinship_by(self, metric: Metric) -> KinshipMatrix:
         """All readings under `metric`."""
-        return KinshipMatrix.of(metric, self.readings.values())
+        return KinshipMatrix.of(metric, self.readings)
 
-    @cached_property
-    def tried(self) -> frozenset[frozenset[str]]:
-        """The sets of parents that this run is done with: merged, failed or skipped."""
-        merged = {frozenset(model.parents) for model in self.models.values() if model.parents}
-        return frozenset(merged | {frozenset(merge.parents) for merge in self.skipped})
+    def tried(self, *parents: str) -> bool:
+        """Whether this run is done with merging these models: merged, failed or skipped."""
+        return frozenset(parents) in self.models.crossed or frozenset(parents) in self.given_up
 
     def skipped_for(self, number: int) -> tuple[SkippedMerge, ...]:
         """The merges that were skipped when generation `number` was chosen."""
-        return tuple(merge for merge in self.skipped if merge.generation == number)
+        first, end = (
+            bisect_left(self.skipped, each, key=lambda merge: merge.generation)
+            for each in (number, number + 1)
+        )
+        return self.skipped[first:end]
 
     @property
     def evaluations(self) -> int:
         """Models scored, foundation models included."""
-        return len(self.ranking)
+        return len(self.models.ranks)
 
     @property
     def confirmations(self) -> int:
@@ -206,11 +210,6 @@ class RunState:
         """The finalists that are still to be scored on `part`."""
         return tuple(model for model in self.finalists if part not in model.confirmed)
 
-    @property
-    def merges(self) -> int:
-        """Models merged."""
-        return sum(model.merged for model in self.models.values())
-
     def under(self, objective: ObjectiveName) -> RunState:
         """The same run, its models judged by another objective; who was chosen stays as it was."""
         started = self.start.model_copy(update={"objective": objective})
@@ -218,15 +217,12 @@ class RunState:
 
     def at_generation(self, number: int) -> tuple[Model, ...]:
         """The models born in generation `number`, in order."""
-        return tuple(model for model in self.models.values() if model.generation == number)
+        return self.models.born(number)
 
 
-def rank(model: Model) -> tuple[bool, float, int, str]:
-    """The order of M: by score, ties by the earlier generation, then by name.
-
-    Models that lost a race (journals of earlier versions) come last: their scores are estimates.
-    """
-    return (model.race is not None, -(model.score or 0.0), model.generation, model.name)
+def best_score(models: Iterable[Model]) -> float | None:
+    """The best score of `models`, in points; None where none of them has one."""
+    return max((model.score for model in models if model.score is not None), default=None)
 
 
 def fold(entries: Iterable[Entry], state: RunState | None = None) -> RunState:
@@ -263,15 +259,15 @@ def _apply(event: object, state: RunState) -> RunState:
 def _(event: RunStarted, state: RunState) -> RunState:
     if state.started is not None:
         raise ValueError("run_started twice")
-    models = {
-        model.name: Model(model.name, "foundation", 0, model.content_id, merged=False)
+    models = tuple(
+        Model(model.name, "foundation", 0, model.content_id, merged=False)
         for model in event.foundation
-    }
+    )
     return _judged(
         replace(
             state,
             started=event,
-            models=models,
+            models=state.models.joined_by(0, models),
             generations=(Generation(0),),
             retention=event.retention,
             skill_kept_at=event.skill_kept_at,
@@ -293,11 +289,8 @@ def _(event: GenerationProposed, state: RunState) -> RunState:
     expected = len(state.generations)
     if state.open_generation is not None or event.generation != expected:
         raise ValueError(f"generation {event.generation} proposed where {expected} is due")
-    models = dict(state.models)
-    for candidate in event.candidates:
-        if candidate.name in models:
-            raise ValueError(f"{candidate.name} is in the run already")
-        models[candidate.name] = Model(
+    models = tuple(
+        Model(
             name=candidate.name,
             kind=candidate.proposal.kind,
             generation=event.generation,
@@ -306,8 +299,14 @@ def _(event: GenerationProposed, state: RunState) -> RunState:
             candidate=candidate,
             objectives=state.objectives,
         )
+        for candidate in event.candidates
+    )
     generation = Generation(event.generation, event.candidates)
-    return replace(state, models=models, generations=(*state.generations, generation))
+    return replace(
+        state,
+        models=state.models.joined_by(event.generation, models),
+        generations=(*state.generations, generation),
+    )
 
 
 @_apply.register
@@ -318,12 +317,17 @@ def _(event: MergesSkipped, state: RunState) -> RunState:
     for name in {name for merge in event.merges for name in merge.parents}:
         if name not in state.models:
             raise ValueError(f"{name} is not in the run")
-    return replace(state, skipped=(*state.skipped, *event.merges))
+    given_up = state.given_up.update({frozenset(merge.parents): None for merge in event.merges})
+    return replace(state, skipped=(*state.skipped, *event.merges), given_up=given_up)
 
 
 @_apply.register
 def _(event: ModelMerged, state: RunState) -> RunState:
-    state = replace(state, reused_merges=state.reused_merges + event.reused)
+    state = replace(
+        state,
+        merges=state.merges + (not _known(state, event.model).merged),
+        reused_merges=state.reused_merges + event.reused,
+    )
     return _change(state, event.model, merged=True)
 
 
@@ -357,10 +361,8 @@ def _(event: CandidateFailed, state: RunState) -> RunState:
 
 @_apply.register
 def _(event: KinshipMeasured, state: RunState) -> RunState:
-    readings = dict(state.readings)
-    for reading in event.readings:
-        readings[reading.models] = reading
-    return replace(state, readings=readings)
+    fresh = {reading.models: reading for reading in event.readings}
+    return replace(state, readings=state.readings.update(fresh))
 
 
 @_apply.register
@@ -368,7 +370,8 @@ def _(event: GenerationFinished, state: RunState) -> RunState:
     last = state.open_generation
     if last is None or last.number != event.generation:
         raise ValueError(f"generation {event.generation} finished, but it is not open")
-    closed = replace(last, pool=event.pool, stop=event.stop)
+    top = best_score(state.at_generation(event.generation))
+    closed = replace(last, pool=event.pool, stop=event.stop, top=top)
     return replace(state, generations=(*state.generations[:-1], closed), stop=event.stop)
 
 
@@ -387,7 +390,7 @@ def _judged(state: RunState) -> RunState:
     found = objectives(state.start.objective, state.at_generation(0))
     if found == state.objectives:
         return state
-    models = {name: replace(model, objectives=found) for name, model in state.models.items()}
+    models = Population.of(replace(model, objectives=found) for model in state.models.values())
     return replace(state, objectives=found, models=models)
 
 
@@ -400,6 +403,6 @@ def _known(state: RunState, name: str) -> Model:
 
 def _change(state: RunState, name: str, **changes: object) -> RunState:
     changed: Model = replace(_known(state, name), **changes)  # type: ignore[arg-type]
-    state = replace(state, models={**state.models, name: changed})
+    state = replace(state, models=state.models.changed(changed))
     # What foundation models score, there or on other items, may be what all are judged against.
     return state if changed.generation and not changed.confirmed else _judged(state)

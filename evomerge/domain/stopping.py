@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from evomerge.domain.state import RunState
+from evomerge.domain.state import RunState, best_score
 from evomerge.domain.value import Value
 
 
@@ -54,17 +54,14 @@ class NoImprovement(Value):
     def reached(self, state: RunState) -> str | None:
         """Count generations since the best score last rose by more than `min_delta`."""
         rule = self.no_improvement
+        *closed, last = state.generations
+        tops = [generation.top for generation in closed]
+        tops.append(best_score(state.at_generation(last.number)))
         best, last_rise = None, 0
-        for generation in state.generations:
-            scores = [
-                model.score
-                for model in state.at_generation(generation.number)
-                if model.score is not None
-            ]
-            top = max(scores, default=None)
+        for number, top in enumerate(tops):
             if top is not None and (best is None or top > best + rule.min_delta):
-                best, last_rise = top, generation.number
-        if state.generations[-1].number - last_rise < rule.patience:
+                best, last_rise = top, number
+        if last.number - last_rise < rule.patience:
             return None
         return f"no_improvement: best score unchanged for {rule.patience} generations"
 

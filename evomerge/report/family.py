@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from evomerge.domain.lineage import ancestors
 from evomerge.domain.model import Model
-from evomerge.domain.state import RunState, rank
+from evomerge.domain.population import rank
+from evomerge.domain.state import RunState
 
 BUDGET = 110
 """Models that a picture holds."""

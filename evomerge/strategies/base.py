@@ -9,7 +9,8 @@ from typing import Literal, Protocol
 
 from evomerge.domain.kinship import KinshipMatrix
 from evomerge.domain.model import Coefficients, MergeKind, Model, Proposal
-from evomerge.domain.state import RunState, rank
+from evomerge.domain.population import rank
+from evomerge.domain.state import RunState
 
 _WORTH = {"top_k": "mean score", "elites": "the score of the better parent on each task"}
 CandidateSet = Literal["grandparent_generation", "repository", "pool"]
@@ -45,11 +46,7 @@ def greedy_pairs(state: RunState, kinship: KinshipMatrix) -> tuple[Proposal, ...
     """
     first = state.generation is not None and state.generation.number == 0
     members = state.ranking if first else state.pool
-    pairs = [
-        (a, b)
-        for a, b in combinations(members, 2)
-        if frozenset((a.name, b.name)) not in state.tried
-    ]
+    pairs = [(a, b) for a, b in combinations(members, 2) if not state.tried(a.name, b.name)]
     worth = potential if state.start.pool == "elites" else mean_score
     pairs.sort(key=lambda pair: (-worth(pair), sorted(model.name for model in pair)))
     chosen = pairs if first else pairs[: state.k]
@@ -82,12 +79,13 @@ def exploration_candidates(
         "repository": state.ranking,
         "pool": state.pool,
     }[candidates]
-    taken = state.tried | {frozenset(proposal.parents) for proposal in proposed}
+    taken = {frozenset(proposal.parents) for proposal in proposed}
     return tuple(
         model
         for model in sorted(members, key=lambda model: (model.generation, model.name))
         if model.scores is not None
         and model.name != best.name
+        and not state.tried(best.name, model.name)
         and frozenset((best.name, model.name)) not in taken
     )
 

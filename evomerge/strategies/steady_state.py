@@ -52,7 +52,7 @@ class SteadyState:
         pairs = [
             pair
             for pair in combinations(state.pool, 2)
-            if frozenset(model.name for model in pair) not in state.tried
+            if not state.tried(*(model.name for model in pair))
         ]
         if not pairs:
             return ()

@@ -18,8 +18,9 @@ from fixtures import HELD_OUT, Fixture
 from evomerge.config import Config
 from evomerge.domain.events import GenerationFinished, ModelConfirmed, ModelMerged, ModelScored
 from evomerge.domain.model import Model
+from evomerge.domain.population import rank
 from evomerge.domain.scores import Scores
-from evomerge.domain.state import RunState, apply, fold, rank
+from evomerge.domain.state import RunState, apply, fold
 from evomerge.domain.stopping import (
     Criterion,
     KinshipSaturation,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from evomerge.domain.model import Model
+from evomerge.domain.population import Population
 from evomerge.domain.scores import Scores, TaskScore, solved_items
 from evomerge.domain.state import RunState
 
@@ -50,7 +51,7 @@ def test_the_winner_at_a_mark_is_the_best_of_the_children_until_then(arena):
         model("model-2-1", 2, True, True, True, False),
         model("model-2-2", 2, True, True, True, False),
     ]
-    state = RunState(models={each.name: each for each in members})
+    state = RunState(models=Population.of(members))
     found = arena["arms"].winners(state, (1, 2, 3, 40))
     assert [each.name for each in found.values()] == ["a", "model-1-2", "model-2-1", "model-2-1"]
 
@@ -59,8 +60,10 @@ def test_a_search_that_is_worse_than_greedy_is_told_so(arena, tmp_path):
     table, arms = arena["table"], arena["arms"]
     right = [True] * 60 + [False] * 40
     states = {
-        "ties-greedy": RunState(models={"g": model("g", 1, *right)}),
-        "ties-kinship": RunState(models={"k": model("k", 1, *([False] * 30), *right[30:])}),
+        "ties-greedy": RunState(models=Population.of([model("g", 1, *right)])),
+        "ties-kinship": RunState(
+            models=Population.of([model("k", 1, *([False] * 30), *right[30:])])
+        ),
     }
     held_out = {each.name: each.scores for s in states.values() for each in s.models.values()}
     played = table.Played(arena["fixtures"].Fixture(0, tmp_path), states, held_out)
@@ -133,7 +136,7 @@ def test_where_a_criterion_would_have_ended_an_arm_and_what_that_cost(arena, tmp
         model("b", 1, True, True, False, False),
         model("c", 2, True, True, True, False),
     ]
-    states = {"ties-greedy": RunState(models={each.name: each for each in members})}
+    states = {"ties-greedy": RunState(models=Population.of(members))}
     held_out = {each.name: each.scores for each in members}
     fixture = arena["fixtures"].Fixture(0, tmp_path)
     stops = {"ties-greedy": {"pool_unchanged": 1}}

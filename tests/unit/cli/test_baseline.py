@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from evomerge.cli import cli
 from evomerge.domain.baseline import baseline_of
+from evomerge.domain.population import Population
 from evomerge.domain.state import fold
 from evomerge.driver import drive
 from evomerge.store.run_directory import RunDirectory
@@ -69,12 +70,10 @@ def test_a_grid_over_other_models_or_items_or_an_unfinished_one_is_none(runs):
     fewer = grid.start.model_copy(update={"foundation": grid.start.foundation[1:]})
     assert baseline_of(search, [replace(grid, started=fewer)]) is None
 
-    rescored = {
-        name: replace(
-            model, scores=model.scores.model_copy(update={"evaluation_id": "evaluation1-ff"})
-        )
-        for name, model in grid.models.items()
-    }
+    rescored = Population.of(
+        replace(model, scores=model.scores.model_copy(update={"evaluation_id": "evaluation1-ff"}))
+        for model in grid.models.values()
+    )
     assert baseline_of(search, [replace(grid, models=rescored)]) is None
 
 

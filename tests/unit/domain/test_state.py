@@ -69,7 +69,7 @@ def test_a_failed_model_is_never_ranked_but_stays_tried(entries):
     state = fold([Entry(at=0, event=CandidateFailed(model=name, failure=failure))], state)
     assert name not in [model.name for model in state.ranking]
     assert name not in [model.name for model in state.unscored]
-    assert frozenset(state.models[name].parents) in state.tried
+    assert state.tried(*state.models[name].parents)
 
 
 @pytest.mark.parametrize(

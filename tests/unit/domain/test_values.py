@@ -105,7 +105,7 @@ names = st.sampled_from("abcde")
 @given(st.dictionaries(st.tuples(names, names), st.floats(-1, 1)))
 def test_kinship_is_symmetric(values):
     readings = [KinshipReading(models=pair, pcc=value) for pair, value in values.items()]
-    matrix = KinshipMatrix.of(Metric.PCC, readings)
+    matrix = KinshipMatrix.of(Metric.PCC, {reading.models: reading for reading in readings})
     for a in "abcde":
         for b in "abcde":
             assert matrix.between(a, b) == matrix.between(b, a)

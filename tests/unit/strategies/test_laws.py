@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from evomerge.domain.kinship import KinshipMatrix, Metric
 from evomerge.domain.landscape import Landscape
 from evomerge.domain.model import Model
+from evomerge.domain.population import Population
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.domain.state import Generation, RunState
 from evomerge.replay import _start
@@ -81,7 +82,7 @@ def state_of(models, generations, k):
     world = Landscape(format=1, name="w", foundation={"a": 1.0, "b": 2.0})
     return RunState(
         started=_start(world, k, Metric.PCC, 7),
-        models={model.name: model for model in models},
+        models=Population.of(models),
         generations=tuple(Generation(number, pool=()) for number in range(generations + 1)),
     )
 

@@ -1,0 +1,309 @@
+"""What the driver costs a child as a run grows: the work itself costs nothing here.
+
+    python scripts/bench/scale.py [--strategies greedy,kinship,steady_state] [--children 5000]
+                                  [--folder DIR] [--plain] [--json FILE]
+
+The real driver, journal, checkpoints and run directory over models that are one number each: a
+child is the mean of its parents and a little luck. Each strategy runs in a process of its own, so
+that its peak memory is its own. Printed at 100, 600, 1,000, 2,000 and 5,000 children: milliseconds
+of the driver a child (over the last 50 to 100 children before the mark; CPU and wall clock, the
+work of the landscape left out), bytes of the journal and of the checkpoints a child, peak memory;
+at the end the time to open the run again (read and fold), and ratios to 100 children.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from io import StringIO
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from evomerge.config import Config
+from evomerge.domain.errors import StoppedError
+from evomerge.domain.events import Event, KinshipMeasured, ModelMerged, ModelScored
+from evomerge.domain.kinship import KinshipReading
+from evomerge.domain.model import Foundation
+from evomerge.domain.scores import Scores, TaskScore
+from evomerge.domain.state import RunState, fold
+from evomerge.driver import drive
+from evomerge.store.run_directory import RunDirectory
+from evomerge.terminal.plain import PlainReporter
+
+MARKS = (100, 600, 1000, 2000, 5000)
+_FOUNDATION = 5
+_TASKS, _ITEMS = 3, 200
+_DRIFT = 0.01
+"""Luck of a child on the logit scale: small, so that thousands of children find room to improve."""
+
+
+class Luck:
+    """The executor: scores that drift upwards, kinship drawn for each pair; nothing is made."""
+
+    def __init__(self) -> None:
+        self.seconds = self.cpu = 0.0
+        self._logits: dict[str, list[float]] = {}
+
+    def score(self, models: Sequence[Any]) -> Iterator[Event]:
+        """Score foundation models."""
+        for model in models:
+            yield self._scored(model)
+
+    def breed(self, offspring: Sequence[Any], *_: object) -> Iterator[Event]:
+        """Merge and score offspring."""
+        for model in offspring:
+            yield ModelMerged(model=model.name, seconds=0.0)
+            yield self._scored(model)
+
+    def measure(self, models: Sequence[Any], pairs: Sequence[Any]) -> Iterator[Event]:
+        """Draw the kinship of pairs."""
+        if pairs:
+            begun, cpu = time.perf_counter(), time.process_time()
+            readings = tuple(_reading(each) for each in pairs)
+            self._took(begun, cpu)
+            yield KinshipMeasured(readings=readings, seconds=0.0)
+
+    def confirm(self, *_: object) -> Iterator[Event]:
+        """Nothing else is scored."""
+        return iter(())
+
+    def prune(self, state: RunState) -> None:
+        """There are no weights."""
+
+    def remember(self, models: object) -> None:
+        """There are no weights."""
+
+    def weights(self, model: object) -> Path:
+        """There are no weights."""
+        raise NotImplementedError
+
+    def _scored(self, model: Any) -> Event:
+        begun, cpu = time.perf_counter(), time.process_time()
+        rng = Random(zlib.crc32(model.name.encode()))
+        inherited = [self._logits[parent] for parent in model.parents] or [[-2.0] * _TASKS]
+        own = [math.fsum(c) / len(c) + rng.gauss(0.0, _DRIFT) for c in zip(*inherited, strict=True)]
+        self._logits[model.name] = own
+        tasks = tuple(_score(number, logit, rng) for number, logit in enumerate(own))
+        scored = ModelScored(
+            model=model.name, scores=Scores(evaluation_id="luck", tasks=tasks), seconds=0.0
+        )
+        self._took(begun, cpu)
+        return scored
+
+    def _took(self, begun: float, cpu: float) -> None:
+        self.seconds += time.perf_counter() - begun
+        self.cpu += time.process_time() - cpu
+
+
+def _score(number: int, logit: float, rng: Random) -> TaskScore:
+    return TaskScore(
+        task=f"task-{number}",
+        metric="acc",
+        value=100.0 / (1.0 + math.exp(-logit)),
+        stderr=1.0,
+        samples=_ITEMS,
+        solved=f"{rng.getrandbits(_ITEMS):x}",
+    )
+
+
+def _reading(names: tuple[str, str]) -> KinshipReading:
+    value = zlib.crc32(" ".join(names).encode()) / 2**32
+    return KinshipReading(models=names, pcc=value, cosine=value, euclidean=1.0 - value)
+
+
+class Workplace:
+    """Implements `evomerge.driver.Workplace` over luck."""
+
+    engine = "luck 1"
+
+    def __init__(self) -> None:
+        self.luck = Luck()
+
+    def foundation(self) -> tuple[Foundation, tuple[Foundation, ...]]:
+        """The base and the foundation models."""
+        names = ["base", *(f"founder-{number}" for number in range(_FOUNDATION))]
+        base, *models = (
+            Foundation(name=name, source=name, content_id=name, vocabulary=1) for name in names
+        )
+        return base, tuple(models)
+
+    def versions(self) -> dict[str, str]:
+        """Of nothing."""
+        return {}
+
+    def check(self) -> str:
+        """Nothing can be wrong; the evaluation id."""
+        return "luck"
+
+    def executor(self, observer: object) -> Luck:
+        """The luck of this run."""
+        return self.luck
+
+    def test_gains(self, state: RunState) -> None:
+        """There are no items to test over."""
+
+    def describe(self) -> tuple[str, str, dict[str, object]]:
+        """No config file, no environment."""
+        return "luck", "# no config\n", {}
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class Stopwatch:
+    """The observer that takes the numbers at the marks and ends the run at the last one."""
+
+    def __init__(self, run: RunDirectory, luck: Luck, marks: Sequence[int]) -> None:
+        self._run, self._luck, self._marks = run, luck, list(marks)
+        self._began = self._now()
+        self._at: list[tuple[int, float, float]] = []
+        self.rows: list[dict[str, float]] = []
+
+    def _now(self) -> tuple[float, float]:
+        """(seconds of wall clock, of CPU) outside the landscape."""
+        return time.perf_counter() - self._luck.seconds, time.process_time() - self._luck.cpu
+
+    def happened(self, event: Event, state: RunState) -> None:
+        """Count children as generations end."""
+        if event.type != "generation_finished":
+            return
+        children = state.evaluations - _FOUNDATION
+        self._at.append((children, *self._now()))
+        if self._marks and children >= self._marks[0]:
+            self._mark(self._marks.pop(0))
+        if not self._marks:
+            raise StoppedError("enough")
+
+    def progressed(self, model: str, activity: str, done: int, total: int) -> None:
+        """Nothing takes long."""
+
+    def _mark(self, mark: int) -> None:
+        children, wall, cpu = self._at[-1]
+        before = next(at for at in reversed(self._at) if at[0] <= children - min(90, mark / 2))
+        count = children - before[0]
+        self.rows.append(
+            {
+                "children": children,
+                "wall_ms": 1000 * (wall - before[1]) / count,
+                "cpu_ms": 1000 * (cpu - before[2]) / count,
+                "total_s": wall - self._began[0],
+                "journal_b": self._run.journal.stat().st_size / children,
+                "checkpoints_b": _size(self._run.generations) / children,
+                "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            }
+        )
+        print(json.dumps(self.rows[-1]), file=sys.stderr, flush=True)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def measure(
+    folder: Path, strategy: str, k: int, marks: Sequence[int], plain: bool
+) -> dict[str, Any]:
+    """One run up to the last mark, then opened again."""
+    run, workplace = RunDirectory(folder / "runs" / strategy), Workplace()
+    watch = Stopwatch(run, workplace.luck, marks)
+    document: dict[str, Any] = {
+        "run": {"name": strategy, "seed": 1, "dir": str(folder / "runs")},
+        "base_model": "base",
+        "foundation_models": [f"founder-{number}" for number in range(_FOUNDATION)],
+        "strategy": {"name": strategy, "k": k},
+        "merge": {"method": "dare_ties"},
+        "evaluation": {"tasks": ["luck"]},
+        "stopping": [
+            {"no_improvement": {"patience": 10_000, "min_delta": 0.1}},
+            {"max_evaluations": 1_000_000},
+        ],
+    }
+    with ExitStack() as stack:
+        observers: list[Any] = [watch]
+        if plain:
+            observers.insert(0, stack.enter_context(PlainReporter(StringIO())))
+        try:
+            drive(run, Config.model_validate(document), workplace, observers, now=time.time)
+        except StoppedError as stopped:
+            if str(stopped) != "enough":
+                raise
+    started = time.perf_counter()
+    entries = run.read()
+    read = time.perf_counter()
+    state = fold(entries)
+    folded = time.perf_counter()
+    state.ranking, state.pool  # noqa: B018 - whoever opens a run asks for these
+    return {
+        "strategy": strategy,
+        "rows": watch.rows,
+        "entries": len(entries),
+        "readings": len(state.readings),
+        "read_s": read - started,
+        "fold_s": folded - read,
+    }
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The numbers of one strategy, with ratios to its first mark."""
+    first = result["rows"][0]
+    opened = (
+        f"{result['strategy']}: {result['entries']} events, {result['readings']} readings; "
+        f"opened in {result['read_s'] + result['fold_s']:.2f} s "
+        f"(read {result['read_s']:.2f}, fold {result['fold_s']:.2f})"
+    )
+    lines = [
+        opened,
+        "children  wall ms  cpu ms  ×cpu  journal B  ×     checkpoint B  ×     memory MB",
+    ]
+    for row in result["rows"]:
+        times = {key: row[key] / first[key] for key in ("cpu_ms", "journal_b", "checkpoints_b")}
+        lines.append(
+            f"{row['children']:>8}  {row['wall_ms']:>7.2f}  {row['cpu_ms']:>6.2f}  "
+            f"{times['cpu_ms']:<4.1f}  {row['journal_b']:>9.0f}  {times['journal_b']:<4.1f}  "
+            f"{row['checkpoints_b']:>12.0f}  {times['checkpoints_b']:<4.1f}  "
+            f"{row['memory_mb']:>9.0f}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--strategies", default="greedy,kinship,steady_state")
+    parser.add_argument("--k", type=int, default=30)
+    parser.add_argument("--children", type=int, default=MARKS[-1])
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--plain", action="store_true", help="with the lines of `--plain`")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    words = parser.parse_args()
+    marks = [mark for mark in MARKS if mark < words.children] + [words.children]
+    if words.alone:
+        result = measure(words.folder, words.strategies, words.k, marks, words.plain)
+        print(json.dumps(result))
+        return
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        for strategy in words.strategies.split(","):
+            command = [sys.executable, __file__, "--alone", "--strategies", strategy]
+            command += ["--k", str(words.k), "--children", str(words.children)]
+            command += ["--folder", str(words.folder or folder)]
+            command += ["--plain"] if words.plain else []
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            results.append(json.loads(done.stdout.splitlines()[-1]))
+            print(table(results[-1]), flush=True)
+    if words.json:
+        words.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
