@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from copy import deepcopy
+from itertools import combinations_with_replacement
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from evomerge.adapters.kinship_files import read_passes, samples, store_pass
 from evomerge.domain.errors import CandidateError
-from evomerge.domain.kinship import Metric
+from evomerge.domain.kinship import Metric, Pair
 from evomerge.kinship import KinshipError, Pass, Statistics, missing_pairs
+from evomerge.kinship.headers import read_folder
+from evomerge.kinship.matching import match
+from evomerge.kinship.passes import FORMAT, Shape
+from evomerge.kinship.union import alike, pairs_of
 from evomerge.ports import Progress
+
+Matrix: TypeAlias = list[list[float | None]]
 
 
 def measure(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Readings of `pairs` under every metric, in their order, as JSON."""
-    return {"readings": _readings(_statistics(payload, progress), payload["pairs"])}
+    pairs = [(a, b) for a, b in payload["pairs"]]
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for group, statistics in _compared(payload, pairs, progress, formats={FORMAT}):
+        found |= _readings(_left(statistics, payload["exclude"]), group)
+    return {"readings": [found[pair] for pair in pairs]}
 
 
 def tabulate(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -24,22 +36,39 @@ def tabulate(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
     {"parts": {"": {metric: [[value]]}, <layer, kind or tensor>: {...}}, "warnings": [text]};
     `split` asks for the mean over tensors instead of the similarity of the whole delta.
     """
-    whole = _whole(payload, progress)
-    statistics = _left(whole, payload["exclude"])
-    parts = {"": statistics}
-    if payload["by"] is not None:
-        by = {
-            "layer": statistics.by_layer,
-            "kind": statistics.by_kind,
-            "tensor": statistics.by_tensor,
-        }
-        parts |= by[payload["by"]]()
-    tables = {
-        name: {metric: part.matrix(metric, split=payload["split"]) for metric in payload["metrics"]}
-        for name, part in parts.items()
+    names = list(payload["models"])
+    empty: dict[str, Matrix] = {
+        metric: [[None for _ in names] for _ in names] for metric in payload["metrics"]
     }
-    idle = (f"{one!r} leaves out no tensor" for one in payload["exclude"] if not whole.named(one))
-    return {"parts": tables, "warnings": [*idle, *_warnings(statistics)]}
+    tables: dict[str, dict[str, Matrix]] = {}
+    warnings: dict[str, None] = {}
+    idle = set(payload["exclude"])
+    every = list(combinations_with_replacement(names, 2))
+    for group, whole in _compared(payload, every, progress, formats={1, FORMAT}):
+        idle -= {pattern for pattern in idle if whole.named(pattern)}
+        statistics = _left(whole, payload["exclude"])
+        warnings |= dict.fromkeys(_warnings(statistics))
+        for part, of_part in _parts(statistics, payload["by"]).items():
+            table = tables.setdefault(part, deepcopy(empty))
+            for metric in payload["metrics"]:
+                matrix = of_part.matrix(metric, split=payload["split"])
+                for a, b in group:
+                    value = matrix[of_part.models.index(a)][of_part.models.index(b)]
+                    i, j = names.index(a), names.index(b)
+                    table[metric][i][j] = table[metric][j][i] = value
+    unused = [f"{each!r} leaves out no tensor" for each in payload["exclude"] if each in idle]
+    return {"parts": tables, "warnings": [*unused, *warnings]}
+
+
+def _parts(statistics: Statistics, by: str | None) -> dict[str, Statistics]:
+    if by is None:
+        return {"": statistics}
+    ways = {
+        "layer": statistics.by_layer,
+        "kind": statistics.by_kind,
+        "tensor": statistics.by_tensor,
+    }
+    return {"": statistics, **ways[by]()}
 
 
 def parity(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -60,12 +89,8 @@ def parity(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return {"parts": {"": found.values}, "warnings": list(found.notes)}
 
 
-def _statistics(payload: Mapping[str, Any], progress: Progress) -> Statistics:
-    """The statistics of all models over the tensors that are not left out."""
-    return _left(_whole(payload, progress), payload["exclude"])
-
-
 def _left(whole: Statistics, exclude: Sequence[str]) -> Statistics:
+    """The statistics over the tensors that are not left out."""
     left = whole.without(*exclude)
     if exclude and not left.tensors:
         named = ", ".join(repr(pattern) for pattern in exclude)
@@ -73,64 +98,95 @@ def _left(whole: Statistics, exclude: Sequence[str]) -> Statistics:
     return left
 
 
-def _whole(payload: Mapping[str, Any], progress: Progress) -> Statistics:
-    """The statistics of all models; only what no stored pass holds is read from weights."""
+def _compared(
+    payload: Mapping[str, Any], pairs: Sequence[Pair], progress: Progress, formats: Collection[int]
+) -> Iterator[tuple[list[Pair], Statistics]]:
+    """The statistics that tell of `pairs`, for those at a time whose models agree in their rows.
+
+    Only what no stored pass of these `formats` holds is read from weights.
+    """
     folders = {name: Path(folder) for name, folder in payload["models"].items()}
-    passes = None if payload["passes"] is None else Path(payload["passes"])
+    base, store = Path(payload["base"]), payload["passes"] and Path(payload["passes"])
     try:
-        known = [] if passes is None else read_passes(passes, folders)
-        if missing_pairs(known, folders):
-            known.append(_measure_missing(payload, folders, known, progress))
-            if passes is not None:
-                store_pass(passes, known[-1])
-                # While the weights are in the page cache; needed when the weights may be gone.
-                samples(passes, (payload["base_id"], Path(payload["base"])), folders)
-        return Statistics.merge(known, list(folders))
+        stored = read_passes(store, folders) if store else []
+        known = [one for one in stored if one.format in formats]
+        shapes = _shapes(payload["base_id"], base, folders, known)
+        for group in alike(shapes, pairs):
+            models = list(dict.fromkeys(model for pair in group for model in pair))
+            missing = missing_pairs(known, models, group)
+            if missing:
+                wanted = [pair for pair in group if missing & pairs_of((), [pair])]
+                lacking = {model: folders[model] for pair in wanted for model in pair}
+                known.append(_measure(payload, lacking, wanted, known, progress))
+                if store:
+                    store_pass(store, known[-1])
+                    # While the weights are in the page cache; needed when they may be gone.
+                    samples(store, (payload["base_id"], base), folders)
+            yield group, Statistics.merge(known, models, group)
     except CandidateError:
         raise
     except KinshipError as error:
         raise CandidateError(error.message, error.remedy) from error
 
 
+def _shapes(
+    base_id: str, base: Path, folders: Mapping[str, Path], known: Sequence[Pass]
+) -> dict[str, Shape]:
+    """The rows of every model, from a pass or from the headers of its files."""
+    found = {model: one.shape(model) for one in known for model in one.models if model in folders}
+    unseen = {model: folder for model, folder in folders.items() if model not in found}
+    if unseen:
+        stored = {model: read_folder(folder) for model, folder in unseen.items()}
+        matching = match(base_id, read_folder(base), stored)
+        found |= {model: matching.shape(model) for model in unseen}
+    return found
+
+
 def _warnings(statistics: Statistics) -> Iterator[str]:
     for model in statistics.equal_to_base:
         yield f"{model} equals the base: its pcc and cosine are undefined"
     for name, models in statistics.absent.items():
-        yield f"{name} is left out: {', '.join(models)} lack it"
+        yield f"{name} is left out where {', '.join(models)} are compared: they lack it"
     for model, names in statistics.extra.items():
         yield f"{model} has tensors that the base lacks, left out: {', '.join(names)}"
     for model, skipped in statistics.skipped.items():
         yield f"{model}: left out {', '.join(f'{name} ({why})' for name, why in skipped.items())}"
     for tensor in statistics.cut:
-        yield f"{tensor.name}: {tensor.rows} of {tensor.base_rows} rows are common to all models"
+        held = f"{tensor.rows} of {tensor.base_rows} rows"
+        yield f"{tensor.name}: {held} are compared where a model has no more"
 
 
-def _measure_missing(
-    payload: Mapping[str, Any], folders: Mapping[str, Path], known: list[Pass], progress: Progress
+def _measure(
+    payload: Mapping[str, Any],
+    folders: Mapping[str, Path],
+    pairs: Sequence[Pair],
+    known: Sequence[Pass],
+    progress: Progress,
 ) -> Pass:
-    from evomerge.kinship import measure as measure_weights
+    from evomerge.kinship import measure as measure_weights  # imports torch
 
     return measure_weights(
         Path(payload["base"]),
         folders,
+        pairs,
         base_id=payload["base_id"],
         known=known,
         progress=progress,
     )
 
 
-def _readings(statistics: Statistics, pairs: list[list[str]]) -> list[dict[str, Any]]:
+def _readings(statistics: Statistics, pairs: Sequence[Pair]) -> dict[Pair, dict[str, Any]]:
     matrices = {str(metric): statistics.matrix(metric) for metric in Metric}
     place = {name: index for index, name in enumerate(statistics.models)}
-    return [
-        {"models": [a, b]}
+    return {
+        (a, b): {"models": [a, b]}
         | {metric: _rounded(matrix[place[a]][place[b]]) for metric, matrix in matrices.items()}
         for a, b in pairs
-    ]
+    }
 
 
 def _rounded(value: float | None) -> float | None:
-    """Nine digits: the last bits depend on the pass a product was taken in, a decision must not."""
+    """Nine digits are enough for every use, and what journals always held."""
     return None if value is None else float(f"{value:.9g}")
 
 

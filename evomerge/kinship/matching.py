@@ -17,6 +17,7 @@ from typing import TypeVar
 from evomerge.kinship.errors import KinshipError, ShapeMismatchError
 from evomerge.kinship.grouping import natural
 from evomerge.kinship.headers import StoredTensor
+from evomerge.kinship.passes import Shape
 
 FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
 """The dtypes that are weights. Quantised ones (8 bits and less) mean nothing without their
@@ -64,6 +65,11 @@ class Matching:
     extra: Mapping[str, tuple[str, ...]]
     skipped: Mapping[str, Mapping[str, str]]
     renamed: Mapping[str, Mapping[str, str]]
+
+    def shape(self, model: str) -> Shape:
+        """The rows of a model, as `passes.Pass.shape` tells them."""
+        rows = ((one.name, one.models.get(model)) for one in self.tensors)
+        return tuple(sorted((name, held.rows if held else 0) for name, held in rows))
 
 
 def match(

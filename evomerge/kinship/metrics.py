@@ -1,4 +1,4 @@
-"""The similarities of weight deltas, from their Gram matrix G over [1, base, delta_1 .. delta_N].
+"""The similarities of weight deltas, from their Gram matrix G over [1, delta_1 .. delta_N].
 
 With n = G[1,1] elements, sums s_a = G[1,a] and products G[a,b] of the deltas of models a and b
 (the metrics of arXiv 2410.12613, section 3):
@@ -27,12 +27,12 @@ def similarity(metric: str, gram: Floats) -> Floats:
     """The similarities of all deltas of Gram matrices, by the equations of this module.
 
     Args:
-        gram: float64, [.., 2 + models, 2 + models].
+        gram: float64, [.., 1 + models, 1 + models].
 
     Returns:
         float64, [.., models, models], NaN where undefined.
     """
-    count, sums, products = gram[..., :1, :1], gram[..., 0, 2:], gram[..., 2:, 2:]
+    count, sums, products = gram[..., :1, :1], gram[..., 0, 1:], gram[..., 1:, 1:]
     if metric == "euclidean":
         squares = np.diagonal(products, axis1=-2, axis2=-1)
         apart = squares[..., :, None] + squares[..., None, :] - 2 * products

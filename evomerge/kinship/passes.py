@@ -1,11 +1,13 @@
 """What one measuring pass found, as values and as the bytes of a file.
 
 Of every tensor a pass holds the Gram rows of its new models: the inner products of their deltas
-with the rows [1, base, delta of every model of the pass]. Known models are not multiplied with one
+with the rows [1, delta of every model of the pass]. Known models are not multiplied with one
 another again, so the files of several passes together hold each pair (`evomerge.kinship.union`).
 
 The file is a numpy .npz archive, loadable without pickle: `header`, UTF-8 JSON as bytes, and
-`gram`, float64, the Gram rows of all tensors flattened (C order) one after another.
+`gram`, float64, the Gram rows of all tensors flattened (C order) one after another. Format 1 holds
+products with the base's weights too, and sums whose last digits depend on which models a pass was
+over (2e-8 of a product).
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ import numpy.typing as npt
 
 from evomerge.kinship.errors import PassFormatError
 
-FORMAT = 1
+FORMAT = 2
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+Shape: TypeAlias = tuple[tuple[str, int], ...]
+"""The rows that a model has of every tensor of the base, by name; 0 where it lacks it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +39,8 @@ class TensorBlock:
         base_rows: rows of the base's tensor.
         model_rows: rows of each model's, in the order of the pass; 0 where it lacks the tensor.
         new: indices of the models measured, ascending; empty when nothing was new here.
-        gram: float64, [1 + len(new), 2 + models]: row 0 is the base, row 1 + i model `new[i]`;
-            column 0 is the constant 1, column 1 the base, then the models of the pass. NaN where
-            a model lacks the tensor. Without new models: shape [0, 2 + models].
+        gram: float64, [len(new), 1 + models]: row i is model `new[i]`; column 0 is the constant
+            1, then the models of the pass. NaN where a model lacks the tensor or was not measured.
     """
 
     name: str
@@ -49,9 +52,8 @@ class TensorBlock:
     gram: Floats = field(repr=False)
 
     def __post_init__(self) -> None:
-        height = 1 + len(self.new) if self.new else 0
         present = [rows for rows in self.model_rows if rows]
-        if self.gram.shape != (height, 2 + len(self.model_rows)):
+        if self.gram.shape != (len(self.new), 1 + len(self.model_rows)):
             raise PassFormatError(f"tensor {self.name}: a Gram block of {self.gram.shape}")
         if self.row_size < 1 or self.rows != min([self.base_rows, *present]) or self.rows < 1:
             raise PassFormatError(f"tensor {self.name}: rows that cannot be")
@@ -64,7 +66,8 @@ class TensorBlock:
 class Pass:
     """One measuring pass: the base's id, the models present, and a block for every tensor.
 
-    `extra`, `skipped` and `renamed` tell what was left aside, as in `matching.Matching`.
+    `extra`, `skipped` and `renamed` tell what was left aside, as in `matching.Matching`; `format`
+    is that of the file which it was read from.
     """
 
     base: str
@@ -73,6 +76,7 @@ class Pass:
     extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    format: int = FORMAT
 
     def __post_init__(self) -> None:
         if not self.models or len(set(self.models)) < len(self.models) or self.base in self.models:
@@ -87,6 +91,11 @@ class Pass:
         """The models of which something was measured, in the order of the pass."""
         indices = {index for block in self.tensors for index in block.new}
         return tuple(model for index, model in enumerate(self.models) if index in indices)
+
+    def shape(self, model: str) -> Shape:
+        """The rows of one of `models`."""
+        place = self.models.index(model)
+        return tuple(sorted((block.name, block.model_rows[place]) for block in self.tensors))
 
     def to_bytes(self) -> bytes:
         """The pass as a file; equal passes give equal bytes."""
@@ -119,7 +128,7 @@ class Pass:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 header = json.loads(archive["header"].tobytes())
                 gram = archive["gram"]
-            if header["format"] != FORMAT:
+            if header["format"] not in {1, FORMAT}:
                 raise PassFormatError(
                     f"kinship statistics of format {header['format']}, known is {FORMAT}",
                     "use a newer evomerge, or measure again",
@@ -133,6 +142,7 @@ class Pass:
                 extra={model: tuple(names) for model, names in header["extra"].items()},
                 skipped={source: dict(names) for source, names in header["skipped"].items()},
                 renamed={model: dict(names) for model, names in header["renamed"].items()},
+                format=header["format"],
             )
         except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError,
                 zipfile.BadZipFile) as error:  # fmt: skip
@@ -144,11 +154,14 @@ class Pass:
 def _blocks(header: Mapping[str, Any], gram: Floats) -> tuple[TensorBlock, ...]:
     blocks = []
     position = 0
-    width = 2 + len(header["models"])
+    old = header["format"] == 1  # then the first row and the second column are the base's
+    width = 1 + old + len(header["models"])
     for name, row_size, base_rows, model_rows, new in header["tensors"]:
-        height = 1 + len(new) if new else 0
+        height = len(new) + (old and len(new) > 0)
         part = gram[position : position + height * width].reshape(height, width)
         position += height * width
+        if old:
+            part = np.delete(part[1:], 1, axis=1)
         rows = min([base_rows, *(rows for rows in model_rows if rows)])
         blocks.append(
             TensorBlock(_text(name), row_size, base_rows, rows, tuple(model_rows), tuple(new), part)

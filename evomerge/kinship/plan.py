@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from evomerge.kinship.headers import StoredTensor
 from evomerge.kinship.matching import SharedTensor
 from evomerge.kinship.passes import Pass
-from evomerge.kinship.union import Flags, Known, cover
+from evomerge.kinship.union import Flags, Known, Pairs, cover
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,41 +36,43 @@ class Task:
 def plan(
     tensors: Sequence[SharedTensor],
     models: tuple[str, ...],
-    fresh: Collection[str],
+    pairs: Pairs,
     known: Sequence[Pass],
 ) -> list[Task]:
-    """For every tensor the models to measure: the fresh ones, and what else covers the missing.
+    """For every tensor the models to measure, and those to measure them with.
 
-    Missing is what the `known` passes lack of the pairs of `models`; with no known pass nothing
-    else is measured than the fresh ones. A task without new models is nothing to do.
+    Together they supply the `pairs` that the `known` passes lack. A task without new models is
+    nothing to do.
     """
     past = Known.of(known) if known else None
     tasks = []
     for tensor in tensors:
         present = [model for model in models if model in tensor.models]
-        new = set(fresh)
-        if past is not None:
-            missing = _missing(past, tensor, present)
-            for index, model in enumerate(present):
-                if model in fresh:
-                    missing[index, :] = missing[:, index] = False
-            new.update(present[index] for index in cover(missing))
+        missing = _missing(past, tensor, present, pairs)
+        new = cover(missing)
+        beside = [index for index in np.flatnonzero(missing.any(axis=0)) if index not in new]
         tasks.append(
             Task(
                 tensor,
-                tuple(model for model in present if model not in new),
-                tuple(model for model in present if model in new),
+                tuple(present[index] for index in beside),
+                tuple(present[index] for index in new),
             )
         )
     return tasks
 
 
-def _missing(past: Known, tensor: SharedTensor, present: Sequence[str]) -> Flags:
-    """Which pairs of `present` the passes lack over the tensor's rows: bool, [present, present]."""
-    missing: Flags = np.ones((len(present), len(present)), np.bool_)
-    seen = [index for index, model in enumerate(present) if model in past.models]
-    if tensor.name in past.tensors and seen:
-        indices = [past.models.index(present[index]) for index in seen]
-        gram = past.tensors[tensor.name].gram(indices, tensor.rows)
-        missing[np.ix_(seen, seen)] = np.isnan(gram[2:, 2:])
+def _missing(
+    past: Known | None, tensor: SharedTensor, present: Sequence[str], pairs: Pairs
+) -> Flags:
+    """Which of `pairs` the passes lack over the tensor's rows: bool, [present, present]."""
+    place = {model: index for index, model in enumerate(present)}
+    missing: Flags = np.zeros((len(present), len(present)), np.bool_)
+    for a, b in pairs:
+        if a in place and b in place:
+            missing[place[a], place[b]] = missing[place[b], place[a]] = True
+    seen = [] if past is None else [model for model in present if model in past.models]
+    if past is not None and seen and tensor.name in past.tensors:
+        indices = [past.models.index(model) for model in seen]
+        unknown = np.isnan(past.tensors[tensor.name].gram(indices, tensor.rows)[1:, 1:])
+        missing[np.ix_(*2 * [[place[model] for model in seen]])] &= unknown
     return missing

@@ -1,16 +1,22 @@
-"""The arithmetic of a pass: float32 products in short blocks, summed in float64, through torch.
+"""The arithmetic of a pass, through torch: sums that depend on nothing but the weights summed.
 
-A plain float32 matrix product loses accuracy with its length: 4e-5 in a correlation at a million
-elements. Blocks of at most 1,024 elements keep each partial sum good to some 1e-7, without bias,
-and the blocks are summed in float64. Any other kernel can take the place of `Products`: it is
-given the weights of one chunk at a time, in the dtypes of their files.
+Floating-point sums depend on their order, which a library chooses by the shape of its operands
+and by the processor. So deltas are rounded to a grid on which sums are exact (the pre-rounding of
+Demmel and Nguyen, Fast reproducible floating-point summation, ARITH 2013):
+
+    block    1,024 elements of a tensor, counted from its first one
+    grid     of a block of one delta: multiples of 2^(e - 21), where its largest entry is below 2^e
+
+A product of two such numbers is an integer of at most 42 bits times a power of two, and a sum of
+1,024 of them one of at most 52 bits: float64 holds it exactly, whoever adds in whatever order. The
+sums of blocks are added up by halving (`halved`), which is one order for any number at a time. What
+the grid leaves out is 2^-22 of a block's largest entry: some 1e-9 in a pcc of a million weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,122 +24,110 @@ import torch
 from evomerge.kinship.passes import Floats
 
 BLOCK = 1024
-# Below this many elements the blocks are too few for their errors to cancel: float64 outright.
-EXACT = 16 * BLOCK
+BITS = 21
+BLOCKS = 1024
+"""Blocks of a piece: what is added up by halving. The sums of pieces are added in their order."""
+
 # Rows of a batched product: beyond eight, MKL's small products become several times slower.
-TILE = 8
-# All rows of a chunk together. On a CPU they are to stay in the caches, but short operations make
-# two threads slower than one (they wait for the interpreter); below 2 MB a third of the speed went.
-CHUNK_BYTES = {"cpu": 1 << 22}
-DEVICE_CHUNK_BYTES = 1 << 28
+_TILE = 8
+# All rows of a chunk on a CPU together: they are to stay in the caches, but short operations make
+# two threads slower than one (they wait for the interpreter).
+_CHUNK_BYTES = 12 << 20
+# By what the exponent of the largest entry is raised, to give the number that rounds to the grid:
+# 1.5 · 2^(23 + e - 21), beside which float32 has no finer numbers than the grid's.
+_RAISED = 23 - BITS + 1
 
 
-def chunk_length(rows: int, device: torch.device, block: int = BLOCK) -> int:
-    """Elements of each row to be multiplied at a time: a multiple of `block`."""
-    wanted = CHUNK_BYTES.get(device.type, DEVICE_CHUNK_BYTES) // (4 * rows * block)
-    most = 256 if device.type == "cpu" else 4096
-    return block * max(16, min(most, wanted))
-
-
-@dataclass(frozen=True, slots=True)
-class _Views:
-    """Parts of the rows: the end to be zero, base and deltas, and per tile two factors and a sum.
-
-    Of the products of new with new rows the tiles take the lower triangle only.
-    """
-
-    padding: torch.Tensor
-    weights: list[torch.Tensor]
-    deltas: list[torch.Tensor]
-    bases: list[torch.Tensor]
-    tiles: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+def chunk_length(rows: int, device: torch.device) -> int:
+    """Elements of each row to be multiplied at a time: a power of two of blocks."""
+    wanted = _CHUNK_BYTES // (12 * rows * BLOCK)
+    on_cpu = max(16, min(128, 1 << max(wanted, 1).bit_length() - 1))
+    return BLOCK * (on_cpu if device.type == "cpu" else BLOCKS)
 
 
 class Products:
-    """The Gram rows of [base, new deltas] with [1, base, known deltas, new deltas].
+    """The Gram rows of new deltas with [1, known deltas, new deltas], of one piece.
 
     Args:
         known, new: the numbers of deltas.
-        length: the most elements that a chunk has; a multiple of `block`.
-        block: elements per float32 product.
-        exact: multiply in float64 instead.
+        length: of all chunks but the last, as `chunk_length` gives it.
     """
 
-    def __init__(
-        self,
-        known: int,
-        new: int,
-        *,
-        length: int,
-        device: torch.device,
-        block: int = BLOCK,
-        exact: bool = False,
-    ) -> None:
-        self._block = block
-        dtype = torch.float64 if exact else torch.float32
-        # Rows: 1, known deltas, base, new deltas. What is multiplied is the end of it, from base.
-        self._rows = torch.empty((2 + known + new, length), dtype=dtype, device=device)
+    def __init__(self, known: int, new: int, *, length: int, device: torch.device) -> None:
+        height = 1 + known + new
+        self._weights = torch.empty((height, length), device=device)  # base, known, new
+        self._rows = torch.empty((height, length), dtype=torch.float64, device=device)
         self._rows[0] = 1
+        self._sizes = torch.empty((known + new) * length, device=device)
         self._first = 1 + known
-        size = (1 + new, 2 + known + new)
-        self._sums = torch.zeros(size, dtype=torch.float64, device=device)
-        self._whole = self._views(length)
+        self._sums: list[torch.Tensor] = []
 
     def add(self, weights: Sequence[torch.Tensor]) -> None:
         """Add a chunk: 1-D weights of equal length, the base's, those of known, of new models."""
         length = weights[0].numel()
-        views = self._whole if length == self._rows.shape[1] else self._views(length)
-        if views.padding.numel():
-            views.padding.zero_()
-        if self._rows.device.type != "cpu":
-            weights = [weight.to(self._rows.device) for weight in weights]
+        blocks = -(-length // BLOCK)
+        held, rows = self._weights[:, : blocks * BLOCK], self._rows[:, : blocks * BLOCK]
+        held[:, length:] = 0
         # Few calls that do much: between calls the workers contend for the interpreter.
-        torch._foreach_copy_(views.weights, list(weights))
-        torch._foreach_sub_(views.deltas, views.bases)
-        for left, right, place in views.tiles:
-            place.add_(torch.bmm(left, right).sum(dim=0, dtype=torch.float64))
-
-    def _views(self, length: int) -> _Views:
-        """What a chunk of `length` elements writes and multiplies."""
-        blocks = -(-length // self._block)
-        rows = self._rows[:, : blocks * self._block]
-        first, height = self._first, len(rows)
-        order = [first, *range(1, first), *range(first + 1, height)]
-        weights = [rows[index, :length] for index in order]
-        cut = rows.view(height, blocks, self._block).transpose(0, 1)
-        tiles = []
-        for start in range(first, height, TILE):
-            stop = min(start + TILE, height)
-            place = self._sums[start - first : stop - first, :stop]
-            tiles.append((cut[:, start:stop], cut[:, :stop].transpose(1, 2), place))
-        deltas = weights[1:]
-        return _Views(rows[1:, length:], weights, deltas, weights[:1] * len(deltas), tiles)
+        torch._foreach_copy_(list(held[:, :length]), [each.to(held.device) for each in weights])
+        deltas = held[1:]
+        deltas.sub_(held[0])
+        _onto_grid(deltas.view(len(deltas), blocks, BLOCK), self._sizes)
+        rows[1:] = deltas
+        cut = rows.view(len(rows), blocks, BLOCK).transpose(0, 1)
+        sums = torch.zeros(
+            (len(rows) - self._first, len(rows)), dtype=torch.float64, device=rows.device
+        )
+        for start in range(self._first, len(rows), _TILE):
+            stop = min(start + _TILE, len(rows))
+            products = torch.bmm(cut[:, start:stop], cut[:, :stop].transpose(1, 2))
+            sums[start - self._first : stop - self._first, :stop] = halved(products)
+        self._sums.append(sums)
 
     def total(self) -> Floats:
-        """The sums so far: float64, [1 + new, 2 + known + new].
+        """The sums so far: float64, [new, 1 + known + new]."""
+        return mirrored(halved(torch.stack(self._sums)).cpu().numpy(), self._first)
 
-        Rows: base, new. Columns: 1, base, known, new.
-        """
-        sums = self._sums.cpu().numpy()
-        own = np.tril(sums[:, self._first :])
-        own = own + np.tril(own, -1).T
-        return np.concatenate(
-            [sums[:, :1], own[:, :1], sums[:, 1 : self._first], own[:, 1:]], axis=1
-        )
+
+def _onto_grid(blocks: torch.Tensor, sizes: torch.Tensor) -> None:
+    """Round every block, [.., elements], to multiples of 2^(e - BITS); NaN where that overflows.
+
+    `sizes` is memory for as many numbers.
+    """
+    sizes = sizes[: blocks.numel()].view(blocks.shape)
+    exponents = torch.abs(blocks, out=sizes).amax(dim=-1, keepdim=True).view(torch.int32) >> 23
+    raised = ((exponents + _RAISED).clamp_(max=255) << 23 | 1 << 22).view(torch.float32)
+    blocks.add_(raised).sub_(raised)
+
+
+def halved(parts: torch.Tensor) -> torch.Tensor:
+    """The sum over the first axis: neighbours are added until one is left.
+
+    Sums of powers of two of neighbours can be taken first: the result is the same to the bit.
+    """
+    while len(parts) > 1:
+        if len(parts) % 2:
+            parts = torch.cat([parts, torch.zeros_like(parts[:1])])
+        parts = parts[0::2] + parts[1::2]
+    return parts[0]
+
+
+def mirrored(rows: Floats, first: int) -> Floats:
+    """Gram rows [new, first + new], of which only the lower triangle was taken, made whole."""
+    own = np.tril(rows[:, first:])
+    # A sum of nothing may be -0 or 0, as the order has it.
+    return np.concatenate([rows[:, :first], own + np.tril(own, -1).T], axis=1) + 0.0
 
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Torch without threads inside operations, and with true float32 products, for a while.
+    """Torch without threads inside operations, for a while.
 
-    On busy cores torch's own threads make small operations five times slower. A process that
-    allows bfloat16 or TF32 for float32 products would lose all accuracy here.
+    On busy cores torch's own threads make small operations five times slower.
     """
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(precision)
         torch.set_num_threads(threads)

@@ -1,15 +1,18 @@
 """The sufficient statistics of kinship, and every figure that derives from them.
 
 Of every tensor: the number of elements and the Gram matrix, float64, over the rows
-[1, base, delta_1 .. delta_N]. Sums over tensors add, so any selection of tensors is a
-`Statistics` of its own; `evomerge.kinship.metrics` has the equations.
+[1, delta_1 .. delta_N]. Sums over tensors add, so any selection of tensors is a `Statistics` of its
+own; `evomerge.kinship.metrics` has the equations. Sums are rounded once (`math.fsum`), so that no
+figure depends on which models stand beside it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -22,6 +25,7 @@ from evomerge.kinship.union import (
     Known,
     common_rows,
     lacking_models,
+    pairs_of,
     refuse_missing,
     unknown_pairs,
     unseen_pairs,
@@ -48,7 +52,8 @@ class Statistics:
         base: the id of the base.
         models: the ids of the models.
         tensors: the tensors that count, in natural order of their names.
-        gram: float64, [tensors, 2 + models, 2 + models], read-only; rows [1, base, deltas].
+        gram: float64, [tensors, 1 + models, 1 + models], read-only; rows [1, deltas]. NaN for a
+            pair that was not asked for and not measured.
         absent: tensors of the base that do not count, with the models that lack them (or hold
             something else than floats there).
         extra, skipped, renamed: what was left aside in the files, as in `matching.Matching`.
@@ -64,7 +69,7 @@ class Statistics:
     renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        width = 2 + len(self.models)
+        width = 1 + len(self.models)
         if self.gram.shape != (len(self.tensors), width, width):
             raise KinshipError(f"a Gram array of {self.gram.shape} does not fit these statistics")
         if len(set(self.models)) < len(self.models):
@@ -72,16 +77,25 @@ class Statistics:
         self.gram.setflags(write=False)
 
     @classmethod
-    def merge(cls, passes: Sequence[Pass], models: Sequence[str] | None = None) -> Statistics:
+    def merge(
+        cls,
+        passes: Sequence[Pass],
+        models: Sequence[str] | None = None,
+        pairs: Iterable[tuple[str, str]] | None = None,
+    ) -> Statistics:
         """Unite passes, in any order, into the statistics of `models` (default: all, sorted).
 
+        Args:
+            pairs: those of `models` that have to be known; left out: all.
+
         Raises:
-            MissingPairsError: a pair of `models` is not in the passes; its `pairs` tell which.
+            MissingPairsError: a pair is not in the passes; its `pairs` tell which.
             PassFormatError: two passes contradict each other.
         """
         known = Known.of(passes)
         models = known.models if models is None else tuple(models)
-        missing = unseen_pairs(known.models, models)
+        wanted = pairs_of(models, pairs)
+        missing = unseen_pairs(known.models, wanted)
         refuse_missing(missing)
         indices = [known.models.index(model) for model in models]
         sizes, grams, absent = [], [], {}
@@ -92,9 +106,9 @@ class Statistics:
             rows = common_rows(tensor, indices)
             sizes.append(TensorSize(name, rows * tensor.row_size, rows, tensor.base_rows))
             grams.append(tensor.gram(indices, rows))
-            missing |= unknown_pairs(models, grams[-1])
+            missing |= wanted & unknown_pairs(models, grams[-1])
         refuse_missing(missing)
-        width = 2 + len(models)
+        width = 1 + len(models)
         chosen = {known.base, *models}
         return cls(
             known.base,
@@ -120,8 +134,13 @@ class Statistics:
     @property
     def equal_to_base(self) -> tuple[str, ...]:
         """The models whose delta is zero: their pcc and cosine are undefined."""
-        squares = np.diagonal(self.gram.sum(axis=0))[2:]
+        squares = np.diagonal(self.total)[1:]
         return tuple(m for m, square in zip(self.models, squares, strict=True) if square == 0)
+
+    @cached_property
+    def total(self) -> Floats:
+        """The Gram matrix over all tensors."""
+        return _summed(self.gram)
 
     def pair(self, metric: str, a: str, b: str, *, split: bool = False) -> float | None:
         """The kinship of two models: one entry of `matrix`."""
@@ -139,13 +158,13 @@ class Statistics:
             None where undefined: a delta that is zero or (pcc) constant, or no tensor at all.
         """
         if not split:
-            values = similarity(metric, self.gram.sum(axis=0))
+            values = similarity(metric, self.total)
         else:
             each = similarity(metric, self.gram)
             counts = np.array([tensor.count for tensor in self.tensors], np.float64)
             weights = np.where(np.isnan(each), 0.0, counts[:, None, None])
             with np.errstate(invalid="ignore"):
-                values = np.sum(weights * np.nan_to_num(each), axis=0) / weights.sum(axis=0)
+                values = _summed(weights * np.nan_to_num(each)) / _summed(weights)
         return tuple(
             tuple(None if np.isnan(value) else float(value) for value in row) for row in values
         )
@@ -159,7 +178,7 @@ class Statistics:
         unknown = [model for model in models if model not in self.models]
         if unknown:
             raise KinshipError(f"there are no statistics of {', '.join(unknown)}")
-        rows = [0, 1, *(2 + self.models.index(model) for model in models)]
+        rows = [0, *(1 + self.models.index(model) for model in models)]
         return replace(self, models=tuple(models), gram=self.gram[:, rows][:, :, rows])
 
     def named(self, pattern: str) -> frozenset[str]:
@@ -200,3 +219,9 @@ class Statistics:
         kept = list(indices)
         tensors = tuple(self.tensors[index] for index in kept)
         return replace(self, tensors=tensors, gram=self.gram[kept])
+
+
+def _summed(parts: Floats) -> Floats:
+    """The sums over the first axis, rounded once."""
+    columns = parts.reshape(len(parts), math.prod(parts.shape[1:])).T
+    return np.array([math.fsum(column) for column in columns]).reshape(parts.shape[1:])

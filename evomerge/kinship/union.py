@@ -2,21 +2,22 @@
 
 A tensor counts over the rows that the base and every model of the set have in common. Gram rows
 taken over another number of rows say nothing about those, so a block is used only where its rows
-are the ones wanted. Where two passes hold the same product, they differ by rounding at most; the
-smaller is taken, so that the order of the passes does not matter.
+are the ones wanted. Passes that hold the same product hold the same number, but for those of
+format 1, which count where no other tells.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from evomerge.kinship.errors import KinshipError, MissingPairsError, PassFormatError
-from evomerge.kinship.passes import Floats, Pass, TensorBlock
+from evomerge.kinship.passes import Floats, Pass, Shape, TensorBlock
 
 Pairs: TypeAlias = frozenset[tuple[str, str]]
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -37,20 +38,23 @@ class KnownTensor:
     blocks: tuple[tuple[Places, TensorBlock], ...]
 
     def gram(self, indices: Sequence[int], rows: int) -> Floats:
-        """The Gram matrix over [1, base, deltas of the models at `indices`], NaN where unknown.
+        """The Gram matrix over [1, deltas of the models at `indices`], NaN where unknown.
 
         `rows` is the number of rows compared; only blocks over exactly these are used.
         """
-        full = np.full((2 + len(self.model_rows),) * 2, np.nan)
-        full[0, 0] = rows * self.row_size
+        gram = np.full((1 + len(indices),) * 2, np.nan)
+        gram[0, 0] = rows * self.row_size
+        at = np.full(len(self.model_rows), -1)
+        at[list(indices)] = 1 + np.arange(len(indices))
         for places, block in self.blocks:
-            if block.rows == rows and block.new:
-                columns = np.concatenate([[0, 1], 2 + places])
-                upper = np.ix_(columns[[1, *(2 + index for index in block.new)]], columns)
-                full[upper] = np.fmin(full[upper], block.gram)
-                full.T[upper] = np.fmin(full.T[upper], block.gram)
-        wanted = [0, 1, *(2 + index for index in indices)]
-        return full[np.ix_(wanted, wanted)]
+            columns = np.concatenate([[0], at[places]])
+            wanted = columns[1:][list(block.new)]
+            if block.rows == rows and (wanted >= 0).any():
+                found = block.gram[wanted >= 0][:, columns >= 0]
+                upper = np.ix_(wanted[wanted >= 0], columns[columns >= 0])
+                gram[upper] = np.where(np.isnan(found), gram[upper], found)
+                gram.T[upper] = np.where(np.isnan(found), gram.T[upper], found)
+        return gram
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class Known:
         models = tuple(sorted({model for one in passes for model in one.models}))
         place = {model: index for index, model in enumerate(models)}
         found: dict[str, list[tuple[Places, TensorBlock]]] = {}
-        for one in passes:
+        for one in sorted(passes, key=lambda one: one.format):
             places = np.array([place[model] for model in one.models], np.intp)
             for block in one.tensors:
                 found.setdefault(block.name, []).append((places, block))
@@ -82,35 +86,59 @@ class Known:
         return cls(passes[0].base, models, tensors)
 
 
-def missing_pairs(passes: Sequence[Pass], models: Iterable[str]) -> Pairs:
-    """The unordered pairs of `models`, each with itself included, that are still to be measured.
+def pairs_of(models: Iterable[str], pairs: Iterable[tuple[str, str]] | None = None) -> Pairs:
+    """Unordered pairs, sorted within: all of `models`, or `pairs`; and each model with itself."""
+    wanted = combinations(sorted(models), 2) if pairs is None else pairs
+    chosen = {(min(a, b), max(a, b)) for a, b in wanted}
+    alone = models if pairs is None else {model for pair in chosen for model in pair}
+    return frozenset(chosen | {(model, model) for model in alone})
 
-    Pairs are sorted within. A pair is missing when any tensor lacks it over the rows that the base
-    and all `models` have in common. Empty means that `Statistics.merge` will succeed.
+
+def alike(
+    shapes: Mapping[str, Shape], pairs: Iterable[tuple[str, str]]
+) -> list[list[tuple[str, str]]]:
+    """Pairs in groups, those together whose models have the same two shapes.
+
+    The rows that all models of a group have in common are those that each pair has, so that a pair
+    is compared over its own, whichever models are beside it.
     """
-    wanted = tuple(sorted(set(models)))
+    groups: dict[frozenset[Shape], list[tuple[str, str]]] = {}
+    for a, b in pairs:
+        groups.setdefault(frozenset((shapes[a], shapes[b])), []).append((a, b))
+    return list(groups.values())
+
+
+def missing_pairs(
+    passes: Sequence[Pass], models: Iterable[str], pairs: Iterable[tuple[str, str]] | None = None
+) -> Pairs:
+    """Which of the pairs, as `pairs_of` gives them, are still to be measured.
+
+    A pair is missing when any tensor lacks it over the rows that the base and all `models` have in
+    common. Empty means that `Statistics.merge` will succeed.
+    """
+    models = sorted(set(models))
+    wanted = pairs_of(models, pairs)
     if not passes:
-        return unseen_pairs((), wanted)
+        return wanted
     known = Known.of(passes)
     missing = unseen_pairs(known.models, wanted)
-    if not missing:
-        indices = [known.models.index(model) for model in wanted]
-        for tensor in known.tensors.values():
-            if not lacking_models(tensor, indices):
-                gram = tensor.gram(indices, common_rows(tensor, indices))
-                missing |= unknown_pairs(wanted, gram)
+    seen = [model for model in models if model in known.models]
+    indices = [known.models.index(model) for model in seen]
+    for tensor in known.tensors.values():
+        if indices and not lacking_models(tensor, indices):
+            gram = tensor.gram(indices, common_rows(tensor, indices))
+            missing |= wanted & unknown_pairs(seen, gram)
     return missing
 
 
-def unseen_pairs(seen: Collection[str], models: Sequence[str]) -> Pairs:
-    """The pairs of `models` that have one in them that was never seen."""
-    unseen = [model for model in models if model not in seen]
-    return frozenset((min(a, b), max(a, b)) for a in unseen for b in models)
+def unseen_pairs(seen: Collection[str], pairs: Pairs) -> Pairs:
+    """Those of `pairs` that have a model in them that was never seen."""
+    return frozenset(pair for pair in pairs if not set(pair) <= set(seen))
 
 
 def unknown_pairs(models: Sequence[str], gram: Floats) -> Pairs:
-    """The pairs of `models` that a Gram matrix over [1, base, deltas] lacks."""
-    pairs = ((models[a], models[b]) for a, b in np.argwhere(np.isnan(gram[2:, 2:])))
+    """The pairs of `models` that a Gram matrix over [1, deltas] lacks."""
+    pairs = ((models[a], models[b]) for a, b in np.argwhere(np.isnan(gram[1:, 1:])))
     return frozenset((min(a, b), max(a, b)) for a, b in pairs)
 
 

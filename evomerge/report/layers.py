@@ -69,6 +69,6 @@ def _changes(
         distance = part.pair("euclidean", best.content_id, parent.content_id)
         if distance is not None:
             yield LayerChange(parent.name, layer, kind, distance / math.sqrt(part.count))
-    at = 2 + part.models.index(best.content_id)
-    square = float(part.gram.sum(axis=0)[at, at])
+    at = 1 + part.models.index(best.content_id)
+    square = float(part.total[at, at])
     yield LayerChange(base, layer, kind, math.sqrt(max(0.0, square) / part.count))

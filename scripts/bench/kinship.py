@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-WAYS = [f"{kernel} {reader}" for kernel in ("compiled", "torch") for reader in ("pread", "mmap")]
+WAYS = ("compiled", "torch pread", "torch mmap")
 # What the public tool holds at once, bytes per parameter: states, deltas, their stack, a copy.
 PUBLIC_BYTES = {"pcc": 36, "ed": 24}
 SHARDS = 3
@@ -149,23 +149,23 @@ def public_tool(folder: Path, metric: str) -> float:
 
 
 def reference(folder: Path, models: int) -> npt.NDArray[np.float64]:
-    """The Gram matrix over [1, base, deltas] in float64, by numpy from the bytes of bfloat16."""
+    """The Gram matrix over [1, deltas] in float64, by numpy from the bytes of bfloat16."""
     from evomerge.kinship.headers import read_folder
 
     names = ["base", *(f"m{index}" for index in range(models))]
     stored = {name: read_folder(folder / name) for name in names}
-    gram = np.zeros((2 + models, 2 + models))
+    gram = np.zeros((1 + models, 1 + models))
     for tensor, first in stored["base"].items():
         count = first.size // first.item_size
-        rows = np.ones((2 + models, min(1 << 20, count)))
+        rows = np.ones((2 + models, min(1 << 20, count)))  # base, 1, deltas
         for start in range(0, count, rows.shape[1]):
             stop = min(start + rows.shape[1], count)
-            for index, name in enumerate(names):
+            for index, name in zip([0, *range(2, 2 + models)], names, strict=True):
                 one = stored[name][tensor]
                 raw = np.fromfile(one.file, np.uint16, stop - start, offset=one.offset + 2 * start)
-                rows[1 + index, : stop - start] = (raw.astype(np.uint32) << 16).view(np.float32)
-            rows[2:, : stop - start] -= rows[1, : stop - start]
-            gram += rows[:, : stop - start] @ rows[:, : stop - start].T
+                rows[index, : stop - start] = (raw.astype(np.uint32) << 16).view(np.float32)
+            rows[2:, : stop - start] -= rows[0, : stop - start]
+            gram += rows[1:, : stop - start] @ rows[1:, : stop - start].T
     return gram
 
 
@@ -206,7 +206,8 @@ def _ours(
 
     from evomerge.kinship import Statistics, measure
 
-    kernel, reader = way.split()
+    kernel, *readers = way.split()
+    reader = "".join(readers) or "auto"
     torch.bmm(torch.ones(2, 8, 1024), torch.ones(2, 1024, 8))
     if kernel == "compiled":
         from evomerge.kinship.compiled import prepare
@@ -216,7 +217,7 @@ def _ours(
     def work() -> None:
         paths = {name: folder / name for name in names}
         measured = measure(folder / "base", paths, base_id="base", kernel=kernel, reader=reader)
-        figures["gram"] = Statistics.merge([measured], names).gram.sum(axis=0).tolist()
+        figures["gram"] = Statistics.merge([measured], names).total.tolist()
 
     return work
 
@@ -235,7 +236,7 @@ def errors(gram: npt.NDArray[np.float64], exact: npt.NDArray[np.float64]) -> tup
     """The largest error of a pcc, and of a euclidean distance in parts of it."""
     from evomerge.kinship.metrics import similarity
 
-    pairs = np.triu_indices(len(gram) - 2, 1)
+    pairs = np.triu_indices(len(gram) - 1, 1)
     pcc, right = (similarity("pcc", each)[pairs] for each in (gram, exact))
     apart, distance = (similarity("euclidean", each)[pairs] for each in (gram, exact))
     return float(np.abs(pcc - right).max()), float(np.abs(apart / distance - 1).max())
@@ -297,7 +298,7 @@ def study(parameters: float, numbers: Sequence[int], repeats: int, arguments: An
             pairs = number * (number - 1) // 2
             for metric, one in public.items():
                 print(f"{size} {public_cells(metric, one, pairs, bare['s'])} |")
-            places = [0, 1, *range(2, 2 + number)]
+            places = range(1 + number)
             for way in arguments.ways.split(","):
                 found = run_child(way, folder, number, repeats)
                 gram, right = np.array(found["gram"]), exact[np.ix_(places, places)]

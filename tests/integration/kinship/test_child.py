@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+from itertools import chain, combinations
+
+import numpy as np
 import pytest
 
 from evomerge.adapters import kinship_child
@@ -89,3 +95,60 @@ def test_samples_lie_beside_the_passes_and_damaged_ones_are_taken_again(world):
         assert path.read_bytes() == whole
         for measured in world.passes.glob("*.pass"):
             measured.unlink()
+
+
+def test_a_reading_does_not_depend_on_what_was_measured_beside_it(world, workshop, tmp_path):
+    """Nor on the rows and tensors that others lack, nor on where a run was interrupted."""
+    base, models = workshop.family("abcdef")
+    head = "lm_head.weight"
+    models["e"][head] = models["e"][head][:290]
+    del models["f"][head]
+    for name in "ef":
+        world.folders[name] = workshop.write(name, models[name])
+    pairs = [pair(*each) for each in combinations("abcdef", 2)]
+    at_once = world.measure("abcdef", pairs)
+    assert all(reading["pcc"] is not None for reading in at_once)
+    deltas = {name: workshop.delta(base, models[name]) for name in "ab"}
+    expected = np.corrcoef(deltas["a"], deltas["b"])[0, 1]
+    assert at_once[0]["pcc"] == pytest.approx(expected, abs=1e-8), "over all of their own rows"
+
+    world.passes = tmp_path / "each pair alone"
+    assert [*chain(*(world.measure(each, [each]) for each in pairs))] == at_once
+    assert world.measure("abcdef", pairs) == at_once, "from what is stored"
+
+    world.passes = tmp_path / "one model after another"
+    grown = {}
+    for number in range(2, 7):
+        names = "fbdaec"[:number]
+        asked = [each for each in pairs if set(each) <= set(names) and each not in grown]
+        grown |= dict(zip(asked, world.measure(names, asked), strict=True))
+    assert [grown[each] for each in pairs] == at_once
+
+
+def of_format_1(taken):
+    """The file that an earlier version would have written; its sums are 1 % off."""
+    with np.load(io.BytesIO(taken.to_bytes())) as archive:
+        header = json.loads(archive["header"].tobytes()) | {"format": 1}
+    grams = [np.insert(1.01 * block.gram, 1, 7.0, axis=1) for block in taken.tensors]
+    grams = [np.insert(gram, 0, 7.0, axis=0).ravel() for gram in grams]
+    buffer = io.BytesIO()
+    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    np.savez(buffer, header=text, gram=np.concatenate(grams))
+    return buffer.getvalue()
+
+
+def test_what_an_earlier_version_measured_decides_nothing_and_is_shown(world):
+    wanted = [pair("a", "b")]
+    first = world.measure("ab", wanted)
+    (path,) = world.passes.glob("*.pass")
+    taken = Pass.from_bytes(path.read_bytes())
+    path.unlink()
+    old = of_format_1(taken)
+    (world.passes / f"{hashlib.sha256(old).hexdigest()[:32]}.pass").write_bytes(old)
+    options = {"metrics": ["euclidean"], "by": None, "split": False}
+    table = kinship_child.tabulate(world.payload("ab", **options), ignore)
+    off = table["parts"][""]["euclidean"][0][1] / first[0]["euclidean"]
+    assert off == pytest.approx(1.01**0.5)
+    assert world.measure("ab", wanted) == first
+    table = kinship_child.tabulate(world.payload("ab", **options), ignore)
+    assert table["parts"][""]["euclidean"][0][1] == pytest.approx(first[0]["euclidean"], rel=1e-8)

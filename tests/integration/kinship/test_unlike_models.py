@@ -79,7 +79,7 @@ def test_a_later_model_with_fewer_rows_has_only_the_cut_tensors_taken_again(work
     united = Statistics.merge([first, second])
     whole = Statistics.merge([measure(folder, paths, base_id="base")])
     assert united.tensors == whole.tensors
-    np.testing.assert_allclose(united.gram, whole.gram, rtol=1e-6, atol=1e-7)
+    np.testing.assert_array_equal(united.gram, whole.gram)
     assert Statistics.merge([second, first], "ab").cut == ()
 
 
@@ -128,14 +128,22 @@ def test_a_constant_delta_of_a_long_tensor_has_no_pcc(workshop):
     assert found.pair("cosine", "a", "shifted") is not None
 
 
-def test_twins_have_no_distance(workshop, family, kernel):
-    """Through torch none to speak of: MKL adds up the same row in other orders at an edge."""
+def test_twins_have_no_distance(workshop, family):
     base, models = family
     found = statistics(workshop, base, models | {"twin": models["a"]})
-    error, distance = (1e-12, 0) if kernel == "compiled" else (1e-7, 5e-4)
-    assert found.pair("pcc", "a", "twin") == pytest.approx(1, abs=error)
-    length = np.linalg.norm(workshop.delta(base, models["a"]))
-    assert found.pair("euclidean", "a", "twin") <= distance * length
+    assert found.pair("pcc", "a", "twin") == pytest.approx(1, abs=1e-15)
+    assert found.pair("euclidean", "a", "twin") == 0
+
+
+def test_near_twins_have_their_distance(workshop, family):
+    base, models = family
+    near = {name: weight.clone() for name, weight in models["a"].items()}
+    near[HEAD][7] += 1e-5
+    found = statistics(workshop, base, models | {"near": near})
+    apart = workshop.delta(base, models["a"]) - workshop.delta(base, near)
+    assert np.linalg.norm(apart) < 1e-3 * np.linalg.norm(workshop.delta(base, models["a"]))
+    want = pytest.approx(np.linalg.norm(apart), rel=1e-3)
+    assert found.pair("euclidean", "a", "near") == want
 
 
 @pytest.mark.parametrize("wrapper", ["", "model.language_model.", "language_model.model."])
@@ -159,8 +167,9 @@ def test_weights_that_are_not_finite_are_named(workshop, family, reader, value, 
     everyone[culprit][name] = everyone[culprit][name].clone()
     everyone[culprit][name][-1, -1] = value
     known = {"base": base, "a": models["a"]}
+    pairs = [("c", "a"), ("c", "b")]
     with pytest.raises(NonFiniteWeightsError, match=word) as caught:
-        statistics(workshop, known.pop("base"), models, new=["c"], reader=reader)
+        statistics(workshop, known.pop("base"), models, pairs=pairs, reader=reader)
     assert (caught.value.tensor, caught.value.model) == (name, culprit)
     assert isinstance(caught.value, CandidateError)
     assert name in str(caught.value)
@@ -181,6 +190,16 @@ def test_huge_but_finite_weights_are_no_error(workshop, family):
     found = statistics(workshop, base, models)
     deltas = [workshop.delta(base, models[model]) for model in "ab"]
     assert found.pair("pcc", "a", "b") == pytest.approx(pcc(*deltas), abs=1e-7)
+
+
+def test_weights_beyond_float32_are_named(workshop, family):
+    base, models = family
+    name = "model.layers.1.mlp.up_proj.weight"
+    models["b"][name] = models["b"][name].clone()
+    models["b"][name][3, 3] = 2e38
+    with pytest.raises(NonFiniteWeightsError, match=r"model b holds a weight of 2e\+38") as caught:
+        statistics(workshop, base, models)
+    assert (caught.value.tensor, caught.value.model) == (name, "b")
 
 
 def test_another_shape_is_an_error(workshop, family):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -29,12 +30,13 @@ def take_pass(
             np.full(size, np.nan) if one is None else one[:rows].ravel() - origin for one in held
         ]
         present = tuple(index for index in fresh if model_rows[index])
-        vectors = np.array([np.ones(size), origin, *deltas])
-        left = vectors[[1, *(2 + index for index in present)]] if present else vectors[:0]
+        vectors = np.array([np.ones(size), *deltas])
+        left = vectors[[1 + index for index in present]]
+        # Rounded once, so that a product does not depend on what is beside it.
+        gram = np.array([[math.fsum(one * other) for other in vectors] for one in left])
+        gram = gram.reshape(len(left), len(vectors))
         blocks.append(
-            TensorBlock(
-                name, weights[0].size, len(weights), rows, model_rows, present, left @ vectors.T
-            )
+            TensorBlock(name, weights[0].size, len(weights), rows, model_rows, present, gram)
         )
     return Pass("base", ids, tuple(blocks))
 

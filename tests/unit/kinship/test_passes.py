@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from evomerge.kinship.errors import PassFormatError
 from evomerge.kinship.passes import Pass
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "kinship"
 
 
 @pytest.fixture
@@ -89,5 +92,14 @@ def test_what_is_no_pass_is_refused(taken, changes):
 
 
 def test_a_later_format_is_named(taken):
-    with pytest.raises(PassFormatError, match="format 2, known is 1"):
-        Pass.from_bytes(rewritten(taken, format=2))
+    with pytest.raises(PassFormatError, match="format 3, known is 2"):
+        Pass.from_bytes(rewritten(taken, format=3))
+
+
+def test_a_file_of_the_first_format_is_read_without_the_products_of_the_base():
+    taken = Pass.from_bytes((GOLDEN / "format-1.pass").read_bytes())
+    assert (taken.format, taken.models, taken.new) == (1, ("a", "b", "c"), ("a", "b"))
+    embed, body = taken.tensors
+    known = [[-0.5, 0.390625, 0.0859375, 0.02734375], [-0.75, 0.0859375, 0.2890625, 0.09375]]
+    np.testing.assert_array_equal(embed.gram, known)
+    np.testing.assert_array_equal(body.gram, [[-0.375, 0.15625, np.nan, -0.0390625]])

@@ -89,16 +89,30 @@ def test_a_tensor_that_a_model_lacks_counts_for_none_and_is_named(pass_over, bas
     assert [tensor.name for tensor in both.tensors] == ["body", "embed", "head"]
 
 
-def test_of_equal_products_the_order_of_passes_does_not_choose(pass_over, base, models):
+def test_a_pass_of_an_earlier_format_counts_where_no_other_tells(pass_over, base, models):
     one = pass_over(base, among(models, ["a", "b"]))
-    nudged = [
-        dataclasses.replace(block, gram=block.gram * (1 + 1e-9 * (-1) ** index))
-        for index, block in enumerate(one.tensors)
-    ]
-    other = dataclasses.replace(one, tensors=tuple(nudged))
-    there, back = Statistics.merge([one, other]), Statistics.merge([other, one])
-    assert (there.gram == back.gram).all()
-    assert (there.gram == there.gram.transpose(0, 2, 1)).all()
+    nudged = [dataclasses.replace(block, gram=block.gram * (1 + 1e-9)) for block in one.tensors]
+    old = dataclasses.replace(one, tensors=tuple(nudged), format=1)
+    for order in ([one, old], [old, one]):
+        assert (Statistics.merge(order).gram == Statistics.merge([one]).gram).all()
+    assert Statistics.merge([old]).pair("euclidean", "a", "b") == pytest.approx(
+        Statistics.merge([one]).pair("euclidean", "a", "b"), rel=1e-8
+    )
+
+
+def test_only_the_pairs_that_are_asked_for_have_to_be_known(pass_over, base, models):
+    taken = [pass_over(base, among(models, ["a", "b"]))]
+    taken.append(pass_over(base, {"b": models["b"], "c": models["a"]}, ["c"]))
+    assert missing_pairs(taken, "abc") == {("a", "c")}
+    asked = [("b", "a"), ("c", "b")]
+    assert missing_pairs(taken, "abc", asked) == frozenset()
+    statistics = Statistics.merge(taken, "abc", asked)
+    whole = Statistics.merge([pass_over(base, among(models, "ab") | {"c": models["a"]})])
+    for a, b in asked:
+        assert statistics.pair("pcc", a, b) == whole.pair("pcc", a, b)
+    assert statistics.pair("pcc", "a", "c") is None
+    with pytest.raises(MissingPairsError, match="a with c"):
+        Statistics.merge(taken, "abc", [("c", "a")])
 
 
 def test_passes_of_different_bases_or_weights_are_refused(pass_over, base, models):
