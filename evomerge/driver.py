@@ -9,7 +9,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from evomerge.breeding import Breeding
 from evomerge.config import Config
 from evomerge.configfile import taken_out
 from evomerge.domain.difference import Gains
@@ -17,13 +16,12 @@ from evomerge.domain.errors import PreflightError, SignalledError, StoppedError
 from evomerge.domain.events import RunResumed, RunStarted
 from evomerge.domain.model import Foundation, Model
 from evomerge.domain.state import Entry, RunState, fold
-from evomerge.evolution import evolve
 from evomerge.ports import Observer, RebuildingExecutor
+from evomerge.search import run_started, search
 from evomerge.store.atomic import storage_faults
 from evomerge.store.journal import Journal
 from evomerge.store.ledger import JournalLedger, derive
 from evomerge.store.run_directory import RunDirectory
-from evomerge.strategies import candidates, strategy_for
 
 
 class Workplace(Protocol):
@@ -94,21 +92,11 @@ def drive(
                 ledger = JournalLedger(run, journal, observers)
                 for observer in observers:
                     observer.happened(journal.entries[-1].event, ledger.state)
-                start = ledger.state.start
                 executor = workplace.executor(_Everyone(observers))
                 # Whatever was lost of an ancestor is made again from its recipe.
                 executor.remember(ledger.state.models.values())
-                breeding = Breeding(
-                    config.merge, start.seed, start.base, start.foundation, workplace.engine
-                )
-                return evolve(
-                    ledger,
-                    strategy_for(config.strategy),
-                    config.stopping,
-                    breeding.recipe,
-                    executor,
-                    skip_above=config.merge.skip_if_kinship_above,
-                    test_gains=workplace.test_gains,
+                return search(
+                    config, ledger, executor, workplace.engine, test_gains=workplace.test_gains
                 )
 
 
@@ -179,23 +167,7 @@ def _open(
         return Journal(run.journal)
     workplace.check()
     config_id, text, environment = workplace.describe()
-    started = RunStarted(
-        name=run.name,
-        seed=config.run.seed,
-        k=config.strategy.k,
-        strategy=config.strategy.name,
-        metric=config.kinship.metric,
-        base=base,
-        foundation=foundation,
-        config_id=config_id,
-        versions=versions,
-        retention=config.retention,
-        candidates=candidates(config.strategy),
-        pool=config.strategy.pool,
-        confirmation=config.evaluation.confirmation,
-        objective=config.evaluation.objective,
-        skill_kept_at=config.evaluation.skill_kept_at,
-    )
+    started = run_started(config, base, foundation, config_id=config_id, versions=versions)
     return run.start(Entry(at=now(), event=started), text, environment)
 
 

@@ -9,17 +9,15 @@ import click
 from pydantic import ValidationError
 
 from evomerge.cli.options import json_option, runs_dir_option
-from evomerge.config import ExplorationConfig, RunConfig, StrategyConfig
+from evomerge.config import RunConfig
 from evomerge.domain.errors import ConfigError, Problem, UsageError
 from evomerge.domain.events import KinshipMeasured, RunStarted
 from evomerge.domain.kinship import Metric, pair
-from evomerge.domain.landscape import Landscape
 from evomerge.domain.state import Entry
-from evomerge.domain.stopping import MaxGenerations, PoolUnchanged
-from evomerge.replay import Replay, replay
+from evomerge.imagined.landscape import Landscape
+from evomerge.imagined.recorded import Replay, replay, replay_config
 from evomerge.store.recorded import Recorded, keep
 from evomerge.store.run_directory import RunDirectory
-from evomerge.strategies import strategy_for
 
 
 @click.command()
@@ -52,7 +50,8 @@ from evomerge.strategies import strategy_for
     help="What the recorded kinship values are.",
 )
 @click.option("--max-generations", type=click.IntRange(min=1), help="Default: the landscape's.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of random choices.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True,
+              help="Of random choices.")  # fmt: skip
 @click.option("--save", metavar="NAME", help="Keep the replay as a finished run of this name.")
 @runs_dir_option
 @json_option
@@ -62,7 +61,7 @@ def command(
     k: int | None,
     candidates: str,
     prefer: str,
-    metric: Metric,
+    metric: str,
     max_generations: int | None,
     seed: int,
     save: str | None,
@@ -83,20 +82,23 @@ def command(
     the model of a proposed pair that is not recorded is null, and the replay stops there.
     """
     world = read_landscape(landscape)
-    config = StrategyConfig.model_validate(
-        {
-            "name": strategy or world.strategy,
-            "k": k or world.k,
-            "exploration": ExplorationConfig.model_validate(
-                {"candidates": candidates, "prefer": prefer}
-            ),
-        }
+    result = replay(
+        world,
+        replay_config(
+            world,
+            run={"name": "replay", "seed": seed},
+            strategy={
+                "name": strategy or world.strategy,
+                "k": k or world.k,
+                "exploration": {"candidates": candidates, "prefer": prefer},
+            },
+            kinship={"metric": metric},
+            stopping=[
+                "pool_unchanged",
+                {"max_generations": max_generations or world.max_generations},
+            ],
+        ),
     )
-    criteria = (
-        PoolUnchanged(),
-        MaxGenerations(max_generations=max_generations or world.max_generations),
-    )
-    result = replay(world, strategy_for(config), criteria, metric=Metric(metric), seed=seed)
     if save is not None:
         _keep(RunDirectory(runs_dir / save), result, world)
     click.echo(json.dumps(as_document(result), ensure_ascii=False) if as_json else as_text(result))

@@ -63,7 +63,7 @@ def command(
     """
     from rich.console import Console
 
-    from evomerge.simulation import METHODS, WorldSettings, run_arms
+    from evomerge.simulation import METHODS, LandscapeSettings, run_arms
     from evomerge.terminal import stdout_console
     from evomerge.terminal.simulation import progress_line, simulation_document, simulation_view
 
@@ -73,7 +73,7 @@ def command(
             f"merge.method: the simulation has no {loaded.merge.method!r}",
             f"pass --set merge.method=…, one of {', '.join(METHODS)}",
         )
-    settings = WorldSettings(models or len(loaded.foundation_models), interference, items)
+    settings = LandscapeSettings(models or len(loaded.foundation_models), interference, items)
     if evaluations <= settings.models:
         raise UsageError(
             f"--evaluations {evaluations}: scoring the {settings.models} foundation models takes "

@@ -107,3 +107,29 @@ def all_pairs(models: Sequence[str]) -> Iterator[Pair]:
     """Every unordered pair of `models`, in their order."""
     for a, b in combinations(models, 2):
         yield pair(a, b)
+
+
+def kinship_of(models: Pair, a: Sequence[float], b: Sequence[float]) -> KinshipReading:
+    """The kinship of two task vectors by its definition (section 3), in sums without rounding.
+
+    pcc and cosine are undefined where a vector is the origin, or for pcc constant.
+    """
+    return KinshipReading(
+        models=models,
+        pcc=_cosine(_centred(a), _centred(b)),
+        cosine=_cosine(a, b),
+        euclidean=math.dist(a, b),
+    )
+
+
+def _centred(vector: Sequence[float]) -> list[float]:
+    mean = math.fsum(vector) / len(vector)
+    return [value - mean for value in vector]
+
+
+def _cosine(a: Sequence[float], b: Sequence[float]) -> float | None:
+    norm = math.hypot(*a) * math.hypot(*b)
+    if norm == 0.0:
+        return None
+    value = math.fsum(x * y for x, y in zip(a, b, strict=True)) / norm
+    return max(-1.0, min(1.0, value))

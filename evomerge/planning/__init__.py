@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evomerge.planning.advice import advice
-from evomerge.planning.courses import Course, Step, Work, first_generation, imagine
+from evomerge.planning.courses import Course, Step, Work, courses_of, first_generation
 from evomerge.planning.models import ModelFacts
 from evomerge.planning.plan import Plan, Range, child_size, make_plan
 from evomerge.planning.rates import Rate, Rates, Record, known_rates
@@ -20,8 +20,8 @@ __all__ = [
     "Work",
     "advice",
     "child_size",
+    "courses_of",
     "first_generation",
-    "imagine",
     "known_rates",
     "make_plan",
 ]

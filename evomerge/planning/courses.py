@@ -15,26 +15,26 @@ from random import Random
 from typing import get_args
 
 from evomerge.config import Config, StrategyConfig
-from evomerge.domain.events import Event, KinshipMeasured, ModelMerged, ModelScored, RunStarted
-from evomerge.domain.kinship import KinshipReading, Pair
-from evomerge.domain.model import Foundation, Model, Proposal
-from evomerge.domain.recipe import Ingredient, Recipe
+from evomerge.domain.events import Event
+from evomerge.domain.kinship import KinshipReading, Pair, pair
+from evomerge.domain.model import Model
 from evomerge.domain.retention import Retention, needed
 from evomerge.domain.scores import Part, Scores, TaskScore
-from evomerge.domain.state import Entry, RunState, apply
+from evomerge.domain.state import RunState
 from evomerge.domain.stopping import MaxEvaluations, MaxGenerations
-from evomerge.evolution import evolve
-from evomerge.strategies import candidates, strategy_for
+from evomerge.imagined import ImaginedExecutor, MemoryLedger, imagine
 
 HORIZON = 20
 """Generations that are imagined at most; a search that is not over then has no bound, unless it has
 a budget of evaluations, which single children take longer to use up."""
 DRAWN = 24
 _STEP = 1000.0  # beyond any `min_delta`
+_MANY = 10**6  # more models than a search has
 
 RETENTIONS: tuple[Retention, ...] = get_args(Retention)
-Draw = Callable[[int], float]
-"""The score of the nth model, or a kinship."""
+DrawScore = Callable[[int, int], float]
+"""The score of the nth model on a task, which is counted from 0."""
+DrawKinship = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -158,43 +158,60 @@ def _horizon(config: Config) -> int:
     return max([HORIZON, *budgets])
 
 
-def imagine(config: Config, work: Work) -> tuple[Course, ...]:
+def courses_of(config: Config, work: Work) -> tuple[Course, ...]:
     """The courses of a search: every child better, none better, and some drawn at random."""
-    rising = _drive(config, work, "every child is better", lambda n: n * _STEP, lambda _: -1.0)
-    falling = _drive(config, work, "no child is better", lambda n: -n * _STEP, lambda _: 0.0)
+    rising = _drive(config, work, "every child is better", _rising(config), _least)
+    falling = _drive(config, work, "no child is better", lambda n, _: (_MANY - n) * _STEP, _none)
     drawn = []
     for seed in range(DRAWN):
         rng = Random(seed)
 
-        def score(_n: int, rng: Random = rng) -> float:
+        def score(_n: int, _task: int, rng: Random = rng) -> float:
             return rng.uniform(0, 100)
 
-        def kinship(_n: int, rng: Random = rng) -> float:
+        def kinship(rng: Random = rng) -> float:
             return rng.uniform(-1, 1)
 
         drawn.append(_drive(config, work, f"drawn {seed}", score, kinship))
     return (rising, falling, *drawn)
 
 
+def _rising(config: Config) -> DrawScore:
+    """Every model is better on all tasks than those before it, but for one task of each.
+
+    On its own task, which goes round, a model is the best until it is that task's turn again: no
+    pool of elites can be larger, and none changes faster.
+    """
+    tasks = len(config.evaluation.tasks)
+    return lambda n, task: (n + tasks * (n % tasks == task)) * _STEP
+
+
+def _least() -> float:
+    return -1.0
+
+
+def _none() -> float:
+    return 0.0
+
+
 def first_generation(config: Config) -> int:
     """How many models the first generation merges."""
     stopping = (*config.stopping, MaxGenerations(max_generations=1))
     config = config.model_copy(update={"stopping": stopping})
-    return _drive(config, Work(), "one generation", lambda n: n * _STEP, lambda _: -1.0).merges
+    return _drive(config, Work(), "one generation", _rising(config), _least).merges
 
 
-def _drive(config: Config, work: Work, name: str, score: Draw, kinship: Draw) -> Course:
-    world = _World(work, score, kinship)
-    world.record(_start(config))
-    evolve(
-        world,
-        strategy_for(_without_thought(config.strategy)),
-        (*config.stopping, _Horizon(max_generations=_horizon(config))),
-        _recipe,
-        world,
-    )
-    stop = world.state.stop or ""
-    return Course(name, tuple(world.steps), stop, stop != "horizon", world.end)
+def _drive(config: Config, work: Work, name: str, score: DrawScore, kinship: DrawKinship) -> Course:
+    horizon = _Horizon(max_generations=_horizon(config))
+    changes = {
+        "strategy": _without_thought(config.strategy),
+        "stopping": (*config.stopping, horizon),
+    }
+    executor = _Clocked(work, len(config.evaluation.tasks), score, kinship)
+    ledger = MemoryLedger(now=lambda: executor.clock)
+    state = imagine(config.model_copy(update=changes), executor, ledger=ledger)
+    stop = state.stop or ""
+    return Course(name, tuple(executor.steps), stop, stop != "horizon", executor.end)
 
 
 def _without_thought(strategy: StrategyConfig) -> StrategyConfig:
@@ -205,66 +222,57 @@ def _without_thought(strategy: StrategyConfig) -> StrategyConfig:
     return strategy.model_copy(update={"search": search})
 
 
-@dataclass
-class _World:
-    """Ledger and executor of an imagined run, with a clock that the work moves."""
+class _Clocked(ImaginedExecutor):
+    """Counts the work of an imagined run, which moves a clock."""
 
-    work: Work
-    score_of: Draw
-    kinship_of: Draw
-    state: RunState = field(default_factory=RunState)
-    steps: list[Step] = field(default_factory=list)
-    end: End = field(default_factory=End)
-    clock: float = 0.0
-    scored: int = 0
-    kept: dict[Retention, int] = field(default_factory=lambda: dict.fromkeys(RETENTIONS, 0))
-
-    def record(self, event: Event) -> None:
-        """Fold the event into the state."""
-        self.state = apply(self.state, Entry(at=self.clock, event=event))
+    def __init__(self, work: Work, tasks: int, score: DrawScore, kinship: DrawKinship) -> None:
+        super().__init__(self._scores, self._kinship)
+        self.steps: list[Step] = []
+        self.end = End()
+        self.clock = 0.0
+        self._work, self._tasks = work, tasks
+        self._draw_score, self._draw_kinship = score, kinship
+        self._scored = 0
+        self._kept: dict[Retention, int] = dict.fromkeys(RETENTIONS, 0)
 
     def score(self, foundation: Sequence[Model]) -> Iterator[Event]:
         """Score the foundation models, the first one worst."""
         self._step(foundation, merges=0)
-        yield from (self._scored(model) for model in foundation)
+        return super().score(foundation)
 
     def breed(self, offspring: Sequence[Model]) -> Iterator[Event]:
         """Merge and score."""
         self._step(offspring, merges=len(offspring))
-        for model in offspring:
-            yield ModelMerged(model=model.name, seconds=0.0)
-            yield self._scored(model)
+        return super().breed(offspring)
 
     def measure(self, models: Sequence[Model], pairs: Sequence[Pair]) -> Iterator[Event]:
-        """Draw the kinship of every pair."""
-        if not pairs:
-            return
-        read = len({name for pair in pairs for name in pair}) + 1
-        seconds = read * self.work.kinship
-        last = self.steps[-1]
-        self.steps[-1] = replace(last, read=read, seconds=last.seconds + seconds)
-        self.clock += seconds
-        readings = tuple(self._reading(pair) for pair in pairs)
-        yield KinshipMeasured.model_construct(readings=readings, seconds=seconds)
+        """Every model of a pair is read once, and the base."""
+        if pairs:
+            read = len({name for pair in pairs for name in pair}) + 1
+            seconds = read * self._work.kinship
+            last = self.steps[-1]
+            self.steps[-1] = replace(last, read=read, seconds=last.seconds + seconds)
+            self.clock += seconds
+        return super().measure(models, pairs)
 
     def confirm(self, finalists: Sequence[Model], part: Part) -> Iterator[Event]:
         """Count them; their scores decide nothing."""
-        number, seconds = len(finalists), self.work.wall(0, len(finalists), part)
+        number, seconds = len(finalists), self._work.wall(0, len(finalists), part)
         self.end = End(
             self.end.evaluations + number,
-            self.end.work + number * self.work.one(part),
+            self.end.work + number * self._work.one(part),
             self.end.seconds + seconds,
         )
-        return iter(())
+        return super().confirm(finalists, part)
 
     def prune(self, state: RunState) -> None:
         """Count what each retention would keep."""
         for retention in RETENTIONS:
             names = needed(replace(state, retention=retention))
-            self.kept[retention] = sum(state.models[name].merged for name in names)
+            self._kept[retention] = sum(state.models[name].merged for name in names)
 
     def _step(self, models: Sequence[Model], merges: int) -> None:
-        seconds = self.work.wall(merges, len(models))
+        seconds = self._work.wall(merges, len(models))
         self.clock += seconds
         self.steps.append(
             Step(
@@ -273,49 +281,29 @@ class _World:
                 evaluations=len(models),
                 explored=sum(model.kind == "exploration" for model in models),
                 read=0,
-                stored={each: self.kept[each] + merges for each in RETENTIONS},
+                stored={each: self._kept[each] + merges for each in RETENTIONS},
                 seconds=seconds,
             )
         )
 
-    def _reading(self, pair: Pair) -> KinshipReading:
-        value = self.kinship_of(0)
-        return KinshipReading.model_construct(models=pair, pcc=value, cosine=value, euclidean=value)
-
-    def _scored(self, model: Model) -> ModelScored:
-        self.scored += 1
+    def _scores(self, model: Model) -> Scores:
+        self._scored += 1
         # Beyond 0 to 100 on purpose: no `min_delta` and no ceiling may get in the way.
-        task = TaskScore.model_construct(task="imagined", metric="score", weight=1.0, samples=1,
-                                         stderr=None, value=self.score_of(self.scored))  # fmt: skip
-        scores = Scores.model_construct(evaluation_id="imagined", tasks=(task,))
-        return ModelScored.model_construct(model=model.name, scores=scores, seconds=0.0)
-
-
-def _start(config: Config) -> RunStarted:
-    foundation = tuple(
-        Foundation(
-            name=each.short_name, source=each.model, content_id=each.short_name, vocabulary=1
+        tasks = tuple(
+            TaskScore.model_construct(
+                task=f"task-{number}",
+                metric="score",
+                weight=1.0,
+                samples=1,
+                stderr=None,
+                value=self._draw_score(self._scored, number),
+            )
+            for number in range(self._tasks)
         )
-        for each in config.foundation_models
-    )
-    return RunStarted(
-        name=config.run.name,
-        seed=config.run.seed,
-        k=config.strategy.k,
-        strategy=config.strategy.name,
-        metric=config.kinship.metric,
-        base=Foundation(name="base", source="base", content_id="base", vocabulary=1),
-        foundation=foundation,
-        config_id="imagined",
-        retention=config.retention,
-        candidates=candidates(config.strategy),
-        confirmation=config.evaluation.confirmation,
-    )
+        return Scores.model_construct(evaluation_id="imagined", tasks=tasks)
 
-
-def _recipe(proposal: Proposal, parents: Sequence[Model]) -> Recipe:
-    ingredients = tuple(Ingredient(model=parent.content_id) for parent in parents)
-    chosen = {"coefficients": proposal.coefficients.model_dump()} if proposal.coefficients else {}
-    return Recipe(
-        method="imagined", parents=ingredients, base="base", parameters=chosen, engine="imagined"
-    )
+    def _kinship(self, a: Model, b: Model) -> KinshipReading:
+        value, models = self._draw_kinship(), pair(a.name, b.name)
+        return KinshipReading.model_construct(
+            models=models, pcc=value, cosine=value, euclidean=value
+        )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evomerge.config import Config
 from evomerge.domain.retention import Retention
-from evomerge.planning.courses import RETENTIONS, Course, Step, Work, imagine
+from evomerge.planning.courses import RETENTIONS, Course, Step, Work, courses_of
 from evomerge.planning.models import BYTES, ModelFacts
 from evomerge.planning.rates import STATED_DOWNLOAD, Rates
 
@@ -161,7 +161,7 @@ def make_plan(
     )
     gpus = workers if gpus is None else gpus
     adapted = [model.size for model in models if model.adapter is not None]
-    courses = imagine(config, work)
+    courses = courses_of(config, work)
     child = child_size(config, models[1:])
     wall = Range.over(course.seconds / 3600 for course in courses)
     timed = None not in {rates.merge.seconds, rates.evaluation.seconds}

@@ -6,7 +6,16 @@ order of strategies under stated circumstances, not a score.
 """
 
 from evomerge.simulation.arms import Arm, better, run_arms
-from evomerge.simulation.search import Outcome, simulate
-from evomerge.simulation.world import METHODS, World, WorldSettings
+from evomerge.simulation.landscape import METHODS, LandscapeSettings, SyntheticLandscape
+from evomerge.simulation.outcome import Outcome, simulate
 
-__all__ = ["METHODS", "Arm", "Outcome", "World", "WorldSettings", "better", "run_arms", "simulate"]
+__all__ = [
+    "METHODS",
+    "Arm",
+    "LandscapeSettings",
+    "Outcome",
+    "SyntheticLandscape",
+    "better",
+    "run_arms",
+    "simulate",
+]

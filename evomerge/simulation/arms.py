@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evomerge.config import Config
+from evomerge.domain.identity import derived_seed
 from evomerge.domain.stopping import MaxEvaluations
-from evomerge.simulation.search import Outcome, seeds, simulate
-from evomerge.simulation.world import World, WorldSettings
+from evomerge.simulation.landscape import LandscapeSettings, SyntheticLandscape
+from evomerge.simulation.outcome import Outcome, simulate
 
 _CHUNK = 4  # seeds that a process is given at a time
 
@@ -47,7 +48,7 @@ class Arm:
 
 def run_arms(
     arms: Sequence[tuple[str, Config]],
-    settings: WorldSettings,
+    settings: LandscapeSettings,
     *,
     count: int,
     evaluations: int,
@@ -64,8 +65,10 @@ def run_arms(
         jobs: processes; default one for each core. Their number changes no figure.
         progress: called with (searches done, searches in all).
     """
-    work = [(config, each) for _, config in arms for each in seeds(count, seed)]
-    one = partial(_one, settings=settings, evaluations=evaluations)
+    budget = {"stopping": (MaxEvaluations(max_evaluations=evaluations),)}
+    seeds = [derived_seed("simulation", seed, number) for number in range(count)]
+    work = [(config.model_copy(update=budget), each) for _, config in arms for each in seeds]
+    one = partial(_one, settings=settings)
     outcomes = []
     with ProcessPoolExecutor(jobs or os.cpu_count(), get_context("spawn")) as pool:
         for outcome in pool.map(one, work, chunksize=_CHUNK):
@@ -84,10 +87,9 @@ def better(a: Arm, b: Arm) -> float:
     return float(np.mean(np.where(difference == 0, 0.5, difference > 0)))
 
 
-def _one(task: tuple[Config, int], *, settings: WorldSettings, evaluations: int) -> Outcome:
+def _one(task: tuple[Config, int], *, settings: LandscapeSettings) -> Outcome:
     config, seed = task
-    budget = MaxEvaluations(max_evaluations=evaluations)
-    return simulate(config, World(settings, seed), [budget])
+    return simulate(config, SyntheticLandscape(settings, seed))
 
 
 def _arm(name: str, config: Config, outcomes: Sequence[Outcome], evaluations: int) -> Arm:

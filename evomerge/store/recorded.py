@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from evomerge import __version__
 from evomerge.domain.errors import UsageError
 from evomerge.domain.kinship import Pair
-from evomerge.domain.landscape import Landscape
 from evomerge.domain.state import Entry, fold
 from evomerge.domain.value import Value
+from evomerge.imagined.landscape import Landscape
 from evomerge.store.atomic import make_folder
 from evomerge.store.checkpoints import write_checkpoint
 from evomerge.store.run_directory import RunDirectory, find_run

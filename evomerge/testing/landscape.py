@@ -20,7 +20,7 @@ from evomerge.domain.identity import content_id
 from evomerge.domain.kinship import (
     KinshipReading,
     Pair,
-    pair,
+    kinship_of,
 )
 from evomerge.domain.model import Foundation
 from evomerge.domain.recipe import Recipe
@@ -186,28 +186,7 @@ class LandscapeMeter:
         """pcc, cosine and Euclidean distance; pcc and cosine are undefined for the origin."""
         vectors = {name: read_vector(folder) for name, folder in models.items()}
         progress(len(pairs), len(pairs))
-        return [self._reading(each, vectors[each[0]], vectors[each[1]]) for each in pairs]
+        return [kinship_of(each, vectors[each[0]], vectors[each[1]]) for each in pairs]
 
     def close(self) -> None:
         """Nothing was started."""
-
-    def _reading(self, names: Pair, a: list[float], b: list[float]) -> KinshipReading:
-        return KinshipReading(
-            models=pair(*names),
-            pcc=_cosine(_centred(a), _centred(b)),
-            cosine=_cosine(a, b),
-            euclidean=math.dist(a, b),
-        )
-
-
-def _centred(vector: list[float]) -> list[float]:
-    mean = math.fsum(vector) / len(vector)
-    return [value - mean for value in vector]
-
-
-def _cosine(a: list[float], b: list[float]) -> float | None:
-    norm = math.hypot(*a) * math.hypot(*b)
-    if norm == 0.0:
-        return None
-    value = math.fsum(x * y for x, y in zip(a, b, strict=True)) / norm
-    return max(-1.0, min(1.0, value))

@@ -5,13 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from evomerge.domain.landscape import Landscape
-from evomerge.domain.stopping import MaxGenerations, PoolUnchanged
-from evomerge.replay import replay
-from evomerge.strategies import Greedy, KinshipGuided, RandomExploration
+from evomerge.imagined.landscape import Landscape
+from evomerge.imagined.recorded import replay, replay_config
 
 PAPER = Path(__file__).parent / "paper"
-STRATEGIES = {"greedy": Greedy(3), "kinship": KinshipGuided(3)}
 
 
 def landscape(arm: str) -> Landscape:
@@ -25,8 +22,8 @@ def recorded(arm: str) -> list[dict]:
 @pytest.mark.parametrize("arm", ["greedy", "kinship"])
 def test_an_arm_proposes_the_recorded_merges(arm):
     world = landscape(arm)
-    criteria = (PoolUnchanged(), MaxGenerations(max_generations=world.max_generations))
-    result = replay(world, STRATEGIES[arm], criteria)
+    assert world.strategy == arm
+    result = replay(world)
 
     rows = recorded(arm)
     by_generation = {}
@@ -44,14 +41,19 @@ def test_an_arm_proposes_the_recorded_merges(arm):
 
 def test_the_greedy_arm_has_two_children_in_generation_three():
     world = landscape("greedy")
-    result = replay(world, Greedy(3), (MaxGenerations(max_generations=4),))
+    result = replay(world, replay_config(world, stopping=[{"max_generations": 4}]))
     assert len(result.generations[2]) == 2, "model-1-3 × Open-chat is already model-2-1"
 
 
 def test_the_printed_line_nine_would_choose_otherwise():
     world = landscape("kinship")
     highest = replay(
-        world, KinshipGuided(3, prefer="highest"), (MaxGenerations(max_generations=2),)
+        world,
+        replay_config(
+            world,
+            strategy={"name": "kinship", "k": 3, "exploration": {"prefer": "highest"}},
+            stopping=[{"max_generations": 2}],
+        ),
     )
     merges = highest.generations[1]
     assert {"model-1-3", "Instruct"} != set(merges[-1].parents)
@@ -59,7 +61,12 @@ def test_the_printed_line_nine_would_choose_otherwise():
 
 def test_a_pair_that_is_not_recorded_stops_the_replay_and_is_named():
     world = landscape("kinship")
-    result = replay(world, KinshipGuided(4), (MaxGenerations(max_generations=9),))
+    result = replay(
+        world,
+        replay_config(
+            world, strategy={"name": "kinship", "k": 4}, stopping=[{"max_generations": 9}]
+        ),
+    )
     assert result.stop.startswith("not_recorded: model-1-3 × MetaMath")
     missing = [merge for merge in result.generations[-1] if merge.model is None]
     assert [set(merge.parents) for merge in missing] == [{"model-1-3", "MetaMath"}]
@@ -69,9 +76,13 @@ def test_random_exploration_is_reproducible_from_its_seed():
     world = landscape("kinship")
 
     def proposals(seed):
-        result = replay(
-            world, RandomExploration(3), (MaxGenerations(max_generations=2),), seed=seed
+        config = replay_config(
+            world,
+            run={"name": "random", "seed": seed},
+            strategy={"name": "random", "k": 3},
+            stopping=[{"max_generations": 2}],
         )
+        result = replay(world, config)
         return [[merge.parents for merge in generation] for generation in result.generations]
 
     assert proposals(3) == proposals(3)

@@ -18,7 +18,7 @@ from versus import against_peers, paired, versus
 from evomerge.domain.scores import Scores
 from evomerge.domain.state import RunState
 from evomerge.significance import Pairs, holm, overall
-from evomerge.simulation import WorldSettings, run_arms
+from evomerge.simulation import LandscapeSettings, run_arms
 
 INTERFERENCE = {False: 0.1, True: 0.3}
 """Of the simulated landscapes that stand for easy and hard fixtures."""
@@ -192,7 +192,7 @@ def _simulation(
     founders = len(played[0].states[ranked[0].name].at_generation(0))
     simulated = np.zeros(len(ranked))
     for each in played:
-        settings = WorldSettings(founders, INTERFERENCE[each.fixture.hard], each.fixture.items)
+        settings = LandscapeSettings(founders, INTERFERENCE[each.fixture.hard], each.fixture.items)
         configs = [(arm.name, arm.config(each.fixture, mark)) for arm in ranked]
         done = run_arms(configs, settings, count=landscapes, evaluations=founders + mark)
         simulated += [arm.after(founders + mark)[0] / len(played) for arm in done]

@@ -28,8 +28,8 @@ from evomerge.planning import (
     Rates,
     Record,
     Work,
+    courses_of,
     first_generation,
-    imagine,
     known_rates,
     make_plan,
 )
@@ -189,7 +189,7 @@ def test_hours_bound_the_generations() -> None:
     # 1.27 h for the foundation models, 1.30 h for generation 1, 1.73 h for generation 2: 4.30 h
     config = stopping({"max_hours": 4})
     assert plan_of(config).bounded
-    assert imagine(config, Work(80, 1500, 15))[0].generations == 2
+    assert courses_of(config, Work(80, 1500, 15))[0].generations == 2
 
 
 def test_a_search_without_a_limit_is_said_to_have_none() -> None:
@@ -238,7 +238,7 @@ def test_no_scores_lead_out_of_the_bounds(
             "stopping": ["pool_unchanged", {"max_generations": 5}],
         }
     )
-    courses = imagine(config, Work())
+    courses = courses_of(config, Work())
     rng = Random(seed)
     course = _drive(
         config, Work(), "any",

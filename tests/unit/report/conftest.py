@@ -7,20 +7,22 @@ from random import Random
 
 import pytest
 
-from evomerge.domain.landscape import Landscape
-from evomerge.domain.stopping import MaxGenerations
-from evomerge.replay import replay
+from evomerge.imagined.landscape import Landscape
+from evomerge.imagined.recorded import replay, replay_config
 from evomerge.report.subject import Subject
 from evomerge.store.recorded import Recorded
-from evomerge.strategies import Greedy, KinshipGuided
 
 PAPER = Path(__file__).parents[2] / "golden" / "paper"
 HOSTILE = ('"><script>alert(1)</script>', "$x^2$ & <b>", "</title></svg>", "ü\u202e{{ 7*7 }}")
 
 
 def subject_of(world: Landscape, *, greedy: bool = False, k: int = 3, name: str = "run") -> Subject:
-    strategy = Greedy(k) if greedy else KinshipGuided(k)
-    result = replay(world, strategy, (MaxGenerations(max_generations=world.max_generations),))
+    config = replay_config(
+        world,
+        strategy={"name": "greedy" if greedy else "kinship", "k": k},
+        stopping=[{"max_generations": world.max_generations}],
+    )
+    result = replay(world, config)
     recorded = {"recorded": Recorded.of(world).model_dump(mode="json")}
     return Subject(name, result.entries, result.state, environment=recorded)
 

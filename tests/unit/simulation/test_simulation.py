@@ -9,10 +9,10 @@ from click.testing import CliRunner
 from evomerge.cli.simulate import command
 from evomerge.config import Config
 from evomerge.domain.recipe import Ingredient, Recipe
-from evomerge.simulation import METHODS, World, WorldSettings, better, run_arms
-from evomerge.simulation.world import merged
+from evomerge.simulation import METHODS, LandscapeSettings, SyntheticLandscape, better, run_arms
+from evomerge.simulation.landscape import merged
 
-SETTINGS = WorldSettings(models=4, interference=0.1, items=100)
+SETTINGS = LandscapeSettings(models=4, interference=0.1, items=100)
 
 
 def config(strategy, method="ties"):
@@ -30,14 +30,14 @@ def config(strategy, method="ties"):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_model_is_a_specialist(seed):
-    world = World(SETTINGS, seed)
+    world = SyntheticLandscape(SETTINGS, seed)
     scores = np.stack([world.true_scores(vector) for vector in world.foundation])
     assert (np.diag(scores) > 80).all()
     assert (scores[~np.eye(4, dtype=bool)] < 25).all()
 
 
 def test_an_evaluation_is_near_the_truth_and_repeats():
-    world, again = World(SETTINGS, 3), World(SETTINGS, 3)
+    world, again = SyntheticLandscape(SETTINGS, 3), SyntheticLandscape(SETTINGS, 3)
     vector = sum(world.foundation) * 0.4
     answers = world.answers(vector)
     assert (answers == again.answers(vector)).all()
@@ -46,7 +46,7 @@ def test_an_evaluation_is_near_the_truth_and_repeats():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_merges_of_one_model_with_itself_keep_its_direction(method):
-    vector = World(SETTINGS, 0).foundation[0]
+    vector = SyntheticLandscape(SETTINGS, 0).foundation[0]
     own = {"weight": 0.5, "density": 1.0}
     recipe = Recipe(
         method=method,

@@ -7,16 +7,17 @@ from random import Random
 import pytest
 
 from evomerge.domain.coverage import lost_skills
-from evomerge.domain.events import GenerationFinished, GenerationProposed, ModelMerged, ModelScored
-from evomerge.domain.kinship import KinshipMatrix, Metric
-from evomerge.domain.landscape import Landscape
+from evomerge.domain.events import GenerationFinished, GenerationProposed, ModelScored
+from evomerge.domain.kinship import KinshipMatrix, KinshipReading, Metric
 from evomerge.domain.model import Candidate, Coefficients, Proposal
 from evomerge.domain.objective import Objective
 from evomerge.domain.recipe import Ingredient, Recipe
 from evomerge.domain.scores import Scores, TaskScore, newly_solved, solved_items
 from evomerge.domain.stopping import MaxEvaluations
 from evomerge.evolution import evolve
-from evomerge.replay import MemoryLedger, _start
+from evomerge.imagined import ImaginedExecutor, MemoryLedger, imagined_start
+from evomerge.imagined.landscape import Landscape
+from evomerge.imagined.recorded import replay_config
 from evomerge.strategies import (
     CoefficientSearch,
     Complementary,
@@ -32,30 +33,22 @@ NAMES = ("ash", "birch", "cedar")
 GOAL = (0.9, 0.4, 0.7)
 
 
-class Worlds:
+class Worlds(ImaginedExecutor):
     """An executor in which a model is the sum of its foundation models' shares."""
 
-    def __init__(self, tasks=1):
+    def __init__(self):
+        super().__init__(self.scores_of, lambda a, b: KinshipReading(models=(a.name, b.name)))
         self.shares = {name: [float(name == other) for other in NAMES] for name in NAMES}
-        self.tasks = tasks
 
-    def score(self, foundation):
-        for model in foundation:
-            yield self._scored(model)
-
-    def breed(self, offspring):
-        for model in offspring:
+    def scores_of(self, model):
+        if model.candidate:
             recipe = model.candidate.recipe
             columns = zip(*(self.shares[p.model] for p in recipe.parents), strict=True)
             weights = [p.parameters["weight"] for p in recipe.parents]
-            self.shares[model.name] = self.shares[recipe.id] = [
+            self.shares[recipe.id] = [
                 math.fsum(w * x for w, x in zip(weights, column, strict=True)) for column in columns
             ]
-            yield ModelMerged(model=model.name, seconds=0.0)
-            yield self._scored(model)
-
-    def _scored(self, model):
-        shares = self.shares[model.name]
+        shares = self.shares[model.content_id]
         right = [
             [abs(s - g) < 0.05 * (i + 1) for i in range(20)]
             for s, g in zip(shares, GOAL, strict=True)
@@ -70,14 +63,14 @@ class Worlds:
             )
             for name, s, g, items in zip(NAMES, shares, GOAL, right, strict=True)
         )
-        scores = Scores(evaluation_id="e", tasks=tasks)
-        return ModelScored(model=model.name, scores=scores, seconds=0.0)
+        return Scores(evaluation_id="e", tasks=tasks)
 
-    def measure(self, models, pairs):
-        return iter(())
 
-    def prune(self, state):
-        pass
+def start(names, k, pool="top_k"):
+    world = Landscape(format=1, name="w", foundation=dict.fromkeys(names, 0.0))
+    strategy = {"name": "greedy", "k": k, "pool": pool}
+    config = replay_config(world, run={"name": "w", "seed": 7}, strategy=strategy)
+    return imagined_start(config, names)
 
 
 def recipe(proposal, parents):
@@ -96,9 +89,7 @@ def recipe(proposal, parents):
 def run(strategy, evaluations=40, ledger=None, pool="top_k"):
     ledger = ledger or MemoryLedger()
     if ledger.state.started is None:
-        world = Landscape(format=1, name="w", foundation=dict.fromkeys(NAMES, 0.0))
-        start = _start(world, strategy.k, Metric.PCC, 7)
-        ledger.record(start.model_copy(update={"pool": pool}))
+        ledger.record(start(NAMES, strategy.k, pool))
     budget = [MaxEvaluations(max_evaluations=evaluations)]
     return evolve(ledger, strategy, budget, recipe, Worlds())
 
@@ -226,7 +217,7 @@ class Relearning(Worlds):
         super().__init__()
         known = [m for m in state.models.values() if m.candidate and m.merged]
         for model in known:
-            list(super().breed([model]))
+            self.scores_of(model)
 
 
 class Breaking:
@@ -298,8 +289,7 @@ def test_the_partner_is_the_complement_and_not_the_least_related():
         "dogwood": right(0, 0, 0, 0, 0),
     }
     ledger = MemoryLedger()
-    world = Landscape(format=1, name="w", foundation=dict.fromkeys(abilities, 0.0))
-    ledger.record(_start(world, 2, Metric.PCC, 7))
+    ledger.record(start(tuple(abilities), 2))
     for name, scores in abilities.items():
         ledger.record(ModelScored(model=name, scores=scores, seconds=0.0))
     ledger.record(GenerationFinished(generation=0, pool=("ash", "birch")))
@@ -331,8 +321,7 @@ def test_elites_keep_a_skill_in_the_pool():
 
 def test_a_lost_skill_is_named():
     ledger = MemoryLedger()
-    world = Landscape(format=1, name="w", foundation=dict.fromkeys(NAMES, 0.0))
-    ledger.record(_start(world, 2, Metric.PCC, 7))
+    ledger.record(start(NAMES, 2))
     points = {"ash": (90.0, 90.0, 1.0), "birch": (80.0, 80.0, 2.0), "cedar": (10.0, 10.0, 95.0)}
     for name, values in points.items():
         tasks = tuple(

@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evomerge.domain.kinship import KinshipMatrix, Metric
-from evomerge.domain.landscape import Landscape
 from evomerge.domain.model import Model
 from evomerge.domain.population import Population
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.domain.state import Generation, RunState
-from evomerge.replay import _start
+from evomerge.imagined import imagined_start
+from evomerge.imagined.landscape import Landscape
+from evomerge.imagined.recorded import replay_config
 from evomerge.strategies import (
     CoefficientSearch,
     Complementary,
@@ -81,7 +82,7 @@ def worlds(draw):
 def state_of(models, generations, k):
     world = Landscape(format=1, name="w", foundation={"a": 1.0, "b": 2.0})
     return RunState(
-        started=_start(world, k, Metric.PCC, 7),
+        started=imagined_start(replay_config(world, strategy={"name": "greedy", "k": k})),
         models=Population.of(models),
         generations=tuple(Generation(number, pool=()) for number in range(generations + 1)),
     )

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evomerge.domain.digest import decision_digest, decisions
-from evomerge.domain.events import MergesSkipped, ModelScored
-from evomerge.domain.kinship import Metric
-from evomerge.domain.landscape import Landscape
+from evomerge.domain.events import MergesSkipped
+from evomerge.domain.kinship import KinshipReading, pair
 from evomerge.domain.model import Coefficients, SkippedMerge
-from evomerge.domain.scores import Scores, TaskScore
 from evomerge.domain.stopping import MaxEvaluations, MaxGenerations
 from evomerge.evolution import evolve
-from evomerge.replay import MemoryLedger, RecordedWorld, _start, _write_recipe
+from evomerge.imagined import ImaginedExecutor, MemoryLedger, imagined_start, points
+from evomerge.imagined.landscape import Landscape
+from evomerge.imagined.recorded import _write_recipe, replay_config
 from evomerge.strategies import Greedy, KinshipGuided, RandomExploration
 from evomerge.strategies.base import propose_merge
 
@@ -26,43 +26,27 @@ def chance(*of):
     return crc32(repr(of).encode()) / 2**32
 
 
-class World(RecordedWorld):
-    """Every merge gives a child a little better than its better parent; kinship as told."""
-
-    def __init__(self, landscape, kinship):
-        super().__init__(landscape)
-        object.__setattr__(self, "kinship", kinship)
-
-    def breed(self, offspring):
-        for model in offspring:
-            yield self.scored(model, 50 + len(model.name) + chance(model.name))
-
-    def score(self, foundation):
-        for model in foundation:
-            yield self.scored(model, self.landscape.scores[model.name])
-
-    def scored(self, model, value):
-        task = TaskScore(task="t", metric="m", value=value, samples=1)
-        return ModelScored(
-            model=model.name, scores=Scores(evaluation_id="e", tasks=(task,)), seconds=0
-        )
-
-    def measure(self, models, pairs):
-        (event,) = super().measure(models, pairs)
-        readings = tuple(
-            each.model_copy(update={"pcc": self.kinship(*each.models)}) for each in event.readings
-        )
-        yield event.model_copy(update={"readings": readings})
-
-
 def run(kinship, above, strategy=None, criteria=THREE, founders=4):
-    landscape = Landscape(
-        format=1, name="w", foundation={f"f{i}": 40.0 - i for i in range(founders)}
-    )
+    """Every merge gives a child a little better than its better parent; kinship as told."""
+    foundation = {f"f{i}": 40.0 - i for i in range(founders)}
+    landscape = Landscape(format=1, name="w", foundation=foundation)
+
+    def scores(model):
+        return points(foundation.get(model.name) or 50 + len(model.name) + chance(model.name))
+
+    def reading(a, b):
+        return KinshipReading(models=(a.name, b.name), pcc=kinship(*pair(a.name, b.name)))
+
     ledger = MemoryLedger()
     strategy = strategy or Greedy(3)
-    ledger.record(_start(landscape, strategy.k, Metric.PCC, 3))
-    evolve(ledger, strategy, criteria, _write_recipe, World(landscape, kinship), skip_above=above)
+    config = replay_config(
+        landscape,
+        run={"name": "w", "seed": 3},
+        strategy={"name": "greedy", "k": strategy.k},
+    )
+    ledger.record(imagined_start(config, [*foundation]))
+    executor = ImaginedExecutor(scores, reading)
+    evolve(ledger, strategy, criteria, _write_recipe, executor, skip_above=above)
     return ledger.state
 
 

@@ -29,7 +29,7 @@ _OVERSHOOT = 0.35  # how much of the logit a squared excess over all skills cost
 
 
 @dataclass(frozen=True)
-class WorldSettings:
+class LandscapeSettings:
     """What a synthetic landscape is like.
 
     Attributes:
@@ -43,10 +43,10 @@ class WorldSettings:
     items: int = 300
 
 
-class World:
-    """One landscape of a seed: foundation vectors, merges, scores."""
+class SyntheticLandscape:
+    """The landscape of a seed: foundation vectors, merges, scores."""
 
-    def __init__(self, settings: WorldSettings, seed: int) -> None:
+    def __init__(self, settings: LandscapeSettings, seed: int) -> None:
         self.settings = settings
         self.seed = seed
         rng = np.random.default_rng(derived_seed("world", seed))
@@ -54,6 +54,11 @@ class World:
         self._skills = _skills(rng, settings.models, self.size)
         self._items = rng.uniform(size=(settings.models, settings.items))
         self.foundation = self._specialists(rng)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the foundation models."""
+        return tuple(f"model-{number}" for number in range(1, self.settings.models + 1))
 
     @property
     def tasks(self) -> tuple[str, ...]:
