@@ -13,6 +13,7 @@ from evomerge.config import RunConfig
 from evomerge.domain.errors import ConfigError, Problem, UsageError
 from evomerge.domain.events import KinshipMeasured, RunStarted
 from evomerge.domain.kinship import Metric, pair
+from evomerge.domain.model import Model
 from evomerge.domain.state import Entry
 from evomerge.imagined.landscape import Landscape
 from evomerge.imagined.recorded import Replay, replay, replay_config
@@ -153,12 +154,16 @@ def as_document(result: Replay) -> dict[str, object]:
     return {
         "generations": [
             [
-                {"model": merge.model, "kind": merge.kind, "parents": list(merge.parents)}
-                for merge in generation
+                {
+                    "model": child.name if child.scores else None,
+                    "kind": child.kind,
+                    "parents": list(child.parents),
+                }
+                for child in generation
             ]
             for generation in result.generations
         ],
-        "pool": list(result.pool),
+        "pool": [model.name for model in _pool(result)],
         "stop": result.stop,
     }
 
@@ -168,13 +173,16 @@ def as_text(result: Replay) -> str:
     lines = []
     for number, generation in enumerate(result.generations, start=1):
         lines.append(f"generation {number}")
-        for merge in generation:
-            model = result.state.models.get(merge.model or "")
-            score = "not recorded" if model is None else f"{model.score:6.2f}"
-            lines.append(
-                f"  {merge.model or '?':<14} {score:>6}  {' × '.join(merge.parents)}"
-                f"  ({merge.reason})"
-            )
-    scores = {model.name: model.score for model in result.state.ranking}
-    pool = ", ".join(f"{name} {scores[name]:.2f}" for name in result.pool)
+        for child in generation:
+            found = "?" if child.score is None else child.name
+            score = "not recorded" if child.score is None else f"{child.score:6.2f}"
+            reason = child.candidate.proposal.reason if child.candidate else ""
+            lines.append(f"  {found:<14} {score:>6}  {' × '.join(child.parents)}  ({reason})")
+    pool = ", ".join(f"{model.name} {model.score:.2f}" for model in _pool(result))
     return "\n".join([*lines, f"pool   {pool}", f"stop   {result.stop}"])
+
+
+def _pool(result: Replay) -> list[Model]:
+    """The last complete pool, best first."""
+    pools = [generation.pool for generation in result.state.generations if generation.pool]
+    return [result.state.models[name] for name in pools[-1]]

@@ -23,31 +23,28 @@ class NotRecordedError(Exception):
 
 
 @dataclass(frozen=True)
-class ReplayedMerge:
-    """One proposed merge; `model` is None where the landscape has no child of the parents."""
-
-    model: str | None
-    kind: str
-    parents: tuple[str, ...]
-    reason: str
-
-
-@dataclass(frozen=True)
 class Replay:
     """What a strategy chose.
 
     Attributes:
-        generations: the proposed merges of generations 1, 2, …
-        pool: names of the last complete pool, best first.
-        stop: why the replay ended.
+        state: at the end; children that nobody recorded have no scores.
         entries: every event, without times.
+        missing: what is not recorded, where the replay ended for that.
     """
 
-    generations: tuple[tuple[ReplayedMerge, ...], ...]
-    pool: tuple[str, ...]
-    stop: str
     state: RunState
     entries: tuple[Entry, ...]
+    missing: str | None
+
+    @property
+    def stop(self) -> str:
+        """Why the replay ended."""
+        return f"not_recorded: {self.missing}" if self.missing else self.state.stop or ""
+
+    @property
+    def generations(self) -> list[tuple[Model, ...]]:
+        """The children of generation 1, 2, and so on."""
+        return [self.state.at_generation(n) for n in range(1, len(self.state.generations))]
 
 
 def replay_config(landscape: Landscape, **sections: Any) -> Config:
@@ -74,7 +71,7 @@ def replay(landscape: Landscape, config: Config | None = None) -> Replay:
         config: strategy, metric, seed and criteria; default: the landscape's own.
     """
     config = config or replay_config(landscape)
-    ledger, executor = MemoryLedger(), _Recorded(landscape, config)
+    ledger, executor, missing = MemoryLedger(), _Recorded(landscape, config), None
     try:
         imagine(
             config,
@@ -84,25 +81,9 @@ def replay(landscape: Landscape, config: Config | None = None) -> Replay:
             write_recipe=_write_recipe,
             name_child=executor.name,
         )
-        stop = ledger.state.stop or ""
-    except NotRecordedError as missing:
-        stop = f"not_recorded: {missing}"
-    generations = tuple(
-        tuple(
-            ReplayedMerge(
-                model=candidate.name if candidate.name in landscape.scores else None,
-                kind=candidate.proposal.kind,
-                parents=candidate.proposal.parents,
-                reason=candidate.proposal.reason,
-            )
-            for candidate in generation.candidates
-        )
-        for generation in ledger.state.generations[1:]
-    )
-    pools = [generation.pool for generation in ledger.state.generations if generation.pool]
-    return Replay(
-        generations, pools[-1] if pools else (), stop, ledger.state, tuple(ledger.entries)
-    )
+    except NotRecordedError as error:
+        missing = str(error)
+    return Replay(ledger.state, tuple(ledger.entries), missing)
 
 
 class _Recorded(ImaginedExecutor):

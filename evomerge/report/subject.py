@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -93,9 +94,10 @@ def stage_points(state: RunState) -> list[Point]:
     """A run as points of the rule of stages: its best child, mean gain and pool by generation."""
     points = []
     for step in steps(state):
-        gains = [gain for model in step.born if (gain := merge_gain(model, state.models))]
+        gains = [merge_gain(model, state.models) for model in step.born]
+        known = [abs(gain) for gain in gains if gain is not None]
         score = max((model.score for model in step.born if model.score is not None), default=None)
-        gain = sum(map(abs, gains)) / len(gains) if gains else None
+        gain = math.fsum(known) / len(known) if known else None
         points.append(Point(step.generation, score, step.pool_kinship, gain))
     return points
 

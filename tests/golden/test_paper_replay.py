@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from evomerge.cli.replay import command
 from evomerge.imagined.landscape import Landscape
 from evomerge.imagined.recorded import replay, replay_config
 
@@ -30,7 +32,7 @@ def test_an_arm_proposes_the_recorded_merges(arm):
     for row in rows:
         by_generation.setdefault(row["generation"], set()).add((row["model"], row["kind"]))
     assert [
-        {(merge.model, merge.kind) for merge in generation} for generation in result.generations
+        {(child.name, child.kind) for child in generation} for generation in result.generations
     ] == [by_generation[number] for number in sorted(by_generation)]
     for row in rows:
         if row["parents"]:
@@ -68,8 +70,8 @@ def test_a_pair_that_is_not_recorded_stops_the_replay_and_is_named():
         ),
     )
     assert result.stop.startswith("not_recorded: model-1-3 × MetaMath")
-    missing = [merge for merge in result.generations[-1] if merge.model is None]
-    assert [set(merge.parents) for merge in missing] == [{"model-1-3", "MetaMath"}]
+    missing = [child for child in result.generations[-1] if child.scores is None]
+    assert [set(child.parents) for child in missing] == [{"model-1-3", "MetaMath"}]
 
 
 def test_random_exploration_is_reproducible_from_its_seed():
@@ -87,3 +89,16 @@ def test_random_exploration_is_reproducible_from_its_seed():
 
     assert proposals(3) == proposals(3)
     assert len({str(proposals(seed)) for seed in range(12)}) > 1
+
+
+def test_the_command_shows_what_is_recorded_and_what_is_not():
+    words = [str(PAPER / "landscape-kinship.json"), "--k", "4"]
+    shown = CliRunner().invoke(command, words, catch_exceptions=False).stdout.splitlines()
+    assert (
+        "  ?              not recorded  model-1-3 × MetaMath  (pair 3 of the pool by mean score)"
+        in shown
+    )
+    assert any(line.startswith("  model-2-1       68.72  model-1-3 × Open-chat") for line in shown)
+    assert shown[-1].startswith("stop   not_recorded: model-1-3 × MetaMath")
+    told = json.loads(CliRunner().invoke(command, [*words, "--json"]).stdout)
+    assert [merge["model"] for merge in told["generations"][-1]][1:3] == ["model-2-2", None]

@@ -25,7 +25,9 @@ def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("baseline")
     for name in NAMES:
         config = landscape_config(
-            strategy={"name": name, "k": 3}, stopping=[{"max_generations": 2}]
+            run={"name": name, "seed": 1},
+            strategy={"name": name, "k": 3},
+            stopping=[{"max_generations": 2}],
         )
         run = RunDirectory(root / "runs" / name)
         drive(run, config, LandscapeWorkplace(root), [Silence()], now=time.time)

@@ -172,6 +172,17 @@ def test_the_first_generation_is_the_strategy_s() -> None:
     assert first_generation(config.model_copy(update={"strategy": one_by_one})) == 1
 
 
+def test_a_plan_of_elites_imagines_elites() -> None:
+    """Three tasks and k = 2: a pool of two, or of up to three, whose weights `pool` keeps."""
+    ten = ["stopping=[{max_generations: 10}]", "strategy.k=2"]
+    top_k, elites = (
+        plan_of(load(CONFIGS / "mistral7b-greedy.yaml", [*ten, f"strategy.pool={pool}"]))
+        for pool in ("top_k", "elites")
+    )
+    assert top_k.peaks["pool"] < elites.peaks["pool"]
+    assert top_k.merges.high < elites.merges.high, "a larger pool has more pairs, k of which count"
+
+
 def stopping(*criteria: Any) -> Config:
     config = paper()
     document = {**config.model_dump(mode="json", by_alias=True), "stopping": criteria}
@@ -242,8 +253,8 @@ def test_no_scores_lead_out_of_the_bounds(
     rng = Random(seed)
     course = _drive(
         config, Work(), "any",
-        lambda _: float(rng.randrange(5)) if ties else rng.gauss(0, 9),
-        lambda _: rng.uniform(-1, 1),
+        lambda n, task: float(rng.randrange(5)) if ties else rng.gauss(0, 9),
+        lambda: rng.uniform(-1, 1),
     )  # fmt: skip
     assert course.merges <= max(each.merges for each in courses)
     assert course.merges >= min(each.merges for each in courses)

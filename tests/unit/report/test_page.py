@@ -6,6 +6,8 @@ from html.parser import HTMLParser
 import pytest
 
 from evomerge.analysis.stages import stages
+from evomerge.imagined.landscape import Landscape
+from evomerge.imagined.recorded import replay, replay_config
 from evomerge.report.run_page import as_page, drawn, write_report
 from evomerge.report.subject import Subject, read_subject, stage_points
 from evomerge.store.recorded import keep, recorded_in
@@ -134,6 +136,21 @@ def test_the_saturation_threshold_is_the_config_s(paper, config, expected):
 def test_the_stages_of_a_run_come_from_its_best_children(paper):
     found = stages(stage_points(paper.state))
     assert (found.learning.last, found.saturation.first) == (3, 4)
+
+
+def test_a_child_that_gained_nothing_counts_among_the_gains():
+    world = Landscape(
+        format=1,
+        name="w",
+        foundation={"a": 50.0, "b": 60.0, "c": 70.0},
+        children=[
+            {"model": "ab", "parents": ("a", "b"), "score": 55.0},
+            {"model": "ac", "parents": ("a", "c"), "score": 63.0},
+            {"model": "bc", "parents": ("b", "c"), "score": 65.0},
+        ],
+    )
+    one = replay_config(world, stopping=[{"max_generations": 1}])
+    assert stage_points(replay(world, one).state)[1].gain == pytest.approx((0 + 3 + 0) / 3)
 
 
 def test_held_out_scores_and_paired_tests_are_shown_where_a_run_made_them(paper):
