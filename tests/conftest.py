@@ -1,20 +1,34 @@
 """What all tests share: temporary files in memory, the tiny models, the command line."""
 
+import contextlib
 import importlib.util
+import io
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from evomerge.cli import main
+
 ROOT = Path(__file__).parents[1]
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
-# How long an example takes says how busy the machine is, not whether a law holds.
-settings.register_profile("laws", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Before numpy is imported: on matrices as small as these, threads that wait for each other cost
+# three times the work. The child processes of the tests inherit it.
+for _library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+
+# How long an example takes says how busy the machine is, not whether a law holds. More examples:
+# pytest --hypothesis-profile thorough
+settings.register_profile(
+    "laws", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("thorough", settings.get_profile("laws"), max_examples=1000)
 settings.load_profile("laws")
 
 # Durable writes are synced; on a disk that costs minutes, in memory nothing. The syncs that matter
@@ -22,6 +36,31 @@ settings.load_profile("laws")
 _MEMORY = Path("/dev/shm")
 if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 2e9:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended: its exit code, stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+def command(*arguments: object) -> Outcome:
+    """Run the command line in this process; whatever it does not handle is raised here."""
+    out, err = io.StringIO(), io.StringIO()
+    before, sys.argv = sys.argv, ["evomerge", *map(str, arguments)]
+    code: object = 0
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as exited:
+        code = exited.code or 0
+    finally:
+        sys.argv = before
+    assert isinstance(code, int)
+    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")

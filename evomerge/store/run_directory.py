@@ -172,12 +172,14 @@ def list_runs(runs_dir: Path) -> list[RunDirectory]:
 def find_run(run: str, runs_dir: Path) -> RunDirectory:
     """The run named `run` below `runs_dir`, or the one in the folder `run`.
 
+    One whose journal is gone is found as well: reading it says so.
+
     Raises:
         UsageError: there is none; names the nearest one.
     """
     for path in (runs_dir / run, Path(run)):
         found = RunDirectory(path)
-        if found.exists:
+        if found.exists or found.has_traces:
             return RunDirectory(path.resolve())
     names = [known.name for known in list_runs(runs_dir)]
     near = difflib.get_close_matches(run, names, n=1)

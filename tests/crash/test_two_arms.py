@@ -38,7 +38,7 @@ def test_each_artefact_is_made_once_and_both_decide_as_if_alone(tmp_path):
         subprocess.Popen([sys.executable, "-c", ARM, str(together), strategy])
         for strategy in strategies
     ]
-    assert [arm.wait(timeout=60) for arm in arms] == [0, 0]
+    assert [arm.wait(timeout=600) for arm in arms] == [0, 0]
 
     made = []
     for strategy in strategies:

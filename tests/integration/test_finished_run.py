@@ -15,44 +15,16 @@ import pytest
 from evomerge.domain.digest import decisions
 from evomerge.domain.state import RunState, fold
 from evomerge.store.journal import read_journal
+from tests.conftest import command
 
-from .conftest import ROOT
+from .conftest import CANARY, NAME, TOKENS, small_run
 
-NAME = "tiny-evolution"
-CANARY = "canary-0123456789-canary"
 SECRET_ARGUMENT = "argument-9876543210-argument"
 PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"(dp0", b"cos\nsystem")
-TOKENS = {"HF_TOKEN": CANARY, "HUGGING_FACE_HUB_TOKEN": CANARY, "OPENAI_API_KEY": CANARY}
-
-
-def words(runs: Path, tiny: Path, *further: str) -> list[str]:
-    models = tiny / "models"
-    settings = [
-        f"run.dir={runs}",
-        f"base_model={models}/base",
-        f"foundation_models=[{models}/reverse, {models}/sort, {models}/increment]",
-        f"evaluation.include=[{tiny / 'tasks'}]",
-        "strategy.k=2",
-        "stopping=[max_generations: 2]",
-        "retention=best",
-        "execution.report=false",
-        *(f"evaluation.tasks.{number}.limit=20" for number in range(5)),
-        *further,
-    ]
-    return ["run", ROOT / "configs/tiny.yaml", *(w for each in settings for w in ("--set", each))]
 
 
 def state_of(runs: Path) -> RunState:
     return fold(read_journal(runs / NAME / "journal.jsonl").entries)
-
-
-@pytest.fixture(scope="module")
-def finished(tiny, evomerge, tmp_path_factory):
-    """The runs folder of a finished run that kept the weights of its best model, and its output."""
-    runs = tmp_path_factory.mktemp("finished")
-    done = evomerge(*words(runs, tiny), env=TOKENS)
-    assert done.returncode == 0, done.stderr
-    return runs, done.stdout + done.stderr
 
 
 @pytest.fixture
@@ -80,13 +52,11 @@ def test_no_token_is_in_it(finished):
      f"auth={SECRET_ARGUMENT}", f"mytoken={SECRET_ARGUMENT}",
      "variant=hf_argument9876543210argument"],
 )  # fmt: skip
-def test_a_token_among_the_model_arguments_is_refused_and_not_repeated(
-    argument, tiny, evomerge, tmp_path
-):
-    done = evomerge(*words(tmp_path / "runs", tiny, f"evaluation.model_args.{argument}"))
-    assert done.returncode == 2, done.stderr
-    assert "secret" in done.stderr
-    assert argument.partition("=")[2] not in done.stdout + done.stderr
+def test_a_token_among_the_model_arguments_is_refused_and_not_repeated(argument, tiny, tmp_path):
+    done = command(*small_run(tmp_path / "runs", tiny, f"evaluation.model_args.{argument}"))
+    assert done.code == 2, done.err
+    assert "secret" in done.err
+    assert argument.partition("=")[2] not in done.out + done.err
     assert not (tmp_path / "runs").exists()
 
 
@@ -105,7 +75,7 @@ def test_a_token_that_a_task_prints_does_not_reach_the_logs(tiny, evomerge, tmp_
     lines = [line for line in task.read_text().splitlines() if "doc_to_text" not in line]
     task.write_text("\n".join([*lines, "doc_to_text: !function utils.prompt", ""]))
     settings = [f"evaluation.include=[{tasks}]", "evaluation.allow_unsafe=[tiny_reverse]"]
-    done = evomerge(*words(tmp_path / "runs", tiny, *settings), env=TOKENS)
+    done = evomerge(*small_run(tmp_path / "runs", tiny, *settings), env=TOKENS)
     assert done.returncode == 3, done.stderr
     assert "tiny_reverse" in done.stderr
     assert CANARY not in done.stdout + done.stderr
@@ -155,7 +125,7 @@ def test_pruned_weights_are_made_again_byte_for_byte(copy, evomerge):
         data = (folder / file).read_bytes()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (entry["size"], entry["sha256"])
     assert not (folder / "pruned.json").exists()
-    assert evomerge("verify", NAME, "--dir", copy).returncode == 0
+    assert command("verify", NAME, "--dir", copy).code == 0
 
 
 def test_a_rebuild_that_differs_is_refused_and_replaces_nothing(copy, evomerge):
@@ -172,11 +142,11 @@ def test_a_rebuild_that_differs_is_refused_and_replaces_nothing(copy, evomerge):
     assert not (listing.parent / "model.safetensors").exists()
 
 
-def test_rebuild_refuses_what_it_cannot_make(copy, evomerge):
-    assert evomerge("rebuild", NAME, "reverse", "--dir", copy).returncode == 2
-    done = evomerge("rebuild", NAME, "model-1-9", "--dir", copy)
-    assert done.returncode == 2
-    assert "did you mean" in done.stderr
+def test_rebuild_refuses_what_it_cannot_make(copy):
+    assert command("rebuild", NAME, "reverse", "--dir", copy).code == 2
+    done = command("rebuild", NAME, "model-1-9", "--dir", copy)
+    assert done.code == 2
+    assert "did you mean" in done.err
 
 
 def test_verify_finds_a_flipped_bit_and_rebuild_mends_it(copy, evomerge):
@@ -185,28 +155,28 @@ def test_verify_finds_a_flipped_bit_and_rebuild_mends_it(copy, evomerge):
     data = bytearray(weights.read_bytes())
     data[-100] ^= 1
     weights.write_bytes(data)
-    told = evomerge("verify", NAME, "--dir", copy)
-    assert told.returncode == 3
-    assert str(weights) in told.stderr
-    assert "rebuild" in told.stderr
+    told = command("verify", NAME, "--dir", copy)
+    assert told.code == 3
+    assert str(weights) in told.err
+    assert "rebuild" in told.err
     assert evomerge("rebuild", NAME, best.name, "--dir", copy).returncode == 0
-    assert evomerge("verify", NAME, "--dir", copy).returncode == 0
+    assert command("verify", NAME, "--dir", copy).code == 0
 
 
-def test_gc_shows_an_orphan_and_frees_it(copy, evomerge):
+def test_gc_shows_an_orphan_and_frees_it(copy):
     orphan = copy / "store/models/merge1-00000000000000000000000000000000"
     best = copy / "store/models" / state_of(copy).best.content_id
     shutil.copytree(best, orphan)
-    shown = json.loads(evomerge("gc", "--dir", copy, "--json").stdout)
+    shown = json.loads(command("gc", "--dir", copy, "--json").out)
     assert [each["name"] for each in shown["artefacts"]] == [f"models/{orphan.name}"]
     assert shown["freed"] is False
     assert shown["bytes"] > 400_000
     assert orphan.exists()
-    freed = json.loads(evomerge("gc", "--dir", copy, "--json", "--yes").stdout)
+    freed = json.loads(command("gc", "--dir", copy, "--json", "--yes").out)
     assert freed["freed"] is True
     assert not orphan.exists()
     assert best.exists()
-    assert json.loads(evomerge("gc", "--dir", copy, "--json").stdout)["artefacts"] == []
+    assert json.loads(command("gc", "--dir", copy, "--json").out)["artefacts"] == []
 
 
 def half_done(runs: Path, lines: int) -> None:
@@ -221,28 +191,27 @@ def half_done(runs: Path, lines: int) -> None:
         ("config.yaml", "density: 0.5", "density: 0.6"),
         ("config.yaml", "seed: 0", "seed: 1"),
         ("config.yaml", "limit: 20", "limit: 21"),
-        ("config.yaml", "name: tiny_sort", "name: tiny_srot"),
         ("config.yaml", "run:", "run: ["),
     ],
 )
-def test_a_changed_copy_of_the_config_is_refused(name, old, new, copy, evomerge):
+def test_a_changed_copy_of_the_config_is_refused(name, old, new, copy):
     half_done(copy, 12)
     path = copy / NAME / name
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new, 1))
     before = (copy / NAME / "journal.jsonl").read_bytes()
-    done = evomerge("resume", NAME, "--dir", copy)
-    assert done.returncode in {2, 3}, done.stderr
-    assert "Traceback" not in done.stderr
+    done = command("resume", NAME, "--dir", copy)
+    assert done.code in {2, 3}, done.err
+    assert "Traceback" not in done.err
     assert (copy / NAME / "journal.jsonl").read_bytes() == before
 
 
-def test_a_config_that_is_gone_is_named(copy, evomerge):
+def test_a_config_that_is_gone_is_named(copy):
     half_done(copy, 12)
     (copy / NAME / "config.yaml").unlink()
-    done = evomerge("resume", NAME, "--dir", copy)
-    assert done.returncode in {2, 3}
-    assert "config.yaml" in done.stderr
+    done = command("resume", NAME, "--dir", copy)
+    assert done.code in {2, 3}
+    assert "config.yaml" in done.err
 
 
 def rounded(runs: Path) -> object:

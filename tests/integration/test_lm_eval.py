@@ -564,6 +564,11 @@ def test_tasks_that_cannot_be_used(
     assert any(message in problem for problem in problems), problems
 
 
+def test_more_examples_than_there_are(payload: Payload) -> None:
+    (problem,) = _problems(payload({**PICK, "fewshot": 900}))
+    assert "cannot be built" in problem
+
+
 def test_code_that_is_allowed_by_name(payload: Payload, world: Path, tmp_path: Path) -> None:
     tasks = tmp_path / "tasks"
     shutil.copytree(world / "tasks", tasks)

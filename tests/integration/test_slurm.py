@@ -60,7 +60,7 @@ class Cluster:
         )
 
 
-def until(reached: Callable[[], bool], seconds: float = 120) -> None:
+def until(reached: Callable[[], bool], seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -105,7 +105,7 @@ stopping: [{{max_generations: 1}}]
     job = cluster.start()
     until(lambda: journal.exists() and b"model_scored" in journal.read_bytes())
     job.send_signal(signal.SIGUSR1)
-    _, said = job.communicate(timeout=60)
+    _, said = job.communicate(timeout=600)
     assert job.returncode == 0, said
     assert cluster.asked.read_text() == f"requeue {JOB}\n"
     assert "stopped by SIGUSR1; everything done is kept" in said
@@ -126,7 +126,7 @@ STOPS_AT_USR1 = """
 import signal, sys, time
 signal.signal(signal.SIGUSR1, lambda *_: sys.exit({code}))
 print("ready", file=sys.stderr, flush=True)
-time.sleep(30)
+time.sleep(600)
 """
 
 
@@ -142,7 +142,7 @@ def test_what_is_queued_again(tmp_path: Path, code: int, requeues: int, requeued
     assert job.stderr is not None
     assert job.stderr.readline() == "ready\n"
     job.send_signal(signal.SIGUSR1)
-    job.communicate(timeout=30)
+    job.communicate(timeout=300)
     assert job.returncode == (0 if requeued else code)
     assert cluster.asked.exists() is requeued
 
@@ -153,21 +153,21 @@ def test_without_a_signal_nothing_is_queued_again(tmp_path: Path, code: int) -> 
     script = slurm.batch_script([], words, warning=120, requeues=100)
     cluster = Cluster(tmp_path, script)
     job = cluster.start()
-    job.communicate(timeout=30)
+    job.communicate(timeout=300)
     assert job.returncode == code
     assert not cluster.asked.exists()
 
 
 def test_usr1_before_python_is_up(tmp_path: Path) -> None:
     """The default action of USR1 ends a process; the job must come back all the same."""
-    words = ["sh", "-c", "echo ready >&2; exec sleep 30"]
+    words = ["sh", "-c", "echo ready >&2; exec sleep 600"]
     cluster = Cluster(tmp_path, slurm.batch_script([], words, warning=120, requeues=100))
     (tmp_path / "bin" / "scontrol").write_text(f'#!/bin/bash\necho "$@" >> {cluster.asked}\n')
     job = cluster.start()
     assert job.stderr is not None
     assert job.stderr.readline() == "ready\n"
     job.send_signal(signal.SIGUSR1)
-    job.communicate(timeout=30)
+    job.communicate(timeout=300)
     assert cluster.asked.read_text() == f"requeue {JOB}\n"
 
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import shutil
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from evomerge.cli import main
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import EvomergeError, SignalledError
 from evomerge.domain.state import RunState, fold
@@ -25,18 +20,10 @@ from evomerge.testing.landscape_run import (
     landscape_config,
     run_landscape,
 )
+from tests.conftest import Outcome
 
 HALF = 24
 """Events of a half-done run: its second generation is open, some of it is done."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended: its exit code, stdout and stderr."""
-
-    code: int
-    out: str
-    err: str
 
 
 class StopsAfter(Silence):
@@ -47,22 +34,6 @@ class StopsAfter(Silence):
         self.left -= 1
         if self.left == 0:
             raise SignalledError(15, "stopped")
-
-
-def command(*arguments: object) -> Outcome:
-    """Run the command line in this process; whatever it does not handle is raised here."""
-    out, err = io.StringIO(), io.StringIO()
-    before, sys.argv = sys.argv, ["evomerge", *map(str, arguments)]
-    code: object = 0
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            main()
-    except SystemExit as exited:
-        code = exited.code or 0
-    finally:
-        sys.argv = before
-    assert isinstance(code, int)
-    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 def resume(root: Path, *, accept_drift: bool = False) -> Outcome:

@@ -223,7 +223,7 @@ def _cases(name: str, place: Place, *damages: Damage) -> list[Case]:
     return [Case(f"{name}-{each.__name__}", place, each) for each in damages]
 
 
-CASES = [
+IN_STORE = [
     *_cases("weights", weights, truncated, flipped, zero_length, remove, folder_instead, link_loop,
             longer, like_its_neighbour),
     *_cases("manifest", manifest, truncated, flipped, zero_length, remove, junk, no_object, deep,
@@ -238,6 +238,8 @@ CASES = [
     *_cases("evaluation-folder", evaluation, remove, file_instead, dangling),
     *_cases("tmp", in_store("tmp"), stray_work, stray_file, file_instead),
     *_cases("locks", in_store("locks"), remove, file_instead),
+]  # fmt: skip
+IN_RUN = [
     *_cases("journal", in_run("journal.jsonl"), truncated, flipped, zero_length, remove, junk,
             folder_instead, link_loop, dangling, torn, nul_tail, first_line_twice, lines_swapped,
             line_lost),
@@ -251,3 +253,19 @@ CASES = [
     *_cases("links", in_run("models"), remove, file_instead),
     *_cases("logs", in_run("logs"), remove, file_instead),
 ]  # fmt: skip
+CASES = [*IN_STORE, *IN_RUN]
+
+NO_JOURNAL = {
+    f"journal-{each.__name__}"
+    for each in (flipped, zero_length, remove, junk, folder_instead, link_loop, dangling,
+                 first_line_twice, lines_swapped, line_lost)
+}  # fmt: skip
+"""After these what the run did is not known: every command but `list` refuses."""
+IN_THE_WAY = {
+    "tmp-file_instead", "locks-file_instead", "lock-folder_instead", "lock-link_loop",
+    "checkpoint-folder_instead", "generations-file_instead", "link-file_instead",
+    "link-folder_instead", "links-file_instead",
+}  # fmt: skip
+"""What stands where a driver has to write; whoever put it there has to take it away."""
+REFUSED = NO_JOURNAL | IN_THE_WAY
+"""All other damage is mended."""

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Outcome, command, resume, run_of
-from .damage import CASES, Case, remove
+from tests.conftest import Outcome, command
+
+from .conftest import resume, run_of
+from .damage import CASES, IN_RUN, IN_STORE, IN_THE_WAY, NO_JOURNAL, REFUSED, Case, remove
 
 LOOKING = [
     ["status", "landscape"], ["show", "landscape", "model-1-1"], ["tree", "landscape"],
@@ -26,15 +28,15 @@ HARMLESS = ("model-stray_file", "tmp-", "locks-", "lock-", "environment-", "logs
 """Strays are no part of anything, locks are made as they are needed, the rest is never read."""
 
 
-def refused(outcome: Outcome) -> bool:
-    """Whether a command ended with a clear sentence and the exit code of a known fault."""
-    lines = outcome.err.splitlines()
+def refused(outcome: Outcome, place: Path) -> bool:
+    """Whether a command ended with a clear sentence that names the place of the damage."""
     assert "Traceback" not in outcome.err
     assert outcome.code in {0, 2, 3, 75}, outcome
     if outcome.code == 0:
         return False
-    assert lines[0].startswith("evomerge: "), outcome.err
-    assert "/" in outcome.err or "landscape" in outcome.err, "it names what is damaged"
+    assert outcome.err.startswith("evomerge: "), outcome.err
+    # A file that is gone or does not fit its artefact is told by the folder that lacks it.
+    assert str(place.parent) in outcome.err, "it names what is damaged"
     return True
 
 
@@ -45,43 +47,51 @@ def derived(root: Path) -> dict[str, str]:
     return checkpoints | {path.name: str(path.readlink()) for path in (run / "models").iterdir()}
 
 
-def ends_alike(outcome: Outcome, root: Path, whole: Path, digest: str) -> None:
-    """Refused, or brought to the end of an uninterrupted run."""
-    if not refused(outcome):
-        assert outcome.out.strip() == digest
-        assert derived(root) == derived(whole)
-
-
-@pytest.fixture(params=CASES, ids=lambda case: case.name)
-def case(request: pytest.FixtureRequest) -> Case:
-    chosen: Case = request.param
-    return chosen
+def named(case: Case) -> str:
+    return case.name
 
 
 def test_there_are_enough_kinds() -> None:
     assert len({each.name for each in CASES}) == len(CASES) >= 30
+    assert {each.name for each in CASES} > REFUSED
 
 
+@pytest.mark.parametrize("case", CASES, ids=named)
 def test_a_half_done_run_ends_alike_or_is_refused(
     case: Case, half: Path, whole: Path, digest: str, copy_of: Callable[[Path], Path]
 ) -> None:
+    """What is refused goes on when the damaged file is deleted, but for the journal."""
     root = copy_of(half)
-    case.damage(case.place(root))
-    ends_alike(resume(root), root, whole, digest)
+    place = case.place(root)
+    case.damage(place)
+    first = resume(root)
+    assert refused(first, place) == (case.name in REFUSED), first
+    if case.name in NO_JOURNAL:
+        return
+    if case.name in REFUSED:
+        remove(place)
+    last = resume(root) if case.name in REFUSED else first
+    assert last.out.strip() == digest, last.err
+    assert derived(root) == derived(whole)
 
 
+@pytest.mark.parametrize("case", IN_STORE, ids=named)
 def test_the_store_is_not_believed(
     case: Case, whole: Path, digest: str, copy_of: Callable[[Path], Path]
 ) -> None:
     root = copy_of(whole)
     place = case.place(root)
-    if place.is_relative_to(run_of(root)):
-        pytest.skip("no part of the store")
     shutil.rmtree(run_of(root))
     case.damage(place)
-    ends_alike(resume(root), root, whole, digest)
+    again = resume(root)
+    if case.name == "locks-file_instead":
+        assert refused(again, place)
+    else:
+        assert again.out.strip() == digest, again.err
+        assert derived(root) == derived(whole)
 
 
+@pytest.mark.parametrize("case", CASES, ids=named)
 def test_looking_at_it_detects_it(
     case: Case, whole: Path, digest: str, copy_of: Callable[[Path], Path]
 ) -> None:
@@ -89,31 +99,18 @@ def test_looking_at_it_detects_it(
     root = copy_of(whole)
     place = case.place(root)
     case.damage(place)
-    told = [command(*each, "--dir", root / "runs") for each in LOOKING]
-    noticed = [refused(each) for each in told]
+    told = {each[0]: command(*each, "--dir", root / "runs") for each in LOOKING}
+    noticed = {name for name, outcome in told.items() if refused(outcome, place)}
     again = resume(root)
-    if refused(again) or case.name.startswith(HARMLESS):
-        return
-    assert again.out.strip() == digest
-    in_store = not place.is_relative_to(run_of(root))
-    assert noticed[-1] or (not in_store and derived(root) == derived(whole))
-
-
-def test_what_was_refused_goes_on_when_the_damaged_file_is_deleted(
-    case: Case, half: Path, digest: str, copy_of: Callable[[Path], Path]
-) -> None:
-    """The remedy of every refusal but for the journal, which nothing can replace."""
-    root = copy_of(half)
-    place = case.place(root)
-    case.damage(place)
-    if not refused(resume(root)):
-        pytest.skip("it is not refused")
-    if "journal" in case.name:
-        assert command("status", "landscape", "--dir", root / "runs").code in {2, 3}
-        return
-    remove(place)
-    again = resume(root)
-    assert again.out.strip() == digest, again.err
+    if case.name in NO_JOURNAL:
+        assert noticed == set(told) - {"list"}
+        assert refused(again, place)
+    elif case.name in IN_THE_WAY and case not in IN_STORE:
+        assert refused(again, place)
+    else:
+        assert again.out.strip() == digest, again.err
+        if not case.name.startswith(HARMLESS):
+            assert "verify" in noticed or (case in IN_RUN and derived(root) == derived(whole))
 
 
 WITHOUT_PRIVILEGES = """
@@ -124,12 +121,20 @@ os.execv(sys.executable, [sys.executable, "-m", "evomerge", *sys.argv[1:]])
 """
 
 
+READING = {
+    "landscape": ("status", "verify", "resume"),
+    "landscape/journal.jsonl": ("status", "verify"),
+    "landscape/lock": ("status",),
+    "landscape/config.yaml": ("resume",),
+    "store": ("verify",),
+    "store/models": ("verify",),
+    "store/evaluations": ("verify",),
+}
+"""The commands that read each of these."""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
-@pytest.mark.parametrize(
-    "name",
-    ["landscape/journal.jsonl", "landscape", "landscape/lock", "landscape/config.yaml", "store",
-     "store/models", "store/evaluations"],
-)  # fmt: skip
+@pytest.mark.parametrize("name", READING)
 def test_what_cannot_be_read_is_named(
     name: str, whole: Path, copy_of: Callable[[Path], Path]
 ) -> None:
@@ -138,14 +143,15 @@ def test_what_cannot_be_read_is_named(
     mode = place.stat().st_mode
     place.chmod(0)
     try:
-        for words in (["status"], ["verify"], ["resume"]):
+        for word in READING[name]:
             done = subprocess.run(
-                [sys.executable, "-c", WITHOUT_PRIVILEGES, *words, "landscape", "--dir",
+                [sys.executable, "-c", WITHOUT_PRIVILEGES, word, "landscape", "--dir",
                  str(root / "runs")],
                 capture_output=True,
                 text=True,
                 env={**os.environ, "HF_HUB_OFFLINE": "1"},
             )  # fmt: skip
-            refused(Outcome(done.returncode, done.stdout, done.stderr))
+            assert refused(Outcome(done.returncode, done.stdout, done.stderr), place)
+            assert f"{place}" in done.stderr
     finally:
         place.chmod(mode)

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from evomerge.testing.landscape import VECTOR
+from tests.conftest import command
 
-from .conftest import command, resume, run_of, state_of
+from .conftest import resume, run_of, state_of
 from .damage import remove
 
 NAMES = [

@@ -48,7 +48,7 @@ def test_no_more_children_are_merged_than_may_wait():
 
 
 def test_two_children_are_merged_at_the_same_time():
-    both = threading.Barrier(2, timeout=20)
+    both = threading.Barrier(2, timeout=120)
 
     def merge(model, merger):
         both.wait()
@@ -117,7 +117,7 @@ def test_a_call_that_outlived_the_end_of_its_process_is_ended_too():
 
     def merge(model, merger):
         started.set()
-        assert ended.wait(20)
+        assert ended.wait(120)
 
     def cancel():
         cancelled.append(True)
@@ -127,7 +127,7 @@ def test_a_call_that_outlived_the_end_of_its_process_is_ended_too():
     class Models(list):
         def __iter__(self):
             yield from super().__iter__()
-            started.wait(20)
+            started.wait(120)
             raise KeyboardInterrupt
 
     pipeline = Pipeline(merge, lambda model, evaluator: None, [0], [scored], 1)

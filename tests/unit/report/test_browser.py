@@ -33,7 +33,7 @@ def browse(tmp_path_factory):
              "--enable-logging=stderr", "--window-size=1280,2000",
              f"--screenshot={folder / 'page.png'}", "--dump-dom",
              f"file://{folder / 'page.html'}#{theme}"],
-            capture_output=True, text=True, timeout=180,
+            capture_output=True, text=True, timeout=600,
         )  # fmt: skip
         title = re.search(r"<title>(\{.*?\})</title>", done.stdout)
         assert title, done.stderr[-2000:]

@@ -214,8 +214,8 @@ def test_the_heart_beats_while_the_lock_is_held(tmp_path, monkeypatch):
     lock = tmp_path / "lock"
     with exclusive(lock, "run x"):
         os.utime(lock, (0, 0))
-        time.sleep(0.2)
-        assert lock.stat().st_mtime > time.time() - 5
+        while lock.stat().st_mtime == 0:  # else the test hangs
+            time.sleep(0.01)
 
 
 def test_waiting_for_an_artefact_can_be_cancelled(tmp_path):
