@@ -35,9 +35,9 @@ from evomerge.domain.state import RunState, fold
 from evomerge.gains import gains_of_best
 from evomerge.planning import advice, first_generation
 from evomerge.ports import Observer
-from evomerge.store.answers import Answers
 from evomerge.store.artefacts import Store
 from evomerge.store.atomic import make_folder
+from evomerge.store.cache import Cache
 from evomerge.store.census import needed_weights, states_of
 from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
 
@@ -63,7 +63,7 @@ class LocalWorkplace:
         self._warn = warn
         self._run = run
         self._store = Store(run.path.parent / STORE_FOLDER)
-        self._answers = Answers(self._store.root / "answers")
+        self._cache = Cache(self._store.root / "answers")
 
     @property
     def engine(self) -> str:
@@ -215,7 +215,7 @@ class LocalWorkplace:
                 self._config.merge.options,
                 self._log(f"merge-{number}"),
                 timeout=self._timeout,
-                answers=self._answers,
+                cache=self._cache,
             )
             for number in range(self._config.execution.merge_workers)
         )
@@ -230,7 +230,7 @@ class LocalWorkplace:
                 self._timeout,
                 trust_remote_code=self._config.merge.options.trust_remote_code,
                 allow_pickle=self._config.merge.options.allow_pickle,
-                answers=self._answers,
+                cache=self._cache,
             )
             for number, device in enumerate(self.devices)
         )

@@ -18,8 +18,8 @@ from evomerge.config import MergeOptions
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.recipe import Recipe
 from evomerge.ports import Progress
-from evomerge.store.answers import Answers
 from evomerge.store.artefacts import sha256
+from evomerge.store.cache import Cache
 
 CONFIG_FILE = "mergekit_config.yml"
 RECIPE_FILE = "recipe.yaml"
@@ -46,7 +46,7 @@ class MergekitMerger:
         options: a recipe's own `options` come over them.
         log: file that the child's stderr is appended to.
         timeout: seconds that one merge may take; None for no limit.
-        answers: where it is remembered which recipes passed `check`.
+        cache: where it is remembered which recipes passed `check`.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class MergekitMerger:
         options: MergeOptions,
         log: Path,
         timeout: float | None = None,
-        answers: Answers | None = None,
+        cache: Cache | None = None,
     ) -> None:
         self._options = options
-        self._answers = answers
+        self._cache = cache
         self._timeout = timeout
         self._child = Child(
             "evomerge.adapters.mergekit_child", log, _ENVIRONMENT, name="mergekit child"
@@ -80,12 +80,12 @@ class MergekitMerger:
         """
         if not self.is_checked(recipe):
             self._child.call("check", self._payload(recipe))
-            if self._answers is not None:
-                self._answers.keep(self._basis(recipe), {})
+            if self._cache is not None:
+                self._cache.put(self._basis(recipe), {})
 
     def is_checked(self, recipe: Recipe) -> bool:
         """Whether it is known without the child that a recipe passes `check`."""
-        return self._answers is not None and self._answers.recall(self._basis(recipe)) is not None
+        return self._cache is not None and self._cache.get(self._basis(recipe)) is not None
 
     def _basis(self, recipe: Recipe) -> dict[str, Any]:
         """Everything that the outcome of `check` depends on."""

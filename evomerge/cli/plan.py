@@ -78,7 +78,7 @@ def show_plan(
 ) -> None:
     """Print the plan of an anchored config; `model_size` in GB stands for sizes not known."""
     from evomerge.terminal import stdout_console
-    from evomerge.terminal.plan import plan_document, plan_view
+    from evomerge.terminal.planning import plan_document, plan_view
 
     plan = planned(config, price, hours_per_evaluation, gpus, model_size)
     if as_json:

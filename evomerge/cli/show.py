@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from evomerge.answers import TaskAnswers, answers
 from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.configfile import load_recorded
 from evomerge.domain.errors import ConfigError, UsageError
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState, fold
+from evomerge.flips import TaskFlips, flips
 from evomerge.store.artefacts import Store
 from evomerge.store.run_directory import STORE_FOLDER, RunDirectory, find_run
 from evomerge.terminal import model_panel, stdout_console
@@ -64,7 +64,7 @@ def command(
             raise UsageError(f"{subject.name} is a foundation model, nothing was merged")
         click.echo(config, nl=False)
         return
-    told = _answers(directory, state, subject, samples)
+    told = _flips(directory, state, subject, samples)
     if as_json:
         document = model_document(state, subject.name)
         extra = {"mergekit": config, "answers": [asdict(task) for task in told]}
@@ -74,16 +74,16 @@ def command(
 
 
 def _print(
-    state: RunState, subject: Model, config: str | None, told: tuple[TaskAnswers, ...]
+    state: RunState, subject: Model, config: str | None, told: tuple[TaskFlips, ...]
 ) -> None:
     from rich.text import Text
 
-    from evomerge.terminal.answers import answers_view
+    from evomerge.terminal.flips import flips_view
 
     console = stdout_console()
     console.print(model_panel(state, subject.name))
     if told:
-        console.print(answers_view(told))
+        console.print(flips_view(told))
     if config is not None:
         console.print(Text("\nmergekit's configuration, models under their content ids", "dim"))
         click.echo(config, nl=False)
@@ -96,14 +96,14 @@ def _mergekit(model: Model) -> str | None:
     return None if model.candidate is None else mergekit_yaml(model.candidate.recipe)
 
 
-def _answers(
+def _flips(
     run: RunDirectory, state: RunState, model: Model, examples: int
-) -> tuple[TaskAnswers, ...]:
+) -> tuple[TaskFlips, ...]:
     try:
         tasks = load_recorded(run.config).evaluation.tasks
     except ConfigError:
         tasks = ()
-    return answers(
+    return flips(
         Store(run.path.parent / STORE_FOLDER),
         model,
         [state.models[parent] for parent in model.parents],

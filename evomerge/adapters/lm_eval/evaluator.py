@@ -16,7 +16,7 @@ from evomerge.config import EvaluationConfig
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.scores import Part, Scores, TaskScore
 from evomerge.ports import Progress
-from evomerge.store.answers import Answers
+from evomerge.store.cache import Cache
 
 _CHILD = "evomerge.adapters.lm_eval.child"
 _WARNINGS = "warnings.json"
@@ -51,7 +51,7 @@ class LmEvalEvaluator:
         timeout: seconds that one evaluation may take.
         trust_remote_code: run Python code from model folders; part of the evaluation id if so.
         allow_pickle: load weights that are not safetensors.
-        answers: where descriptions of tasks are remembered; the child is asked each time if None.
+        cache: where descriptions of tasks are remembered; the child is asked each time if None.
         child: stands in for the child process in tests.
 
     `on` gives the same for another part of the items, over the same child.
@@ -66,7 +66,7 @@ class LmEvalEvaluator:
         *,
         trust_remote_code: bool = False,
         allow_pickle: bool = False,
-        answers: Answers | None = None,
+        cache: Cache | None = None,
         child: Caller | None = None,
     ) -> None:
         self._config = config
@@ -87,7 +87,7 @@ class LmEvalEvaluator:
         self._part: Part = "selection"
         # Of all parts, shared by the evaluators of this child: see `lm_eval.child.describe`.
         self._described: dict[str, Any] = {}
-        self._answers = answers
+        self._cache = cache
 
     def on(self, part: Part) -> LmEvalEvaluator:
         """The evaluator of another part of the items, over the same child process."""
@@ -104,9 +104,9 @@ class LmEvalEvaluator:
     @property
     def is_described(self) -> bool:
         """Whether the evaluation id can be told without the child."""
-        if not self._described and self._answers is not None:
+        if not self._described and self._cache is not None:
             rests_on = basis(self._payload)
-            self._described |= (rests_on and self._answers.recall(rests_on)) or {}
+            self._described |= (rests_on and self._cache.get(rests_on)) or {}
         return bool(self._described)
 
     @property
@@ -119,11 +119,11 @@ class LmEvalEvaluator:
             CandidateError: the child died.
         """
         if not self.is_described:
-            rests_on = basis(self._payload) if self._answers is not None else None
+            rests_on = basis(self._payload) if self._cache is not None else None
             self._described |= self._child.call("describe", self._payload)
             # What changed while the child was reading may or may not be in its answer.
-            if self._answers is not None and rests_on and basis(self._payload) == rests_on:
-                self._answers.keep(rests_on, self._described)
+            if self._cache is not None and rests_on and basis(self._payload) == rests_on:
+                self._cache.put(rests_on, self._described)
         return self._id(self._described["descriptions"][self._part])
 
     def evaluate(self, model: Path, into: Path, progress: Progress) -> Scores:
@@ -147,8 +147,8 @@ class LmEvalEvaluator:
         except PreflightError as error:  # a child that was started anew loads the tasks anew
             raise CandidateError(error.message, error.remedy) from None
         if self._id(result["description"]) != expected:
-            if self._answers is not None and (rests_on := basis(self._payload)):
-                self._answers.forget(rests_on)
+            if self._cache is not None and (rests_on := basis(self._payload)):
+                self._cache.drop(rests_on)
             raise CandidateError(
                 "a task's definition or data, or a library, changed while the run was going on"
             )

@@ -7,7 +7,7 @@ import pytest
 from evomerge.adapters.lm_eval.basis import basis
 from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
 from evomerge.config import EvaluationConfig
-from evomerge.store.answers import Answers
+from evomerge.store.cache import Cache
 
 from .test_evaluator import FakeChild
 
@@ -34,8 +34,8 @@ def asked(tmp_path, folder, **settings):
     """Whether a new evaluator asked its child for the tasks."""
     config = EvaluationConfig.model_validate({"tasks": ["one"], "include": [folder], **settings})
     child = FakeChild()
-    answers = Answers(tmp_path / "answers")
-    evaluator = LmEvalEvaluator(config, "cpu", tmp_path / "log", answers=answers, child=child)
+    cache = Cache(tmp_path / "answers")
+    evaluator = LmEvalEvaluator(config, "cpu", tmp_path / "log", cache=cache, child=child)
     assert evaluator.evaluation_id == evaluator.evaluation_id
     return [operation for operation, _ in child.calls] == ["describe"]
 
@@ -98,8 +98,8 @@ def test_a_file_that_changes_while_the_child_reads_is_not_remembered(tmp_path, t
             return super().call(operation, payload, progress, timeout)
 
     config = EvaluationConfig.model_validate({"tasks": ["one"], "include": [tasks]})
-    answers = Answers(tmp_path / "answers")
-    slow = LmEvalEvaluator(config, "cpu", tmp_path / "log", answers=answers, child=Slow())
+    cache = Cache(tmp_path / "answers")
+    slow = LmEvalEvaluator(config, "cpu", tmp_path / "log", cache=cache, child=Slow())
     assert slow.evaluation_id
     assert asked(tmp_path, tasks)
 
@@ -118,18 +118,18 @@ def test_a_damaged_answer_is_no_answer(tmp_path, tasks, damage):
 
 
 def test_an_answer_is_believed_under_its_own_key_only(tmp_path):
-    answers = Answers(tmp_path)
-    answers.keep({"a": 1}, {"b": [1.5, None, "x"]})
-    assert answers.recall({"a": 1}) == {"b": [1.5, None, "x"]}
-    assert answers.recall({"a": 2}) is None
+    cache = Cache(tmp_path)
+    cache.put({"a": 1}, {"b": [1.5, None, "x"]})
+    assert cache.get({"a": 1}) == {"b": [1.5, None, "x"]}
+    assert cache.get({"a": 2}) is None
     (kept,) = tmp_path.iterdir()
     changed = json.loads(kept.read_text())
     changed["answer"]["b"][0] = 2.5
     kept.write_text(json.dumps(changed))
-    assert answers.recall({"a": 1}) is None
-    answers.keep({"a": 1}, {"b": []})
-    answers.forget({"a": 1})
-    assert answers.recall({"a": 1}) is None
+    assert cache.get({"a": 1}) is None
+    cache.put({"a": 1}, {"b": []})
+    cache.drop({"a": 1})
+    assert cache.get({"a": 1}) is None
 
 
 def test_code_of_another_model_type_is_never_remembered(tmp_path, tasks):

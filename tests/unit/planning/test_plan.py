@@ -34,7 +34,7 @@ from evomerge.planning import (
     make_plan,
 )
 from evomerge.planning.courses import _drive
-from evomerge.terminal.plan import plan_view
+from evomerge.terminal.planning import plan_view
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 MISTRAL = 7_241_732_096  # parameters of Mistral-7B: 32,000 rows of 4,096, twice, and 32 layers

@@ -5,11 +5,11 @@ import json
 import pytest
 import yaml
 
-from evomerge.answers import answers
 from evomerge.cli import cli
 from evomerge.domain.model import Model
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.domain.state import fold
+from evomerge.flips import flips
 from evomerge.store.artefacts import Store
 from evomerge.store.run_directory import RunDirectory
 from evomerge.testing.landscape_run import landscape_config, run_landscape
@@ -53,7 +53,7 @@ def model(name, marks=None):
 
 
 def test_won_and_lost_are_counted_and_told(store):
-    write_, choose = answers(store, model("child"), [model("a"), model("b")], {}, 5)
+    write_, choose = flips(store, model("child"), [model("a"), model("b")], {}, 5)
     for task in (write_, choose):
         assert (task.items, task.won, task.lost) == (5, 1, 1)
         assert [(e.change, e.item) for e in task.examples] == [("won", 1), ("lost", 4)]
@@ -67,18 +67,18 @@ def test_won_and_lost_are_counted_and_told(store):
 
 def test_the_number_of_examples_is_kept(store):
     for count in (0, 1, 2):
-        told = answers(store, model("child"), [model("a"), model("b")], {}, count)
+        told = flips(store, model("child"), [model("a"), model("b")], {}, count)
         assert [len(task.examples) for task in told] == [count, count]
 
 
 def test_what_cannot_be_had_is_said(store):
-    told = answers(store, model("child"), [model("a"), model("b", "11111")], {}, 1)
+    told = flips(store, model("child"), [model("a"), model("b", "11111")], {}, 1)
     assert "no mean over items" in told[0].missing
     gone = Model("gone", "greedy", 1, "gone", scores=model("a").scores)
-    assert "gone: the store holds no evaluation of it" in answers(
+    assert "gone: the store holds no evaluation of it" in flips(
         store, model("child"), [gone], {}
     )[0].missing  # fmt: skip
-    assert answers(store, model("child"), [], {}) == ()
+    assert flips(store, model("child"), [], {}) == ()
 
 
 @pytest.fixture(scope="module")

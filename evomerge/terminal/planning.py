@@ -12,7 +12,7 @@ from rich.text import Text
 
 from evomerge.domain.retention import Retention
 from evomerge.planning import ModelFacts, Plan, Range, Rate
-from evomerge.planning.plan import GenerationPlan
+from evomerge.planning.requirements import GenerationPlan
 from evomerge.terminal import figures
 from evomerge.terminal.columns import Fitted, numbers, words
 from evomerge.terminal.figures import MISSING, printable, spelled

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from evomerge.answers import Answer, TaskAnswers
+from evomerge.flips import Flip, TaskFlips
 from evomerge.terminal.columns import Fitted, numbers, words
 from evomerge.terminal.figures import MISSING, printable, spelled
 
 _PROMPT = 60  # characters of a question's end, and of an answer
 
 
-def answers_view(tasks: Sequence[TaskAnswers]) -> RenderableType:
+def flips_view(tasks: Sequence[TaskFlips]) -> RenderableType:
     """A row per task, then the examples."""
     told = [task for task in tasks if task.missing is None]
     parts: list[RenderableType] = [_table(told)] if told else []
@@ -28,7 +28,7 @@ def answers_view(tasks: Sequence[TaskAnswers]) -> RenderableType:
     return Group(*parts)
 
 
-def _table(tasks: Sequence[TaskAnswers]) -> Fitted:
+def _table(tasks: Sequence[TaskFlips]) -> Fitted:
     return Fitted(
         [
             words("against its parents", (task.task for task in tasks)),
@@ -39,26 +39,26 @@ def _table(tasks: Sequence[TaskAnswers]) -> Fitted:
     )
 
 
-def _won(task: TaskAnswers) -> str:
+def _won(task: TaskFlips) -> str:
     return "green" if task.won else "dim"
 
 
-def _lost(task: TaskAnswers) -> str:
+def _lost(task: TaskFlips) -> str:
     return "red" if task.lost else "dim"
 
 
-def _examples(task: TaskAnswers) -> Iterator[Text]:
+def _examples(task: TaskFlips) -> Iterator[Text]:
     yield Text(printable(task.task), style="dim")
-    for answer in task.examples:
-        style = "green" if answer.change == "won" else "red"
-        line = Text.assemble("  ", (f"{answer.change:<4}", style), f"  item {answer.item}  ")
-        line.append(_end(answer.prompt), "bold")
-        yield line.append(f"  wanted {_start(answer.target)}")
-        yield Text(f"        {_given(answer)}", style="dim")
+    for flip in task.examples:
+        style = "green" if flip.change == "won" else "red"
+        line = Text.assemble("  ", (f"{flip.change:<4}", style), f"  item {flip.item}  ")
+        line.append(_end(flip.prompt), "bold")
+        yield line.append(f"  wanted {_start(flip.target)}")
+        yield Text(f"        {_given(flip)}", style="dim")
 
 
-def _given(answer: Answer) -> str:
-    return "  ".join(f"{printable(n)}: {_start(text)}" for n, text in answer.given.items())
+def _given(flip: Flip) -> str:
+    return "  ".join(f"{printable(n)}: {_start(text)}" for n, text in flip.given.items())
 
 
 def _start(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The plan of a run: every figure with its bounds, and how it is known."""
+"""What a run requires: every figure with its bounds, and how it is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a model gets right and its parents wrong, and the other way round, item by item."""
+"""Flips: items that a model gets right and its parents wrong, or the other way round.
+
+The word is that of arXiv 2407.09141 (*Accuracy is not all you need*), for two models there.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ RIGHT = 0.5
 
 
 @dataclass(frozen=True)
-class Answer:
+class Flip:
     """One item, and what the model and its parents made of it.
 
     Attributes:
@@ -35,7 +38,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class TaskAnswers:
+class TaskFlips:
     """One task's items against the parents.
 
     Attributes:
@@ -47,17 +50,17 @@ class TaskAnswers:
     items: int = 0
     won: int = 0
     lost: int = 0
-    examples: tuple[Answer, ...] = ()
+    examples: tuple[Flip, ...] = ()
     missing: str | None = None
 
 
-def answers(
+def flips(
     store: Store,
     model: Model,
     parents: Sequence[Model],
     filters: Mapping[str, str | None],
     examples: int = 2,
-) -> tuple[TaskAnswers, ...]:
+) -> tuple[TaskFlips, ...]:
     """Every task of a scored model against its scored parents; none without any.
 
     Args:
@@ -74,7 +77,7 @@ def answers(
         try:
             found.append(_task(store, model, parents, score, filters.get(score.task), examples))
         except NoItemsError as error:
-            found.append(TaskAnswers(score.task, missing=str(error)))
+            found.append(TaskFlips(score.task, missing=str(error)))
     return tuple(found)
 
 
@@ -85,7 +88,7 @@ def _task(
     score: TaskScore,
     chosen: str | None,
     examples: int,
-) -> TaskAnswers:
+) -> TaskFlips:
     own = _right(store, model, score.task, chosen)
     theirs = [_right(store, parent, score.task, chosen) for parent in parents]
     if any(each.keys() != own.keys() for each in theirs):
@@ -93,11 +96,11 @@ def _task(
     won = [item for item in own if own[item] and not any(each[item] for each in theirs)]
     lost = [item for item in own if not own[item] and any(each[item] for each in theirs)]
     taken = _in_turn(sorted(won), sorted(lost), examples)
-    told: tuple[Answer, ...] = ()
+    told: tuple[Flip, ...] = ()
     if taken:
         rows = {m.name: _rows(store, m, score.task, chosen) for m in (model, *parents)}
-        told = tuple(_answer(item, item in set(won), model.name, rows) for item in taken)
-    return TaskAnswers(score.task, len(own), len(won), len(lost), told)
+        told = tuple(_flip(item, item in set(won), model.name, rows) for item in taken)
+    return TaskFlips(score.task, len(own), len(won), len(lost), told)
 
 
 def _right(store: Store, model: Model, task: str, chosen: str | None) -> dict[int, bool]:
@@ -128,12 +131,12 @@ def _rows(store: Store, model: Model, task: str, chosen: str | None) -> dict[int
     return {row["doc_id"]: row for row in rows if chosen is None or row["filter"] == chosen}
 
 
-def _answer(
+def _flip(
     item: int, won: bool, model: str, rows: Mapping[str, Mapping[int, dict[str, Any]]]
-) -> Answer:
+) -> Flip:
     own = rows[model][item]
     requests = own.get("arguments") or [[""]]
-    return Answer(
+    return Flip(
         change="won" if won else "lost",
         item=item,
         prompt=str(requests[0][0] if requests[0] else ""),

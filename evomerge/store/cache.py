@@ -1,6 +1,6 @@
-"""What a child process found out once and would find out again, remembered in the store.
+"""A cache of what child processes found out: which recipes mergekit takes, what a task measures.
 
-An answer is kept under the digest of everything that it depends on. It is believed only as a whole
+An entry is kept under the digest of everything that it depends on. It is believed only as a whole
 and only under that very key; whoever is in doubt asks the child.
 """
 
@@ -19,34 +19,34 @@ from evomerge.store.atomic import make_folder, write_atomic
 FORMAT = 1
 
 
-class Answers:
-    """Answers in one folder, a file each; the folder can be deleted at any time."""
+class Cache:
+    """Entries in one folder, a file each; the folder can be deleted at any time."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def recall(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The answer kept under `key`; None if there is none, or it is not what was written."""
+    def get(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The entry under `key`; None if there is none, or it is not what was written."""
         path = self._path(key)
         if path.is_symlink():
             return None
         try:
             kept = json.loads(path.read_bytes())
-            answer: dict[str, Any] = kept["answer"]
-            whole = kept["format"] == FORMAT and kept["sum"] == _sum(key, answer)
+            entry: dict[str, Any] = kept["answer"]
+            whole = kept["format"] == FORMAT and kept["sum"] == _sum(key, entry)
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
-        return answer if whole else None
+        return entry if whole else None
 
-    def keep(self, key: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
-        """Remember `answer`; the run does without where it cannot be written."""
-        content = {"format": FORMAT, "sum": _sum(key, answer), "answer": answer}
+    def put(self, key: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
+        """Keep `entry` under `key`; the run does without where it cannot be written."""
+        content = {"format": FORMAT, "sum": _sum(key, entry), "answer": entry}
         with contextlib.suppress(OSError):
             make_folder(self._folder)
             write_atomic(self._path(key), json.dumps(content))
 
-    def forget(self, key: Mapping[str, Any]) -> None:
-        """Drop what is kept under `key`."""
+    def drop(self, key: Mapping[str, Any]) -> None:
+        """Forget the entry under `key`."""
         with contextlib.suppress(OSError):
             self._path(key).unlink()
 
@@ -54,8 +54,8 @@ class Answers:
         return self._folder / f"{_digest(key)[:32]}.json"
 
 
-def _sum(key: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
-    return _digest({"key": dict(key), "answer": dict(answer)})
+def _sum(key: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
+    return _digest({"key": dict(key), "answer": dict(entry)})
 
 
 def _digest(value: Any) -> str:
