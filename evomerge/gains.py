@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from evomerge.domain.difference import Comparison, Gains
 from evomerge.domain.errors import DamagedError
 from evomerge.domain.model import Model
+from evomerge.domain.objective import Objective
 from evomerge.domain.scores import Part, Scores
 from evomerge.domain.state import RunState
 from evomerge.store.artefacts import Store
@@ -128,13 +129,14 @@ def gains_of_best(state: RunState, store: Store, filters: Mapping[str, str | Non
     part, matches = part_of_best(state), matches_of_best(state)
     if not matches:
         return None
-    gains = compare(ItemResults(store, filters, lambda model: model.on(part)), matches, part)
+    results = ItemResults(store, filters, lambda model: model.on(part))
+    gains = compare(results, matches, part, state.objectives[part])
     brief = (each.model_copy(update={"tasks": ()}) for each in gains.comparisons)
     return gains.model_copy(update={"comparisons": tuple(brief)})
 
 
-def compare(results: ItemResults, matches: Matches, part: Part) -> Gains:
-    """Every match compared, with p corrected over all of them by Holm's method."""
+def compare(results: ItemResults, matches: Matches, part: Part, objective: Objective) -> Gains:
+    """Every match compared by an objective, with p corrected over all of them by Holm's method."""
     from evomerge.significance import holm
 
     made: list[Comparison] = []
@@ -142,19 +144,28 @@ def compare(results: ItemResults, matches: Matches, part: Part) -> Gains:
     for a, b, relation in matches:
         pairs, left_out = results.pairs(a, b)
         missing += left_out
-        if pairs:
-            made.append(_comparison(a, b, relation, pairs))
+        if pairs and not objective.known:
+            missing.append(f"{a.name} against {b.name}: not all foundation models are scored there")
+        elif pairs:
+            made.append(_comparison(a, b, relation, pairs, objective))
     corrected = holm([each.difference.p for each in made])
     comparisons = (
         each.model_copy(update={"corrected": p}) for each, p in zip(made, corrected, strict=True)
     )
-    return Gains(part=part, comparisons=tuple(comparisons), missing=_once(missing))
+    return Gains(
+        part=part,
+        comparisons=tuple(comparisons),
+        missing=_once(missing),
+        objective=objective.name,
+    )
 
 
-def _comparison(a: Model, b: Model, relation: Relation, pairs: Sequence[Pairs]) -> Comparison:
+def _comparison(
+    a: Model, b: Model, relation: Relation, pairs: Sequence[Pairs], objective: Objective
+) -> Comparison:
     from evomerge.significance import overall, task_difference
 
-    difference = overall(pairs)
+    difference = overall(pairs, objective)
     return Comparison(
         a=a.name,
         b=b.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -14,6 +14,7 @@ from evomerge.comparison import Comparison, compare, member_of
 from evomerge.comparison.members import prices
 from evomerge.configfile import identity_of, load_recorded
 from evomerge.domain.errors import ConfigError, UsageError
+from evomerge.domain.objective import ObjectiveName
 from evomerge.store.census import baseline_beside
 from evomerge.store.run_directory import RunDirectory, find_run
 from evomerge.terminal import stdout_console
@@ -28,17 +29,29 @@ from evomerge.terminal import stdout_console
     metavar="FILE",
     help="Write the comparison as one self-contained page.",
 )
+@click.option(
+    "--objective",
+    type=click.Choice(get_args(ObjectiveName)),
+    help="Judge every model by this objective; that of the first run if not given.",
+)
 @json_option
-def command(runs: tuple[str, ...], runs_dir: Path, html: Path | None, as_json: bool) -> None:
+def command(
+    runs: tuple[str, ...],
+    runs_dir: Path,
+    html: Path | None,
+    objective: ObjectiveName | None,
+    as_json: bool,
+) -> None:
     """Compare RUNS, two or more: what each reached, at which cost, and where they parted.
 
     Runs that differ in nothing but the seed are repeats of one arm: their median and range are
-    shown. "work" is the time that an arm takes alone, "spent" what it took with what it reused.
-    Exit code 4: their scores do not mean the same (other tasks, split, settings or versions).
+    shown. Runs that searched for different objectives are judged by that of the first one. "work"
+    is the time that an arm takes alone, "spent" what it took with what it reused. Exit code 4:
+    their scores do not mean the same (other tasks, split, settings or versions).
 
     \b
     JSON output (unknown values are null, numbers are not rounded):
-    {"format": 1, "evaluation_id", "caveats": [text],
+    {"format": 1, "evaluation_id", "objective", "caveats": [text],
      "baseline": as in `evomerge status --help`,
      "arms": [{"arm", "score": SPREAD, "held_out": SPREAD, "median_run", "alike", "runs": [RUN]}],
      "budgets": [{"unit": "evaluations|merges|hours", "amount", "best": {arm: SPREAD}}],
@@ -60,18 +73,22 @@ def command(runs: tuple[str, ...], runs_dir: Path, html: Path | None, as_json: b
         raise UsageError(
             "a comparison needs two runs or more", "`evomerge list` shows those there are"
         )
-    print_comparison(found, as_json=as_json, html=html)
+    print_comparison(found, as_json=as_json, html=html, objective=objective)
 
 
 def print_comparison(
-    runs: Sequence[RunDirectory], *, as_json: bool, html: Path | None = None
+    runs: Sequence[RunDirectory],
+    *,
+    as_json: bool,
+    html: Path | None = None,
+    objective: ObjectiveName | None = None,
 ) -> None:
     """Compare `runs` and print the result on stdout, or write it as a page."""
     from evomerge.cli.winners import winners
     from evomerge.terminal.comparison import ComparisonView
     from evomerge.terminal.comparison_document import comparison_document
 
-    comparison = comparison_of(runs)
+    comparison = comparison_of(runs, objective)
     gains = winners(comparison, dict(zip(_distinct(runs), runs, strict=True)))
     if html is not None:
         from evomerge.report.comparison import page
@@ -84,8 +101,10 @@ def print_comparison(
         stdout_console().print(ComparisonView(comparison, gains))
 
 
-def comparison_of(runs: Sequence[RunDirectory]) -> Comparison:
-    """The comparison of runs on disk.
+def comparison_of(
+    runs: Sequence[RunDirectory], objective: ObjectiveName | None = None
+) -> Comparison:
+    """The comparison of runs on disk, by an objective or, if None, by that of the first one.
 
     Raises:
         UsageError: a run has no score yet.
@@ -102,6 +121,8 @@ def comparison_of(runs: Sequence[RunDirectory]) -> Comparison:
         member_of(name, entries, _settings(run), known)
         for name, run, entries in zip(_distinct(runs), runs, journals, strict=True)
     ]
+    if objective is not None:
+        members[0] = members[0].judged_in(members[0].state.under(objective))
     return compare(members, baseline_beside(runs[0], members[0].state))
 
 

@@ -35,13 +35,15 @@ def command(
 
     A against B, or, without names, the best model against every foundation model and against its
     parents, on held-out items where all of them were scored on those. Both answered the same
-    items, so they are compared item by item: the difference in points with its 95 % interval, and
-    p, corrected (Holm) over all comparisons of the table.
+    items, so they are compared item by item: the difference in points of the run's objective with
+    its 95 % interval, and p, corrected (Holm) over all comparisons of the table.
 
     \b
     JSON output: {"format": 1, "run", "part": "selection|held_out", "missing": [text],
+     "objective": "mean|worst|relative|geometric",
      "comparisons": [{"a", "b", "relation": "foundation|parent|model", "certain", "corrected",
-       "difference": {"value", "low", "high", "p", "items", "test": "mcnemar|permutation"},
+       "difference": {"value", "low", "high", "p", "items",
+                      "test": "mcnemar|permutation|bootstrap"},
        "tasks": [{"task", "a", "b", "difference": {...}}]}]}
     """
     if len(models) not in {0, 2}:
@@ -58,7 +60,7 @@ def command(
         {task.name: task.filter for task in tasks},
         lambda model: model.on(part),
     )
-    gains = compare(results, matches, part)
+    gains = compare(results, matches, part, state.objectives[part])
     if as_json:
         click.echo(json.dumps(gains_document(found.name, gains), ensure_ascii=False))
     else:

@@ -46,7 +46,7 @@ def winners(comparison: Comparison, runs: Mapping[str, RunDirectory]) -> Gains:
         _filters([runs[first.name].config]),
         lambda model: model.on(part),
     )
-    gains = compare_items(results, pairs, part)
+    gains = compare_items(results, pairs, part, first.state.objectives[part])
     return gains.model_copy(update={"missing": (*missing, *gains.missing)})
 
 

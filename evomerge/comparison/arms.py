@@ -101,6 +101,7 @@ def _experiment(member: Member) -> Mapping[str, Any]:
         "strategy.k": start.k,
         "kinship.metric": start.metric.value,
         "strategy.exploration.candidates": start.candidates,
+        "evaluation.objective": member.objective,
     }
     models = {each.name: each.content_id for each in (start.base, *start.foundation)}
     return {**settings, "models": models}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from evomerge.comparison.members import Member
 from evomerge.domain.errors import IncomparableError
 from evomerge.domain.identity import canonical_json
+from evomerge.domain.objective import MEANINGS
 
 _EVALUATION = "evaluation."
 _SHOWN = 70  # characters of a value
@@ -51,6 +52,13 @@ def caveats(members: Sequence[Member]) -> list[str]:
                 f"kinship is {other.state.start.metric.value} in {other.name} and "
                 f"{first.state.start.metric.value} in {first.name}: these figures do not compare"
             )
+    by = first.state.start.objective
+    said += [
+        f"{member.name} searched for {MEANINGS[member.objective]}; here every score is "
+        f"{MEANINGS[by]} (evaluation.objective: {by})"
+        for member in members
+        if member.objective != by
+    ]
     said += [
         f"{member.name} is not finished; its figures are those so far"
         for member in members

@@ -13,6 +13,7 @@ from evomerge.comparison.comparable import caveats, require_comparable
 from evomerge.comparison.members import Member
 from evomerge.comparison.parting import Parting, parting
 from evomerge.domain.baseline import Baseline
+from evomerge.domain.objective import ObjectiveName
 
 
 @dataclass(frozen=True)
@@ -55,18 +56,26 @@ class Comparison:
     baseline: Baseline | None = None
 
     @property
+    def objective(self) -> ObjectiveName:
+        """What every score of it is, that of the first run."""
+        return self.arms[0].median.state.start.objective
+
+    @property
     def members(self) -> tuple[Member, ...]:
         """Every run, arm by arm."""
         return tuple(member for arm in self.arms for member in arm.members)
 
 
 def compare(members: Sequence[Member], baseline: Baseline | None = None) -> Comparison:
-    """Compare two runs or more.
+    """Compare two runs or more, all of them judged by the objective of the first one.
 
     Raises:
         IncomparableError: their scores were not measured in the same way.
     """
     require_comparable(members)
+    first, *others = members
+    judged = (each.judged_in(each.state.judged_as(first.state)) for each in others)
+    members = [first, *judged]
     arms = grouped(members)
     said = caveats(members)
     said += [

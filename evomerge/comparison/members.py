@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from evomerge.domain.events import CandidateFailed, Event, KinshipMeasured, ModelMerged, ModelScored
 from evomerge.domain.model import Model
+from evomerge.domain.objective import ObjectiveName
 from evomerge.domain.population import rank
 from evomerge.domain.state import Entry, RunState, apply
 
@@ -21,6 +22,7 @@ class Moment:
 
     Attributes:
         evaluations: models scored so far, foundation models included.
+        scored: the name of that model.
         merges: children that were brought to their end so far, scored or failed, one merge each.
         spent: seconds that drivers had spent, reused work counting next to nothing.
         work: seconds of work up to here had nothing been reused; None where that is not known.
@@ -28,6 +30,7 @@ class Moment:
     """
 
     evaluations: int
+    scored: str
     merges: int
     spent: float
     work: float | None
@@ -43,6 +46,7 @@ class Member:
             readable config.
         course: in the order in which models were scored, at least one.
         reused: merges and evaluations that were taken from the store.
+        objective: what the run itself searched for; its models may be judged by another one here.
     """
 
     name: str
@@ -50,6 +54,11 @@ class Member:
     settings: Mapping[str, Any] = field(default_factory=dict)
     course: tuple[Moment, ...] = ()
     reused: int = 0
+    objective: ObjectiveName = "mean"
+
+    def judged_in(self, state: RunState) -> Member:
+        """The same run in a state of it that judges its models otherwise."""
+        return replace(self, state=state, course=tuple(_with_best(self.course, state)))
 
     @property
     def seed(self) -> int:
@@ -95,7 +104,7 @@ def member_of(
     """
     known = prices([entries]) if known is None else known
     ids = _content_ids(entries)
-    state, best = RunState(), None
+    state = RunState()
     course: list[Moment] = []
     merges = reused = 0
     work: float | None = 0.0
@@ -109,13 +118,22 @@ def member_of(
         reused += isinstance(event, ModelMerged | ModelScored) and event.reused
         if isinstance(event, ModelScored):
             model = state.models[event.model]
-            best = model if best is None else min(best, model, key=rank)
-            course.append(Moment(len(course) + 1, merges, state.seconds, work, best))
+            course.append(Moment(len(course) + 1, event.model, merges, state.seconds, work, model))
     if not course:
         raise ValueError(f"no model of {name} is scored yet")
     if not work and not state.seconds:  # recorded results tell of no time
         course = [replace(moment, work=None) for moment in course]
-    return Member(name, state, settings, tuple(course), reused)
+    own = state.start.objective
+    member = Member(name, state, settings, tuple(course), reused, own)
+    return member.judged_in(state)  # what a share of the best is, the end of a journal knows
+
+
+def _with_best(course: Iterable[Moment], state: RunState) -> Iterator[Moment]:
+    best: Model | None = None
+    for moment in course:
+        model = state.models[moment.scored]
+        best = model if best is None else min(best, model, key=rank)
+        yield replace(moment, best=best)
 
 
 def _content_ids(entries: Iterable[Entry]) -> dict[str, str]:

@@ -38,7 +38,11 @@ def baseline_of(state: RunState, others: Iterable[RunState] = ()) -> Baseline | 
     """
     if state.started is None or not _measure(state):
         return None
-    found = [grid for each in (state, *others) if _alike(each, state) and (grid := _grid(each))]
+    found = [
+        grid
+        for each in (state, *others)
+        if _alike(each, state) and (grid := _grid(each.judged_as(state)))
+    ]
     return max(found, key=_worth, default=None)
 
 

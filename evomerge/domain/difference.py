@@ -6,13 +6,14 @@ from typing import Literal
 
 from pydantic import Field
 
+from evomerge.domain.objective import ObjectiveName
 from evomerge.domain.scores import Part
 from evomerge.domain.value import Value
 
 CERTAIN = 0.05
 """A difference whose corrected p is below this is not called noise."""
 
-Test = Literal["mcnemar", "permutation"]
+Test = Literal["mcnemar", "permutation", "bootstrap"]
 
 
 class Difference(Value):
@@ -49,7 +50,7 @@ class Comparison(Value):
 
     Attributes:
         relation: what `b` is to `a`; `model` where a user chose the pair.
-        difference: of the weighted means over the tasks.
+        difference: by the objective over the tasks.
         corrected: `difference.p` after Holm's correction over the comparisons made together.
         tasks: the same per task, uncorrected; empty in the journal.
     """
@@ -72,9 +73,11 @@ class Gains(Value):
 
     Attributes:
         part: the items that were compared.
+        objective: what was compared on them.
         missing: what could not be compared and why, a sentence each.
     """
 
     part: Part
     comparisons: tuple[Comparison, ...]
     missing: tuple[str, ...] = ()
+    objective: ObjectiveName = "mean"

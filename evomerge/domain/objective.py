@@ -41,7 +41,15 @@ TITLES: Mapping[ObjectiveName, str] = {
     "relative": "share kept, %",
     "geometric": "geometric mean",
 }
-"""What a column of scores is called."""
+"""What a row or a column of scores is called."""
+
+MEANINGS: Mapping[ObjectiveName, str] = {
+    "mean": "the mean over the tasks",
+    "worst": "the score on the weakest task",
+    "relative": "the mean share of the best foundation model's score on each task, in percent",
+    "geometric": "the geometric mean over the tasks",
+}
+"""What a score is, in words."""
 
 _NORMAL = NormalDist()
 
@@ -64,6 +72,11 @@ class Objective:
 
     name: ObjectiveName = "mean"
     reference: Mapping[str, float] | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether it has all that it needs to know."""
+        return self.name != "relative" or self.reference is not None
 
     def estimate(self, tasks: Sequence[TaskScore]) -> Estimate | None:
         """The value of task scores with its standard error; None while a reference is needed."""

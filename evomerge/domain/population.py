@@ -29,16 +29,15 @@ def rank(model: Model) -> Rank:
     return (model.race is not None, -(model.score or 0.0), model.generation, model.name)
 
 
-class Extremes(NamedTuple):
-    """The best and the worst score on one task over all scored models, in points.
+class Best(NamedTuple):
+    """The best score on one task over all scored models, in points, and whose it is.
 
     Attributes:
-        holder: the model that is best at the task, ties by rank.
+        holder: the name of the model, ties by rank.
     """
 
-    best: float
+    score: float
     holder: str
-    worst: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +48,7 @@ class Population(Mapping[str, Model]):
 
     Attributes:
         ranks: of the scored models, best first; the last part of a rank is the model's name.
-        tasks: extremes by task.
+        tasks: the best score by task.
         unscored: names of the models without scores that did not fail either, in order.
         crossed: the sets of parents that were merged, or that failed.
     """
@@ -57,7 +56,7 @@ class Population(Mapping[str, Model]):
     _models: Map[str, Model] = field(default_factory=Map)
     _born: tuple[tuple[str, ...], ...] = ()
     ranks: tuple[Rank, ...] = ()
-    tasks: Mapping[str, Extremes] = field(default_factory=dict)
+    tasks: Mapping[str, Best] = field(default_factory=dict)
     unscored: tuple[str, ...] = ()
     crossed: Map[Parents, None] = field(default_factory=Map)
 
@@ -139,9 +138,9 @@ def _ranked(population: Population, model: Model) -> Population:
     insort(ranks, own)
     tasks = dict(population.tasks)
     for task, value in ((each.task, each.value) for each in model.scores.tasks):
-        known = tasks.get(task) or Extremes(value, model.name, value)
-        best = min((-known.best, rank(population[known.holder])), (-value, own))
-        tasks[task] = Extremes(-best[0], best[1][-1], min(known.worst, value))
+        known = tasks.get(task) or Best(value, model.name)
+        best = min((-known.score, rank(population[known.holder])), (-value, own))
+        tasks[task] = Best(-best[0], best[1][-1])
     return replace(population, ranks=tuple(ranks), tasks=tasks)
 
 

@@ -25,18 +25,27 @@ def objectives(name: ObjectiveName, foundation: Sequence[Model]) -> dict[Part, O
 
 
 def _reference(foundation: Sequence[Model], part: Part) -> Mapping[str, float] | None:
+    if not is_complete(foundation, part):
+        return None
+    return {task: score for task, (score, _) in best_by_task(foundation, part).items()} or None
+
+
+def is_complete(foundation: Sequence[Model], part: Part) -> bool:
+    """Whether the foundation models are all scored on a part of the items, or failed for good."""
     if part == "selection":
-        waiting = any(model.scores is None and model.failure is None for model in foundation)
-    else:
-        waiting = any(model.scores and part not in model.confirmed for model in foundation)
-    return None if waiting else best_by_task(foundation, part) or None
+        return all(model.scores or model.failure for model in foundation)
+    return all(part in model.confirmed for model in foundation if model.scores)
 
 
-def best_by_task(models: Sequence[Model], part: Part) -> dict[str, float]:
-    """The best score of these models on each task of a part, in points."""
-    best: dict[str, float] = {}
+def best_by_task(models: Sequence[Model], part: Part) -> dict[str, tuple[float, str]]:
+    """The best score of these models on each task of a part, in points, and whose it is.
+
+    Of equal ones the first.
+    """
+    best: dict[str, tuple[float, str]] = {}
     for model in models:
         scores = model.on(part)
         for task in scores.tasks if scores else ():
-            best[task.task] = max(task.value, best.get(task.task, 0.0))
+            if task.task not in best or task.value > best[task.task][0]:
+                best[task.task] = (task.value, model.name)
     return best

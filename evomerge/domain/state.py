@@ -215,6 +215,13 @@ class RunState:
         started = self.start.model_copy(update={"objective": objective})
         return _judged(replace(self, started=started))
 
+    def judged_as(self, other: RunState) -> RunState:
+        """The same run, its models judged as those of another run, by its reference if need be."""
+        if self.objectives == other.objectives:
+            return self
+        started = self.start.model_copy(update={"objective": other.start.objective})
+        return _under(replace(self, started=started), other.objectives)
+
     def at_generation(self, number: int) -> tuple[Model, ...]:
         """The models born in generation `number`, in order."""
         return self.models.born(number)
@@ -388,10 +395,16 @@ def _(event: RunFinished, state: RunState) -> RunState:
 def _judged(state: RunState) -> RunState:
     """The state with all models judged by the run's objective, as far as that is known by now."""
     found = objectives(state.start.objective, state.at_generation(0))
-    if found == state.objectives:
-        return state
+    return state if found == state.objectives else _under(state, found)
+
+
+def _under(state: RunState, found: Mapping[Part, Objective]) -> RunState:
     models = Population.of(replace(model, objectives=found) for model in state.models.values())
-    return replace(state, objectives=found, models=models)
+    generations = tuple(
+        replace(each, top=best_score(models.born(each.number))) if each.pool is not None else each
+        for each in state.generations
+    )
+    return replace(state, objectives=found, models=models, generations=generations)
 
 
 def _known(state: RunState, name: str) -> Model:

@@ -31,3 +31,12 @@ def values(objective: Combination, points: Floats) -> Floats:
         return np.asarray(np.tensordot(np.array(objective.shares), scaled, axes=1))
     powers = np.maximum(scaled, 0.0) ** np.reshape(objective.shares, (-1, *rest))
     return np.asarray(powers.prod(axis=0))
+
+
+def difference(objective: Combination, means: Floats) -> Floats:
+    """The objective of one model minus that of another, in points.
+
+    Args:
+        means: of both models' items, from 0 to 1, shape (tasks, 2, …).
+    """
+    return values(objective, 100.0 * means[:, 0]) - values(objective, 100.0 * means[:, 1])

@@ -4,7 +4,12 @@
 | --- | --- | --- |
 | right or wrong (0 or 1) | Tango's score interval | McNemar's exact test |
 | anything else in [0, 1] | BCa bootstrap over items | sign-flip permutation |
-| several tasks | MOVER over the tasks' intervals | sign-flip permutation within tasks |
+| several tasks, `mean` or `relative` | MOVER over tasks | sign-flip permutation within tasks |
+| several tasks, `worst` or `geometric` | bootstrap within tasks | the larger one of two |
+
+The last two p are that of swaps within tasks, which is right for models that are alike on every
+task, and that of the bootstrap, which is right for models that are level on the whole only.
+The reference of `relative` is taken as known: it scales each task's difference.
 """
 
 from __future__ import annotations
@@ -17,9 +22,12 @@ from numpy.typing import NDArray
 
 from evomerge.domain.difference import Difference, TaskDifference
 from evomerge.domain.identity import derived_seed
+from evomerge.domain.objective import Combination, Objective
+from evomerge.significance.combination import difference
 from evomerge.significance.intervals import bootstrap_interval, combined
 from evomerge.significance.mcnemar import exact_p, tango_interval
-from evomerge.significance.permutation import flip_p
+from evomerge.significance.permutation import flip_p, swap_p
+from evomerge.significance.resampling import bootstrap
 
 _POINTS = 100.0
 
@@ -71,28 +79,54 @@ def task_difference(pairs: Pairs, seed: int = 0) -> TaskDifference:
     )
 
 
-def overall(tasks: Sequence[Pairs], seed: int = 0) -> Difference:
-    """The difference a − b in the weighted mean over the tasks; of one task, that of the task.
+def overall(
+    tasks: Sequence[Pairs], objective: Objective | None = None, seed: int = 0
+) -> Difference:
+    """The difference a − b by an objective, the mean if None; of one task, that of the task.
 
     Raises:
-        ValueError: there is no task.
+        ValueError: there is no task, or the objective's reference is not known.
     """
-    if not tasks:
-        raise ValueError("no task to compare on")
+    over = (objective or Objective()).over(
+        [pairs.task for pairs in tasks], [pairs.weight for pairs in tasks]
+    )
+    if not tasks or over is None:
+        raise ValueError("no task to compare on" if over else "no reference to compare with")
+    if over.name != "mean" and len(tasks) > 1:
+        return _resampled(tasks, over, derived_seed("gain", seed))
     each = [task_difference(pairs, seed).difference for pairs in tasks]
-    if len(tasks) == 1:
-        return each[0]
-    total = sum(pairs.weight for pairs in tasks)
-    shares = [pairs.weight / total for pairs in tasks]
+    factors = [share * slope for share, slope in zip(over.shares, over.slopes, strict=True)]
+    if len(tasks) == 1 and factors[0]:
+        ends = {end: factors[0] * getattr(each[0], end) for end in ("value", "low", "high")}
+        return each[0].model_copy(update=ends)
     values = [one.value for one in each]
-    low, high = combined(values, [(one.low, one.high) for one in each], shares)
+    low, high = combined(values, [(one.low, one.high) for one in each], factors)
     return Difference(
-        value=float(np.dot(shares, values)),
+        value=float(np.dot(factors, values)),
         low=low,
         high=high,
-        p=flip_p([pairs.differences for pairs in tasks], shares, derived_seed("gain", seed)),
+        p=flip_p([pairs.differences for pairs in tasks], factors, derived_seed("gain", seed)),
         items=sum(len(pairs.a) for pairs in tasks),
         test="permutation",
+    )
+
+
+def _resampled(tasks: Sequence[Pairs], over: Combination, seed: int) -> Difference:
+    a, b = [pairs.a for pairs in tasks], [pairs.b for pairs in tasks]
+    means = np.array([[pairs.a.mean(), pairs.b.mean()] for pairs in tasks])
+    value = float(difference(over, means))
+    # Always drawn in one direction, so that swapping the models changes signs and nothing else.
+    turned = (value, *map(bytes, a)) < (0.0, *map(bytes, b))
+    drawn = bootstrap(b, a, over, seed) if turned else bootstrap(a, b, over, seed)
+    low, high = (-drawn.high, -drawn.low) if turned else (drawn.low, drawn.high)
+    swapped = swap_p(a, b, over, seed)
+    return Difference(
+        value=value,
+        low=low,
+        high=high,
+        p=max(swapped, drawn.p),
+        items=sum(len(pairs.a) for pairs in tasks),
+        test="permutation" if swapped >= drawn.p else "bootstrap",
     )
 
 

@@ -1,14 +1,13 @@
-"""Chance, drawn: the sign-flip test of paired differences, over one task or several."""
+"""Chance, drawn: sign-flip tests of paired differences, over one task or several."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats: TypeAlias = NDArray[np.float64]
+from evomerge.domain.objective import Combination
+from evomerge.significance.combination import Floats, difference
 
 _DRAWS = 19_999
 _BLOCK = 1 << 23  # signs drawn at a time
@@ -38,6 +37,28 @@ def flip_p(differences: Sequence[Floats], shares: Sequence[float], seed: int) ->
         drawn.add(sums, values, share)
     bar = float(observed.values[0]) * (1.0 - 1e-9)  # sums in another order are no other sums
     return float((np.count_nonzero(drawn.values >= bar) + 1) / (_DRAWS + 1))
+
+
+def swap_p(a: Sequence[Floats], b: Sequence[Floats], objective: Combination, seed: int) -> float:
+    """The two-sided p of objective(a) − objective(b) when the models swap their results on items.
+
+    The same test for an objective that is no mean. It is exact where the models are equal on every
+    item; models that differ on the tasks and are level on the whole it may tell apart.
+
+    Args:
+        a, b: each task's results on the same items in the same order, in [0, 1].
+    """
+    rng = np.random.default_rng(seed)
+    observed, drawn = [], []
+    for one, two in zip(a, b, strict=True):
+        apart = one - two
+        middle = float(one.mean() + two.mean()) / 2.0
+        half = _flipped_sums(np.abs(apart[apart != 0.0]), rng) / (2.0 * len(apart))
+        drawn.append([middle + half, middle - half])
+        observed.append([one.mean(), two.mean()])
+    found = np.abs(difference(objective, np.array(drawn)))
+    bar = abs(float(difference(objective, np.array(observed)))) - 1e-9
+    return float((np.count_nonzero(found >= bar) + 1) / (_DRAWS + 1))
 
 
 class _Statistic:

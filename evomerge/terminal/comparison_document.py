@@ -27,6 +27,7 @@ def comparison_document(comparison: Comparison, winners: Gains) -> Document:
         "evaluation_id": comparison.members[0].best.scores.evaluation_id
         if comparison.members[0].best.scores
         else None,
+        "objective": comparison.objective,
         "arms": [_arm(arm) for arm in comparison.arms],
         "budgets": [_budget(budget, comparison) for budget in comparison.budgets],
         "versus": [_versus(versus) for versus in comparison.versus],

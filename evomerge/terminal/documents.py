@@ -10,11 +10,11 @@ from dataclasses import asdict
 from typing import Any
 
 from evomerge.domain.baseline import Baseline
-from evomerge.domain.coverage import lost_skills
 from evomerge.domain.difference import Gains
 from evomerge.domain.lineage import ancestors, merge_gain
 from evomerge.domain.model import Model, SkippedMerge
 from evomerge.domain.scores import Part
+from evomerge.domain.skills import Skills, lost_skills, skills_of
 from evomerge.domain.state import RunState
 from evomerge.domain.warnings import told_once
 from evomerge.terminal.confirmation import held_out_gain
@@ -143,10 +143,12 @@ def _result(state: RunState) -> Document:
         "k": start and start.k,
         "metric": start and start.metric.value,
         "seed": start and start.seed,
+        "objective": start and start.objective,
         "config_id": start and start.config_id,
         "generation": len(state.generations) - 1 if state.generations else None,
         "stop": state.stop,
         "best": state.best and model_brief(state.best, state),
+        "skills": skills_brief(skills_of(state)),
         "best_foundation": over and model_brief(over[0], state),
         "gain_over_foundation": over and over[1],
         "held_out_gain_over_foundation": held_out and held_out[1],
@@ -170,10 +172,18 @@ def _course(state: RunState) -> Document:
         "pool": []
         if state.started is None
         else [model_brief(model, state) for model in state.pool],
-        "lost_skills": [asdict(lost) for lost in lost_skills(state)],
+        "lost_skills": [
+            {"task": s.task, "holder": s.holder, "best": s.best, "pool_best": s.value}
+            for s in lost_skills(state)
+        ],
         "generations": [_generation(number, state) for number in range(len(state.generations))],
         "skipped": _skipped(state.skipped),
     }
+
+
+def skills_brief(skills: Skills | None) -> Document | None:
+    """The skills that a model keeps."""
+    return None if skills is None else {**asdict(skills), "kept": skills.kept}
 
 
 def _skipped(merges: Sequence[SkippedMerge]) -> list[Document]:

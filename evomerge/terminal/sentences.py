@@ -8,7 +8,6 @@ from functools import singledispatch
 
 from rich.cells import cell_len
 
-from evomerge.domain.coverage import LostSkill, lost_skills
 from evomerge.domain.events import (
     CandidateFailed,
     ConfirmationFailed,
@@ -28,11 +27,13 @@ from evomerge.domain.events import (
 from evomerge.domain.lineage import merge_gain
 from evomerge.domain.model import Candidate, Model
 from evomerge.domain.scores import Part
+from evomerge.domain.skills import lost_skills
 from evomerge.domain.state import RunState
 from evomerge.domain.warnings import first_to_warn
 from evomerge.terminal import figures
 from evomerge.terminal.differences import gains_line
 from evomerge.terminal.figures import printable
+from evomerge.terminal.skills import lost_of_pool
 
 PARTS: dict[Part, str] = {
     "selection": "selection",
@@ -88,6 +89,7 @@ def _(event: RunStarted, state: RunState) -> list[Sentence]:
         f"seed {event.seed}, {figures.count(len(event.foundation), 'foundation model')}, "
         f"base {event.base.name}"
     )
+    detail += "" if event.objective == "mean" else f", objective {event.objective}"
     return [Sentence("run", "started", event.name, detail)]
 
 
@@ -218,7 +220,7 @@ def _(event: GenerationFinished, state: RunState) -> list[Sentence]:
     mean = state.kinship.mean(event.pool)
     if mean is not None:
         parts.append(f"mean kinship {figures.kinship(mean, state.start.metric)}")
-    parts += [lost_skill(each) for each in lost_skills(state)]
+    parts += [lost_of_pool(each) for each in lost_skills(state)]
     if event.stop is not None:
         parts.append(f"stop: {event.stop}")
     return [Sentence(_generation(event.generation), "done", "", printable("; ".join(parts)))]
@@ -236,14 +238,6 @@ def _(event: RunFinished, state: RunState) -> list[Sentence]:
     if over is not None:
         detail += f"  {figures.gain(over[1])} over {over[0].name}"
     return [Sentence("run", "finished", event.best, f"{detail}  stop: {event.stop}", "green")]
-
-
-def lost_skill(lost: LostSkill) -> str:
-    """What a coverage warning says."""
-    return (
-        f"warning: no model of the pool solves {lost.task} "
-        f"({lost.pool_best:.1f} at most, {lost.holder} has {lost.best:.1f})"
-    )
 
 
 def _new_warnings(model: Model, state: RunState) -> list[Sentence]:

@@ -12,14 +12,15 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from evomerge.domain.baseline import Baseline
-from evomerge.domain.coverage import lost_skills
+from evomerge.domain.skills import lost_skills
 from evomerge.domain.state import Entry, RunState, fold
 from evomerge.terminal import figures
 from evomerge.terminal.columns import Fitted, numbers, words
 from evomerge.terminal.confirmation import confirmation_table
 from evomerge.terminal.figures import MISSING, printable, spelled
 from evomerge.terminal.panel import Fact, facts_table
-from evomerge.terminal.sentences import best_over_foundation, lost_skill
+from evomerge.terminal.sentences import best_over_foundation
+from evomerge.terminal.skills import lost_of_pool
 from evomerge.terminal.summary import outcome_facts
 from evomerge.terminal.tables import generations_table, pool_table, skipped_lines
 
@@ -107,7 +108,7 @@ def standing_panel(
         ("last event", Text(_last_event(standing, time.time() if now is None else now))),
     ]
     facts += [
-        ("coverage", Text(printable(lost_skill(lost)), "yellow")) for lost in lost_skills(state)
+        ("coverage", Text(printable(lost_of_pool(lost)), "yellow")) for lost in lost_skills(state)
     ]
     if state.skipped:
         facts.append(("skipped", skipped_lines(state)))

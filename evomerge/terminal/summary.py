@@ -9,6 +9,8 @@ from rich.text import Text
 
 from evomerge.domain.baseline import Baseline, baseline_of
 from evomerge.domain.lineage import ancestors, lineage
+from evomerge.domain.objective import MEANINGS
+from evomerge.domain.skills import skills_of
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
 from evomerge.terminal.baseline import baseline_sentence
@@ -20,6 +22,7 @@ from evomerge.terminal.confirmation import (
 from evomerge.terminal.differences import gains_line
 from evomerge.terminal.panel import Fact, facts_table
 from evomerge.terminal.sentences import best_over_foundation
+from evomerge.terminal.skills import kept_sentence
 from evomerge.terminal.tables import generations_table, kind_style, pool_table
 from evomerge.terminal.tree import lineage_tree
 
@@ -54,9 +57,13 @@ def outcome_facts(state: RunState, baseline: Baseline | None = None) -> list[Fac
     """The best model, what its score is worth, the work done, and what went wrong with it."""
     confirmed, warned = confirmed_text(state), warnings_text(state)
     facts: list[Fact] = [("best", best_text(state))]
+    if state.start.objective != "mean":
+        facts.append(("score is", Text(MEANINGS[state.start.objective])))
     facts += [("held-out", confirmed)] if confirmed is not None else []
     if state.gains is not None:
         facts.append(("gain", Text(figures.printable(gains_line(state.gains)))))
+    if (skills := skills_of(state)) is not None:
+        facts.append(("skills", Text(figures.printable(kept_sentence(skills)))))
     if baseline is not None:
         facts.append(("baseline", Text(figures.printable(baseline_sentence(baseline, state)))))
     facts.append(("work", counts_text(state)))
@@ -88,6 +95,8 @@ def result_text(state: RunState, baseline: Baseline | None = None) -> str:
         return "no model is scored yet"
     name, run = state.best.name, figures.printable(state.start.name)
     lines = [f"best     {best_text(state).plain}"]
+    if state.start.objective != "mean":
+        lines.append(f"score is {MEANINGS[state.start.objective]}")
     confirmed = confirmed_text(state)
     if confirmed is not None:
         lines.append(f"held-out {confirmed.plain}")
@@ -102,6 +111,8 @@ def result_text(state: RunState, baseline: Baseline | None = None) -> str:
         lines.append(f"reused   {reused_text(state)}")
     if state.gains is not None:
         lines.append(f"gain     {figures.printable(gains_line(state.gains))}")
+    if (skills := skills_of(state)) is not None:
+        lines.append(f"skills   {figures.printable(kept_sentence(skills))}")
     if baseline is not None:
         lines.append(f"baseline {figures.printable(baseline_sentence(baseline, state))}")
     if state.stop is not None:

@@ -77,6 +77,39 @@ def test_labels_name_the_settings_that_differ(journals):
     ]
 
 
+def searching_for(objective, entries):
+    first = entries[0]
+    started = first.event.model_copy(update={"objective": objective})
+    return [first.model_copy(update={"event": started}), *entries[1:]]
+
+
+def test_runs_of_different_objectives_are_judged_by_that_of_the_first(journals):
+    mean = member_of("mean", journals["greedy-1"], {})
+    worst = member_of("worst", searching_for("worst", journals["kinship-2"]), {})
+    plain = member_of("plain", journals["kinship-2"], {})
+    found = compare([mean, worst])
+    assert found.objective == "mean"
+    assert [arm.median.score for arm in found.arms] == [mean.score, plain.score]
+    assert [each.best.name for each in found.members[1].course] == [
+        each.best.name for each in plain.course
+    ]
+    (said,) = [each for each in found.caveats if "searched for" in each]
+    assert said.startswith("worst searched for the score on the weakest task; here every score is")
+    turned = compare([worst, mean])
+    weakest = min(task.value for task in turned.arms[1].median.best.scores.tasks)
+    assert turned.objective == "worst"
+    assert turned.arms[1].median.score == weakest
+    assert len(turned.arms) == 2, "another objective is no repeat of the same experiment"
+
+
+def test_a_share_is_of_the_foundation_models_of_the_first_run(journals):
+    shares = member_of("shares", searching_for("relative", journals["greedy-1"]), {})
+    assert all(moment.best.score is not None for moment in shares.course), "from the first one on"
+    other = searching_for("relative", journals["kinship-2"])
+    by_first = compare([shares, member_of("other", other, {})]).members[1]
+    assert by_first.state.objectives == shares.state.objectives
+
+
 def test_a_run_against_itself(members):
     one = members["kinship-1"]
     assert parting(one, one).generation is None

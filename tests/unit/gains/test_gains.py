@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import UsageError
+from evomerge.domain.objective import Objective
 from evomerge.domain.state import fold
 from evomerge.gains import ItemResults, compare, gains_of_best, matches_of_best
 from evomerge.store.artefacts import Store
@@ -69,7 +70,7 @@ def test_the_best_is_compared_with_its_parents_where_nothing_is_held_out(tmp_pat
 
 def test_the_best_is_compared_with_every_foundation_model_on_held_out_items(made):
     state = state_of(made)
-    gains = compare(results(made), matches_of_best(state), "held_out")
+    gains = compare(results(made), matches_of_best(state), "held_out", Objective())
     assert sorted(each.b for each in gains.comparisons) == ["ash", "birch", "cedar", "dogwood"]
     assert gains.missing == ()
     for each in gains.comparisons:
@@ -80,11 +81,31 @@ def test_the_best_is_compared_with_every_foundation_model_on_held_out_items(made
         assert [task.task for task in each.tasks] == ["task-0", "task-1", "task-2"]
 
 
+@pytest.mark.parametrize("name", ["worst", "relative", "geometric"])
+def test_gains_are_those_of_the_objective_of_the_run(name, tmp_path):
+    config = landscape_config(
+        evaluation={"tasks": ["landscape"], "objective": name},
+        stopping=[{"max_generations": 1}],
+    )
+    state = run_landscape(tmp_path, config, LandscapeWorkplace(tmp_path, tests_gains=True))
+    assert state.start.objective == state.gains.objective == name
+    assert state.gains.missing == ()
+    for each in state.gains.comparisons:
+        gain = (
+            state.models[each.a].estimate("held_out").value
+            - state.models[each.b].estimate("held_out").value
+        )
+        assert each.difference.value == pytest.approx(gain)
+        assert each.difference.low <= gain <= each.difference.high
+
+
 def test_both_ways_say_the_same(made):
     state = state_of(made)
     a, b = state.models["ash"], state.models["birch"]
     there, back = (
-        compare(results(made), [(*pair, "model")], "held_out").comparisons[0].difference
+        compare(results(made), [(*pair, "model")], "held_out", Objective())
+        .comparisons[0]
+        .difference
         for pair in ((a, b), (b, a))
     )
     assert there.value == pytest.approx(-back.value)
@@ -95,7 +116,7 @@ def test_both_ways_say_the_same(made):
 def test_a_log_that_is_gone_is_said_and_the_rest_is_compared(copy):
     state = state_of(copy)
     shutil.rmtree(copy / "runs/store/evaluations" / state.models["ash"].content_id)
-    gains = compare(results(copy), matches_of_best(state), "held_out")
+    gains = compare(results(copy), matches_of_best(state), "held_out", Objective())
     assert "ash" not in [each.b for each in gains.comparisons]
     assert len(gains.missing) == 1
     assert "ash: the store holds no evaluation of it, item by item" in gains.missing[0]
@@ -169,7 +190,7 @@ def test_the_end_of_a_run_records_it_and_everyone_sees_it(tmp_path):
 def test_noise_and_losses_have_words_too(made):
     state = state_of(made)
     one = compare(
-        results(made), [(state.best, state.models["ash"], "model")], "selection"
+        results(made), [(state.best, state.models["ash"], "model")], "selection", Objective()
     ).comparisons[0]
     loss = one.difference.model_copy(update={"value": -3.0, "low": -5.0, "high": -1.0})
     worse = one.model_copy(update={"difference": loss, "corrected": 0.01})

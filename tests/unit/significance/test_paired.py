@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evomerge.significance import Pairs, holm, overall, permutation, task_difference
+from evomerge.domain.objective import Objective
+from evomerge.significance import Pairs, holm, overall, permutation, resampling, task_difference
 from evomerge.significance.intervals import bootstrap_interval, combined
 from evomerge.significance.mcnemar import exact_p, tango_interval
 
@@ -15,12 +16,19 @@ BITS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60
 SHARES = st.lists(
     st.tuples(st.floats(0, 1, width=32), st.floats(0, 1, width=32)), min_size=1, max_size=30
 )
+OBJECTIVES = (
+    Objective(),
+    Objective("worst"),
+    Objective("geometric"),
+    Objective("relative", {"bits": 80.0, "shares": 20.0}),
+)
 PROBABILITIES = st.lists(st.floats(0, 1), max_size=12)
 
 
 @pytest.fixture
 def fewer_draws(monkeypatch):
     monkeypatch.setattr(permutation, "_DRAWS", 999)
+    monkeypatch.setattr(resampling, "_RESAMPLES", 999)
 
 
 def pairs(rows, task="t", weight=1.0):
@@ -45,7 +53,9 @@ def test_swapping_the_models_changes_signs_and_nothing_else(bits, shares, weight
     tasks = [pairs(bits, "bits", weight), pairs(shares, "shares")]
     for task in tasks:
         mirrored(task_difference(task).difference, task_difference(swapped(task)).difference)
-    mirrored(overall(tasks), overall([swapped(task) for task in tasks]))
+    for objective in OBJECTIVES:
+        turned = [swapped(task) for task in tasks]
+        mirrored(overall(tasks, objective), overall(turned, objective))
 
 
 @given(BITS)
@@ -84,6 +94,27 @@ def test_one_task_alone_is_its_own_whole():
 def test_weights_are_those_of_the_score():
     up, down = pairs([(1, 0)] * 30, "up", 3.0), pairs([(0, 1)] * 30, "down", 1.0)
     assert overall([up, down]).value == pytest.approx(50)
+
+
+def test_a_reference_scales_what_a_task_brings():
+    up, down = pairs([(1, 0)] * 30, "up"), pairs([(0, 1)] * 30, "down")
+    relative = Objective("relative", {"up": 50.0, "down": 100.0})
+    assert overall([up, down], relative).value == pytest.approx((200 - 100) / 2)
+    alone, plain = overall([up], relative), task_difference(up).difference
+    assert (alone.low, alone.high) == pytest.approx((2 * plain.low, 2 * plain.high))
+    assert (alone.p, alone.test) == (plain.p, "mcnemar")
+    nothing = overall([up], Objective("relative", {"up": 0.0}))
+    assert (nothing.value, nothing.low, nothing.high, nothing.p) == (0, 0, 0, 1)
+    with pytest.raises(ValueError, match="reference"):
+        overall([up], Objective("relative"))
+
+
+@pytest.mark.parametrize("name", ["worst", "geometric"])
+def test_models_that_agree_on_all_items_need_not_agree_on_others(name):
+    tasks = [pairs([(1, 1)] * 20 + [(0, 0)] * 20, task) for task in ("one", "two")]
+    same = overall(tasks, Objective(name))
+    assert (same.value, same.p) == (0, 1)
+    assert -10 < same.low < 0 < same.high < 10
 
 
 @pytest.mark.parametrize("rows", [(np.ones(2), np.ones(3)), (np.ones(0), np.ones(0))])
@@ -165,6 +196,47 @@ def test_intervals_hold_a_true_gain_as_often_as_they_say():
         return overall(tasks), 100 * (2 * 0.15 - 0.03) / 3
 
     assert rates(simulate, 400)[2] >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / 400)
+
+
+def answers(rng, items, chances_a, chances_b, alike):
+    """Answers on tasks where a model's chance is given; items are as hard for both, mostly."""
+    tasks = []
+    for number, (one, two) in enumerate(zip(chances_a, chances_b, strict=True)):
+        luck = rng.random(items)
+        other = np.where(rng.random(items) < alike, luck, rng.random(items))
+        right = (luck < one).astype(float), (other < two).astype(float)
+        tasks.append(Pairs(str(number), 1.0, *right))
+    return tasks
+
+
+@pytest.mark.usefixtures("fewer_draws")
+@pytest.mark.parametrize("name", ["worst", "geometric", "relative"])
+@pytest.mark.parametrize(
+    ("items", "a", "b", "alike"),
+    [
+        (50, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 0.9),  # every task is the weakest one
+        (200, (0.4, 0.8, 0.6), (0.8, 0.4, 0.6), 0.5),  # level on the whole, not on any task
+        (100, (0.6, 0.65, 0.9), (0.4, 0.6, 0.95), 0.5),
+        (50, (0.05, 0.6, 0.7), (0.05, 0.6, 0.7), 0.5),  # a task with hardly a point
+    ],
+)
+def test_the_error_rates_of_every_objective(name, items, a, b, alike):
+    rng = np.random.default_rng(11)
+    reference = {"0": 60.0, "1": 60.0, "2": 60.0} if name == "relative" else None
+    objective, times = Objective(name, reference), 200
+    over = objective.over(["0", "1", "2"], [1.0] * 3)
+    truth = over.value([100 * x for x in a]) - over.value([100 * x for x in b])
+
+    def simulate():
+        return overall(answers(rng, items, a, b, alike), objective), truth
+
+    at_5, at_20, held = rates(simulate, times)
+    assert held >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / times)
+    if truth == pytest.approx(0):
+        assert at_5 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / times)
+        assert at_20 <= 0.2 + 3 * math.sqrt(0.2 * 0.8 / times)
+    else:
+        assert at_5 > 0.5, "a difference that is there is mostly found"
 
 
 def test_the_bootstrap_holds_a_skewed_mean():

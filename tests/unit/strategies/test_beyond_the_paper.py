@@ -7,7 +7,6 @@ from random import Random
 
 import pytest
 
-from evomerge.domain.coverage import lost_skills
 from evomerge.domain.events import GenerationFinished, GenerationProposed, ModelScored
 from evomerge.domain.kinship import KinshipMatrix, KinshipReading, Metric
 from evomerge.domain.model import Candidate, Coefficients, Proposal
@@ -326,21 +325,6 @@ def test_elites_keep_a_skill_in_the_pool():
     }
     pool_best = [max(m.scores.tasks[t].value for m in elites.pool) for t in range(3)]
     assert pool_best == [best_at[t].scores.tasks[t].value for t in range(3)]
-
-
-def test_a_lost_skill_is_named():
-    ledger = MemoryLedger()
-    ledger.record(start(NAMES, 2))
-    points = {"ash": (90.0, 90.0, 1.0), "birch": (80.0, 80.0, 2.0), "cedar": (10.0, 10.0, 95.0)}
-    for name, values in points.items():
-        tasks = tuple(
-            TaskScore(task=f"t{i}", metric="m", value=v, samples=9) for i, v in enumerate(values)
-        )
-        ledger.record(
-            ModelScored(model=name, scores=Scores(evaluation_id="e", tasks=tasks), seconds=0.0)
-        )
-    (lost,) = lost_skills(ledger.state)
-    assert (lost.task, lost.holder, lost.best, lost.pool_best) == ("t2", "cedar", 95.0, 2.0)
 
 
 def test_coefficients_fit_their_parents():

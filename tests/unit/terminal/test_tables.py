@@ -210,6 +210,7 @@ def test_the_result_is_a_line_each(finished: Story) -> None:
         "held-out scores are of the items that selection saw (evaluation.split is none)",
         "lineage  ((alpha × gamma) × delta)",
         "reused   1 of 9 merges and 1 of 13 evaluations",
+        "skills   4 of 4 kept, the items that selection saw",
         "stop     max_generations: 2 generations done",
     ]
     assert result_text(Story().state) == "no model is scored yet"
