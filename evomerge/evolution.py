@@ -109,7 +109,10 @@ def propose(
         # Whatever a strategy remembers: a skipped pair is never proposed again, so this ends.
         if proposal.kind in {"grid", "search"} or frozenset(proposal.parents) not in state.given_up
     ]
-    proposals = proposals[: evaluations_left(criteria, state)]
+    proposals = [
+        proposal.model_copy(update={"kinship": state.kinship.mean(proposal.parents)})
+        for proposal in proposals[: evaluations_left(criteria, state)]
+    ]
     candidates = tuple(
         Candidate(
             name=name_child(number, place, proposal),

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from evomerge.domain.kinship import Pair, all_pairs
 from evomerge.domain.state import RunState, best_score
 from evomerge.domain.value import Value
 
@@ -17,11 +18,26 @@ from evomerge.domain.value import Value
 class Criterion(Protocol):
     """One reason to stop."""
 
+    def pairs(self, state: RunState) -> tuple[Pair, ...]:
+        """The pairs of models whose kinship `reached` reads in this state.
+
+        Args:
+            state: when all children of its last generation are scored or failed.
+        """
+
     def reached(self, state: RunState) -> str | None:
         """One sentence that says why to stop now, or None to go on."""
 
 
-class PoolUnchanged(Value):
+class _OfScores(Value):
+    """A criterion that reads no kinship."""
+
+    def pairs(self, state: RunState) -> tuple[Pair, ...]:
+        """None."""
+        return ()
+
+
+class PoolUnchanged(_OfScores):
     """S' = S: the generation changed nothing in the top k (Algorithm 1, line 13)."""
 
     pool_unchanged: Literal[True] = True
@@ -46,7 +62,7 @@ class NoImprovementRule(Value):
     )
 
 
-class NoImprovement(Value):
+class NoImprovement(_OfScores):
     """The best score has not risen for `patience` generations."""
 
     no_improvement: NoImprovementRule
@@ -82,6 +98,10 @@ class KinshipSaturation(Value):
 
     kinship_saturation: SaturationRule
 
+    def pairs(self, state: RunState) -> tuple[Pair, ...]:
+        """Every pair of the pool."""
+        return tuple(all_pairs([model.name for model in state.pool]))
+
     def reached(self, state: RunState) -> str | None:
         """Compare the pool's mean kinship with the threshold."""
         mean = state.kinship.mean([model.name for model in state.pool])
@@ -90,7 +110,7 @@ class KinshipSaturation(Value):
         return f"kinship_saturation: mean kinship of the pool is {mean:.3f}"
 
 
-class MaxGenerations(Value):
+class MaxGenerations(_OfScores):
     """A number of generations, foundation models not counted."""
 
     max_generations: int = Field(ge=1)
@@ -102,7 +122,7 @@ class MaxGenerations(Value):
         return f"max_generations: {self.max_generations} generations done"
 
 
-class MaxEvaluations(Value):
+class MaxEvaluations(_OfScores):
     """A number of scored models, foundation models included.
 
     A generation is cut to what is left, so that the budget is never overshot.
@@ -117,7 +137,7 @@ class MaxEvaluations(Value):
         return f"max_evaluations: {state.evaluations} models scored"
 
 
-class MaxHours(Value):
+class MaxHours(_OfScores):
     """Hours of work, pauses between an interruption and its resume left out."""
 
     max_hours: float = Field(gt=0)

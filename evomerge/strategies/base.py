@@ -7,7 +7,7 @@ from itertools import combinations
 from random import Random
 from typing import Literal, Protocol
 
-from evomerge.domain.kinship import KinshipMatrix
+from evomerge.domain.kinship import KinshipMatrix, Pair, pair
 from evomerge.domain.model import Coefficients, MergeKind, Model, Proposal
 from evomerge.domain.population import rank
 from evomerge.domain.state import RunState
@@ -27,17 +27,28 @@ class Strategy(Protocol):
     @property
     def k(self) -> int: ...
 
+    def pairs(self, state: RunState) -> tuple[Pair, ...]:
+        """The pairs of models whose kinship `propose` reads in this state.
+
+        They are measured exactly before it is called; of other pairs it may know nothing.
+
+        Args:
+            state: at the end of a generation, when all of its children are scored or failed.
+        """
+
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
         """The merges of the next generation, greedy ones first, in the order of their names.
 
+        The kinship of each merge's parents is measured and added to the proposal by the loop.
+
         Args:
             state: at the end of a generation.
-            kinship: readings of every pair of scored models.
+            kinship: readings of `pairs(state)`, and perhaps of others.
             rng: seeded from the run's seed and the generation; the only source of chance.
         """
 
 
-def greedy_pairs(state: RunState, kinship: KinshipMatrix) -> tuple[Proposal, ...]:
+def greedy_pairs(state: RunState) -> tuple[Proposal, ...]:
     """Algorithm 1, steps 1 and 2a.
 
     Generation 1: every pair of foundation models. Later: the pairs of S that were never merged
@@ -54,7 +65,6 @@ def greedy_pairs(state: RunState, kinship: KinshipMatrix) -> tuple[Proposal, ...
         propose_merge(
             "greedy",
             pair,
-            kinship,
             "every pair of foundation models is merged first"
             if first
             else f"pair {place} of the pool by {_WORTH[state.start.pool]}",
@@ -107,8 +117,13 @@ def least_related(best: Model, partners: Sequence[Model], kinship: KinshipMatrix
     )
 
 
+def pairs_with(best: Model | None, partners: Sequence[Model]) -> tuple[Pair, ...]:
+    """The pairs of the best model with each of `partners`."""
+    return () if best is None else tuple(pair(best.name, model.name) for model in partners)
+
+
 def exploration(
-    best: Model, partner: Model, kinship: KinshipMatrix, why: str, scales: Sequence[float] = ()
+    best: Model, partner: Model, why: str, scales: Sequence[float] = ()
 ) -> tuple[Proposal, ...]:
     """The exploration merge of `best` and `partner` (Algorithm 1, step 2b), and its additive kin.
 
@@ -116,12 +131,11 @@ def exploration(
         scales: for each a, one more child base + delta_best + a · delta_partner. The config's merge
             method may average, which halves what the partner brings; a sum does not.
     """
-    plain = propose_merge("exploration", (best, partner), kinship, f"exploration: {why}")
+    plain = propose_merge("exploration", (best, partner), f"exploration: {why}")
     added = (
         propose_merge(
             "exploration",
             (best, partner),
-            kinship,
             f"exploration: {why}; its task vector is added at {scale:g}",
             Coefficients.at((1.0, scale), None),
         )
@@ -138,7 +152,6 @@ def foundation_models(state: RunState) -> tuple[Model, ...]:
 def propose_merge(
     kind: MergeKind,
     parents: Sequence[Model],
-    kinship: KinshipMatrix,
     reason: str,
     coefficients: Coefficients | None = None,
 ) -> Proposal:
@@ -152,7 +165,6 @@ def propose_merge(
         kind=kind,
         parents=names,
         mean_score=mean_score(ordered),
-        kinship=kinship.mean(names),
         reason=reason,
         coefficients=coefficients,
     )

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
-from evomerge.domain.kinship import KinshipMatrix
+from evomerge.domain.kinship import KinshipMatrix, Pair
 from evomerge.domain.model import Coefficients, Model, Proposal
 from evomerge.domain.state import RunState
 from evomerge.strategies.base import foundation_models, propose_merge
@@ -43,19 +43,23 @@ class CoefficientSearch:
     children: int = 1
     grid: SeedGrid = field(default_factory=lambda: SeedGrid(2))
 
+    def pairs(self, state: RunState) -> tuple[Pair, ...]:
+        """None: scores alone decide."""
+        return ()
+
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
         """The opening, then the next points of the search."""
         opening = self.grid.opening.propose(state, kinship, rng)
-        return opening or self.search(state, kinship, rng)
+        return opening or self.search(state, rng)
 
-    def search(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
+    def search(self, state: RunState, rng: Random) -> tuple[Proposal, ...]:
         """The next points of the search."""
         if state.best is None:
             return ()
         foundation = foundation_models(state)
         choose = self._suggested if self.algorithm == "bayes" else self._drawn
         points = choose(state, foundation, rng)
-        return tuple(_merge_of_all(foundation, point, kinship) for point in points)
+        return tuple(_merge_of_all(foundation, point) for point in points)
 
     def _suggested(
         self, state: RunState, foundation: Sequence[Model], rng: Random
@@ -110,9 +114,7 @@ def _observations(state: RunState, foundation: Sequence[Model]) -> Iterator[Obse
             yield Observation(Coefficients.at(every, chosen.density), scores)
 
 
-def _merge_of_all(
-    foundation: Sequence[Model], point: Coefficients, kinship: KinshipMatrix
-) -> Proposal:
+def _merge_of_all(foundation: Sequence[Model], point: Coefficients) -> Proposal:
     """The merge at a point; a model of weight 0 has no part in it, unless fewer than two have."""
     parts = [(model, w) for model, w in zip(foundation, point.weights, strict=True) if w]
     if len(parts) < 2:
@@ -121,7 +123,6 @@ def _merge_of_all(
     return propose_merge(
         "search",
         [model for model, _ in parts],
-        kinship,
         f"search: {titled(point)}: {shown}",
         Coefficients.at([w for _, w in parts], point.density),
     )

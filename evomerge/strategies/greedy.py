@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from evomerge.domain.kinship import KinshipMatrix
+from evomerge.domain.kinship import KinshipMatrix, Pair
 from evomerge.domain.model import Proposal
 from evomerge.domain.state import RunState
 from evomerge.strategies.base import greedy_pairs
@@ -21,6 +21,10 @@ class Greedy:
 
     k: int
 
+    def pairs(self, state: RunState) -> tuple[Pair, ...]:
+        """None: scores alone decide."""
+        return ()
+
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
         """The greedy pairs of the next generation."""
-        return greedy_pairs(state, kinship)
+        return greedy_pairs(state)

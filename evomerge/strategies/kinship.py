@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from evomerge.domain.kinship import KinshipMatrix
+from evomerge.domain.kinship import KinshipMatrix, Pair
 from evomerge.domain.model import Model, Proposal
 from evomerge.domain.state import RunState
 from evomerge.strategies.base import (
@@ -23,6 +23,7 @@ from evomerge.strategies.base import (
     exploration,
     exploration_candidates,
     greedy_pairs,
+    pairs_with,
 )
 
 Preference = Literal["lowest", "highest", "random"]
@@ -41,9 +42,14 @@ class KinshipGuided:
     prefer: Preference = "lowest"
     scales: tuple[float, ...] = ()
 
+    def pairs(self, state: RunState) -> tuple[Pair, ...]:
+        """M_best with each candidate."""
+        partners = exploration_candidates(state, self.candidates, greedy_pairs(state))
+        return pairs_with(state.best, partners)
+
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
         """The greedy pairs of the next generation, then M_best × M_f where there is an M_f."""
-        greedy = greedy_pairs(state, kinship)
+        greedy = greedy_pairs(state)
         best = state.best
         partners = [
             model
@@ -57,7 +63,7 @@ class KinshipGuided:
             f"{best.name} is the best model, {partner.name} "
             f"{self._because()} of {len(partners)} candidates"
         )
-        return (*greedy, *exploration(best, partner, kinship, why, self.scales))
+        return (*greedy, *exploration(best, partner, why, self.scales))
 
     def _choose(
         self, best: Model, partners: list[Model], kinship: KinshipMatrix, rng: Random

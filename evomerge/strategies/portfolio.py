@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from evomerge.domain.kinship import KinshipMatrix
+from evomerge.domain.kinship import KinshipMatrix, Pair
 from evomerge.domain.model import Model, Proposal
 from evomerge.domain.state import RunState
 from evomerge.strategies.base import greedy_pairs
@@ -34,21 +34,31 @@ class Portfolio:
     explore: Complementary
     search: CoefficientSearch
 
+    def pairs(self, state: RunState) -> tuple[Pair, ...]:
+        """Those of the complement, while pairs are merged."""
+        if len(state.generations) == 1 or _searching(state):
+            return ()
+        return self.explore.pairs_after(state, greedy_pairs(state)[:1])
+
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
         """The next generation of whichever phase the run is in."""
         if grid := self.search.grid.opening.propose(state, kinship, rng):
             return grid
-        if not any(model.kind == "search" for model in state.models.values()):
+        if not _searching(state):
             arms = list(self._arms(state, kinship))
             paid = arms if len(state.generations) == 2 else _paid(state, arms)
             if paid:
                 return tuple(paid)
-        return self.search.search(state, kinship, rng)
+        return self.search.search(state, rng)
 
     def _arms(self, state: RunState, kinship: KinshipMatrix) -> Iterator[Proposal]:
-        pairs = greedy_pairs(state, kinship)[:1]
+        pairs = greedy_pairs(state)[:1]
         yield from pairs
         yield from self.explore.explore(state, kinship, pairs)
+
+
+def _searching(state: RunState) -> bool:
+    return any(model.kind == "search" for model in state.models.values())
 
 
 def _arm(kind: str, additive: bool) -> str:

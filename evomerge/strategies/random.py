@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from evomerge.domain.kinship import KinshipMatrix
+from evomerge.domain.kinship import KinshipMatrix, Pair
 from evomerge.domain.model import Proposal
 from evomerge.domain.state import RunState
 from evomerge.strategies.base import (
@@ -27,9 +27,13 @@ class RandomExploration:
     candidates: CandidateSet = "grandparent_generation"
     scales: tuple[float, ...] = ()
 
+    def pairs(self, state: RunState) -> tuple[Pair, ...]:
+        """None: chance decides."""
+        return ()
+
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
         """The greedy pairs of the next generation, then M_best × a random candidate."""
-        greedy = greedy_pairs(state, kinship)
+        greedy = greedy_pairs(state)
         partners = exploration_candidates(state, self.candidates, greedy)
         best = state.best
         if best is None or not partners:
@@ -39,4 +43,4 @@ class RandomExploration:
             f"{best.name} is the best model, {partner.name} was drawn at random "
             f"from {len(partners)} candidates"
         )
-        return (*greedy, *exploration(best, partner, kinship, why, self.scales))
+        return (*greedy, *exploration(best, partner, why, self.scales))

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from random import Random
 
-from evomerge.domain.kinship import KinshipMatrix
+from evomerge.domain.kinship import KinshipMatrix, Pair
 from evomerge.domain.model import Coefficients, Model, Proposal
 from evomerge.domain.state import RunState
 from evomerge.strategies.base import foundation_models, propose_merge
@@ -37,13 +37,17 @@ class SeedGrid:
     densities: tuple[float, ...] = (0.2, 0.5)
     weights: tuple[float, ...] = (0.6, 0.8, 1.0)
 
+    def pairs(self, state: RunState) -> tuple[Pair, ...]:
+        """None: the grid is fixed."""
+        return ()
+
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
         """The whole grid in generation 1, nothing later."""
         if state.generation is None or state.generation.number > 0:
             return ()
         parents = foundation_models(state)
         return tuple(
-            propose_merge("grid", parents, kinship, f"grid: {titled(each)}", each)
+            propose_merge("grid", parents, f"grid: {titled(each)}", each)
             for each in self.points(parents)
         )
 

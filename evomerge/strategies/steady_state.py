@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from random import Random
 
-from evomerge.domain.kinship import KinshipMatrix
+from evomerge.domain.kinship import KinshipMatrix, Pair
 from evomerge.domain.model import Proposal
 from evomerge.domain.state import RunState
 from evomerge.strategies.base import (
@@ -23,6 +23,7 @@ from evomerge.strategies.base import (
     exploration_candidates,
     least_related,
     mean_score,
+    pairs_with,
     propose_merge,
 )
 
@@ -39,16 +40,19 @@ class SteadyState:
     candidates: CandidateSet = "repository"
     scales: tuple[float, ...] = ()
 
+    def pairs(self, state: RunState) -> tuple[Pair, ...]:
+        """The best model with each candidate, where exploration has its turn or the last one."""
+        if len(state.generations) % 2 == 0 and self._best_pair(state):
+            return ()
+        return pairs_with(state.best, exploration_candidates(state, self.candidates, ()))
+
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
         """The turn's merge, or the other turn's where the first has none left."""
-        turns = [self._explore, self._best_pair]
-        number = len(state.generations)
-        for turn in turns if number % 2 else reversed(turns):
-            if proposals := turn(state, kinship):
-                return proposals
-        return ()
+        if len(state.generations) % 2:
+            return self._explore(state, kinship) or self._best_pair(state)
+        return self._best_pair(state) or self._explore(state, kinship)
 
-    def _best_pair(self, state: RunState, kinship: KinshipMatrix) -> tuple[Proposal, ...]:
+    def _best_pair(self, state: RunState) -> tuple[Proposal, ...]:
         pairs = [
             pair
             for pair in combinations(state.pool, 2)
@@ -57,7 +61,7 @@ class SteadyState:
         if not pairs:
             return ()
         best = min(pairs, key=lambda pair: (-mean_score(pair), sorted(m.name for m in pair)))
-        return (propose_merge("greedy", best, kinship, "the best untried pair of the pool"),)
+        return (propose_merge("greedy", best, "the best untried pair of the pool"),)
 
     def _explore(self, state: RunState, kinship: KinshipMatrix) -> tuple[Proposal, ...]:
         best = state.best
@@ -66,4 +70,4 @@ class SteadyState:
         if best is None or partner is None:
             return ()
         why = f"{best.name} is the best model, {partner.name} its least related"
-        return exploration(best, partner, kinship, why, self.scales)[:1]
+        return exploration(best, partner, why, self.scales)[:1]

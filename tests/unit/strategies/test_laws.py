@@ -1,17 +1,20 @@
 """Laws that hold for every strategy on every state."""
 
+from dataclasses import replace
 from itertools import combinations
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
-from evomerge.domain.kinship import KinshipMatrix, Metric
+from evomerge.domain.kinship import KinshipMatrix, KinshipReading, Metric, pair
 from evomerge.domain.model import Model
 from evomerge.domain.population import Population
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.domain.state import Generation, RunState
+from evomerge.domain.stopping import CRITERIA, AnyCriterion
 from evomerge.imagined import imagined_start
 from evomerge.imagined.landscape import Landscape
 from evomerge.imagined.recorded import replay_config
@@ -47,6 +50,17 @@ SURROGATE = [
     CoefficientSearch(3, children=2),
     Portfolio(3, Complementary(3, scales=(0.5,)), CoefficientSearch(3)),
 ]
+
+CRITERIA_OF_EVERY_KIND = TypeAdapter(list[AnyCriterion]).validate_python(
+    [
+        "pool_unchanged",
+        {"no_improvement": {"patience": 1}},
+        {"kinship_saturation": {"threshold": 0.3}},
+        {"max_generations": 2},
+        {"max_evaluations": 5},
+        {"max_hours": 1.0},
+    ]
+)
 
 
 def scored(name, generation, value, parents=()):
@@ -90,6 +104,42 @@ def state_of(models, generations, k):
 def propose(strategy, models, generations, values, metric=Metric.PCC):
     state = state_of(models, generations, strategy.k)
     return strategy.propose(state, KinshipMatrix(metric, values), Random(11))
+
+
+class Stated(KinshipMatrix):
+    """Readings of some pairs; whoever asks for another one fails."""
+
+    def between(self, a, b):
+        assert pair(a, b) in self.values, f"{a} and {b} are not among the stated pairs"
+        return super().between(a, b)
+
+
+@pytest.mark.parametrize("strategy", EVERY_STRATEGY, ids=str)
+@given(world=worlds())
+def test_it_reads_only_the_pairs_that_it_states(strategy, world):
+    models, generations, values = world
+    state = state_of(models, generations, strategy.k)
+    stated = strategy.pairs(state)
+    assert set(stated) <= set(values)
+    assert len(set(stated)) == len(stated)
+    kinship = Stated(Metric.PCC, {each: values[each] for each in stated})
+    expected = strategy.propose(state, KinshipMatrix(Metric.PCC, values), Random(11))
+    assert strategy.propose(state, kinship, Random(11)) == expected
+
+
+def test_every_criterion_is_under_the_laws():
+    assert {next(iter(each.model_dump())) for each in CRITERIA_OF_EVERY_KIND} == set(CRITERIA)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA_OF_EVERY_KIND, ids=str)
+@given(world=worlds())
+def test_so_does_a_criterion(criterion, world):
+    models, generations, values = world
+    state = state_of(models, generations, 3)
+    readings = {each: KinshipReading(models=each, pcc=value) for each, value in values.items()}
+    stated = {each: readings[each] for each in criterion.pairs(state)}
+    expected = criterion.reached(replace(state, readings=readings))
+    assert criterion.reached(replace(state, readings=stated)) == expected
 
 
 @pytest.mark.parametrize("strategy", EVERY_STRATEGY, ids=str)

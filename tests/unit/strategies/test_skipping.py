@@ -170,15 +170,18 @@ class Stubborn:
 
     k = 3
 
+    def pairs(self, state):
+        return ()
+
     def propose(self, state, kinship, rng):
         parents = sorted(state.at_generation(0), key=lambda model: model.name)
         pair, every = parents[:2], parents
         weights = Coefficients(method="task_arithmetic", weights=(1.0, 0.5))
         of_all = Coefficients(method="task_arithmetic", weights=(0.5,) * len(every))
         return (
-            propose_merge("exploration", pair, kinship, "again"),
-            propose_merge("exploration", pair, kinship, "again, added", weights),
-            propose_merge("search", every, kinship, "all", of_all),
+            propose_merge("exploration", pair, "again"),
+            propose_merge("exploration", pair, "again, added", weights),
+            propose_merge("search", every, "all", of_all),
         )
 
 
