@@ -20,7 +20,7 @@ STRATEGIES: tuple[str, ...] = get_args(StrategyConfig.model_fields["name"].annot
 
 
 @dataclass(frozen=True)
-class Arm:
+class ArmRun:
     """One run of a comparison.
 
     Attributes:
@@ -62,7 +62,7 @@ def parsed_arms(text: str) -> tuple[str, ...]:
 
 def planned(
     path: Path, overrides: Sequence[str], strategies: Sequence[str], repeats: int
-) -> list[Arm]:
+) -> list[ArmRun]:
     """The arms in the order in which they run: all strategies of a seed, then the next seed.
 
     With one repeat the runs are called `<run.name>-<strategy>`, with more of them
@@ -81,16 +81,16 @@ def planned(
 
 def _arm(
     path: Path, overrides: Sequence[str], base: Config, strategy: str, seed: int, repeats: int
-) -> Arm:
+) -> ArmRun:
     name, title = f"{base.run.name}-{strategy}", strategy
     if repeats > 1:
         name, title = f"{name}-seed{seed}", f"{strategy}, seed {seed}"
     own = (f"run.name={name}", f"run.seed={seed}", f"strategy.name={strategy}")
-    return Arm(anchored(load(path, (*overrides, *own)), Path.cwd()), title)
+    return ArmRun(anchored(load(path, (*overrides, *own)), Path.cwd()), title)
 
 
 def run_arms(
-    arms: Sequence[Arm], command: str, *, accept_drift: bool, plain: bool
+    arms: Sequence[ArmRun], command: str, *, accept_drift: bool, plain: bool
 ) -> Iterator[RunDirectory]:
     """Run or resume one arm after the other; yields each as it is done.
 

@@ -16,7 +16,7 @@ from evomerge.kinship.sample import Sample
 from evomerge.store.artefacts import Store
 from evomerge.store.recorded import find_own_run
 from evomerge.store.run_directory import STORE_FOLDER
-from evomerge.store.verification import Finding, verify, verify_links
+from evomerge.store.verification import Inspection, verify, verify_links
 
 
 @click.command()
@@ -33,22 +33,22 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
     """
     found = find_own_run(run, runs_dir)
     state, store = fold(found.read()), Store(found.path.parent / STORE_FOLDER)
-    findings = [
+    inspections = [
         *verify(state, store),
         *verify_links(found, state, store),
         *_kinship_files(store.path(f"kinship/{state.start.base.content_id}")),
     ]
     counts = {
-        verdict: sum(finding.verdict == verdict for finding in findings)
+        verdict: sum(inspection.verdict == verdict for inspection in inspections)
         for verdict in ("whole", "pruned", "damaged", "missing")
     }
     if as_json:
-        document = {**counts, "findings": [asdict(finding) for finding in findings]}
+        document = {**counts, "findings": [asdict(inspection) for inspection in inspections]}
         click.echo(json.dumps(document, ensure_ascii=False))
     else:
         summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
         click.echo(f"journal whole; artefacts: {summary or 'none'}")
-    faults = [problem for finding in findings for problem in finding.problems]
+    faults = [problem for inspection in inspections for problem in inspection.problems]
     if faults:
         raise DamagedError(
             "\n".join([f"run {found.name} is not what was written:", *faults]),
@@ -56,15 +56,15 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
         )
 
 
-def _kinship_files(folder: Path) -> list[Finding]:
+def _kinship_files(folder: Path) -> list[Inspection]:
     """The stored measuring passes and weight samples over the run's base."""
-    findings = []
+    inspections = []
     read = {".pass": Pass.from_bytes, ".sample": Sample.from_bytes}
     for path in sorted(each for each in folder.glob("*.*") if each.suffix in read):
         try:
             read[path.suffix](path.read_bytes())
         except KinshipError as error:
-            findings.append(Finding(f"kinship {path.name}", "damaged", (f"{path}: {error}",)))
+            inspections.append(Inspection(f"kinship {path.name}", "damaged", (f"{path}: {error}",)))
         else:
-            findings.append(Finding(f"kinship {path.name}", "whole"))
-    return findings
+            inspections.append(Inspection(f"kinship {path.name}", "whole"))
+    return inspections

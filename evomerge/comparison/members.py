@@ -12,7 +12,7 @@ from evomerge.domain.objective import ObjectiveName
 from evomerge.domain.population import rank
 from evomerge.domain.state import Entry, RunState, apply
 
-Step = tuple[Literal["merge", "score", "kinship"], str]
+PieceOfWork = tuple[Literal["merge", "score", "kinship"], str]
 """A piece of work by kind and content id; kinship passes have none and are never shared."""
 
 
@@ -76,9 +76,9 @@ class Member:
         return self.best.score or 0.0
 
 
-def prices(journals: Iterable[Sequence[Entry]]) -> dict[Step, float]:
+def prices(journals: Iterable[Sequence[Entry]]) -> dict[PieceOfWork, float]:
     """What every artefact took in seconds, told by the run that made it."""
-    found: dict[Step, float] = {}
+    found: dict[PieceOfWork, float] = {}
     for entries in journals:
         ids = _content_ids(entries)
         for entry in entries:
@@ -92,7 +92,7 @@ def member_of(
     name: str,
     entries: Sequence[Entry],
     settings: Mapping[str, Any],
-    known: Mapping[Step, float] | None = None,
+    known: Mapping[PieceOfWork, float] | None = None,
 ) -> Member:
     """The run whose journal holds `entries`.
 
@@ -148,11 +148,11 @@ def _content_ids(entries: Iterable[Entry]) -> dict[str, str]:
     return ids
 
 
-def _step(event: ModelMerged | ModelScored, ids: Mapping[str, str]) -> Step:
+def _step(event: ModelMerged | ModelScored, ids: Mapping[str, str]) -> PieceOfWork:
     return ("merge" if isinstance(event, ModelMerged) else "score", ids.get(event.model, ""))
 
 
-def _cost(event: Event, ids: Mapping[str, str], known: Mapping[Step, float]) -> float | None:
+def _cost(event: Event, ids: Mapping[str, str], known: Mapping[PieceOfWork, float]) -> float | None:
     """Seconds of work of an event as if nothing had been there; None if nobody told."""
     if isinstance(event, KinshipMeasured):
         return event.seconds

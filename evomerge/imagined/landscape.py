@@ -20,7 +20,7 @@ from evomerge.domain.kinship import KinshipMatrix, Metric, Pair, pair
 from evomerge.domain.value import Value
 
 
-class Child(Value):
+class RecordedMerge(Value):
     """A recorded merge."""
 
     model_config = ConfigDict(extra="ignore")
@@ -52,7 +52,7 @@ class Landscape(Value):
     strategy: Literal["kinship", "greedy", "random"] = "kinship"
     max_generations: int = Field(default=10, ge=1)
     foundation: dict[str, float] = Field(min_length=2)
-    children: tuple[Child, ...] = ()
+    children: tuple[RecordedMerge, ...] = ()
     kinship: tuple[RecordedKinship, ...] = ()
     note: str = ""
 
@@ -71,7 +71,7 @@ class Landscape(Value):
         return self
 
     @cached_property
-    def child_of(self) -> dict[Pair, Child]:
+    def child_of(self) -> dict[Pair, RecordedMerge]:
         """The recorded child of each unordered pair of parents."""
         return {pair(*child.parents): child for child in self.children}
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from evomerge.planning.advice import advice
-from evomerge.planning.courses import Course, Step, Work, courses_of, first_generation
+from evomerge.planning.courses import Course, CourseStep, Durations, courses_of, first_generation
 from evomerge.planning.models import ModelFacts
 from evomerge.planning.rates import Rate, Rates, Record, known_rates
 from evomerge.planning.requirements import Plan, Range, child_size, make_plan
 
 __all__ = [
     "Course",
+    "CourseStep",
+    "Durations",
     "ModelFacts",
     "Plan",
     "Range",
     "Rate",
     "Rates",
     "Record",
-    "Step",
-    "Work",
     "advice",
     "child_size",
     "courses_of",

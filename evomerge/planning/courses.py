@@ -38,7 +38,7 @@ DrawKinship = Callable[[], float]
 
 
 @dataclass(frozen=True)
-class Work:
+class Durations:
     """Seconds of one piece of work, 0 where they are not known, and how many are done at a time.
 
     Attributes:
@@ -68,7 +68,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Step:
+class CourseStep:
     """One generation of a course.
 
     Attributes:
@@ -110,7 +110,7 @@ class Course:
     """
 
     name: str
-    steps: tuple[Step, ...]
+    steps: tuple[CourseStep, ...]
     stop: str
     bounded: bool
     end: End = End()
@@ -158,7 +158,7 @@ def _horizon(config: Config) -> int:
     return max([HORIZON, *budgets])
 
 
-def courses_of(config: Config, work: Work) -> tuple[Course, ...]:
+def courses_of(config: Config, work: Durations) -> tuple[Course, ...]:
     """The courses of a search: every child better, none better, and some drawn at random."""
     rising = _drive(config, work, "every child is better", _rising(config), _least)
     falling = _drive(config, work, "no child is better", lambda n, _: (_MANY - n) * _STEP, _none)
@@ -198,10 +198,12 @@ def first_generation(config: Config) -> int:
     """How many models the first generation merges."""
     stopping = (*config.stopping, MaxGenerations(max_generations=1))
     config = config.model_copy(update={"stopping": stopping})
-    return _drive(config, Work(), "one generation", _rising(config), _least).merges
+    return _drive(config, Durations(), "one generation", _rising(config), _least).merges
 
 
-def _drive(config: Config, work: Work, name: str, score: DrawScore, kinship: DrawKinship) -> Course:
+def _drive(
+    config: Config, work: Durations, name: str, score: DrawScore, kinship: DrawKinship
+) -> Course:
     horizon = _Horizon(max_generations=_horizon(config))
     changes = {
         "strategy": _without_thought(config.strategy),
@@ -225,9 +227,9 @@ def _without_thought(strategy: StrategyConfig) -> StrategyConfig:
 class _Clocked(ImaginedExecutor):
     """Counts the work of an imagined run, which moves a clock."""
 
-    def __init__(self, work: Work, tasks: int, score: DrawScore, kinship: DrawKinship) -> None:
+    def __init__(self, work: Durations, tasks: int, score: DrawScore, kinship: DrawKinship) -> None:
         super().__init__(self._scores, self._kinship)
-        self.steps: list[Step] = []
+        self.steps: list[CourseStep] = []
         self.end = End()
         self.clock = 0.0
         self._work, self._tasks = work, tasks
@@ -275,7 +277,7 @@ class _Clocked(ImaginedExecutor):
         seconds = self._work.wall(merges, len(models))
         self.clock += seconds
         self.steps.append(
-            Step(
+            CourseStep(
                 number=len(self.steps),
                 merges=merges,
                 evaluations=len(models),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evomerge.config import Config
 from evomerge.domain.retention import Retention
-from evomerge.planning.courses import RETENTIONS, Course, Step, Work, courses_of
+from evomerge.planning.courses import RETENTIONS, Course, CourseStep, Durations, courses_of
 from evomerge.planning.models import BYTES, ModelFacts
 from evomerge.planning.rates import STATED_DOWNLOAD, Rates
 
@@ -151,7 +151,7 @@ def make_plan(
         gpus: that are paid for; None for one a worker.
         price: of one GPU-hour, in any currency.
     """
-    work = Work(
+    work = Durations(
         rates.merge.or_nothing,
         rates.evaluation.or_nothing,
         rates.kinship.or_nothing,
@@ -252,7 +252,7 @@ def _generations(courses: Sequence[Course]) -> tuple[GenerationPlan, ...]:
     )  # fmt: skip
 
 
-def _generation(number: int, steps: Sequence[Step | None]) -> GenerationPlan:
+def _generation(number: int, steps: Sequence[CourseStep | None]) -> GenerationPlan:
     """The bounds of one generation; a course that is over by then does nothing in it."""
     return GenerationPlan(
         number=number,

@@ -70,7 +70,7 @@ def curves(comparison: Comparison) -> list[Figure]:
 
 
 @dataclass(frozen=True)
-class Cell:
+class MergeCell:
     """One model in the table of all merges."""
 
     name: str
@@ -219,7 +219,7 @@ def _generations(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     return found
 
 
-def _column(member: Member, number: int) -> list[Cell]:
+def _column(member: Member, number: int) -> list[MergeCell]:
     state = member.state
     line = {member.best.name, *ancestors(member.best.name, state.models)}
     born = state.at_generation(number)
@@ -227,10 +227,10 @@ def _column(member: Member, number: int) -> list[Cell]:
     return [_cell(model, state, member, line) for model in ordered]
 
 
-def _cell(model: Model, state: RunState, member: Member, line: set[str]) -> Cell:
+def _cell(model: Model, state: RunState, member: Member, line: set[str]) -> MergeCell:
     gain = merge_gain(model, state.models)
     failed = f"failed: {model.failure.stage}" if model.failure else ""
-    return Cell(
+    return MergeCell(
         name=model.name,
         score=failed or figures.points(model.score),
         gain=figures.gain(gain) if model.parents else "",

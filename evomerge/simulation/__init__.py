@@ -5,15 +5,15 @@ and the stopping are the real ones, only models and merges are imagined. What it
 order of strategies under stated circumstances, not a score.
 """
 
-from evomerge.simulation.arms import Arm, better, run_arms
+from evomerge.simulation.arms import SimulatedArm, better, run_arms
 from evomerge.simulation.landscape import METHODS, LandscapeSettings, SyntheticLandscape
 from evomerge.simulation.outcome import Outcome, simulate
 
 __all__ = [
     "METHODS",
-    "Arm",
     "LandscapeSettings",
     "Outcome",
+    "SimulatedArm",
     "SyntheticLandscape",
     "better",
     "run_arms",

@@ -22,7 +22,7 @@ _CHUNK = 4  # seeds that a process is given at a time
 
 
 @dataclass(frozen=True)
-class Arm:
+class SimulatedArm:
     """A strategy with its merge method, and how it did.
 
     Attributes:
@@ -55,7 +55,7 @@ def run_arms(
     seed: int = 0,
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Arm, ...]:
+) -> tuple[SimulatedArm, ...]:
     """Every arm on the same `count` landscapes, in the order given.
 
     Only the budget of `evaluations` ends a search, the config's own criteria do not; a strategy may
@@ -81,7 +81,7 @@ def run_arms(
     )
 
 
-def better(a: Arm, b: Arm) -> float:
+def better(a: SimulatedArm, b: SimulatedArm) -> float:
     """The share of landscapes on which `a` ends above `b`, ties by half."""
     difference = a.chosen[:, -1] - b.chosen[:, -1]
     return float(np.mean(np.where(difference == 0, 0.5, difference > 0)))
@@ -92,9 +92,9 @@ def _one(task: tuple[Config, int], *, settings: LandscapeSettings) -> Outcome:
     return simulate(config, SyntheticLandscape(settings, seed))
 
 
-def _arm(name: str, config: Config, outcomes: Sequence[Outcome], evaluations: int) -> Arm:
+def _arm(name: str, config: Config, outcomes: Sequence[Outcome], evaluations: int) -> SimulatedArm:
     chosen = np.array([_filled(each.chosen, evaluations) for each in outcomes])
-    return Arm(
+    return SimulatedArm(
         name=name,
         config=config,
         chosen=chosen,

@@ -18,7 +18,7 @@ Verdict = Literal["whole", "pruned", "damaged", "missing"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Inspection:
     """The verdict on one artefact; `problems` are empty when it is whole or pruned."""
 
     name: str
@@ -26,19 +26,19 @@ class Finding:
     problems: tuple[str, ...] = ()
 
 
-def verify(state: RunState, store: Store) -> list[Finding]:
+def verify(state: RunState, store: Store) -> list[Inspection]:
     """Every artefact of a run, read byte by byte: weights, then evaluations."""
     adapters = {each.name for each in state.start.foundation if each.adapter}
-    findings = []
+    inspections = []
     for model in state.models.values():
         if model.merged or model.name in adapters:
-            findings.append(_judge(store, f"models/{model.content_id}", model))
-        findings += [
+            inspections.append(_judge(store, f"models/{model.content_id}", model))
+        inspections += [
             _judge(store, _evaluation(store, model, scores), model)
             for scores in (model.scores, *model.confirmed.values())
             if isinstance(scores, Scores)
         ]
-    return findings
+    return inspections
 
 
 def _evaluation(store: Store, model: Model, scores: Scores) -> str:
@@ -50,9 +50,9 @@ def _evaluation(store: Store, model: Model, scores: Scores) -> str:
     return full if store.path(full).exists() and not store.path(lost).exists() else lost
 
 
-def verify_links(run: RunDirectory, state: RunState, store: Store) -> list[Finding]:
+def verify_links(run: RunDirectory, state: RunState, store: Store) -> list[Inspection]:
     """The links below `models/`; a missing one is made again when the run is next opened."""
-    findings = []
+    inspections = []
     for model in state.models.values():
         link = run.models / model.name
         if not model.merged or not os.path.lexists(link):
@@ -60,16 +60,18 @@ def verify_links(run: RunDirectory, state: RunState, store: Store) -> list[Findi
         target = os.path.realpath(store.path(f"models/{model.content_id}"))
         right = link.is_symlink() and os.path.realpath(link) == target
         faults = () if right else (f"{link}: does not lead to {target}",)
-        findings.append(Finding(f"link {model.name}", "whole" if right else "damaged", faults))
-    return findings
+        inspections.append(
+            Inspection(f"link {model.name}", "whole" if right else "damaged", faults)
+        )
+    return inspections
 
 
-def _judge(store: Store, name: str, model: Model) -> Finding:
+def _judge(store: Store, name: str, model: Model) -> Inspection:
     folder: Path = store.path(name)
     label = f"{model.name}: {name}"
     if not folder.exists():
-        return Finding(label, "missing", (f"{folder}: missing",))
+        return Inspection(label, "missing", (f"{folder}: missing",))
     if (folder / PRUNED).is_file():
-        return Finding(label, "pruned")
+        return Inspection(label, "pruned")
     found = problems(folder, deep=True)
-    return Finding(label, "damaged" if found else "whole", tuple(found))
+    return Inspection(label, "damaged" if found else "whole", tuple(found))

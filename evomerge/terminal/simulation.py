@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from evomerge.simulation import Arm, LandscapeSettings, better
+from evomerge.simulation import LandscapeSettings, SimulatedArm, better
 from evomerge.terminal.columns import Fitted, numbers, words
 from evomerge.terminal.figures import spelled
 
@@ -29,7 +29,7 @@ def progress_line(console: Console, what: str) -> Iterator[Callable[[int, int], 
 
 
 def simulation_view(
-    arms: Sequence[Arm], settings: LandscapeSettings, evaluations: int, seeds: int
+    arms: Sequence[SimulatedArm], settings: LandscapeSettings, evaluations: int, seeds: int
 ) -> RenderableType:
     """The arms, best first, with what they had after a quarter, half and all of the budget."""
     ordered = sorted(arms, key=lambda arm: -arm.after(evaluations)[0])
@@ -68,7 +68,7 @@ def simulation_view(
 
 
 def simulation_document(
-    arms: Sequence[Arm], settings: LandscapeSettings, evaluations: int, seeds: int
+    arms: Sequence[SimulatedArm], settings: LandscapeSettings, evaluations: int, seeds: int
 ) -> dict[str, Any]:
     """`evomerge simulate --json`."""
     marks = _marks(settings, evaluations)

@@ -17,7 +17,7 @@ from evomerge.adapters.foundation.agreement import (
 )
 from evomerge.adapters.foundation.examination import Examination, Merging, examine, summary
 from evomerge.adapters.foundation.weights import (
-    Candidate,
+    ReadableModel,
     Resolved,
     check_finite,
     judge,
@@ -82,9 +82,9 @@ def resolve_all(
 
 def _downloaded(
     found: Examination, options: MergeOptions, checking: Callable[[str], None]
-) -> list[Candidate]:
+) -> list[ReadableModel]:
     """Every model with its weights here; raises PreflightError."""
-    candidates: dict[int, Candidate] = {}
+    candidates: dict[int, ReadableModel] = {}
     for place, source in found.sources.items():
         base = candidates.get(0)
         if source.repo is None and place in found.candidates:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evomerge.adapters.foundation.source import CONFIG, architecture
-from evomerge.adapters.foundation.weights import INPUT_EMBEDDINGS, Candidate, Resolved
+from evomerge.adapters.foundation.weights import INPUT_EMBEDDINGS, ReadableModel, Resolved
 from evomerge.domain.errors import PreflightError
 from evomerge.kinship.headers import StoredTensor
 
@@ -46,7 +46,7 @@ def check_dimensions(config: Mapping[str, Any], base: Mapping[str, Any]) -> None
             )
 
 
-def check_tensors(candidate: Candidate, base: Candidate) -> None:
+def check_tensors(candidate: ReadableModel, base: ReadableModel) -> None:
     """Every tensor must have its like in the base; only vocabularies may differ in rows."""
     if not candidate.weights or not base.weights:
         return
@@ -69,7 +69,7 @@ def check_tensors(candidate: Candidate, base: Candidate) -> None:
         )
 
 
-def _may_lack(tensor: StoredTensor, model: Candidate) -> bool:
+def _may_lack(tensor: StoredTensor, model: ReadableModel) -> bool:
     """Whether another model may do without: an output embedding is often tied to the input."""
     tied = len(tensor.shape) == 2 and tensor.rows == model.vocabulary
     return tensor.name.endswith(_COMPUTED_BUFFERS) or (

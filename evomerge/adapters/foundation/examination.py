@@ -18,12 +18,12 @@ from evomerge.adapters.foundation.lora import described as described_adapter
 from evomerge.adapters.foundation.source import Source, find, over
 from evomerge.adapters.foundation.tokens import chat_template, compare_tokens, read_tokens
 from evomerge.adapters.foundation.weights import (
-    Candidate,
+    ReadableModel,
     adapter_over,
-    candidate_of,
     described,
     judge,
     lacks_weights,
+    readable_model,
 )
 from evomerge.adapters.hub import RemoteModel, UnreachableError, remote_adapter, remote_model
 from evomerge.config import MergeOptions, ModelConfig
@@ -64,7 +64,7 @@ class Examination:
 
     faults: Faults = field(default_factory=Faults)
     sources: dict[int, Source] = field(default_factory=dict)
-    candidates: dict[int, Candidate] = field(default_factory=dict)
+    candidates: dict[int, ReadableModel] = field(default_factory=dict)
     warnings: list[Finding] = field(default_factory=list)
     adapters: list[Finding] = field(default_factory=list)
 
@@ -115,14 +115,16 @@ def examine(
     return found
 
 
-def _seen(source: Source, options: MergeOptions, base: Candidate | None) -> Candidate | None:
+def _seen(
+    source: Source, options: MergeOptions, base: ReadableModel | None
+) -> ReadableModel | None:
     """A model with its tensors; None where they cannot be known without a download."""
     if source.lora is not None:
         return None if base is None else _seen_adapter(source, options, base)
     if source.repo is None:
         return judge(source, options)
     try:
-        return candidate_of(source, read_folder(source.folder))
+        return readable_model(source, read_folder(source.folder))
     except WeightFileError:
         pass  # not downloaded yet, or not all of it
     try:
@@ -130,10 +132,12 @@ def _seen(source: Source, options: MergeOptions, base: Candidate | None) -> Cand
     except UnreachableError:
         return None
     tensors = _tensors(remote)
-    return candidate_of(source, tensors) if tensors else None
+    return readable_model(source, tensors) if tensors else None
 
 
-def _seen_adapter(source: Source, options: MergeOptions, base: Candidate) -> Candidate | None:
+def _seen_adapter(
+    source: Source, options: MergeOptions, base: ReadableModel
+) -> ReadableModel | None:
     file = source.folder / ADAPTER_WEIGHTS
     if source.repo is None:
         return judge(source, options, base)
@@ -226,7 +230,7 @@ def _dtypes(found: Examination, merging: Merging) -> Iterator[Finding]:
         yield Finding("warning", "dtype", message, "set `merge.dtype`, bfloat16 for most models")
 
 
-def main_dtype(candidate: Candidate) -> str:
+def main_dtype(candidate: ReadableModel) -> str:
     """The dtype, as safetensors names it, that most numbers of a model have."""
     counts: Counter[str] = Counter()
     for tensor in candidate.weights.values():

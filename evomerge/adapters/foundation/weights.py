@@ -67,7 +67,7 @@ class Resolved:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ReadableModel:
     """A model whose weight files are at hand.
 
     Attributes:
@@ -81,7 +81,9 @@ class Candidate:
     adapter: Weights | None = None
 
 
-def judge(source: Source, options: MergeOptions, base: Candidate | None = None) -> Candidate:
+def judge(
+    source: Source, options: MergeOptions, base: ReadableModel | None = None
+) -> ReadableModel:
     """The model with its weight files, as their headers tell; raises PreflightError.
 
     Args:
@@ -103,11 +105,11 @@ def judge(source: Source, options: MergeOptions, base: Candidate | None = None) 
                 if pickled
                 else "name the folder that holds the weights",
             )
-        return Candidate(source, {}, configured_vocabulary(source.config))
-    return candidate_of(source, read_folder(folder))
+        return ReadableModel(source, {}, configured_vocabulary(source.config))
+    return readable_model(source, read_folder(folder))
 
 
-def _judge_adapter(source: Source, options: MergeOptions, base: Candidate) -> Candidate:
+def _judge_adapter(source: Source, options: MergeOptions, base: ReadableModel) -> ReadableModel:
     file = source.folder / ADAPTER_WEIGHTS
     if source.repo is not None:
         download(source.repo, source.commit, (ADAPTER_WEIGHTS,))
@@ -116,7 +118,7 @@ def _judge_adapter(source: Source, options: MergeOptions, base: Candidate) -> Ca
     if file.is_file():
         return adapter_over(source, read_header(file), base)
     if options.allow_pickle and (source.folder / ADAPTER_PICKLE).is_file():
-        return Candidate(source, base.weights, base.vocabulary, {})
+        return ReadableModel(source, base.weights, base.vocabulary, {})
     pickled = (source.folder / ADAPTER_PICKLE).is_file()
     raise lacks_weights(pickled)
 
@@ -131,15 +133,15 @@ def lacks_weights(pickled: bool) -> PreflightError:
     )
 
 
-def adapter_over(source: Source, adapter: Weights, base: Candidate) -> Candidate:
+def adapter_over(source: Source, adapter: Weights, base: ReadableModel) -> ReadableModel:
     """An adapter as the whole model that it will be; raises PreflightError if it does not fit."""
     if source.lora is not None:
         tied = bool(base.source.config.get("tie_word_embeddings", False))
         check_fits(source.lora, adapter, base.weights, tied=tied)
-    return Candidate(source, base.weights, base.vocabulary, adapter)
+    return ReadableModel(source, base.weights, base.vocabulary, adapter)
 
 
-def candidate_of(source: Source, weights: Weights) -> Candidate:
+def readable_model(source: Source, weights: Weights) -> ReadableModel:
     """A model with its tensors; raises PreflightError where config and tensors disagree."""
     configured = configured_vocabulary(source.config)
     embedding = input_embedding(weights)
@@ -149,7 +151,7 @@ def candidate_of(source: Source, weights: Weights) -> Candidate:
             f"{embedding.rows} rows",
             "correct vocab_size, or save the model again",
         )
-    return Candidate(source, weights, configured if embedding is None else embedding.rows)
+    return ReadableModel(source, weights, configured if embedding is None else embedding.rows)
 
 
 def _download_weights(repo: str, source: Source, options: MergeOptions) -> None:
@@ -178,7 +180,7 @@ def input_embedding(weights: Weights) -> StoredTensor | None:
     return next((weights[name] for name in names if len(weights[name].shape) == 2), None)
 
 
-def check_finite(candidate: Candidate, known: KnownFiles) -> None:
+def check_finite(candidate: ReadableModel, known: KnownFiles) -> None:
     """No weight may be NaN or infinite: such a model scores chance and spoils every merge."""
     weights = candidate.weights if candidate.adapter is None else candidate.adapter
     name = known.not_finite(weights.values())
@@ -190,7 +192,7 @@ def check_finite(candidate: Candidate, known: KnownFiles) -> None:
 
 
 def resolved(
-    candidate: Candidate, digests: KnownFiles, base: Resolved | None, adapter_engine: str
+    candidate: ReadableModel, digests: KnownFiles, base: Resolved | None, adapter_engine: str
 ) -> Resolved:
     """The model with its content id.
 
@@ -235,7 +237,7 @@ def _local_content_id(folder: Path, weights: Sequence[Path], digests: KnownFiles
     return content_id("weights", CONTENT_VERSION, {path.name: sums[path] for path in files})
 
 
-def described(candidate: Candidate) -> str:
+def described(candidate: ReadableModel) -> str:
     """Architecture, layers, vocabulary and parameters in a few words."""
     config = candidate.source.config
     parameters = sum(tensor.rows * tensor.row_size for tensor in candidate.weights.values())

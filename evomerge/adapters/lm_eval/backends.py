@@ -64,7 +64,7 @@ def _device_problems(device: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Place:
+class Placement:
     """Where and with how much trust models are run.
 
     Attributes:
@@ -78,7 +78,7 @@ class Place:
 
 
 @contextmanager
-def loaded_model(config: EvaluationConfig, model: Path, place: Place) -> Iterator[Any]:
+def loaded_model(config: EvaluationConfig, model: Path, place: Placement) -> Iterator[Any]:
     """lm-eval's model object of the weights in folder `model`, which it loses afterwards.
 
     Raises:
@@ -101,7 +101,7 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _hf(config: EvaluationConfig, model: Path, place: Place) -> Any:
+def _hf(config: EvaluationConfig, model: Path, place: Placement) -> Any:
     from lm_eval.models.huggingface import HFLM
 
     lm = HFLM(
@@ -132,7 +132,7 @@ def _refuse_non_finite_weights(model: torch.nn.Module) -> None:
             raise CandidateError(f"weight {name} holds numbers that are not finite")
 
 
-def _vllm(config: EvaluationConfig, model: Path, place: Place) -> Any:
+def _vllm(config: EvaluationConfig, model: Path, place: Placement) -> Any:
     """A new engine; the parent chose the GPU through CUDA_VISIBLE_DEVICES."""
     from lm_eval.models.vllm_causallms import VLLM
 

@@ -18,7 +18,7 @@ import lm_eval
 import torch
 
 from evomerge.adapters.lm_eval.backends import (
-    Place,
+    Placement,
     backend_problems,
     free_memory,
     loaded_model,
@@ -45,7 +45,7 @@ _BOOTSTRAPS = 1000
 class _Session:
     """The tasks of one configuration with everything that is kept between models."""
 
-    def __init__(self, config: EvaluationConfig, place: Place) -> None:
+    def __init__(self, config: EvaluationConfig, place: Placement) -> None:
         problems = backend_problems(config, place.device)
         try:
             suites = load_suites(config)
@@ -75,7 +75,7 @@ def _session(payload: dict[str, Any]) -> _Session:
         logging.getLogger("lm_eval.models.huggingface").addFilter(_not_about_cutting)
         _sessions.clear()
         config = EvaluationConfig.model_validate(payload["evaluation"])
-        _sessions[key] = _Session(config, Place(**payload["place"]))
+        _sessions[key] = _Session(config, Placement(**payload["place"]))
         gc.collect()
         gc.freeze()  # so that freeing a model need not look at what stays
     return _sessions[key]
@@ -85,7 +85,7 @@ def describe(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Load and check the tasks.
 
     Args:
-        payload: `evaluation` (an EvaluationConfig as JSON), `place` (a Place as JSON).
+        payload: `evaluation` (an EvaluationConfig as JSON), `place` (a Placement as JSON).
 
     Returns:
         `descriptions`: see `data.description`, and `counted`: lm-eval's keys of the metrics that

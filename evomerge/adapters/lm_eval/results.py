@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evomerge.adapters.lm_eval.json_values import plain
-from evomerge.adapters.lm_eval.suite import Entry, Suite
+from evomerge.adapters.lm_eval.suite import LoadedTask, Suite
 from evomerge.adapters.lm_eval.watch import Watch
 from evomerge.domain.errors import CandidateError
 from evomerge.domain.scores import EvaluationWarning, solved_items
@@ -17,7 +17,7 @@ from evomerge.domain.scores import EvaluationWarning, solved_items
 _POINTS = 100.0
 
 
-def task_scores(entry: Entry, results: Mapping[str, Any]) -> list[dict[str, Any]]:
+def task_scores(entry: LoadedTask, results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every metric of one entry that is a share: fields of `TaskScore`, in points, weight 1.
 
     The one that counts is first.

@@ -18,7 +18,7 @@ from evomerge.domain.scores import EvaluationWarning, Part
 
 
 @dataclass(frozen=True)
-class Entry:
+class LoadedTask:
     """One item of `evaluation.tasks` or `evaluation.final_tasks`, loaded.
 
     Attributes:
@@ -65,7 +65,7 @@ class Suite:
     def __init__(
         self,
         config: EvaluationConfig,
-        entries: Iterable[Entry],
+        entries: Iterable[LoadedTask],
         samples: Mapping[str, Items],
         requests: Mapping[str, RequestsOnce],
     ) -> None:
@@ -95,7 +95,7 @@ class Suite:
         return [docs[index] for index in self.samples.get(name, range(len(docs)))]
 
 
-def suites(config: EvaluationConfig, entries: Sequence[Entry]) -> dict[Part, Suite]:
+def suites(config: EvaluationConfig, entries: Sequence[LoadedTask]) -> dict[Part, Suite]:
     """The suite of every part that the config has, `selection` last: its requests stay built.
 
     Raises:
@@ -125,7 +125,7 @@ def suites(config: EvaluationConfig, entries: Sequence[Entry]) -> dict[Part, Sui
 
 
 def _choose_items(
-    config: EvaluationConfig, entry: Entry, name: str, items: dict[Part, dict[str, Items]]
+    config: EvaluationConfig, entry: LoadedTask, name: str, items: dict[Part, dict[str, Items]]
 ) -> list[str]:
     """Note in `items` which items of task `name` each part scores; what is wrong with that."""
     docs = entry.leaves[name].eval_docs

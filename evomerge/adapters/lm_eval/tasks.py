@@ -21,7 +21,7 @@ from evomerge.adapters.lm_eval.guards import (
     members,
 )
 from evomerge.adapters.lm_eval.metrics import check_metric, one_line
-from evomerge.adapters.lm_eval.suite import Entry, Suite, suites
+from evomerge.adapters.lm_eval.suite import LoadedTask, Suite, suites
 from evomerge.config import EvaluationConfig, TaskConfig
 from evomerge.domain.errors import PreflightError
 from evomerge.domain.scores import EvaluationWarning, Part
@@ -43,7 +43,7 @@ def load_suites(config: EvaluationConfig) -> dict[Part, Suite]:
     files = read_task_files(config.include)
     problems = list(files.problems)
     manager = _manager(config)
-    entries: list[Entry] = []
+    entries: list[LoadedTask] = []
     for key, task in config.every_task.items():
         faults = faults_of_name(key, task, manager)
         faults += [] if faults else faults_of_code(key, task, config, manager, files.by_name)
@@ -98,7 +98,7 @@ def _explained(error: BaseException) -> str:
 
 def _entry(
     key: str, task: TaskConfig, loaded: Any, config: EvaluationConfig, problems: list[str]
-) -> list[Entry]:
+) -> list[LoadedTask]:
     """The entry, or none and why not."""
     faults = faults_of_leaves(key, task, loaded["tasks"], config.allow_unsafe)
     result_key, wrong = check_metric(key, task, loaded)
@@ -110,11 +110,11 @@ def _entry(
         leaf.set_config(key="num_fewshot", value=own if task.fewshot is None else task.fewshot)
         if config.gen_kwargs and leaf.OUTPUT_TYPE == "generate_until":
             leaf.set_config(key="generation_kwargs", value=dict(config.gen_kwargs), update=True)
-    return [Entry(key, task, loaded, result_key)]
+    return [LoadedTask(key, task, loaded, result_key)]
 
 
-def _overlaps(entries: Iterable[Entry]) -> list[str]:
-    seen: dict[str, Entry] = {}
+def _overlaps(entries: Iterable[LoadedTask]) -> list[str]:
+    seen: dict[str, LoadedTask] = {}
     problems = []
     for entry in entries:
         for name in entry.leaves:

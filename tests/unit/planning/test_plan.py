@@ -21,13 +21,13 @@ from evomerge.configfile import load
 from evomerge.domain.events import Event, ModelConfirmed, ModelMerged, ModelScored
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.planning import (
+    Durations,
     ModelFacts,
     Plan,
     Range,
     Rate,
     Rates,
     Record,
-    Work,
     courses_of,
     first_generation,
     known_rates,
@@ -156,7 +156,7 @@ def test_two_workers_of_one_gpu_cost_one_gpu() -> None:
     assert both.cost is not None
     assert alone.cost is not None
     assert alone.cost.high == pytest.approx(2 * both.cost.high)
-    assert Work(80, 1500, workers=4, mergers=2).wall(4, 4) == 2 * 80 + 1500
+    assert Durations(80, 1500, workers=4, mergers=2).wall(4, 4) == 2 * 80 + 1500
 
 
 def test_five_models_have_ten_pairs() -> None:
@@ -200,7 +200,7 @@ def test_hours_bound_the_generations() -> None:
     # 1.27 h for the foundation models, 1.30 h for generation 1, 1.73 h for generation 2: 4.30 h
     config = stopping({"max_hours": 4})
     assert plan_of(config).bounded
-    assert courses_of(config, Work(80, 1500, 15))[0].generations == 2
+    assert courses_of(config, Durations(80, 1500, 15))[0].generations == 2
 
 
 def test_a_search_without_a_limit_is_said_to_have_none() -> None:
@@ -249,10 +249,10 @@ def test_no_scores_lead_out_of_the_bounds(
             "stopping": ["pool_unchanged", {"max_generations": 5}],
         }
     )
-    courses = courses_of(config, Work())
+    courses = courses_of(config, Durations())
     rng = Random(seed)
     course = _drive(
-        config, Work(), "any",
+        config, Durations(), "any",
         lambda n, task: float(rng.randrange(5)) if ties else rng.gauss(0, 9),
         lambda: rng.uniform(-1, 1),
     )  # fmt: skip
