@@ -132,9 +132,8 @@ def test_random_points_are_not_as_good():
 def test_a_foundation_model_of_weight_zero_is_no_parent():
     """But a merge has two at least."""
     foundation = run(Greedy(2), evaluations=3).at_generation(0)
-    unrelated = KinshipMatrix(Metric.PCC, {})
     for weights, parents in (((0.5, 0.0, 0.7), NAMES[::2]), ((0.0, 0.0, 0.7), NAMES)):
-        proposal = _merge_of_all(foundation, Coefficients.at(weights, None), unrelated)
+        proposal = _merge_of_all(foundation, Coefficients.at(weights, None))
         assert proposal.parents == parents
         assert len(proposal.coefficients.weights) == len(parents)
 
