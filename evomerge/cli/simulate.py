@@ -59,7 +59,7 @@ def command(
     \b
     JSON output: {"format": 1, "settings": {…}, "arms": [{"name", "strategy", "k", "method",
      "after": {"10": {"mean", "stderr"}, …}, "weakest", "curse", "evaluations"}]}
-    Scores are true ones (over endless items) of the model that looked best, in points.
+    Scores are true ones (over endless items) of the model that looked best, by the objective.
     """
     from rich.console import Console
 

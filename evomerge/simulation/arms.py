@@ -26,7 +26,7 @@ class SimulatedArm:
     """A strategy with its merge method, and how it did.
 
     Attributes:
-        chosen: true mean score of the winner, shape (seeds, evaluations), in points.
+        chosen: true score of the winner by the objective, shape (seeds, evaluations).
         weakest: of the last winner on its weakest task, shape (seeds,).
         curse: how much better the last winner looked than it is, shape (seeds,).
         spent: evaluations that the search used, shape (seeds,).

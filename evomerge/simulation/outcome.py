@@ -18,7 +18,8 @@ class Outcome:
     """What a search had after each of its evaluations.
 
     Attributes:
-        chosen: the true mean score of the model that looked best, after 1, 2, … evaluations.
+        chosen: the true score, by the config's objective, of the model that looked best after 1, 2,
+            … evaluations.
         weakest: the true score of that model on its weakest task.
         seen: the score that the search saw of it; its excess over `chosen` is the winner's curse.
     """
@@ -47,13 +48,17 @@ def _outcome(state: RunState, population: _Population) -> Outcome:
     chosen, weakest, seen = [], [], []
     best: Model | None = None
     for model in state.models.values():
-        if model.score is None:
+        if model.score is None or model.scores is None:
             continue
         if best is None or model.score > (best.score or 0.0):
             best = model
-            true = population.landscape.true_scores(population.vector(model))
-        chosen.append(float(true.mean()))
-        weakest.append(float(true.min()))
+            true = population.landscape.true_scores(population.vector(model)).tolist()
+            tasks = model.scores.tasks
+            names, weights = [task.task for task in tasks], [task.weight for task in tasks]
+            objective = model.objective().over(names, weights)
+            value = 0.0 if objective is None else objective.value(true)
+        chosen.append(value)
+        weakest.append(min(true))
         seen.append(best.score or 0.0)
     return Outcome(tuple(chosen), tuple(weakest), tuple(seen))
 

@@ -11,6 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from evomerge.domain.objective import TITLES
 from evomerge.simulation import LandscapeSettings, SimulatedArm, better
 from evomerge.terminal.columns import Fitted, numbers, words
 from evomerge.terminal.figures import spelled
@@ -45,13 +46,13 @@ def simulation_view(
         "beaten", ("" if arm is first else f"{better(first, arm):.0%}" for arm in ordered)
     )
     title = Text.assemble(
-        (f"{first.config.merge.method}", "bold"),
-        f"  {settings.models} models, {seeds} landscapes, interference "
-        f"{settings.interference:g}, {settings.items} items a task",
+        (first.config.merge.method, "bold"),
+        f"  {TITLES[first.config.evaluation.objective]}, {settings.models} models, {seeds} "
+        f"landscapes, interference {settings.interference:g}, {settings.items} items a task",
     )
     notes = (
-        "Points: the true score of the model that looked best, mean over the landscapes ± its "
-        "standard error. weakest: its weakest task. beaten: the share of landscapes on which "
+        "The true score of the model that looked best, mean over the landscapes ± its standard "
+        "error. weakest: its weakest task. beaten: the share of landscapes on which "
         f"{first.name} ends above. Landscapes are imagined: trust the order, not the numbers."
     )
     return Group(
@@ -74,7 +75,12 @@ def simulation_document(
     marks = _marks(settings, evaluations)
     return {
         "format": FORMAT,
-        "settings": {**asdict(settings), "evaluations": evaluations, "seeds": seeds},
+        "settings": {
+            **asdict(settings),
+            "evaluations": evaluations,
+            "seeds": seeds,
+            "objective": arms[0].config.evaluation.objective,
+        },
         "arms": [
             {
                 "name": arm.name,

@@ -37,6 +37,8 @@ OTHER: dict[str, Any] = {
     "model_args": {"revision": "main"},
     "gen_kwargs": {"max_gen_toks": 7},
     "seed": 1,
+    "objective": "worst",
+    "skill_kept_at": 0.5,
     "allow_unsafe": ["first"],
 }
 

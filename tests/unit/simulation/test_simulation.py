@@ -68,6 +68,15 @@ def test_arms_see_the_same_landscapes_whoever_runs_beside_them():
     assert better(*two) + better(*reversed(two)) == 1.0
 
 
+def test_a_search_is_judged_by_its_objective():
+    base = config("greedy")
+    worst = base.evaluation.model_copy(update={"objective": "worst"})
+    arms = [("mean", base), ("worst", base.model_copy(update={"evaluation": worst}))]
+    mean, weakest = run_arms(arms, SETTINGS, count=3, evaluations=14, jobs=1)
+    assert (weakest.chosen[:, -1] == weakest.weakest).all()
+    assert (mean.chosen[:, -1] > mean.weakest).all()
+
+
 def test_the_command_compares_strategies(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text(
