@@ -1,15 +1,13 @@
-"""How a search went: the best model by generation, and by what it had cost so far."""
+"""How a search went, generation by generation."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from evomerge.domain.events import ModelScored
 from evomerge.domain.model import Model
 from evomerge.domain.population import rank
-from evomerge.domain.state import Entry, RunState, apply
+from evomerge.domain.state import RunState
 
 
 @dataclass(frozen=True)
@@ -53,29 +51,4 @@ def steps(state: RunState) -> tuple[Step, ...]:
                 pool_kinship=state.kinship.mean(names),
             )
         )
-    return tuple(found)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """The best model after one more evaluation, and what had been spent by then.
-
-    Attributes:
-        evaluations: models scored so far, foundation models included.
-        seconds: of drivers' time so far, pauses left out.
-    """
-
-    evaluations: int
-    merges: int
-    seconds: float
-    best: Model
-
-
-def progress(entries: Iterable[Entry]) -> tuple[Progress, ...]:
-    """One `Progress` per `ModelScored` event, in the order of the journal."""
-    state, found = RunState(), []
-    for entry in entries:
-        state = apply(state, entry)
-        if isinstance(entry.event, ModelScored) and state.best is not None:
-            found.append(Progress(state.evaluations, state.merges, state.seconds, state.best))
     return tuple(found)

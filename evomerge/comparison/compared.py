@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from evomerge.comparison.arms import Arm, Spread, grouped
 from evomerge.comparison.budgets import Budget, best_within, equal_budgets
@@ -119,13 +118,3 @@ def _ahead(one: Member, two: Member, evaluations: int) -> float | None:
     ours = best_within(one, "evaluations", evaluations)
     theirs = best_within(two, "evaluations", evaluations)
     return None if ours is None or theirs is None else theirs - ours
-
-
-def improvements(member: Member) -> list[tuple[int, float]]:
-    """(evaluations, best score) where the best score rose, the first one included."""
-    first = member.course[0]
-    rises = [(first.evaluations, first.best.score or 0.0)]
-    for before, now in pairwise(member.course):
-        if now.best is not before.best:
-            rises.append((now.evaluations, now.best.score or 0.0))
-    return rises

@@ -63,7 +63,8 @@ class ImaginedExecutor:
         """The kinship of every pair."""
         by_name = {model.name: model for model in models}
         readings = tuple(self.kinship(by_name[a], by_name[b]) for a, b in pairs)
-        yield KinshipMeasured(readings=readings, seconds=0.0)
+        if readings:
+            yield KinshipMeasured(readings=readings, seconds=0.0)
 
     def confirm(self, finalists: Sequence[Model], part: Part) -> Iterator[Event]:
         """Nobody imagines other items."""

@@ -55,7 +55,6 @@ class Figure:
         alt: what it shows, for those who do not see it.
         columns: of the CSV; `rows` in the same order, None where nothing is known.
         paint: draws on a canvas of `size` inches with the colours of `palette`.
-        wide: whether it may be wider than the page's column of text.
     """
 
     name: str
@@ -66,7 +65,6 @@ class Figure:
     rows: Sequence[Sequence[Value]]
     size: tuple[float, float]
     paint: Callable[[Canvas], Tips | None]
-    wide: bool = False
 
 
 @dataclass(frozen=True)

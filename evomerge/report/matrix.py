@@ -63,7 +63,6 @@ def heatmap(
         ],
         size=(side + margin + 1.1, side + 0.3),
         paint=lambda canvas: _paint(canvas, title if titled else "", metric, names, values),
-        wide=len(models) > 2 * CLUSTERED,
     )
 
 

@@ -88,7 +88,6 @@ def family_tree(subject: Subject) -> Figure:
             "failure",
         ),
         rows=rows,
-        wide=width > _WIDTH,
         size=(width, _TOP + _PITCH * (len(tree.rows) - 1) + _BOX[1] + 0.1),
         paint=lambda canvas: _Tree(subject, tree, canvas).paint(),
     )
