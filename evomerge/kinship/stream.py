@@ -25,8 +25,8 @@ from evomerge.kinship.headers import read_folder
 from evomerge.kinship.kernel import Read, choose_kernel
 from evomerge.kinship.matching import match
 from evomerge.kinship.passes import Floats, Pass, TensorBlock
-from evomerge.kinship.plan import Task, plan
 from evomerge.kinship.products import BLOCK, BLOCKS, Products, chunk_length, one_thread_each
+from evomerge.kinship.schedule import TensorTask, schedule
 from evomerge.kinship.tensors import choose_reader, open_elements
 from evomerge.kinship.union import Pairs, pairs_of
 
@@ -84,7 +84,7 @@ def measure(
     wanted_pairs = _check(models, pairs, base_id, known, threads)
     folders = {model: read_folder(folder) for model, folder in models.items()}
     matching = match(base_id, read_folder(base), folders)
-    tasks = plan(matching.tensors, tuple(models), wanted_pairs, known)
+    tasks = schedule(matching.tensors, tuple(models), wanted_pairs, known)
     wanted = [task for task in tasks if task.new]
     size = sum(task.tensor.count * task.width for task in wanted)
     stored = [one for task in wanted for one in task.stored]
@@ -119,7 +119,7 @@ def _check(
 
 
 def _run(
-    tasks: Sequence[Task],
+    tasks: Sequence[TensorTask],
     settings: _Settings,
     base_id: str,
     threads: int,
@@ -141,12 +141,12 @@ def _run(
 
 
 def _in_order(
-    tasks: Sequence[Task], settings: _Settings, base_id: str, threads: int
-) -> Generator[tuple[Task, int, int, Floats], None, None]:
+    tasks: Sequence[TensorTask], settings: _Settings, base_id: str, threads: int
+) -> Generator[tuple[TensorTask, int, int, Floats], None, None]:
     """The pieces of all tasks with their products, in order, worked on by the threads."""
     # Torch keeps the number of its own threads per thread: each worker has to say it again.
     pool = ThreadPoolExecutor(threads, "kinship", torch.set_num_threads, (1,))
-    begun: deque[tuple[Task, int, int, Future[Floats]]] = deque()
+    begun: deque[tuple[TensorTask, int, int, Future[Floats]]] = deque()
     try:
         for task in tasks:
             for start in range(0, task.tensor.count, PIECE):
@@ -163,7 +163,9 @@ def _in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def _measure_piece(task: Task, start: int, stop: int, settings: _Settings, base_id: str) -> Floats:
+def _measure_piece(
+    task: TensorTask, start: int, stop: int, settings: _Settings, base_id: str
+) -> Floats:
     """The products over elements `start` to `stop`; as `Products.total`, always finite."""
     sums = None
     if settings.compiled is not None:
@@ -181,7 +183,7 @@ def _measure_piece(task: Task, start: int, stop: int, settings: _Settings, base_
 
 
 def _chunks(
-    task: Task, start: int, stop: int, longest: int, reader: str
+    task: TensorTask, start: int, stop: int, longest: int, reader: str
 ) -> Iterator[list[torch.Tensor]]:
     """The weights of base, known and new models, chunk by chunk."""
     with ExitStack() as stack:
@@ -194,7 +196,9 @@ def _chunks(
             yield [source.take(first, last) for source in sources]
 
 
-def _name_culprit(task: Task, start: int, stop: int, settings: _Settings, base_id: str) -> None:
+def _name_culprit(
+    task: TensorTask, start: int, stop: int, settings: _Settings, base_id: str
+) -> None:
     """Raise for the weight of the range that is not finite, or the largest."""
     names = (base_id, *task.known, *task.new)
     largest = (0.0, base_id)
@@ -207,7 +211,7 @@ def _name_culprit(task: Task, start: int, stop: int, settings: _Settings, base_i
     _refuse(task, largest[1], f"a weight of {largest[0]:.0e}, too large to be told from infinity")
 
 
-def _refuse(task: Task, model: str, held: str) -> NoReturn:
+def _refuse(task: TensorTask, model: str, held: str) -> NoReturn:
     raise NonFiniteWeightsError(
         f"tensor {task.tensor.name} of model {model} holds {held}",
         "leave this model out; its weights are broken",
@@ -216,7 +220,7 @@ def _refuse(task: Task, model: str, held: str) -> NoReturn:
     )
 
 
-def _block(task: Task, models: tuple[str, ...], sums: Floats | None) -> TensorBlock:
+def _block(task: TensorTask, models: tuple[str, ...], sums: Floats | None) -> TensorBlock:
     """The products in the order of the pass, NaN where a model lacks the tensor."""
     tensor = task.tensor
     model_rows = tuple(

@@ -24,11 +24,11 @@ from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
 
 _REMEMBERED = 16  # durations: enough to be steady, few enough to follow a change
-_TELLING = 0.05  # below this share of a task, its pace says nothing of its length
+_TELLING = 0.05  # below this share of a job, its pace says nothing of its length
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """One merge, evaluation or measurement that goes on.
 
     Attributes:
@@ -65,52 +65,52 @@ class Task:
 
 
 class Activity:
-    """The tasks of all workers; told by any thread, read by any other."""
+    """The jobs of all workers; told by any thread, read by any other."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._lock = Lock()
-        self._tasks: dict[tuple[str, str], Task] = {}
+        self._jobs: dict[tuple[str, str], Job] = {}
         self._began: dict[tuple[str, str], float] = {}
         self._durations: dict[str, deque[float]] = {}
         self._widest = 1
 
     @property
     def widest(self) -> int:
-        """The most tasks that went on at once so far, at least one."""
+        """The most jobs that went on at once so far, at least one."""
         return self._widest
 
     def progressed(
         self, model: str, activity: str, done: int, total: int, seconds: float = 0.0
     ) -> None:
-        """Work on `model` goes on; a task that falls back has started anew.
+        """Work on `model` goes on; a job that falls back has started anew.
 
         Args:
             seconds: for which it has gone on when it is first heard of.
         """
         key = (model, activity)
         with self._lock:
-            before = self._tasks.get(key)
+            before = self._jobs.get(key)
             if before is None or done < before.done:
                 self._began[key] = self._now() - seconds
-            self._tasks[key] = Task(model, activity, done, total)
-            self._widest = max(self._widest, len(self._tasks))
+            self._jobs[key] = Job(model, activity, done, total)
+            self._widest = max(self._widest, len(self._jobs))
 
     def happened(self, event: Event) -> None:
-        """Forget tasks that are done, remember how long they took unless they were reused."""
+        """Forget jobs that are done, remember how long they took unless they were reused."""
         with self._lock:
             match event:
                 case ModelMerged():
-                    self._end(lambda task: task == (event.model, "merge"))
+                    self._end(lambda job: job == (event.model, "merge"))
                     self._remember("merge", event.seconds, event.reused)
                 case ModelScored() | ModelConfirmed():
-                    self._end(lambda task: task[0] == event.model)
+                    self._end(lambda job: job[0] == event.model)
                     self._remember("score", event.seconds, event.reused)
                 case KinshipMeasured():
-                    self._end(lambda task: task[1] == "kinship")
+                    self._end(lambda job: job[1] == "kinship")
                     self._remember("kinship", event.seconds, event.reused)
                 case CandidateFailed() | ConfirmationFailed():
-                    self._end(lambda task: task[0] == event.model)
+                    self._end(lambda job: job[0] == event.model)
                 case GenerationFinished() | RunFinished():
                     self._end(lambda _: True)
 
@@ -119,25 +119,25 @@ class Activity:
         with self._lock:
             self._end(lambda _: True)
 
-    def tasks(self) -> tuple[Task, ...]:
+    def jobs(self) -> tuple[Job, ...]:
         """What goes on now, in the order in which it began."""
         with self._lock:
             now = self._now()
             return tuple(
-                replace(task, seconds=now - self._began[key]) for key, task in self._tasks.items()
+                replace(job, seconds=now - self._began[key]) for key, job in self._jobs.items()
             )
 
-    def typical(self, activity: str, tasks: Iterable[Task]) -> float | None:
-        """How long such work takes: the mean so far, else what the tasks under way promise."""
+    def typical(self, activity: str, jobs: Iterable[Job]) -> float | None:
+        """How long such work takes: the mean so far, else what the jobs under way promise."""
         with self._lock:
             seconds = list(self._durations.get(activity, ()))
         if not seconds:
-            seconds = [t.expected for t in tasks if t.activity == activity and t.expected]
+            seconds = [t.expected for t in jobs if t.activity == activity and t.expected]
         return sum(seconds) / len(seconds) if seconds else None
 
     def _end(self, ended: Callable[[tuple[str, str]], bool]) -> None:
-        for key in [key for key in self._tasks if ended(key)]:
-            del self._tasks[key], self._began[key]
+        for key in [key for key in self._jobs if ended(key)]:
+            del self._jobs[key], self._began[key]
 
     def _remember(
         self, activity: Literal["merge", "score", "kinship"], seconds: float, reused: bool
@@ -148,20 +148,20 @@ class Activity:
 
 def seconds_left(state: RunState, activity: Activity) -> float | None:
     """An estimate of the time to the end of the open generation; None without any ground."""
-    tasks = activity.tasks()
-    by_model = {(task.model, task.activity): task for task in tasks}
-    typical = {kind: activity.typical(kind, tasks) for kind in ("merge", "score", "kinship")}
+    jobs = activity.jobs()
+    by_model = {(job.model, job.activity): job for job in jobs}
+    typical = {kind: activity.typical(kind, jobs) for kind in ("merge", "score", "kinship")}
     work = 0.0
     for model in state.unscored:
         for kind in _stages(model):
-            task, usual = by_model.get((model.name, kind)), typical[kind]
-            if task is not None and task.left is not None:
-                work += task.left
+            job, usual = by_model.get((model.name, kind)), typical[kind]
+            if job is not None and job.left is not None:
+                work += job.left
             elif usual is not None:
-                work += max(0.0, usual - (task.seconds if task else 0.0))
+                work += max(0.0, usual - (job.seconds if job else 0.0))
             else:
                 return None
-    workers = sum(task.activity != "kinship" for task in tasks)
+    workers = sum(job.activity != "kinship" for job in jobs)
     measuring = typical["kinship"] or 0.0 if state.open_generation is not None else 0.0
     return work / max(1, workers) + measuring
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
-from evomerge.terminal.activity import Task
+from evomerge.terminal.activity import Job
 from evomerge.terminal.figures import spelled
 from evomerge.terminal.sentences import Sentence
 from evomerge.terminal.summary import best_text
@@ -31,7 +31,7 @@ class Scene:
     """One moment of a run.
 
     Attributes:
-        slots: how many rows to keep for tasks, so that the picture stands still.
+        slots: how many rows to keep for jobs, so that the picture stands still.
         events: with the time at which each happened, the last one last.
         elapsed: seconds of work on the run.
         left: seconds to the end of the generation; None where unknown.
@@ -39,7 +39,7 @@ class Scene:
     """
 
     state: RunState
-    tasks: tuple[Task, ...] = ()
+    jobs: tuple[Job, ...] = ()
     slots: int = 1
     events: tuple[tuple[float, Sentence], ...] = ()
     elapsed: float = 0.0
@@ -72,19 +72,19 @@ class Dashboard:
         # the two lines of the header, the rule, the bar of the generation
         fixed = 5 if scene.note else 4
         sections = [
-            Section(0, max(scene.slots, len(scene.tasks))),
+            Section(0, max(scene.slots, len(scene.jobs))),
             Section(2, len(state.pool)),
             Section(2, len(state.at_generation(last))),
             Section(1, min(_EVENTS, len(scene.events))),
         ]
         height = options.height or console.size.height
-        tasks, pool, choices, events = allot(height - 1 - fixed, sections)
+        jobs, pool, choices, events = allot(height - 1 - fixed, sections)
         yield header(scene)
         yield Text.assemble(("best  ", "dim"), best_text(state), no_wrap=True, overflow="ellipsis")
         if scene.note:
             yield spelled(scene.note, "yellow")
         yield Rule(style="dim")
-        yield work(scene, tasks, options.max_width)
+        yield work(scene, jobs, options.max_width)
         if pool:
             yield ""
             yield pool_table(state, rows=pool)
@@ -131,13 +131,13 @@ def header(scene: Scene) -> RenderableType:
 
 
 def work(scene: Scene, rows: int, width: int) -> RenderableType:
-    """The bar of the generation, and one for every task; free rows keep the picture still."""
+    """The bar of the generation, and one for every job; free rows keep the picture still."""
     state = scene.state
     born = state.at_generation(state.generations[-1].number)
     done = sum(m.scores is not None or m.failure is not None for m in born)
-    tasks = scene.tasks[:rows]
+    jobs = scene.jobs[:rows]
     whole = f"generation {state.generations[-1].number}"
-    names = [whole, *(figures.printable(task.model) for task in tasks)]
+    names = [whole, *(figures.printable(job.model) for job in jobs)]
     name_width = min(max(map(cell_len, names)), max(12, width // 3))
     bar_width = min(_BAR[1], max(_BAR[0], width - name_width - 47))
     grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
@@ -147,18 +147,18 @@ def work(scene: Scene, rows: int, width: int) -> RenderableType:
     grid.add_column(no_wrap=True, justify="right", width=9)
     grid.add_column(no_wrap=True, justify="right", width=7)
     grid.add_column(no_wrap=True)
-    _bar(grid, Task(whole, "models", done, len(born)), bar_width, scene.left)
-    for task in tasks:
-        _bar(grid, task, bar_width, task.left)
-    for _ in range(rows - len(tasks)):
+    _bar(grid, Job(whole, "models", done, len(born)), bar_width, scene.left)
+    for job in jobs:
+        _bar(grid, job, bar_width, job.left)
+    for _ in range(rows - len(jobs)):
         grid.add_row(Text("·", style="dim"))
     return grid
 
 
-def _bar(grid: Table, task: Task, width: int, left: float | None) -> None:
-    done, total = task.done, task.total
-    doing = _DOING.get(task.activity, task.activity)
-    rate = "" if task.rate is None else figures.rate(task.rate)
+def _bar(grid: Table, job: Job, width: int, left: float | None) -> None:
+    done, total = job.done, job.total
+    doing = _DOING.get(job.activity, job.activity)
+    rate = "" if job.rate is None else figures.rate(job.rate)
     bar = ProgressBar(
         total=total or None,
         completed=min(done, total),
@@ -169,7 +169,7 @@ def _bar(grid: Table, task: Task, width: int, left: float | None) -> None:
     )
     counted = figures.progress(done, total)
     eta = "" if left is None or done >= total > 0 else f"{figures.clock(left)} left"
-    name = spelled(task.model)
+    name = spelled(job.model)
     pace = spelled(rate, "dim")
     grid.add_row(spelled(doing, "dim"), name, bar, spelled(counted), pace, spelled(eta, "dim"))
 
@@ -177,21 +177,21 @@ def _bar(grid: Table, task: Task, width: int, left: float | None) -> None:
 def _choices(scene: Scene, rows: int) -> RenderResult:
     """The merges of the generation; where not all fit, those that go on and the best first."""
     state = scene.state
-    busy = {task.model: task for task in scene.tasks}
+    busy = {job.model: job for job in scene.jobs}
     born = state.at_generation(state.generations[-1].number)
     shown: Sequence[Model] = born
     if len(born) > rows:
         shown = sorted(born, key=lambda m: (m.name not in busy, m.scores is None, -(m.score or 0)))
         shown = shown[: max(1, rows - 1)]
-    outcomes = {name: _outcome(task) for name, task in busy.items()}
+    outcomes = {name: _outcome(job) for name, job in busy.items()}
     yield choices_table(state, outcomes, shown)
     if rows > 1 and len(shown) < len(born):
         yield Text(f"and {len(born) - len(shown)} more", style="dim")
 
 
-def _outcome(task: Task) -> Text:
-    share = "" if task.share is None else f" {task.share:.0%}"
-    return spelled(f"{_DOING.get(task.activity, task.activity)}{share}", "yellow")
+def _outcome(job: Job) -> Text:
+    share = "" if job.share is None else f" {job.share:.0%}"
+    return spelled(f"{_DOING.get(job.activity, job.activity)}{share}", "yellow")
 
 
 def last_events(events: Sequence[tuple[float, Sentence]]) -> RenderableType:

@@ -105,7 +105,7 @@ class LiveReporter:
         return Dashboard(
             Scene(
                 state=state,
-                tasks=self._activity.tasks(),
+                jobs=self._activity.jobs(),
                 slots=self._activity.widest,
                 events=events,
                 elapsed=state.seconds + (0.0 if note else since),

@@ -14,24 +14,24 @@ from rich.console import Console
 from evomerge.domain.events import ModelScored
 from evomerge.domain.state import RunState, apply
 from evomerge.terminal import LiveReporter, PlainReporter, reporter
-from evomerge.terminal.activity import Activity, Task, seconds_left
+from evomerge.terminal.activity import Activity, Job, seconds_left
 from evomerge.terminal.dashboard import Dashboard, Scene, Section, allot
 from evomerge.terminal.sentences import sentences
 
 from .conftest import Story, drawn, first_generation
 
 
-def scene(story: Story, *tasks: Task, slots: int = 1) -> Scene:
+def scene(story: Story, *jobs: Job, slots: int = 1) -> Scene:
     """The scene at the end of a story."""
     state, events = RunState(), []
     for entry in story.entries:
         state = apply(state, entry)
         events.append((state.seconds, sentences(entry.event, state)[0]))
-    return Scene(state, tasks, slots, tuple(events[-12:]), state.seconds, 33.0)
+    return Scene(state, jobs, slots, tuple(events[-12:]), state.seconds, 33.0)
 
 
-MERGING = Task("model-2-3", "merge", 2, 20, 1.0)
-SCORING = Task("model-2-2", "score", 120, 400, 4.0)
+MERGING = Job("model-2-3", "merge", 2, 20, 1.0)
+SCORING = Job("model-2-2", "score", 120, 400, 4.0)
 
 
 def test_the_picture_is_complete_at_80_columns(working: Story) -> None:
@@ -73,7 +73,7 @@ def test_a_large_generation_shows_what_goes_on_first() -> None:
     story.measured()
     story.closed()
     story.proposed(*((a, b) for place, a in enumerate(names) for b in names[place + 1 :]))
-    text = drawn(Dashboard(scene(story, Task("model-1-60", "merge", 1, 2))), 80, 24)
+    text = drawn(Dashboard(scene(story, Job("model-1-60", "merge", 1, 2))), 80, 24)
     assert "merging 50%" in text
     assert "more" in text
 
@@ -81,7 +81,7 @@ def test_a_large_generation_shows_what_goes_on_first() -> None:
 def test_names_with_markup_are_spelled() -> None:
     story = Story(("[red]x[/red]", "b"), k=2, name="[bold]n[/]")
     story.scored("[red]x[/red]", 40)
-    text = drawn(Dashboard(scene(story, Task("[/]", "score", 1, 2))), 80, 30)
+    text = drawn(Dashboard(scene(story, Job("[/]", "score", 1, 2))), 80, 30)
     assert "[red]x[/red]" in text
     assert "[bold]n[/]" in text
     assert "[/]" in text
@@ -95,30 +95,30 @@ def test_rows_go_to_the_first_sections_and_no_section_starves() -> None:
     assert allot(0, sections) == [0, 0, 0, 0]
 
 
-def test_tasks_end_with_their_events(working: Story) -> None:
+def test_jobs_end_with_their_events(working: Story) -> None:
     clock = [0.0]
     activity = Activity(now=lambda: clock[0])
     activity.progressed("model-2-2", "score", 1, 10)
     activity.progressed("model-2-3", "merge", 1, 10)
     clock[0] = 5.0
-    assert [(task.model, task.seconds) for task in activity.tasks()] == [
+    assert [(job.model, job.seconds) for job in activity.jobs()] == [
         ("model-2-2", 5.0),
         ("model-2-3", 5.0),
     ]
     assert activity.widest == 2
     activity.happened(working.scored("model-2-2", 50.0))
-    assert [task.model for task in activity.tasks()] == ["model-2-3"]
+    assert [job.model for job in activity.jobs()] == ["model-2-3"]
     activity.happened(working.failed("model-2-3"))
-    assert activity.tasks() == ()
+    assert activity.jobs() == ()
 
 
-def test_a_task_that_falls_back_began_anew() -> None:
+def test_a_job_that_falls_back_began_anew() -> None:
     clock = [0.0]
     activity = Activity(now=lambda: clock[0])
     activity.progressed("a", "merge", 9, 10)
     clock[0] = 100.0
     activity.progressed("a", "merge", 0, 10)
-    assert activity.tasks()[0].seconds == 0.0
+    assert activity.jobs()[0].seconds == 0.0
 
 
 def test_the_estimate_rests_on_measured_durations() -> None:
@@ -135,7 +135,7 @@ def test_without_any_ground_there_is_no_estimate() -> None:
     assert seconds_left(Story().state, Activity()) is None
 
 
-def test_the_estimate_follows_a_first_task_at_its_pace() -> None:
+def test_the_estimate_follows_a_first_job_at_its_pace() -> None:
     clock = [0.0]
     activity = Activity(now=lambda: clock[0])
     activity.progressed("alpha", "score", 0, 100)
@@ -227,7 +227,7 @@ def test_the_reporter_suits_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(reporter(Terminal()), PlainReporter)
 
 
-def test_a_note_stops_the_clock_and_takes_the_tasks_away(working: Story) -> None:
+def test_a_note_stops_the_clock_and_takes_the_jobs_away(working: Story) -> None:
     now = [0.0]
     view = LiveReporter(Console(file=io.StringIO()), now=lambda: now[0])
     view.happened(working.entries[-1].event, working.state)

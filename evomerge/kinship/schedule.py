@@ -14,7 +14,7 @@ from evomerge.kinship.union import Flags, Known, Pairs, cover
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class TensorTask:
     """A tensor of which something is to be measured: known and new models that have it."""
 
     tensor: SharedTensor
@@ -33,12 +33,12 @@ class Task:
         return sum(one.item_size for one in self.stored)
 
 
-def plan(
+def schedule(
     tensors: Sequence[SharedTensor],
     models: tuple[str, ...],
     pairs: Pairs,
     known: Sequence[Pass],
-) -> list[Task]:
+) -> list[TensorTask]:
     """For every tensor the models to measure, and those to measure them with.
 
     Together they supply the `pairs` that the `known` passes lack. A task without new models is
@@ -52,7 +52,7 @@ def plan(
         new = cover(missing)
         beside = [index for index in np.flatnonzero(missing.any(axis=0)) if index not in new]
         tasks.append(
-            Task(
+            TensorTask(
                 tensor,
                 tuple(present[index] for index in beside),
                 tuple(present[index] for index in new),
