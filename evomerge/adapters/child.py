@@ -38,6 +38,7 @@ ENVIRONMENT = {
 """Set for every child, over what it inherits; a `Child`'s own environment comes last."""
 
 _GRACE = 3.0
+_LOOK = 0.5
 _TAIL_LINES = 5
 _TAIL_BYTES = 8192
 _LONGEST_TAIL = 800
@@ -231,8 +232,10 @@ class _Process:
         try:
             with selectors.DefaultSelector() as selector:
                 selector.register(replies, selectors.EVENT_READ)
-                if not selector.select(left):
-                    raise _LateError
+                # In steps: a signal that came just before a wait does not end it.
+                while not selector.select(_LOOK if left is None else min(left, _LOOK)):
+                    if deadline is not None and time.monotonic() >= deadline:
+                        raise _LateError
             chunk = os.read(replies.fileno(), 1 << 16)
         except (OSError, ValueError):
             raise _DeathError from None

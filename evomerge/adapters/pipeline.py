@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from evomerge.domain.events import CandidateFailed, Event, ModelMerged
@@ -14,7 +15,7 @@ from evomerge.ports import Evaluator, Merger
 
 W = TypeVar("W")
 _LOOK = 0.5
-"""Seconds between two looks at whether a merge that waits for memory may start."""
+"""Seconds between two looks at what a wait may have missed."""
 
 
 class GivenUpError(Exception):
@@ -75,7 +76,7 @@ class Pipeline:
             for model in models:
                 self._merging.submit(self._guarded, self._merge_one, model)
             while left:
-                event = self._events.get()
+                event = self._next()
                 if isinstance(event, BaseException):
                     raise event
                 left -= not isinstance(event, ModelMerged)
@@ -91,6 +92,15 @@ class Pipeline:
                 ending.join(_LOOK)
                 if left and ending.is_alive():
                     cancel()  # a call that came just after the end of its process started another
+
+    def _next(self) -> Event | BaseException:
+        """The next event.
+
+        It looks up from time to time: a signal that came just before a wait does not end it.
+        """
+        while True:
+            with contextlib.suppress(Empty):
+                return self._events.get(timeout=_LOOK)
 
     def _shut_down(self) -> None:
         self._merging.shutdown(cancel_futures=True)

@@ -1,6 +1,8 @@
 """What bounds merges, and what goes on at the same time."""
 
+import signal
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -134,3 +136,38 @@ def test_a_call_that_outlived_the_end_of_its_process_is_ended_too():
     with pytest.raises(KeyboardInterrupt):
         list(pipeline.run(Models([SimpleNamespace(name="a")]), cancel))
     assert ended.is_set()
+
+
+class Signalled(Exception):
+    """Raised by the handler of a signal."""
+
+
+@pytest.fixture
+def unnoticed():
+    """Sends a signal that ends no wait of the main thread: it is delivered to the caller."""
+
+    def stop(signum, frame):
+        raise Signalled
+
+    def send():
+        time.sleep(0.1)  # the main thread waits by now
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    yield send
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_signal_that_ends_no_wait_stops_the_work_all_the_same(unnoticed):
+    """As one that comes just before the wait for the next event begins."""
+    ended = threading.Event()
+    in_time = []
+
+    def merge(model, merger):
+        unnoticed()
+        in_time.append(ended.wait(60))
+
+    pipeline = Pipeline(merge, lambda model, evaluator: None, [0], [scored], 1)
+    with pytest.raises(Signalled):
+        list(pipeline.run([SimpleNamespace(name="a")], ended.set))
+    assert in_time == [True]
