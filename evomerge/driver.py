@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -15,11 +16,11 @@ from evomerge.domain.difference import Gains
 from evomerge.domain.errors import PreflightError, SignalledError, StoppedError
 from evomerge.domain.events import RunResumed, RunStarted
 from evomerge.domain.model import Foundation, Model
-from evomerge.domain.state import Entry, RunState, fold
+from evomerge.domain.state import Entry, RunState, apply, fold
 from evomerge.ports import Observer, RebuildingExecutor
 from evomerge.search import run_started, search
 from evomerge.store.atomic import storage_faults
-from evomerge.store.journal import Journal
+from evomerge.store.journal import Journal, JournalContent, read_journal
 from evomerge.store.ledger import JournalLedger, derive
 from evomerge.store.run_directory import RunDirectory
 
@@ -68,7 +69,6 @@ def drive(
     observers: Sequence[Observer],
     *,
     accept_drift: bool = False,
-    now: Callable[[], float],
 ) -> RunState:
     """Bring `run` to its end from wherever it stands.
 
@@ -81,17 +81,21 @@ def drive(
     """
     with storage_faults(run.path), run.driven():
         run.check()
-        if run.exists:
-            finished = fold(run.read())
-            if finished.finished:
-                derive(run, finished)
-                return finished
+        content = read_journal(run.journal) if run.exists else None
+        state = fold(content.entries) if content else RunState()
+        if state.finished:
+            derive(run, state)
+            return state
         with closing(workplace), signals_stop():
-            journal = _open(run, workplace, config, accept_drift, now)
+            if content is None:
+                journal, entry = _started(run, workplace, config)
+            else:
+                journal, entry = _resumed(run, content, state, workplace, config, accept_drift)
+            del content  # thousands of events; the state has what matters of them
             with journal:
-                ledger = JournalLedger(run, journal, observers)
+                ledger = JournalLedger(run, journal, apply(state, entry), observers)
                 for observer in observers:
-                    observer.happened(journal.entries[-1].event, ledger.state)
+                    observer.happened(entry.event, ledger.state)
                 executor = workplace.executor(_Everyone(observers))
                 # Whatever was lost of an ancestor is made again from its recipe.
                 executor.remember(ledger.state.models.values())
@@ -132,43 +136,48 @@ class _Everyone:
             observer.progressed(model, activity, done, total)
 
 
-def _open(
+def _resumed(
     run: RunDirectory,
+    content: JournalContent,
+    state: RunState,
     workplace: Workplace,
     config: Config,
     accept_drift: bool,
-    now: Callable[[], float],
-) -> Journal:
-    """The journal of a new run, or of a known one after a check of what it builds on."""
+) -> tuple[Journal, Entry]:
+    """The journal of a known run with its newest entry, after a check of what it builds on."""
     base, foundation = workplace.foundation()
     versions = workplace.versions()
-    if run.exists:
-        state = fold(run.read())
-        changes = drift(state.start, base, foundation, versions)
-        if workplace.describe()[0] != state.start.config_id:
-            changes.append(f"the config changed ({run.config}): its settings gave other results")
-            changes += taken_out(run.config)
-        changes += evaluation_drift(state, workplace.check())
-        if changes and not accept_drift:
-            raise PreflightError(
-                f"run {run.name} cannot go on as it began:\n  " + "\n  ".join(changes),
-                "restore what changed, start a new run, or pass --accept-drift to go on all "
-                "the same (it is recorded)",
-            )
-        journal = Journal(run.journal)
-        resumed = RunResumed(
-            versions=versions,
-            drift=tuple(changes),
-            retention=config.retention,
-            skill_kept_at=config.evaluation.skill_kept_at,
+    changes = drift(state.start, base, foundation, versions)
+    if workplace.describe()[0] != state.start.config_id:
+        changes.append(f"the config changed ({run.config}): its settings gave other results")
+        changes += taken_out(run.config)
+    changes += evaluation_drift(state, workplace.check())
+    if changes and not accept_drift:
+        raise PreflightError(
+            f"run {run.name} cannot go on as it began:\n  " + "\n  ".join(changes),
+            "restore what changed, start a new run, or pass --accept-drift to go on all "
+            "the same (it is recorded)",
         )
-        journal.append(Entry(at=now(), event=resumed))
-        journal.close()
-        return Journal(run.journal)
+    resumed = RunResumed(
+        versions=versions,
+        drift=tuple(changes),
+        retention=config.retention,
+        skill_kept_at=config.evaluation.skill_kept_at,
+    )
+    journal, entry = Journal(run.journal, content), Entry(at=time.time(), event=resumed)
+    journal.append(entry)
+    return journal, entry
+
+
+def _started(run: RunDirectory, workplace: Workplace, config: Config) -> tuple[Journal, Entry]:
+    """The journal of a new run with its first entry, after a check of what it builds on."""
+    base, foundation = workplace.foundation()
+    versions = workplace.versions()
     workplace.check()
     config_id, text, environment = workplace.describe()
     started = run_started(config, base, foundation, config_id=config_id, versions=versions)
-    return run.start(Entry(at=now(), event=started), text, environment)
+    entry = Entry(at=time.time(), event=started)
+    return run.start(entry, text, environment), entry
 
 
 def drift(

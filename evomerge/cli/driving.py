@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -76,7 +75,6 @@ def driven(run: RunDirectory, config: Config, *, accept_drift: bool, plain: bool
             LocalWorkplace(config, run, view.checking, _warn),
             observers,
             accept_drift=accept_drift,
-            now=time.time,
         )
 
 

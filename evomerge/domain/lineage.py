@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping
 
 from evomerge.domain.model import Model
@@ -23,18 +24,33 @@ def merge_gain(model: Model, models: Mapping[str, Model]) -> float | None:
 def ancestors(name: str, models: Mapping[str, Model]) -> tuple[str, ...]:
     """Every model that `name` descends from, nearest first, each once, without `name`."""
     found: dict[str, None] = {}
-    queue = list(models[name].parents)
+    queue = deque(models[name].parents)
     while queue:
-        parent = queue.pop(0)
+        parent = queue.popleft()
         if parent not in found:
             found[parent] = None
             queue.extend(models[parent].parents)
     return tuple(found)
 
 
-def lineage(name: str, models: Mapping[str, Model]) -> str:
-    """The family tree of `name` as an expression over foundation models: `((a × b) × c)`."""
+def lineage(name: str, models: Mapping[str, Model], at_most: int) -> str | None:
+    """The family tree of `name` as an expression over foundation models: `((a × b) × c)`.
+
+    Returns:
+        None where it would spell more than `at_most` names: with every generation it may double.
+    """
+    leaves, inner = 0, [name]
+    while inner:
+        parents = models[inner.pop()].parents
+        inner += parents
+        leaves += not parents
+        if leaves + len(inner) > at_most:
+            return None
+    return _spelled(name, models)
+
+
+def _spelled(name: str, models: Mapping[str, Model]) -> str:
     parents = models[name].parents
     if not parents:
         return name
-    return "(" + " × ".join(lineage(parent, models) for parent in parents) + ")"
+    return "(" + " × ".join(_spelled(parent, models) for parent in parents) + ")"

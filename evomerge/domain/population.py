@@ -11,13 +11,16 @@ from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
-from typing import NamedTuple
+from typing import Any
 
 from immutables import Map
 
 from evomerge.domain.model import Model
+from evomerge.domain.scores import Scores
 
 Rank = tuple[bool, float, int, str]
+Elite = tuple[float, Rank]
+"""The best model on a task, ties by rank: its score there, negated, and its rank."""
 Parents = frozenset[str]
 
 
@@ -29,17 +32,6 @@ def rank(model: Model) -> Rank:
     return (model.race is not None, -(model.score or 0.0), model.generation, model.name)
 
 
-class Best(NamedTuple):
-    """The best score on one task over all scored models, in points, and whose it is.
-
-    Attributes:
-        holder: the name of the model, ties by rank.
-    """
-
-    score: float
-    holder: str
-
-
 @dataclass(frozen=True, eq=False)
 class Population(Mapping[str, Model]):
     """Models by name: foundation models first, then by generation, in the order of their birth.
@@ -48,17 +40,21 @@ class Population(Mapping[str, Model]):
 
     Attributes:
         ranks: of the scored models, best first; the last part of a rank is the model's name.
-        tasks: the best score by task.
+        elites: by task, the best model on it.
         unscored: names of the models without scores that did not fail either, in order.
         crossed: the sets of parents that were merged, or that failed.
+        warned: how many models' evaluations warned, by kind of trouble and task.
+        failures: how many models failed.
     """
 
     _models: Map[str, Model] = field(default_factory=Map)
     _born: tuple[tuple[str, ...], ...] = ()
     ranks: tuple[Rank, ...] = ()
-    tasks: Mapping[str, Best] = field(default_factory=dict)
+    elites: Mapping[str, Elite] = field(default_factory=dict)
     unscored: tuple[str, ...] = ()
     crossed: Map[Parents, None] = field(default_factory=Map)
+    warned: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    failures: int = 0
 
     @classmethod
     def of(cls, models: Iterable[Model]) -> Population:
@@ -100,16 +96,11 @@ class Population(Mapping[str, Model]):
             crossed = crossed.set(frozenset(model.parents), None) if model.parents else crossed
         names = tuple(model.name for model in models)
         nobody = ((),) * (generation - len(self._born))
-        unscored = (*self.unscored, *(model.name for model in models if _waits(model)))
         joined = replace(
-            self,
-            _models=by_name,
-            _born=(*self._born, *nobody, names),
-            unscored=unscored,
-            crossed=crossed,
+            self, _models=by_name, _born=(*self._born, *nobody, names), crossed=crossed
         )
         for model in models:
-            joined = _ranked(joined, model)
+            joined = _counted(joined, None, model)
         return joined
 
     def changed(self, model: Model) -> Population:
@@ -120,30 +111,44 @@ class Population(Mapping[str, Model]):
         """
         before = self._models[model.name]
         changed = replace(self, _models=self._models.set(model.name, model))
-        if _waits(before) and not _waits(model):
-            unscored = tuple(name for name in self.unscored if name != model.name)
-            changed = replace(changed, unscored=unscored)
-        if before.scores is None:
-            return _ranked(changed, model)
-        # Scored anew, everything may move.
-        return changed if before.scores is model.scores else Population.of(changed.values())
+        if before.scores is None or before.scores is model.scores:
+            return _counted(changed, before, model)
+        return Population.of(changed.values())  # scored anew, everything may move
 
 
-def _ranked(population: Population, model: Model) -> Population:
-    """The population with the scores of `model`, one of its own, taken into account."""
-    if model.scores is None:
-        return population
-    own = rank(model)
-    ranks = list(population.ranks)
-    insort(ranks, own)
-    tasks = dict(population.tasks)
-    for task, value in ((each.task, each.value) for each in model.scores.tasks):
-        known = tasks.get(task) or Best(value, model.name)
-        best = min((-known.score, rank(population[known.holder])), (-value, own))
-        tasks[task] = Best(-best[0], best[1][-1])
-    return replace(population, ranks=tuple(ranks), tasks=tasks)
+def _counted(population: Population, before: Model | None, model: Model) -> Population:
+    """The population with what became of `model`, one of its own, since `before`."""
+    changes: dict[str, Any] = {}
+    if before is None and _waits(model):
+        changes["unscored"] = (*population.unscored, model.name)
+    elif before is not None and _waits(before) and not _waits(model):
+        changes["unscored"] = tuple(n for n in population.unscored if n != model.name)
+    if model.failure is not None and (before is None or before.failure is None):
+        changes["failures"] = population.failures + 1
+    if fresh := _troubles(model) - (_troubles(before) if before else set()):
+        counts = population.warned
+        changes["warned"] = {**counts, **{each: counts.get(each, 0) + 1 for each in fresh}}
+    if model.scores is not None and (before is None or before.scores is None):
+        own = rank(model)
+        ranks = list(population.ranks)
+        insort(ranks, own)
+        changes |= {"ranks": tuple(ranks), "elites": _elites(population, model.scores, own)}
+    return replace(population, **changes) if changes else population
 
 
 def _waits(model: Model) -> bool:
     """Whether a model is still to be scored."""
     return model.scores is None and model.failure is None
+
+
+def _troubles(model: Model) -> set[tuple[str, str]]:
+    return {(warning.kind, warning.task) for warning in model.warnings}
+
+
+def _elites(population: Population, scores: Scores, own: Rank) -> Mapping[str, Elite]:
+    """The elites, the scores of the model of rank `own` taken into account."""
+    elites = dict(population.elites)
+    for task in scores.tasks:
+        mine = (-task.value, own)
+        elites[task.task] = min(elites.get(task.task, mine), mine)
+    return elites

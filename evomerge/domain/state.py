@@ -131,7 +131,7 @@ class RunState:
         top = self._ranked(self.k)
         if self.start.pool == "top_k":
             return top
-        elites = {task.holder for task in self.models.tasks.values()}
+        elites = {name for _, (*_, name) in self.models.elites.values()}
         others = elites - {model.name for model in top}
         return (*top, *sorted((self.models[name] for name in others), key=rank))
 

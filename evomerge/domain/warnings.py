@@ -17,17 +17,6 @@ def told_once(models: Iterable[Model]) -> tuple[str, ...]:
     return tuple(_told(each) for each in found.values())
 
 
-def first_to_warn(model: Model, models: Iterable[Model]) -> tuple[EvaluationWarning, ...]:
-    """Those warnings of `model` that no other of `models` has."""
-    known = {
-        (warning.kind, warning.task)
-        for other in models
-        if other.name != model.name
-        for warning in other.warnings
-    }
-    return tuple(each for each in model.warnings if (each.kind, each.task) not in known)
-
-
 def _told(each: list[tuple[EvaluationWarning, str]]) -> str:
     worst, name = max(each, key=lambda item: item[0].count / item[0].total)
     names = {model for _, model in each}

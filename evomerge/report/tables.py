@@ -67,7 +67,7 @@ def headline(subject: Subject) -> list[Fact]:
         )
     if subject.baseline is not None:
         facts.append(_against(subject.baseline, best))
-    failed = sum(model.failure is not None for model in state.models.values())
+    failed = state.models.failures
     cost = f"{figures.count(state.evaluations, 'evaluation')}" + (
         f", {failed} failed" if failed else ""
     )

@@ -17,9 +17,15 @@ from evomerge.store.atomic import write_atomic
 from evomerge.store.faults import reached
 from evomerge.store.run_directory import RunDirectory
 
+_LEAVES = 8
+"""Names that a lineage may spell: it may double with every generation, and parents are told too."""
+
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""libyaml's, where PyYAML has it: several times as fast."""
+
 
 def checkpoint(state: RunState, generation: Generation) -> dict[str, Any]:
-    """The content of the checkpoint of a finished generation."""
+    """The content of the checkpoint of a finished generation: as long as it has children."""
     skipped = [
         {"parents": list(merge.parents), "kinship": _kinship(merge.kinship), "why": merge.reason}
         for merge in state.skipped_for(generation.number)
@@ -42,7 +48,7 @@ def write_checkpoint(run: RunDirectory, state: RunState, generation: Generation)
     """Write the checkpoint of a finished generation, unless it is there as it should be."""
     path = run.generations / f"{generation.number:02}.yaml"
     content = checkpoint(state, generation)
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.dump(content, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=100)
     if _content(path) != text.encode():
         write_atomic(path, text)
         reached("checkpoint.written")
@@ -65,7 +71,7 @@ def _model(state: RunState, model: Model) -> dict[str, Any]:
             "mean_score_of_parents": _points(proposal.mean_score),
             "kinship_of_parents": _kinship(proposal.kinship),
             "method": model.candidate.recipe.method,
-            "lineage": lineage(model.name, state.models),
+            "lineage": lineage(model.name, state.models, _LEAVES),
         }
     if model.failure is not None:
         return entry | {"failed": model.failure.model_dump()}

@@ -159,15 +159,9 @@ class Tail:
 class Journal:
     """The writer of a journal; the caller holds the run's lock."""
 
-    def __init__(self, path: Path) -> None:
-        """Open an existing journal, cutting a torn tail.
-
-        Raises:
-            DamagedError: as `read_journal`.
-        """
-        content = read_journal(path)
+    def __init__(self, path: Path, content: JournalContent) -> None:
+        """Go on with an existing journal that was read under the lock, cutting its torn tail."""
         self.path = path
-        self.entries = content.entries
         self._number = len(content.entries)
         self._broken = False
         with storage_faults(path):
@@ -184,7 +178,7 @@ class Journal:
         """A new journal with its first entry."""
         write_atomic(path, line_of(0, first))
         reached("journal.created")
-        return cls(path)
+        return cls(path, read_journal(path))
 
     def append(self, entry: Entry) -> None:
         """Add an entry; it is durable on return.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from evomerge.domain.events import Event, GenerationFinished, ModelMerged
-from evomerge.domain.state import Entry, RunState, apply, fold
+from evomerge.domain.state import Entry, RunState, apply
 from evomerge.ports import Observer
 from evomerge.store.atomic import make_folder, sweep_aside
 from evomerge.store.checkpoints import write_checkpoint
@@ -19,13 +19,20 @@ class JournalLedger:
     """Records events; the caller holds the run's lock."""
 
     def __init__(
-        self, run: RunDirectory, journal: Journal, observers: Sequence[Observer] = ()
+        self,
+        run: RunDirectory,
+        journal: Journal,
+        state: RunState,
+        observers: Sequence[Observer] = (),
     ) -> None:
-        """Take up a journal; what a killed driver did not derive from it is derived now."""
+        """Take up a journal, whose fold is `state`.
+
+        What a killed driver did not derive from it is derived now.
+        """
         self._run = run
         self._journal = journal
         self._observers = observers
-        self._state = fold(journal.entries)
+        self._state = state
         self._tidy()
         derive(run, self._state)
 

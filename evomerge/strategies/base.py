@@ -146,7 +146,8 @@ def exploration(
 
 def foundation_models(state: RunState) -> tuple[Model, ...]:
     """The scored foundation models, best first."""
-    return tuple(model for model in state.ranking if model.generation == 0)
+    scored = (model for model in state.at_generation(0) if model.scores is not None)
+    return tuple(sorted(scored, key=rank))
 
 
 def propose_merge(

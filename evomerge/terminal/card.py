@@ -73,7 +73,7 @@ def _front_matter(model: Model, state: RunState, hub: Mapping[str, str]) -> str:
 
 def _introduction(model: Model, state: RunState, hub: Mapping[str, str]) -> Iterator[str]:
     start = state.start
-    expression = lineage(model.name, state.models) if _depth(model, state) < _LONG_LINEAGE else ""
+    expression = lineage(model.name, state.models, _LONG_LINEAGE)
     recipe = model.candidate.recipe if model.candidate else None
     method = recipe.method if recipe else "merge"
     yield (
@@ -82,7 +82,7 @@ def _introduction(model: Model, state: RunState, hub: Mapping[str, str]) -> Iter
         f"{model.generation} of a {_text(start.strategy)} search that merges with `{method}`. "
         "No weight was trained."
     )
-    if expression:
+    if expression is not None:
         yield f"\nIt descends as `{expression.replace('`', '')}` from:\n"
     else:
         yield "\nIt descends from:\n"
@@ -185,14 +185,6 @@ def _foundation(model: Model, state: RunState) -> list[str]:
     """The foundation models among the ancestors, in the run's order."""
     wanted = {*ancestors(model.name, state.models)}
     return [each.name for each in state.start.foundation if each.name in wanted]
-
-
-def _depth(model: Model, state: RunState) -> int:
-    """How many names the lineage spells out."""
-    known: dict[str, int] = {}
-    for each in sorted(state.models.values(), key=lambda m: m.generation):
-        known[each.name] = sum(known[parent] for parent in each.parents) or 1
-    return known[model.name]
 
 
 def _of_task(model: Model, task: str) -> str:

@@ -63,7 +63,7 @@ def _member(member: Member) -> Document:
         "generations": len(state.generations) - 1,
         "evaluations": len(member.course),
         "merges": state.merges,
-        "failures": sum(model.failure is not None for model in state.models.values()),
+        "failures": state.models.failures,
         "reused": member.reused,
         "spent_hours": state.seconds / 3600,
         "work_hours": _hours(member.course[-1].work),

@@ -160,7 +160,7 @@ def _result(state: RunState) -> Document:
         "confirmations": state.confirmations,
         "reused_merges": state.reused_merges,
         "reused_evaluations": state.reused_evaluations,
-        "failures": sum(model.failure is not None for model in state.models.values()),
+        "failures": state.models.failures,
         "unscored": len(state.unscored),
         "hours": state.seconds / 3600,
     }

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import IO, Self
 
 from rich.cells import cell_len
 from rich.console import Console
 
-from evomerge.domain.events import Event, RunFinished
+from evomerge.domain.events import Event, GenerationProposed, RunFinished
+from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
 from evomerge.terminal.figures import clock, printable
 from evomerge.terminal.sentences import Sentence, sentences
@@ -44,6 +45,7 @@ class PlainReporter:
         self._lock = Lock()
         self._mentioned: dict[tuple[str, str], float] = {}
         self._state: RunState | None = None
+        self._name_width = 0
         self._state_at = 0.0
         self._broken = False
         self._began = now()
@@ -75,10 +77,13 @@ class PlainReporter:
     def happened(self, event: Event, state: RunState) -> None:
         """Write the lines of `event`, and the summary after the last event of a run."""
         with self._lock:
+            if self._state is None:
+                self._make_room(state.models.values())
+            elif isinstance(event, GenerationProposed):
+                self._make_room(state.at_generation(event.generation))
             self._state, self._state_at = state, self._now()
-            name_width = _name_width(state)
             for sentence in sentences(event, state):
-                self._write(line(sentence, state.seconds, name_width) + "\n")
+                self._write(line(sentence, state.seconds, self._name_width) + "\n")
             if isinstance(event, RunFinished):
                 self._write("\n" + self._rendered(state))
 
@@ -94,15 +99,19 @@ class PlainReporter:
                 self._mentioned[key] = now
                 self._write(self._still(model, activity, done, total, now) + "\n")
 
+    def _make_room(self, models: Iterable[Model]) -> None:
+        """Let the column of names be as wide as the names of these models, within reason."""
+        widths = (cell_len(printable(model.name)) for model in models)
+        self._name_width = min(24, max(self._name_width, *widths, 0))
+
     def _still(self, model: str, activity: str, done: int, total: int, now: float) -> str:
         state = self._state
         member = None if state is None else state.models.get(model)
         generation = f"gen {member.generation}" if member else "run"
         elapsed = 0.0 if state is None else state.seconds + now - self._state_at
-        width = 0 if state is None else _name_width(state)
         share = f"{done * 100 // total} %  ({done} of {total})" if total > 0 else str(done)
         detail = f"{activity} {share}"
-        return line(Sentence(generation, "working", model, detail), elapsed, width)
+        return line(Sentence(generation, "working", model, detail), elapsed, self._name_width)
 
     def _rendered(self, state: RunState) -> str:
         console = Console(
@@ -132,8 +141,3 @@ def line(sentence: Sentence, elapsed: float, name_width: int = 0) -> str:
         model += " " * (name_width - cell_len(model)) + "  "
     text = f"[{clock(elapsed)}] {sentence.where:<6} {sentence.verb:<8}  {model}{sentence.detail}"
     return "".join(c if c.isprintable() else " " for c in text).rstrip()
-
-
-def _name_width(state: RunState) -> int:
-    widest = max((cell_len(printable(name)) for name in state.models), default=0)
-    return min(widest, 24)

@@ -26,10 +26,10 @@ from evomerge.domain.events import (
 )
 from evomerge.domain.lineage import merge_gain
 from evomerge.domain.model import Candidate, Model
+from evomerge.domain.population import rank
 from evomerge.domain.scores import Part
 from evomerge.domain.skills import lost_skills
 from evomerge.domain.state import RunState
-from evomerge.domain.warnings import first_to_warn
 from evomerge.terminal import figures
 from evomerge.terminal.differences import gains_line
 from evomerge.terminal.figures import printable
@@ -71,7 +71,8 @@ def sentences(event: Event, state: RunState) -> list[Sentence]:
 
 def best_over_foundation(state: RunState) -> tuple[Model, float] | None:
     """The best foundation model, and the points by which the run's best model exceeds it."""
-    foundation = next((model for model in state.ranking if model.generation == 0), None)
+    scored = [model for model in state.at_generation(0) if model.scores is not None]
+    foundation = min(scored, key=rank, default=None)
     if foundation is None or state.best is None:
         return None
     return foundation, (state.best.score or 0.0) - (foundation.score or 0.0)
@@ -243,7 +244,8 @@ def _(event: RunFinished, state: RunState) -> list[Sentence]:
 def _new_warnings(model: Model, state: RunState) -> list[Sentence]:
     return [
         _about(model.name, state, "warning", printable(each.sentence), "yellow")
-        for each in first_to_warn(model, state.models.values())
+        for each in model.warnings
+        if state.models.warned[each.kind, each.task] == 1
     ]
 
 

@@ -142,7 +142,7 @@ def standings_table(standings: Sequence[Standing]) -> Fitted:
     gain = numbers("gain", (spelled(figures.gain(g), figures.gain_style(g)) for g in gains))
     hours = numbers("hours", (f"{state.seconds / 3600:.2f}" for state in states))
     merges = numbers("merges", (str(state.merges) for state in states))
-    failed = numbers("failed", (str(_failures(state)) for state in states))
+    failed = numbers("failed", (str(state.models.failures) for state in states))
     return Fitted(
         [name, status, strategy, generation, best, score, gain, merges, failed, hours],
         [name, status, strategy, generation, best, score, gain, hours],
@@ -176,7 +176,3 @@ def _last_event(standing: Standing, now: float) -> str:
         return standing.last_event
     ago = figures.duration(max(0.0, now - standing.state.last_at))
     return f"{standing.last_event}, {ago} ago"
-
-
-def _failures(state: RunState) -> int:
-    return sum(model.failure is not None for model in state.models.values())

@@ -100,8 +100,9 @@ def result_text(state: RunState, baseline: Baseline | None = None) -> str:
     confirmed = confirmed_text(state)
     if confirmed is not None:
         lines.append(f"held-out {confirmed.plain}")
-    if leaves(name, state) <= _LEAVES:
-        lines.append(f"lineage  {figures.printable(lineage(name, state.models))}")
+    spelled = lineage(name, state.models, _LEAVES)
+    if spelled is not None:
+        lines.append(f"lineage  {figures.printable(spelled)}")
     else:
         lines.append(
             f"lineage  {figures.count(len(ancestors(name, state.models)), 'ancestor')}: "
@@ -118,14 +119,6 @@ def result_text(state: RunState, baseline: Baseline | None = None) -> str:
     if state.stop is not None:
         lines.append(f"stop     {figures.printable(state.stop)}")
     return "\n".join(lines)
-
-
-def leaves(name: str, state: RunState) -> int:
-    """How many names the lineage of a model spells out; it may double with every generation."""
-    known: dict[str, int] = {}
-    for model in sorted(state.models.values(), key=lambda model: model.generation):
-        known[model.name] = sum(known[parent] for parent in model.parents) or 1
-    return known[name]
 
 
 def best_text(state: RunState) -> Text:
@@ -145,7 +138,7 @@ def best_text(state: RunState) -> Text:
 
 def counts_text(state: RunState) -> Text:
     """Merges, evaluations, failures, and the time that they took."""
-    failures = sum(model.failure is not None for model in state.models.values())
+    failures = state.models.failures
     parts = [
         figures.count(len(state.generations) - 1, "generation"),
         figures.count(state.merges, "merge"),

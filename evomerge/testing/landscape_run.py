@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -159,7 +158,6 @@ def run_landscape(
         workplace or LandscapeWorkplace(root),
         [observer or Silence()],
         accept_drift=accept_drift,
-        now=time.time,
     )
 
 

@@ -3,8 +3,8 @@
     python scripts/bench/scale.py [--strategies greedy,kinship,steady_state] [--children 5000]
                                   [--folder DIR] [--plain] [--json FILE]
 
-The real driver, journal, checkpoints and run directory over models that are one number each: a
-child is the mean of its parents and a little luck. Each strategy runs in a process of its own, so
+The real driver, journal, checkpoints and run directory over an imagined world: a child scores the
+mean of its parents and a little luck. Each strategy runs in a process of its own, so
 that its peak memory is its own. Printed at 100, 600, 1,000, 2,000 and 5,000 children: milliseconds
 of the driver a child (over the last 50 to 100 children before the mark; CPU and wall clock, the
 work of the landscape left out), bytes of the journal and of the checkpoints a child, peak memory;
@@ -22,8 +22,8 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from io import StringIO
 from pathlib import Path
 from random import Random
@@ -31,78 +31,63 @@ from typing import Any
 
 from evomerge.config import Config
 from evomerge.domain.errors import StoppedError
-from evomerge.domain.events import Event, KinshipMeasured, ModelMerged, ModelScored
+from evomerge.domain.events import Event
 from evomerge.domain.kinship import KinshipReading
-from evomerge.domain.model import Foundation
+from evomerge.domain.model import Foundation, Model
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.domain.state import RunState, fold
 from evomerge.driver import drive
+from evomerge.imagined.world import ImaginedExecutor
 from evomerge.store.run_directory import RunDirectory
 from evomerge.terminal.plain import PlainReporter
 
 MARKS = (100, 600, 1000, 2000, 5000)
 _FOUNDATION = 5
 _TASKS, _ITEMS = 3, 200
-_DRIFT = 0.01
-"""Luck of a child on the logit scale: small, so that thousands of children find room to improve."""
+_LUCK = (-0.05, 0.05)
+"""Mean and deviation of a child's luck on the logit scale, beside the mean of its parents.
+
+Most children are worse than their parents, about one of a hundred is a new best model, and after
+thousands of them there is room to improve and a pair of the pool to merge.
+"""
 
 
 class Luck:
-    """The executor: scores that drift upwards, kinship drawn for each pair; nothing is made."""
+    """Scores that drift, and kinship drawn for each pair; both tell the time that they took.
+
+    Attributes:
+        wall, cpu: seconds so far.
+    """
 
     def __init__(self) -> None:
-        self.seconds = self.cpu = 0.0
+        self.wall = self.cpu = 0.0
         self._logits: dict[str, list[float]] = {}
 
-    def score(self, models: Sequence[Any]) -> Iterator[Event]:
-        """Score foundation models."""
-        for model in models:
-            yield self._scored(model)
-
-    def breed(self, offspring: Sequence[Any], *_: object) -> Iterator[Event]:
-        """Merge and score offspring."""
-        for model in offspring:
-            yield ModelMerged(model=model.name, seconds=0.0)
-            yield self._scored(model)
-
-    def measure(self, models: Sequence[Any], pairs: Sequence[Any]) -> Iterator[Event]:
-        """Draw the kinship of pairs."""
-        if pairs:
-            begun, cpu = time.perf_counter(), time.process_time()
-            readings = tuple(_reading(each) for each in pairs)
-            self._took(begun, cpu)
-            yield KinshipMeasured(readings=readings, seconds=0.0)
-
-    def confirm(self, *_: object) -> Iterator[Event]:
-        """Nothing else is scored."""
-        return iter(())
-
-    def prune(self, state: RunState) -> None:
-        """There are no weights."""
-
-    def remember(self, models: object) -> None:
-        """There are no weights."""
-
-    def weights(self, model: object) -> Path:
-        """There are no weights."""
-        raise NotImplementedError
-
-    def _scored(self, model: Any) -> Event:
-        begun, cpu = time.perf_counter(), time.process_time()
-        rng = Random(zlib.crc32(model.name.encode()))
-        inherited = [self._logits[parent] for parent in model.parents] or [[-2.0] * _TASKS]
-        own = [math.fsum(c) / len(c) + rng.gauss(0.0, _DRIFT) for c in zip(*inherited, strict=True)]
-        self._logits[model.name] = own
-        tasks = tuple(_score(number, logit, rng) for number, logit in enumerate(own))
-        scored = ModelScored(
-            model=model.name, scores=Scores(evaluation_id="luck", tasks=tasks), seconds=0.0
-        )
-        self._took(begun, cpu)
-        return scored
-
-    def _took(self, begun: float, cpu: float) -> None:
-        self.seconds += time.perf_counter() - begun
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        self.wall += time.perf_counter() - wall
         self.cpu += time.process_time() - cpu
+
+    def scores(self, model: Model) -> Scores:
+        """The mean of its parents, and a little luck."""
+        with self._timed():
+            rng = Random(zlib.crc32(model.name.encode()))
+            inherited = [self._logits[name] for name in model.parents] or [[-2.0] * _TASKS]
+            columns = zip(*inherited, strict=True)
+            own = [math.fsum(each) / len(each) + rng.gauss(*_LUCK) for each in columns]
+            self._logits[model.name] = own
+            tasks = tuple(_score(number, logit, rng) for number, logit in enumerate(own))
+            return Scores(evaluation_id="luck", tasks=tasks)
+
+    def kinship(self, a: Model, b: Model) -> KinshipReading:
+        """As the names have it."""
+        with self._timed():
+            value = zlib.crc32(f"{a.name} {b.name}".encode()) / 2**32
+            return KinshipReading(
+                models=(a.name, b.name), pcc=value, cosine=value, euclidean=1.0 - value
+            )
 
 
 def _score(number: int, logit: float, rng: Random) -> TaskScore:
@@ -116,9 +101,15 @@ def _score(number: int, logit: float, rng: Random) -> TaskScore:
     )
 
 
-def _reading(names: tuple[str, str]) -> KinshipReading:
-    value = zlib.crc32(" ".join(names).encode()) / 2**32
-    return KinshipReading(models=names, pcc=value, cosine=value, euclidean=1.0 - value)
+class LuckyExecutor(ImaginedExecutor):
+    """An executor without weights."""
+
+    def remember(self, models: Iterable[Model]) -> None:
+        """There is nothing to make again."""
+
+    def weights(self, model: Model) -> Path:
+        """There are none."""
+        raise NotImplementedError
 
 
 class Workplace:
@@ -145,9 +136,9 @@ class Workplace:
         """Nothing can be wrong; the evaluation id."""
         return "luck"
 
-    def executor(self, observer: object) -> Luck:
-        """The luck of this run."""
-        return self.luck
+    def executor(self, observer: object) -> LuckyExecutor:
+        """One that asks the luck of this run."""
+        return LuckyExecutor(self.luck.scores, self.luck.kinship)
 
     def test_gains(self, state: RunState) -> None:
         """There are no items to test over."""
@@ -171,7 +162,7 @@ class Stopwatch:
 
     def _now(self) -> tuple[float, float]:
         """(seconds of wall clock, of CPU) outside the landscape."""
-        return time.perf_counter() - self._luck.seconds, time.process_time() - self._luck.cpu
+        return time.perf_counter() - self._luck.wall, time.process_time() - self._luck.cpu
 
     def happened(self, event: Event, state: RunState) -> None:
         """Count children as generations end."""
@@ -210,7 +201,7 @@ def _size(folder: Path) -> int:
 
 
 def measure(
-    folder: Path, strategy: str, k: int, marks: Sequence[int], plain: bool
+    folder: Path, strategy: str, k: int, marks: Sequence[int], plain: bool = False
 ) -> dict[str, Any]:
     """One run up to the last mark, then opened again."""
     run, workplace = RunDirectory(folder / "runs" / strategy), Workplace()
@@ -232,7 +223,8 @@ def measure(
         if plain:
             observers.insert(0, stack.enter_context(PlainReporter(StringIO())))
         try:
-            drive(run, Config.model_validate(document), workplace, observers, now=time.time)
+            ended = drive(run, Config.model_validate(document), workplace, observers)
+            sys.exit(f"the search ended after {ended.evaluations} evaluations: {ended.stop}")
         except StoppedError as stopped:
             if str(stopped) != "enough":
                 raise

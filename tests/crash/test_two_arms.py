@@ -27,7 +27,7 @@ class Slow(LandscapeMerger):
 
 config = landscape_config(strategy={"name": strategy, "k": 3})
 drive(RunDirectory(root / "runs" / strategy), config, LandscapeWorkplace(root, merger=Slow()),
-      [Silence()], now=time.time)
+      [Silence()])
 """
 
 

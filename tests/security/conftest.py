@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,7 +47,6 @@ def resume(root: Path, *, accept_drift: bool = False) -> Outcome:
             LandscapeWorkplace(root),
             [Silence()],
             accept_drift=accept_drift,
-            now=time.time,
         )
         return Outcome(0, decision_digest(state), "")
     except EvomergeError as error:

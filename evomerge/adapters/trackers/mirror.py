@@ -165,12 +165,11 @@ def told(event: Event, state: RunState) -> dict[str, float]:
 
 def _standing(state: RunState) -> dict[str, float]:
     best = state.best
-    failures = sum(model.failure is not None for model in state.models.values())
     return {
         **({} if best is None or best.score is None else {"best_score": best.score}),
         "merges": state.merges,
         "evaluations": state.evaluations,
-        "failures": failures,
+        "failures": state.models.failures,
     }
 
 

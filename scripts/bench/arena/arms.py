@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -151,7 +150,7 @@ def run_arm(arm: Arm, fixture: Fixture, evaluations: int, crew: LocalWorkplace) 
     """Run, resume or only read an arm."""
     config = arm.config(fixture, evaluations)
     run = RunDirectory(fixture.runs / arm.name)
-    return drive(run, config, _Shared(config, run, crew), [Silence()], now=time.time)
+    return drive(run, config, _Shared(config, run, crew), [Silence()])
 
 
 def finished(arms: Sequence[Arm], fixture: Fixture) -> dict[str, RunState]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, TypeVar
 
-from evomerge.store.journal import Journal
+from evomerge.store.journal import Journal, JournalContent
 
 T = TypeVar("T")
 Kind = Literal[
@@ -299,8 +299,8 @@ def _tell_commits() -> None:
         append(self, entry)
         tell(self)
 
-    def telling_open(self: Journal, path: Path) -> None:
-        opened(self, path)
+    def telling_open(self: Journal, path: Path, content: JournalContent) -> None:
+        opened(self, path, content)
         tell(self)
 
     Journal.append = telling_append  # type: ignore[method-assign]

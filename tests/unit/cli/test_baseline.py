@@ -1,7 +1,6 @@
 """What merging all models at once gave is told beside every run over the same models and items."""
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def runs(tmp_path_factory):
             stopping=[{"max_generations": 2}],
         )
         run = RunDirectory(root / "runs" / name)
-        drive(run, config, LandscapeWorkplace(root), [Silence()], now=time.time)
+        drive(run, config, LandscapeWorkplace(root), [Silence()])
     return root / "runs"
 
 

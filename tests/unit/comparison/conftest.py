@@ -1,7 +1,5 @@
 """Landscape runs of several strategies and seeds, made once."""
 
-import time
-
 import pytest
 
 from evomerge.driver import drive
@@ -20,7 +18,7 @@ def landscape(tmp_path_factory):
                 run={"name": name, "seed": seed}, strategy={"name": strategy, "k": 3}
             )
             run = RunDirectory(root / "runs" / name)
-            drive(run, config, LandscapeWorkplace(root), [Silence()], now=time.time)
+            drive(run, config, LandscapeWorkplace(root), [Silence()])
     return root / "runs"
 
 

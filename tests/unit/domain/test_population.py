@@ -8,9 +8,16 @@ from hypothesis import strategies as st
 
 from evomerge.domain.model import Failure, Model
 from evomerge.domain.population import Population, rank
-from evomerge.domain.scores import Scores, TaskScore
+from evomerge.domain.scores import EvaluationWarning, Scores, TaskScore
 
 VALUES = st.integers(0, 8).map(lambda eighths: eighths * 12.5)  # ties are frequent
+WARNINGS = st.sampled_from(
+    [
+        EvaluationWarning(kind=kind, task=task, count=1, total=2, trouble="were long")
+        for kind in ("too_long", "cut_off")
+        for task in ("t0", "t1")
+    ]
+)
 FAILURE = Failure(stage="merge", reason="no", attempts=1)
 
 
@@ -34,13 +41,21 @@ def histories(draw):
         for name in draw(st.permutations(names)):
             values = draw(st.none() | st.tuples(VALUES, VALUES))
             outcome = {"failure": FAILURE} if values is None else {"scores": scores(values)}
+            outcome["warnings"] = tuple(draw(st.lists(WARNINGS, max_size=3)))
             population = population.changed(replace(population[name], **outcome))
             history.append(population)
     return history
 
 
 def figures(population):
-    return population.ranks, population.tasks, population.unscored, set(population.crossed)
+    return (
+        population.ranks,
+        population.elites,
+        population.unscored,
+        set(population.crossed),
+        population.warned,
+        population.failures,
+    )
 
 
 @given(histories())
@@ -53,10 +68,14 @@ def test_what_is_carried_along_is_what_counting_anew_gives(history):
         assert population.unscored == tuple(
             model.name for model in models if model.scores is None and model.failure is None
         )
-        for task, (best, holder) in population.tasks.items():
+        assert population.failures == sum(model.failure is not None for model in models)
+        assert sum(population.warned.values()) == sum(
+            len({(each.kind, each.task) for each in model.warnings}) for model in models
+        )
+        for task, (best, (*_, holder)) in population.elites.items():
             values = {m.name: v.value for m in scored for v in m.scores.tasks if v.task == task}
-            assert best == max(values.values())
-            ties = [model for model in scored if values[model.name] == best]
+            assert -best == max(values.values())
+            ties = [model for model in scored if values[model.name] == -best]
             assert holder == min(ties, key=rank).name
 
 

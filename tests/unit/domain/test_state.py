@@ -1,13 +1,20 @@
 """The fold: state is what the journal says, however it is cut."""
 
+import sys
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evomerge.config import Config
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.events import EVENT, CandidateFailed, ModelScored, RunResumed
-from evomerge.domain.model import Failure
-from evomerge.domain.state import Entry, RunState, fold
+from evomerge.domain.kinship import KinshipReading
+from evomerge.domain.lineage import lineage
+from evomerge.domain.model import Failure, Model
+from evomerge.domain.state import Entry, RunState, apply, fold
+from evomerge.imagined.world import ImaginedExecutor, MemoryLedger, imagine, points
 from evomerge.store.journal import read_journal
 from evomerge.testing.landscape_run import run_landscape
 
@@ -95,3 +102,65 @@ def test_impossible_histories_are_refused(entries, make):
 
 def test_an_empty_journal_is_an_empty_run():
     assert fold([]) == RunState()
+
+
+def test_a_lineage_is_spelled_as_long_as_it_is_short():
+    """A chain doubles with every generation: 2^40 names would never be spelled."""
+    models = {name: Model(name, "foundation", 0, name) for name in ("a", "b")}
+    for number in range(40):
+        first, second = list(models)[-2:]
+        models[f"m{number}"] = Model(f"m{number}", "greedy", 1, "x", (first, second))
+    assert lineage("a", models, 1) == "a"
+    assert lineage("m1", models, 3) == "(b × (a × b))"
+    assert lineage("m1", models, 2) is None
+    assert lineage("m39", models, 1000) is None
+
+
+def test_an_event_of_a_long_run_takes_as_many_steps_as_one_of_a_short_run():
+    """Counted in calls of functions, so that no clock is asked."""
+    state, calls = RunState(), {}
+    for entry in long_run(generations=300):
+        before, state = state, apply(state, entry)
+        number = len(before.generations)
+        if number in {30, 299}:
+            calls.setdefault((entry.event.type, number), count_calls(apply, before, entry))
+    kinds = {kind for kind, _ in calls}
+    assert kinds == {"model_merged", "model_scored", "kinship_measured"} | {
+        "generation_proposed",
+        "generation_finished",
+    }
+    for kind in kinds:
+        assert calls[kind, 299] <= 1.2 * calls[kind, 30], kind
+
+
+def long_run(generations):
+    """The entries of a run of so many generations of one child."""
+    config = Config.model_validate(
+        {
+            "run": {"name": "long", "seed": 1},
+            "base_model": "base",
+            "foundation_models": ["a", "b", "c"],
+            "strategy": {"name": "steady_state", "k": 5},
+            "merge": {"method": "dare_ties"},
+            "evaluation": {"tasks": ["t"]},
+            "stopping": [{"max_generations": generations}],
+        }
+    )
+    luck, ledger = Random(0), MemoryLedger()
+    executor = ImaginedExecutor(
+        lambda model: points(luck.uniform(0, 100)),
+        lambda a, b: KinshipReading(models=(a.name, b.name), pcc=luck.random()),
+    )
+    imagine(config, executor, ledger=ledger)
+    return ledger.entries
+
+
+def count_calls(function, *arguments):
+    """How many functions, C ones included, a call calls."""
+    calls = []
+    sys.setprofile(lambda _, event, __: calls.append(event) if event.endswith("call") else None)
+    try:
+        function(*arguments)
+    finally:
+        sys.setprofile(None)
+    return len(calls)
