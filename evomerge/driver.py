@@ -6,9 +6,9 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
 
 from evomerge.config import Config
 from evomerge.configfile import taken_out
@@ -17,49 +17,17 @@ from evomerge.domain.errors import PreflightError, SignalledError, StoppedError
 from evomerge.domain.events import RunResumed, RunStarted
 from evomerge.domain.model import Foundation, Model
 from evomerge.domain.state import Entry, RunState, apply, fold
-from evomerge.ports import Observer, RebuildingExecutor
+from evomerge.evolution import TestGains
+from evomerge.execution.evaluation import Evaluation
+from evomerge.gains import gains_of_best
+from evomerge.ports import Observer
 from evomerge.search import run_started, search
+from evomerge.store.artefacts import Store
 from evomerge.store.atomic import storage_faults
 from evomerge.store.journal import Journal, JournalContent, read_journal
 from evomerge.store.ledger import JournalLedger, derive
 from evomerge.store.run_directory import RunDirectory
-
-
-class Workplace(Protocol):
-    """What a config means on this machine; `evomerge.wiring` has the real one."""
-
-    @property
-    def engine(self) -> str:
-        """What executes recipes, with its version."""
-
-    def foundation(self) -> tuple[Foundation, tuple[Foundation, ...]]:
-        """The base and the foundation models, pinned and checked.
-
-        Raises:
-            PreflightError: names every model that cannot be used.
-        """
-
-    def versions(self) -> dict[str, str]:
-        """Versions of what determines results."""
-
-    def check(self) -> str:
-        """Everything that can be known before the first merge; the evaluation id.
-
-        Raises:
-            PreflightError: with every problem found.
-        """
-
-    def executor(self, observer: Observer) -> RebuildingExecutor:
-        """Who does the work; started lazily."""
-
-    def test_gains(self, state: RunState) -> Gains | None:
-        """Whether the best model's gains are more than chance; None where it is not tested."""
-
-    def describe(self) -> tuple[str, str, dict[str, object]]:
-        """(config id, resolved config as YAML, environment) to record with a new run."""
-
-    def close(self) -> None:
-        """End every child process."""
+from evomerge.workplace import PoolWorkplace, Setting, Workplace
 
 
 def drive(
@@ -69,10 +37,14 @@ def drive(
     observers: Sequence[Observer],
     *,
     accept_drift: bool = False,
+    test_gains: TestGains | None = None,
 ) -> RunState:
     """Bring `run` to its end from wherever it stands.
 
     A finished run is left as it is. The caller made sure that `config` is the run's own.
+
+    Args:
+        test_gains: None tests them on the per-item results in the store.
 
     Raises:
         LockedError: another process drives the run.
@@ -87,38 +59,52 @@ def drive(
             derive(run, state)
             return state
         with closing(workplace), signals_stop():
+            setting, evaluation = workplace.setting, workplace.check()
             if content is None:
-                journal, entry = _started(run, workplace, config)
+                journal, entry = _started(run, setting, config)
             else:
-                journal, entry = _resumed(run, content, state, workplace, config, accept_drift)
+                changes = _changes(run, state, setting, evaluation)
+                if changes and not accept_drift:
+                    raise PreflightError(
+                        f"run {run.name} cannot go on as it began:\n  " + "\n  ".join(changes),
+                        "restore what changed, start a new run, or pass --accept-drift to go on "
+                        "all the same (it is recorded)",
+                    )
+                journal, entry = _resumed(run, content, setting, config, changes)
             del content  # thousands of events; the state has what matters of them
             with journal:
                 ledger = JournalLedger(run, journal, apply(state, entry), observers)
                 for observer in observers:
                     observer.happened(entry.event, ledger.state)
-                executor = workplace.executor(_Everyone(observers))
-                # Whatever was lost of an ancestor is made again from its recipe.
-                executor.remember(ledger.state.models.values())
+                known = ledger.state.models.values()
+                executor = workplace.executor(evaluation, known, _Everyone(observers))
                 return search(
-                    config, ledger, executor, workplace.engine, test_gains=workplace.test_gains
+                    config,
+                    ledger,
+                    executor,
+                    setting.engine,
+                    test_gains=test_gains or partial(_gains, run, config),
                 )
 
 
-def rebuild(workplace: Workplace, state: RunState, model: Model, observer: Observer) -> Path:
+def rebuild(workplace: PoolWorkplace, state: RunState, model: Model, observer: Observer) -> Path:
     """Make the weights of an offspring again; the folder that holds them.
 
     Raises:
-        StoppedError: what was made is not what it was.
+        StoppedError: what was made is not what it was, or a merge failed.
         PreflightError: a foundation model is missing or changed.
     """
     with closing(workplace):
-        base, foundation = workplace.foundation()
-        changes = drift(state.start, base, foundation, {})
+        setting = workplace.setting
+        changes = drift(state.start, setting.base, setting.foundation, {})
         if changes:
             raise PreflightError("\n  ".join(["what the run builds on changed:", *changes]))
-        executor = workplace.executor(observer)
-        executor.remember(state.models.values())
-        return executor.weights(model)
+        return workplace.weights(state.models.values(), observer).obtain(model)
+
+
+def _gains(run: RunDirectory, config: Config, state: RunState) -> Gains | None:
+    filters = {task.name: task.filter for task in config.evaluation.tasks}
+    return gains_of_best(state, Store(run.store), filters)
 
 
 class _Everyone:
@@ -136,30 +122,29 @@ class _Everyone:
             observer.progressed(model, activity, done, total)
 
 
+def _started(run: RunDirectory, setting: Setting, config: Config) -> tuple[Journal, Entry]:
+    """The journal of a new run, with its first entry."""
+    started = run_started(
+        config,
+        setting.base,
+        setting.foundation,
+        config_id=setting.config_id,
+        versions=setting.versions,
+    )
+    entry = Entry(at=time.time(), event=started)
+    return run.start(entry, setting.config, setting.environment), entry
+
+
 def _resumed(
     run: RunDirectory,
     content: JournalContent,
-    state: RunState,
-    workplace: Workplace,
+    setting: Setting,
     config: Config,
-    accept_drift: bool,
+    changes: Sequence[str],
 ) -> tuple[Journal, Entry]:
-    """The journal of a known run with its newest entry, after a check of what it builds on."""
-    base, foundation = workplace.foundation()
-    versions = workplace.versions()
-    changes = drift(state.start, base, foundation, versions)
-    if workplace.describe()[0] != state.start.config_id:
-        changes.append(f"the config changed ({run.config}): its settings gave other results")
-        changes += taken_out(run.config)
-    changes += evaluation_drift(state, workplace.check())
-    if changes and not accept_drift:
-        raise PreflightError(
-            f"run {run.name} cannot go on as it began:\n  " + "\n  ".join(changes),
-            "restore what changed, start a new run, or pass --accept-drift to go on all "
-            "the same (it is recorded)",
-        )
+    """The journal of a known run, with its newest entry."""
     resumed = RunResumed(
-        versions=versions,
+        versions=setting.versions,
         drift=tuple(changes),
         retention=config.retention,
         skill_kept_at=config.evaluation.skill_kept_at,
@@ -169,15 +154,15 @@ def _resumed(
     return journal, entry
 
 
-def _started(run: RunDirectory, workplace: Workplace, config: Config) -> tuple[Journal, Entry]:
-    """The journal of a new run with its first entry, after a check of what it builds on."""
-    base, foundation = workplace.foundation()
-    versions = workplace.versions()
-    workplace.check()
-    config_id, text, environment = workplace.describe()
-    started = run_started(config, base, foundation, config_id=config_id, versions=versions)
-    entry = Entry(at=time.time(), event=started)
-    return run.start(entry, text, environment), entry
+def _changes(
+    run: RunDirectory, state: RunState, setting: Setting, evaluation: Evaluation
+) -> list[str]:
+    """What a known run builds on that is not as it was, one line each."""
+    changes = drift(state.start, setting.base, setting.foundation, setting.versions)
+    if setting.config_id != state.start.config_id:
+        changes.append(f"the config changed ({run.config}): its settings gave other results")
+        changes += taken_out(run.config)
+    return changes + evaluation_drift(state, evaluation.ids["selection"])
 
 
 def drift(

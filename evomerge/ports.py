@@ -2,97 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Any, Protocol
+
+from pydantic import AfterValidator, Field
 
 from evomerge.domain.events import Event
-from evomerge.domain.kinship import KinshipReading, Pair
+from evomerge.domain.kinship import Pair
 from evomerge.domain.model import Model
-from evomerge.domain.recipe import Recipe
-from evomerge.domain.scores import Part, Scores
+from evomerge.domain.scores import Part
 from evomerge.domain.state import RunState
+from evomerge.domain.value import Value
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) in units of the work at hand."""
 
-
-class Merger(Protocol):
-    """Executes recipes."""
-
-    @property
-    def engine(self) -> str:
-        """What executes recipes, with its version; part of every recipe's id."""
-
-    def merge(
-        self, recipe: Recipe, inputs: Mapping[str, Path], into: Path, progress: Progress
-    ) -> None:
-        """Write the complete model of `recipe` into the empty folder `into`.
-
-        Args:
-            inputs: the folder of every content id in `recipe.inputs`.
-
-        Raises:
-            CandidateError: the merge failed, or a weight of the child is not finite.
-        """
-
-    def close(self) -> None:
-        """End every process that was started; further merges start new ones."""
+Folder = Annotated[Path, AfterValidator(Path.resolve)]
+"""Another process may have another working directory, and a worker may change its own."""
 
 
-class Evaluator(Protocol):
-    """Scores models on one part of the configured tasks' items: `selection`, unless asked."""
+class Operation(Value):
+    """Work for a worker: JSON and folders, so that it can cross to another process or machine.
+
+    The table of all kinds is in `ARCHITECTURE.md`.
+
+    Attributes:
+        arguments: JSON. With the content of `inputs` they determine the answer and what is written.
+        inputs: the folders that are read: models by content id, or by what they are to the work.
+        into: an empty folder for what is made; its content is worthless after an error.
+        seconds: it may take at most; None for no limit.
+    """
+
+    kind: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    inputs: dict[str, Folder] = Field(default_factory=dict)
+    into: Folder | None = None
+    seconds: float | None = None
 
     @property
-    def evaluation_id(self) -> str:
-        """The id of everything but the model that determines the scores.
+    def output(self) -> Path:
+        """`into`, of a kind that writes."""
+        if self.into is None:
+            raise ValueError(f"{self.kind!r} needs a folder to write into")
+        return self.into
+
+
+class Worker(Protocol):
+    """A place where operations run, one at a time: a child process, an actor on a GPU, a fake."""
+
+    @property
+    def name(self) -> str:
+        """Its name in messages."""
+
+    @property
+    def kinds(self) -> AbstractSet[str]:
+        """The kinds of operations that it does."""
+
+    def start(self) -> None:
+        """Warm up while the caller does other work; `run` does it too."""
+
+    def run(self, operation: Operation, progress: Progress) -> dict[str, Any]:
+        """Do an operation; the answer is a JSON object.
 
         Raises:
-            PreflightError: a task or a metric is not known, or cannot be used.
-        """
-
-    def on(self, part: Part) -> Evaluator:
-        """The same evaluator for another part; only one of them is at work at a time.
-
-        Raises:
-            ValueError: the config has no such part.
-        """
-
-    def evaluate(self, model: Path, into: Path, progress: Progress) -> Scores:
-        """Score the model in folder `model`: every metric that the evaluation gives.
-
-        Per-sample logs go into the empty folder `into`, and `warnings.json` (a list of
-        `EvaluationWarning`) where there are any.
-
-        Raises:
-            CandidateError: the evaluation failed, or a score is not finite.
-        """
-
-    def chosen(self, measured: Scores) -> Scores:
-        """Of everything that an evaluation with this id measured: what counts, and its weight.
-
-        Raises:
-            CandidateError: a metric that counts was not measured.
-        """
-
-    def close(self) -> None:
-        """End every process that was started; further evaluations start new ones."""
-
-
-class KinshipMeter(Protocol):
-    """Measures kinship from weights."""
-
-    def measure(
-        self, models: Mapping[str, Path], pairs: Sequence[Pair], progress: Progress
-    ) -> list[KinshipReading]:
-        """The readings of `pairs`, in their order; the models are named by content id.
-
-        Raises:
-            CandidateError: a weight is not finite, or shapes do not agree.
+            CandidateError: it failed, or its result is not sound; another one may succeed.
+            PreflightError: the settings are at fault, so that no other one would succeed.
+            StoppedError: the disk is full or failing.
         """
 
     def close(self) -> None:
-        """End every process that was started; further measurements start new ones."""
+        """End whatever was started; may come from any thread.
+
+        What is under way there raises CandidateError at once; a later operation starts afresh.
+        """
 
 
 class Executor(Protocol):
@@ -121,20 +105,6 @@ class Executor(Protocol):
         """Let go of weights that no run needs any more (`evomerge.domain.retention`).
 
         Called only after the event that makes them unneeded was recorded; doing it again is fine.
-        """
-
-
-class RebuildingExecutor(Executor, Protocol):
-    """An executor that can make weights again."""
-
-    def remember(self, models: Iterable[Model]) -> None:
-        """Learn recipes, so that any ancestor can be made again."""
-
-    def weights(self, model: Model) -> Path:
-        """The folder of a model with its weights; pruned or lost ones are made again.
-
-        Raises:
-            StoppedError: they are not what they were.
         """
 
 

@@ -1,7 +1,7 @@
-"""A long-lived child process that does one kind of work: its death spares the run.
+"""A worker that is a long-lived child process: its death spares the run.
 
 The child runs `evomerge.adapters.serve`, which describes the protocol. It is started on the first
-call and serves any number of them, so that heavy imports are paid once.
+operation and does any number of them, so that heavy imports are paid once.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
 import evomerge
 from evomerge.adapters.redaction import Redactor
 from evomerge.domain.errors import CandidateError, EvomergeError, PreflightError, StoppedError
-from evomerge.ports import Progress
+from evomerge.ports import Operation, Progress
 from evomerge.store.lock import start_time
 
 ENVIRONMENT = {
@@ -53,19 +53,30 @@ class _LateError(Exception):
 
 
 class Child:
-    """One child process and the calls to it; calls come from one thread at a time.
+    """Implements `Worker` over one child process; operations come from one thread at a time.
 
     Args:
-        module: name of the module whose OPERATIONS it serves; imported in the child only.
+        module: name of the module whose operations it does; imported in the child only.
+        kinds: of them.
         log: file that its stderr, and whatever libraries print, is appended to.
         environment: variables set for it, over the inherited ones and `ENVIRONMENT`.
         name: of it in messages.
+        device: on which it works, for modules that use one.
     """
 
     def __init__(
-        self, module: str, log: Path, environment: Mapping[str, str] | None = None, name: str = ""
+        self,
+        module: str,
+        kinds: Iterable[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        name: str = "",
+        device: str = "cpu",
     ) -> None:
         self.name = name or module.rpartition(".")[2]
+        self.kinds = frozenset(kinds)
+        self.device = device
         self._module = module
         self._log = log
         self._environment = {**ENVIRONMENT, **(environment or {})}
@@ -80,35 +91,30 @@ class Child:
         """
         self._running()
 
-    def call(
-        self,
-        operation: str,
-        payload: Mapping[str, Any],
-        progress: Progress | None = None,
-        timeout: float | None = None,
-    ) -> dict[str, Any]:
-        """The result of `operation`; `payload` and the result are JSON objects.
+    def run(self, operation: Operation, progress: Progress | None = None) -> dict[str, Any]:
+        """The answer to `operation`.
 
-        The process is ended when the call does not end regularly (`timeout` seconds are over,
-        `progress` raises, a signal handler raises); the next call starts a fresh one.
+        The process is ended when that does not end regularly (its time is over, `progress` raises,
+        a signal handler raises); the next operation starts a fresh one.
 
         Raises:
             PreflightError, CandidateError: the operation raised it.
             StoppedError: the operation met a full or failing disk.
-            CandidateError: the operation raised something else, or did not answer in time, or the
+            CandidateError: the operation raised something else, or did not end in time, or the
                 process died; the message then holds its last lines.
         """
         process = self._running()
         try:
-            answer = process.ask({"operation": operation, "payload": payload}, progress, timeout)
+            answer = process.ask(operation, progress)
         except _DeathError:
             self._drop(process)
-            raise CandidateError(self._obituary(process, operation)) from None
+            raise CandidateError(self._obituary(process, operation.kind)) from None
         except _LateError:
             self._drop(process)
             process.kill()
             raise CandidateError(
-                f"{self.name} did not answer {operation!r} within {timeout:g} s and was ended"
+                f"{self.name} did not answer {operation.kind!r} within {operation.seconds:g} s "
+                "and was ended"
             ) from None
         except BaseException:
             self._drop(process)
@@ -122,7 +128,8 @@ class Child:
     def close(self) -> None:
         """End the process and all that it started; may come from any thread.
 
-        A call that is under way raises CandidateError at once; a later call starts a new process.
+        An operation that is under way raises CandidateError at once; a later one starts a new
+        process.
         """
         with self._lock:
             process, self._process = self._process, None
@@ -137,7 +144,8 @@ class Child:
             if self._process is not None:
                 self._process.kill()
             try:
-                self._process = _Process(self._module, self._log, self._environment)
+                words = [self._module, self.device]
+                self._process = _Process(words, self._log, self._environment)
             except OSError as error:
                 raise CandidateError(f"{self.name} cannot be started: {error}") from error
             return self._process
@@ -147,19 +155,19 @@ class Child:
             if self._process is process:
                 self._process = None
 
-    def _obituary(self, process: _Process, operation: str) -> str:
+    def _obituary(self, process: _Process, kind: str) -> str:
         code = process.exit_code()
         if process.closed:
-            return f"{self.name} was closed during {operation!r}"
+            return f"{self.name} was closed during {kind!r}"
         tail = process.last_lines()
         said = f"; its last lines: {tail}" if tail else ""
-        return f"{self.name} {_manner(code)} during {operation!r}{said}"
+        return f"{self.name} {_manner(code)} during {kind!r}{said}"
 
 
 class _Process:
     """The parent's handles of one started process."""
 
-    def __init__(self, module: str, log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, words: list[str], log: Path, environment: Mapping[str, str]) -> None:
         self.closed = False
         self._buffer = bytearray()
         self._log = log
@@ -170,7 +178,7 @@ class _Process:
                 self._log_start = stderr.tell()
                 self._popen = subprocess.Popen(
                     # -P: a file in the working directory must not stand in for a library.
-                    [sys.executable, "-P", "-m", "evomerge.adapters.serve", module, str(held)],
+                    [sys.executable, "-P", "-m", "evomerge.adapters.serve", *words, str(held)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=stderr,
@@ -195,13 +203,12 @@ class _Process:
         # A killed process with threads is a zombie for a moment before it can be waited for.
         return sys.platform != "linux" or start_time(self._popen.pid) is not None
 
-    def ask(
-        self, request: Mapping[str, Any], progress: Progress | None, timeout: float | None
-    ) -> dict[str, Any]:
+    def ask(self, operation: Operation, progress: Progress | None) -> dict[str, Any]:
         """The message that ends the exchange; raises _DeathError or _LateError."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        limit = operation.seconds
+        deadline = None if limit is None else time.monotonic() + limit
         with self._asking:
-            self._send(json.dumps(request).encode() + b"\n")
+            self._send(json.dumps(operation.model_dump(mode="json")).encode() + b"\n")
             while True:
                 message = self._receive(deadline)
                 if "progress" not in message:

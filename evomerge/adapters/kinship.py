@@ -1,4 +1,4 @@
-"""The kinship meter: measures in a child process, keeps every pass in the shared store."""
+"""Kinship as a worker: measures in a child process, keeps every pass in the shared store."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evomerge.adapters.child import Child
-from evomerge.domain.kinship import KinshipReading, Pair
-from evomerge.domain.model import Foundation
-from evomerge.ports import Progress
+from evomerge.ports import Operation, Progress, Worker
 
-CHILD = "evomerge.adapters.kinship_child"
+BASE = "base model"
+"""The base where models are named by their users: no name of a model has a space."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def tabulate(
     exclude: Sequence[str] = (),
     split: bool = False,
     passes: Path | None = None,
-    base_id: str = "base",
+    base_id: str = BASE,
     progress: Progress,
 ) -> KinshipTables:
     """The kinship of all `models`, without a run.
@@ -53,17 +52,15 @@ def tabulate(
     Raises:
         CandidateError: a model cannot be measured; names it, and the tensor.
     """
-    payload = {
-        "base": str(base),
-        "base_id": base_id,
-        "models": {name: str(folder) for name, folder in models.items()},
+    arguments = {
+        "base": base_id,
         "passes": None if passes is None else str(passes),
         "exclude": list(exclude),
         "metrics": list(metrics),
         "by": by,
         "split": split,
     }
-    return _tables(models, log, "tabulate", payload, progress)
+    return _tables("tabulate", arguments, base, models, log, progress)
 
 
 def of_the_public_tool(
@@ -81,69 +78,41 @@ def of_the_public_tool(
     Raises:
         CandidateError: the public tool fails on these models.
     """
-    payload = {
-        "base": str(base),
-        "models": {name: str(folder) for name, folder in models.items()},
+    arguments = {
+        "base": BASE,
         "metrics": list(metrics),
         "split": split,
         "low_precision": low_precision,
     }
-    return _tables(models, log, "parity", payload, progress)
+    return _tables("parity", arguments, base, models, log, progress)
+
+
+def worker(log: Path) -> Worker:
+    """Who does `measure`, `tabulate` and `parity`, in a child process that lives until closed.
+
+    Args:
+        log: file for what the child prints.
+    """
+    kinds = {"measure", "tabulate", "parity"}
+    return Child("evomerge.adapters.kinship_child", kinds, log, name="kinship")
 
 
 def _tables(
+    kind: str,
+    arguments: Mapping[str, Any],
+    base: Path,
     models: Mapping[str, Path],
     log: Path,
-    operation: str,
-    payload: Mapping[str, Any],
     progress: Progress,
 ) -> KinshipTables:
-    child = Child(CHILD, log, name="kinship")
+    operation = Operation(
+        kind=kind,
+        arguments={**arguments, "models": list(models)},
+        inputs={arguments["base"]: base, **models},
+    )
+    child = worker(log)
     try:
-        answer = child.call(operation, payload, progress)
+        answer = child.run(operation, progress)
     finally:
         child.close()
     return KinshipTables(tuple(models), answer["parts"], tuple(answer["warnings"]))
-
-
-class StreamedKinship:
-    """Implements the `KinshipMeter` port over `evomerge.kinship`.
-
-    Args:
-        base: the base model, and `folder` where its weights are.
-        passes: folder of the stored passes over this base; grows, never changes.
-        exclude: patterns of tensor names that are left out.
-        log: file for what the child prints; or a running child, which may serve several meters.
-    """
-
-    def __init__(
-        self,
-        base: Foundation,
-        folder: Path,
-        passes: Path,
-        exclude: Sequence[str],
-        log: Path | Child,
-    ) -> None:
-        self._settings = {
-            "base_id": base.content_id,
-            "base": str(folder),
-            "passes": str(passes),
-            "exclude": list(exclude),
-        }
-        self._child = log if isinstance(log, Child) else Child(CHILD, log, name="kinship")
-
-    def measure(
-        self, models: Mapping[str, Path], pairs: Sequence[Pair], progress: Progress
-    ) -> list[KinshipReading]:
-        """The readings of `pairs`; weights are read only for pairs that no stored pass holds."""
-        payload = {
-            **self._settings,
-            "models": {name: str(folder) for name, folder in models.items()},
-            "pairs": [list(pair) for pair in pairs],
-        }
-        answer = self._child.call("measure", payload, progress)
-        return [KinshipReading.model_validate(reading) for reading in answer["readings"]]
-
-    def close(self) -> None:
-        """End the child process."""
-        self._child.close()

@@ -1,14 +1,18 @@
-"""Child side of the kinship meter: loads stored passes, measures what is missing, derives."""
+"""The child's side of `evomerge.adapters.kinship`: loads stored passes, measures what is missing.
+
+Inputs are the folders of `base` and `models`, as `arguments` name them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from evomerge.adapters.kinship_files import read_passes, samples, store_pass
+from evomerge.adapters.serve import Do
 from evomerge.domain.errors import CandidateError
 from evomerge.domain.kinship import Metric, Pair
 from evomerge.kinship import KinshipError, Pass, Statistics, missing_pairs
@@ -16,47 +20,49 @@ from evomerge.kinship.headers import read_folder
 from evomerge.kinship.matching import match
 from evomerge.kinship.passes import FORMAT, Shape
 from evomerge.kinship.union import alike, pairs_of
-from evomerge.ports import Progress
+from evomerge.ports import Operation, Progress
 
 Matrix: TypeAlias = list[list[float | None]]
 
 
-def measure(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def measure(operation: Operation, progress: Progress) -> dict[str, Any]:
     """Readings of `pairs` under every metric, in their order, as JSON."""
-    pairs = [(a, b) for a, b in payload["pairs"]]
+    asked = operation.arguments
+    pairs = [(a, b) for a, b in asked["pairs"]]
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for group, statistics in _compared(payload, pairs, progress, formats={FORMAT}):
-        found |= _readings(_left(statistics, payload["exclude"]), group)
+    for group, statistics in _compared(operation, pairs, progress, formats={FORMAT}):
+        found |= _readings(_left(statistics, asked["exclude"]), group)
     return {"readings": [found[pair] for pair in pairs]}
 
 
-def tabulate(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def tabulate(operation: Operation, progress: Progress) -> dict[str, Any]:
     """Matrices of `metrics` over all models, in all and by `by`, and what is worth a warning.
 
     {"parts": {"": {metric: [[value]]}, <layer, kind or tensor>: {...}}, "warnings": [text]};
     `split` asks for the mean over tensors instead of the similarity of the whole delta.
     """
-    names = list(payload["models"])
+    asked = operation.arguments
+    names = list(asked["models"])
     empty: dict[str, Matrix] = {
-        metric: [[None for _ in names] for _ in names] for metric in payload["metrics"]
+        metric: [[None for _ in names] for _ in names] for metric in asked["metrics"]
     }
     tables: dict[str, dict[str, Matrix]] = {}
     warnings: dict[str, None] = {}
-    idle = set(payload["exclude"])
+    idle = set(asked["exclude"])
     every = list(combinations_with_replacement(names, 2))
-    for group, whole in _compared(payload, every, progress, formats={1, FORMAT}):
+    for group, whole in _compared(operation, every, progress, formats={1, FORMAT}):
         idle -= {pattern for pattern in idle if whole.named(pattern)}
-        statistics = _left(whole, payload["exclude"])
+        statistics = _left(whole, asked["exclude"])
         warnings |= dict.fromkeys(_warnings(statistics))
-        for part, of_part in _parts(statistics, payload["by"]).items():
+        for part, of_part in _parts(statistics, asked["by"]).items():
             table = tables.setdefault(part, deepcopy(empty))
-            for metric in payload["metrics"]:
-                matrix = of_part.matrix(metric, split=payload["split"])
+            for metric in asked["metrics"]:
+                matrix = of_part.matrix(metric, split=asked["split"])
                 for a, b in group:
                     value = matrix[of_part.models.index(a)][of_part.models.index(b)]
                     i, j = names.index(a), names.index(b)
                     table[metric][i][j] = table[metric][j][i] = value
-    unused = [f"{each!r} leaves out no tensor" for each in payload["exclude"] if each in idle]
+    unused = [f"{each!r} leaves out no tensor" for each in asked["exclude"] if each in idle]
     return {"parts": tables, "warnings": [*unused, *warnings]}
 
 
@@ -71,22 +77,30 @@ def _parts(statistics: Statistics, by: str | None) -> dict[str, Statistics]:
     return {"": statistics, **ways[by]()}
 
 
-def parity(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def parity(operation: Operation, progress: Progress) -> dict[str, Any]:
     """Matrices as the public tool defines them, in the form of `tabulate`."""
     from evomerge.kinship.parity import parity as of_the_public_tool
 
+    asked = operation.arguments
+    base, folders = _inputs(operation)
     try:
         found = of_the_public_tool(
-            Path(payload["base"]),
-            {name: Path(folder) for name, folder in payload["models"].items()},
-            metrics=payload["metrics"],
-            split=payload["split"],
-            low_precision=payload["low_precision"],
+            base,
+            folders,
+            metrics=asked["metrics"],
+            split=asked["split"],
+            low_precision=asked["low_precision"],
             progress=progress,
         )
     except KinshipError as error:
         raise CandidateError(error.message, error.remedy) from error
     return {"parts": {"": found.values}, "warnings": list(found.notes)}
+
+
+def _inputs(operation: Operation) -> tuple[Path, dict[str, Path]]:
+    """The folder of the base, and those of the models by name."""
+    folders = {name: operation.inputs[name] for name in operation.arguments["models"]}
+    return operation.inputs[operation.arguments["base"]], folders
 
 
 def _left(whole: Statistics, exclude: Sequence[str]) -> Statistics:
@@ -99,29 +113,29 @@ def _left(whole: Statistics, exclude: Sequence[str]) -> Statistics:
 
 
 def _compared(
-    payload: Mapping[str, Any], pairs: Sequence[Pair], progress: Progress, formats: Collection[int]
+    operation: Operation, pairs: Sequence[Pair], progress: Progress, formats: Collection[int]
 ) -> Iterator[tuple[list[Pair], Statistics]]:
     """The statistics that tell of `pairs`, for those at a time whose models agree in their rows.
 
     Only what no stored pass of these `formats` holds is read from weights.
     """
-    folders = {name: Path(folder) for name, folder in payload["models"].items()}
-    base, store = Path(payload["base"]), payload["passes"] and Path(payload["passes"])
+    (base, folders), asked = _inputs(operation), operation.arguments
+    store, base_id = asked["passes"] and Path(asked["passes"]), asked["base"]
     try:
         stored = read_passes(store, folders) if store else []
         known = [one for one in stored if one.format in formats]
-        shapes = _shapes(payload["base_id"], base, folders, known)
+        shapes = _shapes(base_id, base, folders, known)
         for group in alike(shapes, pairs):
             models = list(dict.fromkeys(model for pair in group for model in pair))
             missing = missing_pairs(known, models, group)
             if missing:
                 wanted = [pair for pair in group if missing & pairs_of((), [pair])]
                 lacking = {model: folders[model] for pair in wanted for model in pair}
-                known.append(_measure(payload, lacking, wanted, known, progress))
+                known.append(_measure((base_id, base), lacking, wanted, known, progress))
                 if store:
                     store_pass(store, known[-1])
                     # While the weights are in the page cache; needed when they may be gone.
-                    samples(store, (payload["base_id"], base), folders)
+                    samples(store, (base_id, base), folders)
             yield group, Statistics.merge(known, models, group)
     except CandidateError:
         raise
@@ -157,7 +171,7 @@ def _warnings(statistics: Statistics) -> Iterator[str]:
 
 
 def _measure(
-    payload: Mapping[str, Any],
+    base: tuple[str, Path],
     folders: Mapping[str, Path],
     pairs: Sequence[Pair],
     known: Sequence[Pass],
@@ -166,10 +180,10 @@ def _measure(
     from evomerge.kinship import measure as measure_weights  # imports torch
 
     return measure_weights(
-        Path(payload["base"]),
+        base[1],
         folders,
         pairs,
-        base_id=payload["base_id"],
+        base_id=base[0],
         known=known,
         progress=progress,
     )
@@ -190,8 +204,6 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.9g}")
 
 
-OPERATIONS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {
-    "measure": measure,
-    "parity": parity,
-    "tabulate": tabulate,
-}
+def operations(device: str) -> dict[str, Do]:
+    """What this module does, on the CPU."""
+    return {"measure": measure, "parity": parity, "tabulate": tabulate}

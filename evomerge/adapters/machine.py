@@ -7,15 +7,20 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from evomerge import __version__
 from evomerge.adapters.hub import offline
+from evomerge.config.texts import spread
 from evomerge.domain.finding import Finding
+from evomerge.domain.model import Foundation
+from evomerge.execution.room import memory
 
+GPUS = Path("/proc/driver/nvidia/gpus")
 LIBRARIES = ("mergekit", "lm_eval", "transformers", "torch", "safetensors")
 _SHARED = (
     "nfs",
@@ -62,6 +67,44 @@ def gpus() -> tuple[Gpu, ...] | None:
         pynvml.nvmlShutdown()
 
 
+def devices(configured: tuple[str, ...]) -> tuple[str, ...]:
+    """One device per evaluation worker; `auto` is every visible GPU, or the CPU."""
+    return _visible_gpus() or ("cpu",) if configured == ("auto",) else spread(configured)
+
+
+def _visible_gpus() -> tuple[str, ...]:
+    """`cuda:0`, `cuda:1`, …: as torch will number them, told without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        count = len([each for each in visible.split(",") if each.strip()])
+    else:
+        count = len(list(GPUS.iterdir())) if GPUS.is_dir() else 0
+    return tuple(f"cuda:{number}" for number in range(count))
+
+
+def versions(foundation: Sequence[Foundation]) -> dict[str, str]:
+    """Installed versions of what determines results, without importing any of it.
+
+    peft's is that which merged the adapters, where there are any.
+    """
+    found = {name: installed(name) or "not installed" for name in LIBRARIES}
+    engines = {each.adapter.engine for each in foundation if each.adapter}
+    peft = ", ".join(sorted(engine.partition(" ")[2] for engine in engines))
+    return {**found, "peft": peft} if peft else found
+
+
+def environment(devices: Sequence[str], versions: Mapping[str, str]) -> dict[str, Any]:
+    """What a new run records of this machine."""
+    return {
+        "evomerge": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "devices": list(devices),
+        "versions": dict(versions),
+    }
+
+
 def check_devices(devices: Sequence[str], needed: float | None) -> Iterator[Finding]:
     """Whether the config's devices are there and large enough.
 
@@ -101,22 +144,13 @@ def check_devices(devices: Sequence[str], needed: float | None) -> Iterator[Find
 
 def check_memory(needed: float | None) -> Finding:
     """Whether a merge fits into RAM; `needed` is an estimate in bytes."""
-    total, available = _memory()
+    known = memory() or {}
+    total, available = known.get("MemTotal", 0), known.get("MemAvailable", 0)
     message = f"{total / 1e9:.1f} GB of RAM, {available / 1e9:.1f} GB available"
     if needed is not None and available < needed:
         message += f", and a merge takes about {needed / 1e9:.1f} GB"
         return Finding("warning", "memory", message, "close other programs, or lower shard_size")
     return Finding("fine", "memory", message)
-
-
-def _memory() -> tuple[int, int]:
-    """(total, available) bytes, as the kernel says; (0, 0) where it does not."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return 0, 0
-    known = {line.partition(":")[0]: int(line.split()[1]) * 1024 for line in lines if ":" in line}
-    return known.get("MemTotal", 0), known.get("MemAvailable", 0)
 
 
 def check_disk(runs: Path, least: float | None, most: float | None) -> Finding:

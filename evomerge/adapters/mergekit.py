@@ -1,4 +1,4 @@
-"""The `Merger` port over mergekit; the merges themselves happen in `mergekit_child`.
+"""mergekit as a worker, and recipes in its language; merges happen in `mergekit_child`.
 
 Nothing here imports mergekit or torch.
 """
@@ -6,18 +6,17 @@ Nothing here imports mergekit or torch.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from evomerge.adapters.cached import CachedWorker
 from evomerge.adapters.child import Child
-from evomerge.config import MergeOptions
-from evomerge.domain.errors import CandidateError, PreflightError
+from evomerge.domain.errors import PreflightError
 from evomerge.domain.recipe import Recipe
-from evomerge.ports import Progress
+from evomerge.ports import Operation, Worker
 from evomerge.store.artefacts import sha256
 from evomerge.store.cache import Cache
 
@@ -39,104 +38,30 @@ def engine() -> str:
     return f"mergekit {version('mergekit')}"
 
 
-class MergekitMerger:
-    """Executes recipes with mergekit, in one child process that lives until `close`.
+def worker(log: Path, cache: Cache | None = None) -> Worker:
+    """Who does `check` and `merge`, in a child process that lives until it is closed.
+
+    The same recipe and inputs give the same bytes in every weight file, whatever the folders
+    are called, on the same kind of processor with the same number of threads and shard size.
 
     Args:
-        options: a recipe's own `options` come over them.
         log: file that the child's stderr is appended to.
-        timeout: seconds that one merge may take; None for no limit.
         cache: where it is remembered which recipes passed `check`.
     """
+    module = "evomerge.adapters.mergekit_child"
+    child = Child(module, {"check", "merge"}, log, _ENVIRONMENT, name="mergekit child")
+    return child if cache is None else CachedWorker(child, {"check": _basis}, cache)
 
-    def __init__(
-        self,
-        options: MergeOptions,
-        log: Path,
-        timeout: float | None = None,
-        cache: Cache | None = None,
-    ) -> None:
-        self._options = options
-        self._cache = cache
-        self._timeout = timeout
-        self._child = Child(
-            "evomerge.adapters.mergekit_child", log, _ENVIRONMENT, name="mergekit child"
-        )
 
-    @property
-    def engine(self) -> str:
-        """`mergekit` and its installed version."""
-        return engine()
-
-    def start(self) -> None:
-        """Start the child, so that it imports torch and mergekit in the background."""
-        self._child.start()
-
-    def check(self, recipe: Recipe) -> None:
-        """Check a recipe without its inputs: method, keys, parameters, ranges, options.
-
-        Raises:
-            PreflightError: mergekit would refuse it, or would ignore a part of it.
-        """
-        if not self.is_checked(recipe):
-            self._child.call("check", self._payload(recipe))
-            if self._cache is not None:
-                self._cache.put(self._basis(recipe), {})
-
-    def is_checked(self, recipe: Recipe) -> bool:
-        """Whether it is known without the child that a recipe passes `check`."""
-        return self._cache is not None and self._cache.get(self._basis(recipe)) is not None
-
-    def _basis(self, recipe: Recipe) -> dict[str, Any]:
-        """Everything that the outcome of `check` depends on."""
-        return {
-            "check": self._payload(recipe),
-            "versions": {name: version(name) for name in ("mergekit", "transformers", "torch")},
-            "python": sys.version,
-            "evomerge": sha256(Path(__file__).with_name("mergekit_child.py")),
-        }
-
-    def merge(
-        self, recipe: Recipe, inputs: Mapping[str, Path], into: Path, progress: Progress
-    ) -> None:
-        """Write the model of `recipe`, `mergekit_config.yml` and `recipe.yaml` into `into`.
-
-        The same recipe and inputs give the same bytes in every weight file, whatever the folders
-        are called, on the same kind of processor with the same number of threads and shard size.
-
-        Args:
-            inputs: the folder of every content id in `recipe.inputs`, and of the recipe's
-                tokenizer where that is a further model.
-            into: an empty folder; after an error its content is worthless.
-            progress: in tensors.
-
-        Raises:
-            PreflightError: as `check`.
-            CandidateError: the merge failed, or a weight of the child is not finite.
-        """
-        needed = recipe.inputs
-        missing = [name for name in needed if name not in inputs]
-        if missing:
-            raise CandidateError(f"no folder is given for {', '.join(missing)}")
-        folders = {name: str(Path(inputs[name]).resolve()) for name in needed}
-        payload = {**self._payload(recipe), "inputs": folders, "into": str(into.resolve())}
-        self._child.call("merge", payload, progress, self._timeout)
-        (into / CONFIG_FILE).write_text(payload["config"], encoding="utf-8")
-        (into / RECIPE_FILE).write_text(recipe_yaml(recipe), encoding="utf-8")
-
-    def close(self) -> None:
-        """End the child; a merge that is under way in another thread raises CandidateError."""
-        self._child.close()
-
-    def _payload(self, recipe: Recipe) -> dict[str, Any]:
-        known = type(self._options).model_fields
-        own = {name: value for name, value in recipe.options.items() if name in known}
-        return {
-            "config": mergekit_yaml(recipe),
-            "seed": recipe.seed,
-            "options": {**self._options.model_dump(), **own},
-            "recipe_options": {k: v for k, v in recipe.options.items() if k not in known},
-        }
+def _basis(operation: Operation, _device: str) -> dict[str, Any]:
+    """Everything that the outcome of `check` depends on."""
+    own = [Path(__file__), Path(__file__).with_name("mergekit_child.py")]
+    return {
+        "check": operation.arguments,
+        "versions": {name: version(name) for name in ("mergekit", "transformers", "torch")},
+        "python": sys.version,
+        "evomerge": [sha256(path) for path in own],
+    }
 
 
 def mergekit_config(recipe: Recipe) -> dict[str, Any]:

@@ -30,9 +30,11 @@ from mergekit.options import MergeOptions
 from mergekit.tokenizer.config import TokenizerConfig
 from safetensors import safe_open
 
-from evomerge.adapters.serve import Operation
+from evomerge.adapters.mergekit import CONFIG_FILE, RECIPE_FILE, mergekit_yaml, recipe_yaml
+from evomerge.adapters.serve import Do
 from evomerge.domain.errors import CandidateError, PreflightError
-from evomerge.ports import Progress
+from evomerge.domain.recipe import Recipe
+from evomerge.ports import Operation, Progress
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
@@ -55,32 +57,51 @@ class Configuration(MergeConfiguration):  # type: ignore[misc]
         return sorted(super().referenced_models(), key=str)
 
 
-def check(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """The checks that need no model; see `MergekitMerger.check`."""
-    _options(payload)
-    _configuration(payload["config"])
+def check(operation: Operation, progress: Progress) -> dict[str, Any]:
+    """The checks that need no model; raises PreflightError."""
+    recipe = _recipe(operation)
+    _options(recipe, _settings(recipe, operation))
+    _configuration(mergekit_yaml(recipe))
     return {}
 
 
-def merge(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Merge `inputs` (content id -> folder) into the folder `into`; see `MergekitMerger.merge`."""
-    options = _options(payload)
-    configuration = _configuration(payload["config"])
-    into, folders = Path(payload["into"]), payload["inputs"]
-    _refuse_pickle(folders, payload["options"]["allow_pickle"])
-    torch.set_num_threads(payload["options"]["threads"])
+def merge(operation: Operation, progress: Progress) -> dict[str, Any]:
+    """Merge; `into` holds the model, `mergekit_config.yml` and `recipe.yaml` then.
+
+    Progress is in tensors.
+
+    Raises:
+        PreflightError: as `check`.
+        CandidateError: the merge failed, or a weight of the child is not finite.
+    """
+    recipe, into, folders = _recipe(operation), operation.output, operation.inputs
+    own, text = _settings(recipe, operation), mergekit_yaml(recipe)
+    options, configuration = _options(recipe, own), _configuration(text)
+    _refuse_pickle(folders, own["allow_pickle"])
+    torch.set_num_threads(own["threads"])
     with _inputs_by_name(into, folders), _fresh_caches(), _hooks(progress) as finite:
-        mergekit_merge.run_merge(configuration, str(into), options, config_source=payload["config"])
+        mergekit_merge.run_merge(configuration, str(into), options, config_source=text)
     _check_weights(into, finite)
     _check_tokenizer(into, folders)
-    _copy_generation_config(into, Path(folders[str(configuration.base_model)]))
+    _copy_generation_config(into, folders[str(configuration.base_model)])
+    (into / CONFIG_FILE).write_text(text, encoding="utf-8")
+    (into / RECIPE_FILE).write_text(recipe_yaml(recipe), encoding="utf-8")
     _open_modes(into)
     return {"tensors": len(finite)}
 
 
-def _options(payload: Mapping[str, Any]) -> MergeOptions:
-    own: dict[str, Any] = payload["options"]
-    further: dict[str, Any] = payload["recipe_options"]
+def _recipe(operation: Operation) -> Recipe:
+    return Recipe.model_validate(operation.arguments["recipe"])
+
+
+def _settings(recipe: Recipe, operation: Operation) -> dict[str, Any]:
+    """`merge.options` of the config, a recipe's own over them."""
+    options: dict[str, Any] = operation.arguments["options"]
+    return {name: recipe.options.get(name, value) for name, value in options.items()}
+
+
+def _options(recipe: Recipe, own: Mapping[str, Any]) -> MergeOptions:
+    further = {name: value for name, value in recipe.options.items() if name not in own}
     unknown = sorted(set(further) - set(MergeOptions.model_fields))
     if unknown:
         raise PreflightError(f"mergekit has no option {', '.join(unknown)}")
@@ -95,7 +116,7 @@ def _options(payload: Mapping[str, Any]) -> MergeOptions:
         "out_shard_size": shard_size,
         **further,
         # Without a seed mergekit draws from whatever state the process is in.
-        "random_seed": payload["seed"] or 0,
+        "random_seed": recipe.seed or 0,
         "quiet": True,
         "safe_serialization": True,
         "write_model_card": False,
@@ -160,9 +181,9 @@ def _numbers(value: Any) -> Iterator[float]:
         yield float(value)
 
 
-def _refuse_pickle(folders: Mapping[str, str], allowed: bool) -> None:
+def _refuse_pickle(folders: Mapping[str, Path], allowed: bool) -> None:
     for name, folder in folders.items():
-        weights = [Path(folder, "model.safetensors" + end) for end in ("", ".index.json")]
+        weights = [folder / f"model.safetensors{end}" for end in ("", ".index.json")]
         if not allowed and not any(path.exists() for path in weights):
             raise CandidateError(
                 f"{name} holds no safetensors weights ({folder})",
@@ -171,7 +192,7 @@ def _refuse_pickle(folders: Mapping[str, str], allowed: bool) -> None:
 
 
 @contextlib.contextmanager
-def _inputs_by_name(into: Path, folders: Mapping[str, str]) -> Iterator[None]:
+def _inputs_by_name(into: Path, folders: Mapping[str, Path]) -> Iterator[None]:
     """Work where the inputs lie under their content ids.
 
     So no path of this machine is written into the child, an `@` or `+` in a path means nothing to
@@ -280,9 +301,9 @@ def _check_weights(into: Path, finite: set[str]) -> None:
                 _refuse_non_finite(name, weights.get_tensor(name))
 
 
-def _check_tokenizer(into: Path, folders: Mapping[str, str]) -> None:
+def _check_tokenizer(into: Path, folders: Mapping[str, Path]) -> None:
     """Mergekit only logs that a tokenizer could not be copied."""
-    donors = [name for name, folder in folders.items() if _has_tokenizer(Path(folder))]
+    donors = [name for name, folder in folders.items() if _has_tokenizer(folder)]
     if donors and not _has_tokenizer(into):
         lacking = [name for name in folders if name not in donors] or list(folders)
         raise CandidateError(
@@ -310,7 +331,10 @@ def _open_modes(into: Path) -> None:
         path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
 
 
-OPERATIONS: dict[str, Operation] = {"check": check, "merge": merge}
+def operations(device: str) -> dict[str, Do]:
+    """What this module does; the device of merges is among their options."""
+    return {"check": check, "merge": merge}
+
 
 # What is imported stays; the collections between merges need not look at it again (0.2 s each).
 gc.collect()

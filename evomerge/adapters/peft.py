@@ -9,16 +9,19 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from evomerge.adapters.child import Child
 from evomerge.adapters.folders import folder_of
 from evomerge.adapters.foundation import Resolved
-from evomerge.adapters.room import Room
 from evomerge.config import MergeOptions
 from evomerge.domain.errors import CandidateError, PreflightError, StoppedError
 from evomerge.domain.model import Foundation
-from evomerge.ports import Progress
+from evomerge.execution.attempts import again
+from evomerge.execution.pool import Pool, unseen
+from evomerge.execution.room import Room
+from evomerge.ports import Operation, Progress, Worker
 from evomerge.store.artefacts import Store
 from evomerge.store.atomic import make_folder
 
@@ -29,62 +32,47 @@ _ENVIRONMENT = {
 }
 
 
-class AdapterMerger:
-    """Merges adapters in one child process that lives until `close`.
-
-    Args:
-        log: file that the child's stderr is appended to.
-        timeout: seconds that one merge may take; None for no limit.
-    """
-
-    def __init__(self, options: MergeOptions, log: Path, timeout: float | None = None) -> None:
-        self._options = options
-        self._timeout = timeout
-        self._child = Child("evomerge.adapters.peft_child", log, _ENVIRONMENT, name="peft child")
-
-    def merge(self, adapter: Resolved, base: Resolved, into: Path, progress: Progress) -> None:
-        """Write the base model with the adapter merged into it into the empty folder `into`.
-
-        Names, dtypes and files of the weights, config and generation config are the base model's;
-        the tokenizer is the adapter's, if it has one. A tensor that the adapter does not touch is
-        the base model's bit by bit.
-
-        Args:
-            progress: in weight files.
-
-        Raises:
-            PreflightError: peft cannot use all of the adapter.
-            CandidateError: the merge failed, or a weight of the result is not finite.
-        """
-        payload = {
-            "adapter": str(adapter.path),
-            "base": str(base.path),
-            "tokenizer": str(adapter.tokenizer),
-            "into": str(into.resolve()),
-            "trust_remote_code": self._options.trust_remote_code,
-        }
-        self._child.call("merge", payload, progress, self._timeout)
-
-    def close(self) -> None:
-        """End the child."""
-        self._child.close()
-
-
 _ATTEMPTS = 2
+
+
+def worker(log: Path) -> Worker:
+    """Who does `merge_adapter`, in a child process that lives until it is closed."""
+    module = "evomerge.adapters.peft_child"
+    return Child(module, {"merge_adapter"}, log, _ENVIRONMENT, name="peft child")
+
+
+def merge_adapter(
+    adapter: Resolved,
+    base: Resolved,
+    into: Path,
+    options: MergeOptions,
+    seconds: float | None = None,
+) -> Operation:
+    """Write the base model with the adapter merged into it into the empty folder `into`."""
+    return Operation(
+        kind="merge_adapter",
+        arguments={"trust_remote_code": options.trust_remote_code},
+        inputs={"base": base.path, "adapter": adapter.path, "tokenizer": adapter.tokenizer},
+        into=into,
+        seconds=seconds,
+    )
 
 
 def merge_adapters(
     models: Sequence[Resolved],
     store: Store,
-    merger: AdapterMerger,
+    pool: Pool,
     room: Room,
     told: Callable[[str], Progress],
+    options: MergeOptions,
+    seconds: float | None = None,
 ) -> None:
     """Have every adapter in the store as the whole model that it stands for.
 
     Args:
         models: the base, then the foundation models; those that are whole are left alone.
         told: where progress goes, by the name of a model.
+        seconds: that one merge may take.
 
     Raises:
         PreflightError: peft cannot use all of an adapter.
@@ -92,33 +80,23 @@ def merge_adapters(
     """
     base, *others = models
     for model in others:
-        if model.foundation.adapter is not None:
-            _obtain(model, base, store, merger, room, told(model.foundation.name))
+        if model.foundation.adapter is None:
+            continue
+        name = f"models/{model.foundation.content_id}"
+        room.check_disk(0 if store.holds(name) else 1)
 
+        def build(into: Path, model: Resolved = model) -> None:
+            operation = merge_adapter(model, base, into, options, seconds)
+            pool.run(operation, told(model.foundation.name))
 
-def _obtain(
-    model: Resolved,
-    base: Resolved,
-    store: Store,
-    merger: AdapterMerger,
-    room: Room,
-    progress: Progress,
-) -> None:
-    name = f"models/{model.foundation.content_id}"
-    room.check_disk(0 if store.holds(name) else 1)
-    for attempt in range(1, _ATTEMPTS + 1):
         try:
-            store.obtain(name, lambda into: merger.merge(model, base, into, progress))
+            again(_ATTEMPTS, partial(store.obtain, name, build))
         except CandidateError as error:
-            if attempt == _ATTEMPTS:
-                message = f"{model.foundation.name}: the adapter cannot be merged: {error.message}"
-                raise StoppedError(message, error.remedy) from error
-            merger.close()
+            message = f"{model.foundation.name}: the adapter cannot be merged: {error.message}"
+            raise StoppedError(message, error.remedy) from error
         except PreflightError as error:
             error.message = f"{model.foundation.name}: {error.message}"
             raise
-        else:
-            return
 
 
 def weights_of(model: Resolved, store: Store) -> Path:
@@ -136,15 +114,12 @@ def whole(base: Resolved, models: Sequence[Resolved], store: Store) -> dict[str,
     if any(each.foundation.adapter for each in models):
         make_folder(store.root)
         room = Room(store.root, model_size=base.size)
-        with tempfile.TemporaryDirectory() as logs:
-            merger = AdapterMerger(MergeOptions(), Path(logs) / "adapters.log")
-            with closing(merger):
-                merge_adapters([base, *models], store, merger, room, lambda _: _silently)
+        with (
+            tempfile.TemporaryDirectory() as logs,
+            closing(Pool([worker(Path(logs) / "adapters.log")])) as pool,
+        ):
+            merge_adapters([base, *models], store, pool, room, lambda _: unseen, MergeOptions())
     return {each.foundation.name: weights_of(each, store) for each in models}
-
-
-def _silently(done: int, total: int) -> None:
-    """No progress is shown."""
 
 
 def as_merged_before(

@@ -26,10 +26,10 @@ from evomerge.adapters.foundation.lora import (
     changed_tensors,
 )
 from evomerge.adapters.foundation.source import CONFIG
-from evomerge.adapters.serve import Operation
+from evomerge.adapters.serve import Do
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.kinship.headers import INDEX, read_folder, read_header
-from evomerge.ports import Progress
+from evomerge.ports import Operation, Progress
 
 _OF_THE_BASE = (CONFIG, "generation_config.json", INDEX)
 _OF_THE_TOKENIZER = (
@@ -48,11 +48,20 @@ _SERIOUS = ("missing adapter keys", "unexpected keyword arguments", "unexpected 
 transformers.utils.logging.disable_progress_bar()
 
 
-def merge(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Merge `adapter` onto `base` into the folder `into`; see `AdapterMerger.merge`."""
-    base, adapter, into = (Path(payload[key]) for key in ("base", "adapter", "into"))
+def merge_adapter(operation: Operation, progress: Progress) -> dict[str, Any]:
+    """Write the base model with the adapter merged into it.
+
+    Names, dtypes and files of the weights, config and generation config are the base model's; the
+    tokenizer is the adapter's, if it has one. A tensor that the adapter does not touch is the base
+    model's bit by bit. Progress is in weight files.
+
+    Raises:
+        PreflightError: peft cannot use all of the adapter.
+        CandidateError: the merge failed, or a weight of the result is not finite.
+    """
+    base, adapter, into = operation.inputs["base"], operation.inputs["adapter"], operation.output
     torch.set_num_threads(1)  # sums in another order round differently
-    trusted = bool(payload["trust_remote_code"])
+    trusted = bool(operation.arguments["trust_remote_code"])
     changed, names = _merged(base, adapter, trusted)
     files = sorted({tensor.file for tensor in read_folder(base).values()})
     for done, file in enumerate(files, start=1):
@@ -62,7 +71,7 @@ def merge(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
     if lost:
         raise CandidateError(f"the merged {lost[0]} has no place in the base model's files")
     _copy(base, into, _OF_THE_BASE + (("*.py",) if trusted else ()))
-    _copy(Path(payload["tokenizer"]), into, _OF_THE_TOKENIZER)
+    _copy(operation.inputs["tokenizer"], into, _OF_THE_TOKENIZER)
     return {}
 
 
@@ -154,4 +163,6 @@ def _copy(source: Path, into: Path, patterns: tuple[str, ...]) -> None:
             shutil.copyfile(path, into / path.name)
 
 
-OPERATIONS: dict[str, Operation] = {"merge": merge}
+def operations(device: str) -> dict[str, Do]:
+    """What this module does, on the CPU."""
+    return {"merge_adapter": merge_adapter}

@@ -1,7 +1,7 @@
-"""The child's side of `evomerge.adapters.child`: `python -m evomerge.adapters.serve MODULE [FD]`.
+"""The child's side of `evomerge.adapters.child`: `python -m ….serve MODULE DEVICE [FD]`.
 
-MODULE exposes `OPERATIONS: dict[str, Operation]`. Requests come as JSON lines on stdin,
-`{"operation": .., "payload": {..}}`; every answer is a JSON line on what was stdout at the start:
+MODULE exposes `operations(device) -> dict[str, Do]`, by kind. Operations come as JSON lines on
+stdin (`evomerge.ports.Operation`); every answer is a JSON line on what was stdout at the start:
 `{"progress": [done, total]}` any number of times, then `{"result": {..}}` or
 `{"error": {"type": .., "message": .., "remedy": ..}}`.
 FD is the reading end of a pipe whose other end only the parent holds: its hang-up is the
@@ -26,11 +26,11 @@ from typing import Any, TextIO
 
 from evomerge.adapters.redaction import Redactor, redact_output
 from evomerge.domain.errors import CandidateError, EvomergeError, PreflightError, StoppedError
-from evomerge.ports import Progress
+from evomerge.ports import Operation, Progress
 from evomerge.store.atomic import STORAGE_FAULTS
 
-Operation = Callable[[dict[str, Any], Progress], dict[str, Any]]
-"""Takes the payload of a call and a place to report progress to; returns the call's result."""
+Do = Callable[[Operation, Progress], dict[str, Any]]
+"""Does an operation and reports its progress; returns the answer, a JSON object."""
 
 _PROGRESS_INTERVAL = 0.1
 _LONGEST_MESSAGE = 1000
@@ -64,12 +64,12 @@ class Replies:
 
 
 def answer(
-    operations: Mapping[str, Operation], request: Mapping[str, Any], to: Replies, redact: Redactor
+    operations: Mapping[str, Do], request: dict[str, Any], to: Replies, redact: Redactor
 ) -> None:
     """Do what `request` asks and send the outcome; whatever the operation raises is an outcome."""
     try:
-        operation = operations[request["operation"]]
-        to.send(result=operation(request["payload"], to.progress))
+        operation = Operation.model_validate(request)
+        to.send(result=operations[operation.kind](operation, to.progress))
     except Exception as error:
         traceback.print_exc()
         told = _described(error)
@@ -137,8 +137,9 @@ def _terminated(_signum: int, _frame: object) -> None:
 
 def main() -> None:
     """Serve the operations of the module named on the command line until the parent is gone."""
-    if len(sys.argv) > 2:
-        _die_with_parent(int(sys.argv[2]))
+    module, device, *lifeline = sys.argv[1:]
+    if lifeline:
+        _die_with_parent(int(lifeline[0]))
     signal.signal(signal.SIGTERM, _terminated)
     requests, replies = _private_pipes()
     redact = redact_output()
@@ -146,7 +147,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     waiting: SimpleQueue[dict[str, Any]] = SimpleQueue()
     threading.Thread(target=_read, args=(requests, waiting), daemon=True).start()
-    operations: Mapping[str, Operation] = importlib.import_module(sys.argv[1]).OPERATIONS
+    operations: Mapping[str, Do] = importlib.import_module(module).operations(device)
     to = Replies(replies)
     while True:
         answer(operations, waiting.get(), to, redact)

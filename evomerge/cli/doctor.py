@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -68,11 +67,10 @@ def _everything(config: Config, quick: bool) -> Iterator[Finding]:
     from evomerge.adapters import machine
     from evomerge.cli.plan import planned
     from evomerge.planning import advice
-    from evomerge.wiring import evaluation_devices, examined
 
-    plan = planned(config)
+    plan, devices = planned(config), machine.devices(config.execution.devices)
     yield machine.check_versions(config.evaluation.backend)
-    yield from machine.check_devices(evaluation_devices(config), plan.memory.evaluation)
+    yield from machine.check_devices(devices, plan.memory.evaluation)
     wanted = [each for each in (plan.memory.merge, plan.memory.adapter) if each is not None]
     yield machine.check_memory(max(wanted, default=None))
     further = plan.download + (plan.adapted or 0)
@@ -83,29 +81,32 @@ def _everything(config: Config, quick: bool) -> Iterator[Finding]:
     if not all(model.where == "local" for model in plan.models):
         yield machine.check_hub(needed=any(m.where in {"hub", "unknown"} for m in plan.models))
     yield from advice(config)
-    yield from examined(config)
+    yield from _models(config)
     if not quick:
         yield _tasks(config)
 
 
+def _models(config: Config) -> Iterator[Finding]:
+    """What the models look like beside each other; no weight is downloaded."""
+    from evomerge.adapters.foundation import Merging, examine, summary
+
+    models = [config.base_model, *config.foundation_models]
+    found = examine(models, config.merge.options, Merging.of(config), {})
+    together = summary(found)
+    yield from [*found.faults.findings(), *found.warnings, *found.adapters]
+    if together:
+        yield together
+
+
 def _tasks(config: Config) -> Finding:
     """Whether every task, metric and filter is there, asked of lm-eval itself."""
-    from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
+    from evomerge.wiring import described
 
     names = ", ".join(task.name for task in config.evaluation.every_task.values())
-    with tempfile.TemporaryDirectory() as logs:
-        evaluator = LmEvalEvaluator(
-            config.evaluation,
-            "cpu",
-            Path(logs) / "tasks.log",
-            trust_remote_code=config.merge.options.trust_remote_code,
-        )
-        try:
-            evaluator.evaluation_id  # noqa: B018 - asking for it is the check
-        except (PreflightError, CandidateError) as error:
-            return Finding("problem", "tasks", error.message, error.remedy)
-        finally:
-            evaluator.close()
+    try:
+        described(config)
+    except (PreflightError, CandidateError) as error:
+        return Finding("problem", "tasks", error.message, error.remedy)
     return Finding("fine", "tasks", names)
 
 

@@ -52,6 +52,7 @@ def given(models: Sequence[str], base: str, runs_dir: Path) -> Subject:
         PreflightError: one cannot be used; all faults are listed.
     """
     from evomerge.adapters.foundation import Merging, resolve_all
+    from evomerge.adapters.kinship import BASE
     from evomerge.adapters.peft import whole
 
     if len(models) < 2:
@@ -68,7 +69,7 @@ def given(models: Sequence[str], base: str, runs_dir: Path) -> Subject:
             configs[0], configs[1:], MergeOptions(), digests, merging=merging
         )
     folders = whole(first, rest, Store(runs_dir / STORE_FOLDER))
-    return Subject(base, first.path, "base", {name: name for name in folders}, folders)
+    return Subject(base, first.path, BASE, {name: name for name in folders}, folders)
 
 
 def of_run(run: RunDirectory, state: RunState) -> Subject:

@@ -95,14 +95,14 @@ def planned(
     model_size: float | None = None,
 ) -> Plan:
     """The plan of a config on this machine."""
+    from evomerge.adapters import machine
     from evomerge.adapters.survey import survey
-    from evomerge.wiring import evaluation_devices
 
     models = survey([config.base_model, *config.foundation_models])
     if model_size is not None:
         size = round(model_size * 1e9)
         models = tuple(replace(m, size=size) if m.size is None else m for m in models)
-    devices = evaluation_devices(config)
+    devices = machine.devices(config.execution.devices)
     # `auto` on a machine without a GPU: this is where one plans, not where it will run.
     elsewhere = config.execution.devices == ("auto",) and devices == ("cpu",)
     on_gpu = gpus is not None or devices != ("cpu",) or elsewhere

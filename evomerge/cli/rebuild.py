@@ -35,7 +35,6 @@ def command(run: str, model: str, runs_dir: Path) -> None:
     if wanted.candidate is None:
         raise UsageError(f"{model} is a foundation model; only offspring are made by evomerge")
     with signals_stop(), reporter(sys.stderr, plain=True) as observer:
-        folder = rebuild(
-            LocalWorkplace(load_recorded(found.config), found), state, wanted, observer
-        )
+        workplace = LocalWorkplace(load_recorded(found.config), found)
+        folder = rebuild(workplace, state, wanted, observer)
     click.echo(str(folder))

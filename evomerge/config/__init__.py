@@ -198,6 +198,11 @@ class ExecutionConfig(Value):
         default=True, description="write report.html after every generation and at the end"
     )
 
+    @property
+    def timeout_seconds(self) -> float | None:
+        """`timeout_minutes` in seconds."""
+        return None if self.timeout_minutes is None else self.timeout_minutes * 60
+
 
 class Config(Value):
     """A run of evomerge."""

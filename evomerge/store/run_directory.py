@@ -71,6 +71,11 @@ class RunDirectory:
         return self.path / "logs"
 
     @property
+    def store(self) -> Path:
+        """The store that it shares with the other runs of its folder."""
+        return self.path.parent / STORE_FOLDER
+
+    @property
     def exists(self) -> bool:
         """Whether a run was started here; a journal that cannot be reached counts too."""
         return os.path.lexists(self.journal)

@@ -1,4 +1,4 @@
-"""What every part behind a port must do: suites to inherit, for the fakes and the real parts.
+"""What every worker must do: suites to inherit, for the fakes and the real ones.
 
 A suite is a class that needs the fixtures which it names; pytest collects it where a test module
 inherits from it under a name that starts with `Test`.
@@ -7,16 +7,22 @@ inherits from it under a name that starts with `Test`.
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import pytest
 
+from evomerge.config import EvaluationConfig, MergeOptions
 from evomerge.domain.errors import CandidateError
-from evomerge.domain.kinship import Metric, pair
+from evomerge.domain.kinship import KinshipReading, Metric, Pair, pair
 from evomerge.domain.recipe import Recipe
-from evomerge.ports import Evaluator, KinshipMeter, Merger
+from evomerge.domain.scores import Scores
+from evomerge.execution import operations
+from evomerge.execution.evaluation import Evaluation
+from evomerge.ports import Operation, Worker
 
 
 @dataclass(frozen=True)
@@ -27,13 +33,30 @@ class World:
         base: content id of the base model.
         folders: the folder of the base and of at least three models, by content id.
         recipe: merges two of them.
+        evaluation: scores them.
         broken: a folder that holds no usable model.
     """
 
     base: str
     folders: dict[str, Path]
     recipe: Recipe
+    evaluation: EvaluationConfig
     broken: Path
+
+    def merge(self, into: Path, others: Mapping[str, Path] | None = None) -> Operation:
+        """A merge of `recipe` into a new folder; `others` take the place of its inputs."""
+        into.mkdir()
+        folders = {**self.folders, **(others or {})}
+        return operations.merge(self.recipe, MergeOptions(), folders.__getitem__, into)
+
+    def describe(self) -> Operation:
+        """A description of `evaluation`."""
+        return operations.describe(self.evaluation, MergeOptions())
+
+    def score(self, model: Path, into: Path) -> Operation:
+        """An evaluation of the model in folder `model` into a new folder."""
+        into.mkdir()
+        return operations.score(self.evaluation, MergeOptions(), "selection", model, into)
 
     @property
     def models(self) -> dict[str, Path]:
@@ -55,83 +78,120 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-class MergerContract:
-    """Fixtures: `part` (a Merger), `world`."""
+class WorkerContract:
+    """Fixtures: `worker` (a Worker), `operation` (one that it does), `world`."""
 
-    def test_the_engine_has_a_name_and_a_version(self, part: Merger) -> None:
-        assert len(part.engine.split()) == 2
+    def test_it_does_the_operation_and_says_so(self, worker: Worker, operation: Operation) -> None:
+        assert operation.kind in worker.kinds
+        assert worker.name
+
+    def test_it_can_be_started_and_closed_at_any_time(
+        self, worker: Worker, operation: Operation
+    ) -> None:
+        worker.close()
+        worker.start()
+        worker.start()
+        worker.close()
+        worker.run(operation, ignore)
+        worker.close()
+        worker.close()
+
+    def test_the_answer_is_json(self, worker: Worker, operation: Operation) -> None:
+        answer = worker.run(operation, ignore)
+        assert json.loads(json.dumps(answer, allow_nan=False)) == answer
+
+    def test_an_operation_of_another_kind_is_refused(
+        self, worker: Worker, operation: Operation
+    ) -> None:
+        other = operation.model_copy(update={"kind": "no-such-kind"})
+        with pytest.raises(CandidateError):
+            worker.run(other, ignore)
+        worker.run(operation, ignore)
+
+
+class MergingContract:
+    """Of workers that do `check` and `merge`. Fixtures: `worker`, `world`."""
 
     def test_the_same_recipe_gives_the_same_files(
-        self, part: Merger, world: World, tmp_path: Path
+        self, worker: Worker, world: World, tmp_path: Path
     ) -> None:
         made = []
         for name in ("first", "second"):
-            into = tmp_path / name
-            into.mkdir()
-            part.merge(world.recipe, world.folders, into, ignore)
-            made.append(contents(into))
-            part.close()
+            worker.run(world.merge(tmp_path / name), ignore)
+            made.append(contents(tmp_path / name))
+            worker.close()
         assert made[0] == made[1]
         assert made[0]
 
-    def test_parents_are_left_as_they_are(self, part: Merger, world: World, tmp_path: Path) -> None:
+    def test_parents_are_left_as_they_are(
+        self, worker: Worker, world: World, tmp_path: Path
+    ) -> None:
         before = {name: contents(folder) for name, folder in world.folders.items()}
-        part.merge(world.recipe, world.folders, tmp_path, ignore)
+        worker.run(world.merge(tmp_path / "child"), ignore)
         assert {name: contents(folder) for name, folder in world.folders.items()} == before
 
     def test_a_broken_parent_is_a_failed_candidate_and_spares_the_next_one(
-        self, part: Merger, world: World, tmp_path: Path
+        self, worker: Worker, world: World, tmp_path: Path
     ) -> None:
-        broken = {**world.folders, world.recipe.parents[1].model: world.broken}
-        (tmp_path / "one").mkdir()
-        (tmp_path / "two").mkdir()
+        operation = world.merge(tmp_path / "one", {world.recipe.parents[1].model: world.broken})
         with pytest.raises(CandidateError):
-            part.merge(world.recipe, broken, tmp_path / "one", ignore)
-        part.merge(world.recipe, world.folders, tmp_path / "two", ignore)
+            worker.run(operation, ignore)
+        worker.run(world.merge(tmp_path / "two"), ignore)
         assert contents(tmp_path / "two")
 
+    def test_a_sound_recipe_passes_the_check(self, worker: Worker, world: World) -> None:
+        worker.run(operations.check(world.recipe, MergeOptions()), ignore)
 
-class EvaluatorContract:
-    """Fixtures: `part` (an Evaluator), `world`."""
 
-    def test_the_evaluation_id_is_stable(self, part: Evaluator) -> None:
-        first = part.evaluation_id
-        part.close()
-        assert part.evaluation_id == first
+class ScoringContract:
+    """Of workers that do `describe` and `score`. Fixtures: `worker`, `world`."""
+
+    def test_the_description_is_stable(self, worker: Worker, world: World) -> None:
+        first = worker.run(world.describe(), ignore)
+        worker.close()
+        assert worker.run(world.describe(), ignore) == first
+        evaluation = Evaluation.model_validate(first)
+        assert evaluation.ids["selection"] != evaluation.ids["held_out"]
+        assert evaluation.counted["selection"]
 
     def test_scores_do_not_depend_on_what_was_scored_before(
-        self, part: Evaluator, world: World, tmp_path: Path
+        self, worker: Worker, world: World, tmp_path: Path
     ) -> None:
+        evaluation = Evaluation.model_validate(worker.run(world.describe(), ignore))
         folders = list(world.models.values())[:2]
         runs = []
         for number, folder in enumerate([*folders, *reversed(folders)]):
             into = tmp_path / str(number)
-            into.mkdir()
-            runs.append((part.evaluate(folder, into, ignore), contents(into)))
+            runs.append((worker.run(world.score(folder, into), ignore), contents(into)))
         assert runs[0] == runs[3]
         assert runs[1] == runs[2]
         assert runs[0][1], "per-sample logs are kept"
-        assert runs[0][0].evaluation_id == part.evaluation_id
+        assert runs[0][0]["evaluation_id"] == evaluation.ids["selection"]
+
+    def test_what_counts_is_measured(self, worker: Worker, world: World, tmp_path: Path) -> None:
+        evaluation = Evaluation.model_validate(worker.run(world.describe(), ignore))
+        folder = next(iter(world.models.values()))
+        measured = Scores.model_validate(worker.run(world.score(folder, tmp_path / "a"), ignore))
+        for task in evaluation.chosen(measured, "selection").tasks:
+            assert 0 <= task.value <= 100
 
     def test_a_broken_model_is_a_failed_candidate_and_spares_the_next_one(
-        self, part: Evaluator, world: World, tmp_path: Path
+        self, worker: Worker, world: World, tmp_path: Path
     ) -> None:
-        (tmp_path / "one").mkdir()
-        (tmp_path / "two").mkdir()
         with pytest.raises(CandidateError):
-            part.evaluate(world.broken, tmp_path / "one", ignore)
+            worker.run(world.score(world.broken, tmp_path / "one"), ignore)
         folder = next(iter(world.models.values()))
-        assert part.evaluate(folder, tmp_path / "two", ignore).tasks
+        assert worker.run(world.score(folder, tmp_path / "two"), ignore)["tasks"]
 
 
-class KinshipMeterContract:
-    """Fixtures: `part` (a KinshipMeter), `world`."""
+class MeasuringContract:
+    """Of workers that do `measure`. Fixtures: `worker`, `world`."""
 
     def test_readings_come_in_the_order_of_the_pairs(
-        self, part: KinshipMeter, world: World
+        self, worker: Worker, world: World, tmp_path: Path
     ) -> None:
         pairs = [pair(a, b) for a, b in combinations(world.models, 2)][::-1]
-        readings = part.measure(world.models, pairs, ignore)
+        readings = measured(worker, world, pairs, tmp_path)
         assert [reading.models for reading in readings] == pairs
         for reading in readings:
             assert reading.pcc is not None
@@ -140,26 +200,36 @@ class KinshipMeterContract:
             assert reading.euclidean > 0
 
     def test_a_measurement_can_be_repeated_in_a_fresh_process(
-        self, part: KinshipMeter, world: World
+        self, worker: Worker, world: World, tmp_path: Path
     ) -> None:
         pairs = [pair(a, b) for a, b in combinations(world.models, 2)]
-        first = part.measure(world.models, pairs, ignore)
-        part.close()
-        assert part.measure(world.models, pairs, ignore) == first
+        first = measured(worker, world, pairs, tmp_path)
+        worker.close()
+        assert measured(worker, world, pairs, tmp_path) == first
 
-    def test_a_copy_is_the_closest_kin(self, part: KinshipMeter, world: World) -> None:
+    def test_a_copy_is_the_closest_kin(self, worker: Worker, world: World, tmp_path: Path) -> None:
         name, folder = next(iter(world.models.items()))
-        (reading,) = part.measure({name: folder, "copy": folder}, [pair(name, "copy")], ignore)
+        (reading,) = measured(worker, world, [pair(name, "copy")], tmp_path, copy=folder)
         assert reading.value(Metric.PCC) == pytest.approx(1, abs=1e-9)
         assert reading.value(Metric.COSINE) == pytest.approx(1, abs=1e-9)
         assert reading.value(Metric.EUCLIDEAN) == 0
 
     def test_kinship_to_the_base_is_undefined_not_zero(
-        self, part: KinshipMeter, world: World
+        self, worker: Worker, world: World, tmp_path: Path
     ) -> None:
-        name, folder = next(iter(world.models.items()))
-        models = {name: folder, "base-copy": world.folders[world.base]}
-        (reading,) = part.measure(models, [pair(name, "base-copy")], ignore)
+        name, origin = next(iter(world.models)), world.folders[world.base]
+        (reading,) = measured(worker, world, [pair(name, "origin")], tmp_path, origin=origin)
         assert reading.pcc is None
         assert reading.cosine is None
         assert reading.euclidean is not None
+
+
+def measured(
+    worker: Worker, world: World, pairs: Sequence[Pair], passes: Path, **others: Path
+) -> list[KinshipReading]:
+    """The readings of `pairs` of the world's models, its base and `others`."""
+    folders = {**world.folders, **others}
+    models = list(dict.fromkeys(name for each in pairs for name in each))
+    operation = operations.measure(world.base, models, pairs, folders.__getitem__, (), passes)
+    answer = worker.run(operation, ignore)
+    return [KinshipReading.model_validate(reading) for reading in answer["readings"]]

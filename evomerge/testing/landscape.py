@@ -8,24 +8,20 @@ that a landscape run obeys the same laws as a real one.
 
 from __future__ import annotations
 
-import copy
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from typing import Any, get_args
 
 from evomerge.domain.errors import CandidateError
 from evomerge.domain.identity import content_id
-from evomerge.domain.kinship import (
-    KinshipReading,
-    Pair,
-    kinship_of,
-)
+from evomerge.domain.kinship import kinship_of
 from evomerge.domain.model import Foundation
 from evomerge.domain.recipe import Recipe
-from evomerge.domain.scores import Part, Scores, TaskScore
-from evomerge.ports import Progress
+from evomerge.domain.scores import Part, TaskScore
+from evomerge.ports import Operation, Progress
 from evomerge.store.samples import samples_file
 
 VECTOR = "weights.bin"
@@ -77,25 +73,57 @@ def read_vector(folder: Path) -> list[float]:
     return vector
 
 
-class LandscapeMerger:
+class Fake:
+    """A worker in this process: every operation and answer crosses as JSON, as to a child.
+
+    An operation of kind `merge` is done by the method `merge`, and so on.
+    """
+
+    kinds: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """The class."""
+        return type(self).__name__
+
+    def start(self) -> None:
+        """Nothing has to be started."""
+
+    def run(self, operation: Operation, progress: Progress) -> dict[str, Any]:
+        """Have the method of the operation's kind do it."""
+        if operation.kind not in self.kinds:
+            raise CandidateError(f"{self.name} does no {operation.kind!r}")
+        crossed = Operation.model_validate(
+            json.loads(json.dumps(operation.model_dump(mode="json")))
+        )
+        answer = getattr(self, operation.kind)(crossed, progress)
+        back: dict[str, Any] = json.loads(json.dumps(answer))
+        return back
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class LandscapeMerger(Fake):
     """Averages parents in the proportion 0.6 : 0.4, the first one first, then overshoots.
 
     Parents with a weight of their own are added up with these weights instead.
     """
 
-    engine = "landscape 1"
+    kinds = frozenset({"check", "merge"})
 
-    def merge(
-        self, recipe: Recipe, inputs: Mapping[str, Path], into: Path, progress: Progress
-    ) -> None:
+    def check(self, operation: Operation, progress: Progress) -> dict[str, Any]:
+        """Every recipe is fine."""
+        return {}
+
+    def merge(self, operation: Operation, progress: Progress) -> dict[str, Any]:
         """Write the child's vector; a seeded recipe adds noise that depends on its seed only."""
-        child = _child(recipe, [read_vector(inputs[parent.model]) for parent in recipe.parents])
-        (into / VECTOR).write_text(json.dumps(child))
-        (into / "recipe.json").write_text(recipe.model_dump_json())
+        recipe = Recipe.model_validate(operation.arguments["recipe"])
+        parents = [read_vector(operation.inputs[parent.model]) for parent in recipe.parents]
+        (operation.output / VECTOR).write_text(json.dumps(_child(recipe, parents)))
+        (operation.output / "recipe.json").write_text(recipe.model_dump_json())
         progress(1, 1)
-
-    def close(self) -> None:
-        """Nothing was started."""
+        return {}
 
 
 def _child(recipe: Recipe, parents: Sequence[Sequence[float]]) -> list[float]:
@@ -117,37 +145,43 @@ def _weights(recipe: Recipe) -> tuple[float, list[float]]:
     return 1.1, [0.6, *([rest] * (len(given) - 1))]
 
 
-class LandscapeEvaluator:
+class LandscapeEvaluator(Fake):
     """Scores by the distance to a hidden optimum of each task, a bit elsewhere for each part."""
+
+    kinds = frozenset({"describe", "score"})
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
-        rng = Random(f"optimum {seed}")
-        self._optima = [[rng.gauss(0.0, 0.6) for _ in range(DIMENSIONS)] for _ in range(_TASKS)]
-        self.evaluation_id = content_id("evaluation", 1, {"landscape": seed})
 
-    def on(self, part: Part) -> LandscapeEvaluator:
-        """The same with optima that are a little elsewhere, as other items are."""
-        other = copy.copy(self)
-        other.move(part)
-        return other
+    def evaluation_id(self, part: Part = "selection") -> str:
+        """The id of what a part of the items measures."""
+        settings = {"landscape": self._seed, **({} if part == "selection" else {"part": part})}
+        return content_id("evaluation", 1, settings)
 
-    def move(self, part: Part) -> None:
-        """Move the optima to where another part of the items has them."""
+    def optima(self, part: Part) -> list[list[float]]:
+        """The best vector for each task; other items have it a little elsewhere."""
+        rng = Random(f"optimum {self._seed}")
+        optima = [[rng.gauss(0.0, 0.6) for _ in range(DIMENSIONS)] for _ in range(_TASKS)]
+        if part == "selection":
+            return optima
         rng = Random(f"optimum {self._seed} {part}")
-        self._optima = [[at + rng.gauss(0.0, 0.1) for at in each] for each in self._optima]
-        settings = {"landscape": self._seed, "part": part}
-        self.evaluation_id = content_id("evaluation", 1, settings)
+        return [[at + rng.gauss(0.0, 0.1) for at in each] for each in optima]
 
-    def chosen(self, measured: Scores) -> Scores:
+    def describe(self, operation: Operation, progress: Progress) -> dict[str, Any]:
         """All of it counts."""
-        return measured
+        parts = get_args(Part)
+        counted = [{"task": f"task-{number}", "metric": METRIC} for number in range(_TASKS)]
+        return {
+            "ids": {part: self.evaluation_id(part) for part in parts},
+            "counted": dict.fromkeys(parts, counted),
+        }
 
-    def evaluate(self, model: Path, into: Path, progress: Progress) -> Scores:
+    def score(self, operation: Operation, progress: Progress) -> dict[str, Any]:
         """100 at the optimum of a task, falling with the squared distance."""
-        vector = read_vector(model)
+        part = operation.arguments["part"]
+        vector = read_vector(operation.inputs["model"])
         tasks = []
-        for number, optimum in enumerate(self._optima):
+        for number, optimum in enumerate(self.optima(part)):
             share = math.exp(-(math.dist(vector, optimum) ** 2) / DIMENSIONS)
             task = f"task-{number}"
             rows = [
@@ -155,16 +189,13 @@ class LandscapeEvaluator:
                 for item, value in enumerate(_item_values(vector, share))
             ]
             text = "".join(json.dumps(row) + "\n" for row in rows)
-            (into / samples_file(task)).write_text(text)
+            (operation.output / samples_file(task)).write_text(text)
             score = TaskScore(
                 task=task, metric=METRIC, value=100.0 * share, stderr=1.0, samples=_ITEMS
             )
-            tasks.append(score)
+            tasks.append(score.model_dump(mode="json"))
             progress(number + 1, _TASKS)
-        return Scores(evaluation_id=self.evaluation_id, tasks=tuple(tasks))
-
-    def close(self) -> None:
-        """Nothing was started."""
+        return {"evaluation_id": self.evaluation_id(part), "tasks": tasks}
 
 
 def _item_values(vector: list[float], share: float) -> list[float]:
@@ -177,16 +208,21 @@ def _item_values(vector: list[float], share: float) -> list[float]:
     return values
 
 
-class LandscapeMeter:
+class LandscapeMeter(Fake):
     """Kinship of vectors by its definition, the base being the origin."""
 
-    def measure(
-        self, models: Mapping[str, Path], pairs: Sequence[Pair], progress: Progress
-    ) -> list[KinshipReading]:
-        """pcc, cosine and Euclidean distance; pcc and cosine are undefined for the origin."""
-        vectors = {name: read_vector(folder) for name, folder in models.items()}
-        progress(len(pairs), len(pairs))
-        return [kinship_of(each, vectors[each[0]], vectors[each[1]]) for each in pairs]
+    kinds = frozenset({"measure"})
 
-    def close(self) -> None:
-        """Nothing was started."""
+    def measure(self, operation: Operation, progress: Progress) -> dict[str, Any]:
+        """pcc, cosine and Euclidean distance; pcc and cosine are undefined for the origin."""
+        vectors = {name: read_vector(folder) for name, folder in operation.inputs.items()}
+        pairs = operation.arguments["pairs"]
+        progress(len(pairs), len(pairs))
+        readings = [kinship_of((a, b), vectors[a], vectors[b]) for a, b in pairs]
+        return {"readings": [each.model_dump(mode="json") for each in readings]}
+
+
+class LandscapeWorker(LandscapeMerger, LandscapeEvaluator, LandscapeMeter):
+    """One worker that does everything, as one engine a GPU would."""
+
+    kinds = LandscapeMerger.kinds | LandscapeEvaluator.kinds | LandscapeMeter.kinds

@@ -15,22 +15,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from evomerge.adapters.attempts import Limits
-from evomerge.adapters.local import LocalExecutor
-from evomerge.adapters.room import Room
 from evomerge.config import Config
-from evomerge.domain.difference import Gains
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import EvomergeError
 from evomerge.domain.events import Event
-from evomerge.domain.model import Foundation, StrategyName
+from evomerge.domain.model import StrategyName
 from evomerge.domain.state import RunState
 from evomerge.driver import drive
-from evomerge.gains import gains_of_best
-from evomerge.ports import Evaluator, KinshipMeter, Merger, Observer
-from evomerge.store.artefacts import Store
-from evomerge.store.census import needed_weights, states_of
-from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
+from evomerge.evolution import TestGains, untested
+from evomerge.execution.evaluation import Evaluation, agreed
+from evomerge.execution.operations import describe
+from evomerge.execution.pool import Pool
+from evomerge.ports import Observer, Worker
+from evomerge.store.run_directory import RunDirectory
 from evomerge.testing.landscape import (
     LandscapeEvaluator,
     LandscapeMerger,
@@ -38,7 +35,9 @@ from evomerge.testing.landscape import (
     make_base,
     make_foundation,
 )
+from evomerge.workplace import PoolWorkplace, Setting
 
+ENGINE = "landscape 1"
 NAMES = ("ash", "birch", "cedar", "dogwood")
 
 
@@ -52,81 +51,55 @@ class Silence:
         """Nothing."""
 
 
-class LandscapeWorkplace:
-    """Implements `evomerge.driver.Workplace` over fakes; each part can be replaced."""
-
-    engine = LandscapeMerger.engine
+class LandscapeWorkplace(PoolWorkplace):
+    """A landscape run over fakes; each worker can be replaced."""
 
     def __init__(
         self,
         root: Path,
         *,
-        merger: Merger | None = None,
+        merger: Worker | None = None,
         merge_workers: int = 1,
-        evaluators: tuple[Evaluator, ...] | None = None,
-        meter: KinshipMeter | None = None,
-        limits: Limits | None = None,
+        evaluators: tuple[Worker, ...] | None = None,
+        meter: Worker | None = None,
         model_size: int = 0,
-        tests_gains: bool = False,
     ) -> None:
-        self._root = root
-        self._tests_gains = tests_gains
-        self._parts = (
-            (merger or LandscapeMerger(),) * merge_workers,
-            evaluators or (LandscapeEvaluator(),),
+        workers = [
+            *((merger or LandscapeMerger(),) * merge_workers),
+            *(evaluators or (LandscapeEvaluator(),)),
             meter or LandscapeMeter(),
-        )
-        self._limits = limits or Limits()
+        ]
+        super().__init__(landscape_config(), RunDirectory(root / "runs/landscape"), Pool(workers))
+        self._root = root
         self._model_size = model_size
-        self._executor: LocalExecutor | None = None
 
-    def foundation(self) -> tuple[Foundation, tuple[Foundation, ...]]:
-        """Four vectors and the origin."""
+    @property
+    def setting(self) -> Setting:
+        """Four vectors and the origin; there is no config to name, and a note in its place."""
         folder = self._root / "foundation"
         models = tuple(
             make_foundation(folder / name, name, seed) for seed, name in enumerate(NAMES)
         )
-        return make_base(folder / "base"), models
-
-    def versions(self) -> dict[str, str]:
-        """The landscape's own."""
-        return {"landscape": "1"}
-
-    def check(self) -> str:
-        """Nothing can be wrong; the evaluation id."""
-        return self._parts[1][0].evaluation_id
-
-    def executor(self, observer: Observer) -> LocalExecutor:
-        """A real executor over the fakes and a real store."""
-        base, models = self.foundation()
-        runs = self._root / "runs"
-        mergers, evaluators, meter = self._parts
-        self._executor = LocalExecutor(
-            store=Store(runs / STORE_FOLDER),
-            mergers=mergers,
-            evaluators=evaluators,
-            meter=meter,
+        base = make_base(folder / "base")
+        return Setting(
+            base=base,
+            foundation=models,
             folders={model.content_id: Path(model.source) for model in (base, *models)},
-            limits=self._limits,
-            observer=observer,
-            room=Room(runs / STORE_FOLDER, model_size=self._model_size),
-            needed_elsewhere=lambda: needed_weights(states_of(runs, runs / "landscape")),
+            model_size=self._model_size,
+            engine=ENGINE,
+            versions={"landscape": "1"},
+            config_id="landscape",
+            config="# a landscape run has no config file\n",
+            environment={},
         )
-        return self._executor
 
-    def test_gains(self, state: RunState) -> Gains | None:
-        """From the logs, where that is asked for: it takes longer than all the rest."""
-        store = Store(self._root / "runs" / STORE_FOLDER)
-        return gains_of_best(state, store, {}) if self._tests_gains else None
+    def check(self) -> Evaluation:
+        """Nothing can be wrong but workers that disagree."""
+        asked = describe(self.config.evaluation, self.config.merge.options)
+        return agreed(self.pool.on_each(asked)[0])
 
-    def describe(self) -> tuple[str, str, dict[str, Any]]:
-        """A config id, a note in the place of a config, an empty environment."""
-        return "landscape", "# a landscape run has no config file\n", {}
-
-    def close(self) -> None:
-        """Close the executor."""
-        if self._executor is not None:
-            self._executor.close()
+    def prepare(self, observer: Observer) -> None:
+        """Vectors lie where they are."""
 
 
 def landscape_config(**changes: Any) -> Config:
@@ -150,14 +123,22 @@ def run_landscape(
     observer: Observer | None = None,
     *,
     accept_drift: bool = False,
+    test_gains: TestGains | None = untested,
 ) -> RunState:
-    """Run or resume `root/runs/landscape`; the state at its end."""
+    """Run or resume `root/runs/landscape`; the state at its end.
+
+    Args:
+        test_gains: None tests them, which takes longer than all the rest.
+    """
+    workplace = workplace or LandscapeWorkplace(root)
+    workplace.config = config or workplace.config
     return drive(
-        RunDirectory(root / "runs" / "landscape"),
-        config or landscape_config(),
-        workplace or LandscapeWorkplace(root),
+        workplace.run,
+        workplace.config,
+        workplace,
         [observer or Silence()],
         accept_drift=accept_drift,
+        test_gains=test_gains,
     )
 
 

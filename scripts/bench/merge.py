@@ -100,9 +100,9 @@ def merge_once(folder: Path, method: str, threads: int, shard_size: str) -> dict
     """Merge in this process, as the child of a run does, and let the store take it."""
     start, began = cpu(), time.perf_counter()
     from evomerge.adapters import mergekit_child
-    from evomerge.adapters.mergekit import mergekit_yaml
     from evomerge.config import MergeOptions
     from evomerge.domain.recipe import Ingredient, Recipe
+    from evomerge.execution.operations import merge
     from evomerge.store.artefacts import manifest_of
     from evomerge.store.atomic import sync_tree
 
@@ -122,19 +122,12 @@ def merge_once(folder: Path, method: str, threads: int, shard_size: str) -> dict
     )
     options = MergeOptions(threads=threads, shard_size=shard_size)
     into = folder / "child"
-    payload = {
-        "config": mergekit_yaml(recipe),
-        "seed": recipe.seed,
-        "options": options.model_dump(),
-        "recipe_options": {},
-        "inputs": {name: str(folder / name) for name in recipe.inputs},
-        "into": str(into),
-    }
+    operation = merge(recipe, options, folder.__truediv__, into)
     clock = Clock()
     watch_mergekit(clock)
     began = time.perf_counter()
     with clock.part("rest"):
-        mergekit_child.merge(payload, _silent)
+        mergekit_child.merge(operation, _silent)
     found |= {"s": time.perf_counter() - began, "all": sum(clock.cpu.values()), **clock.cpu}
     for name, work in (("sha256", manifest_of), ("sync", sync_tree)):
         start, began = cpu(), time.perf_counter()

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from io import StringIO
 from pathlib import Path
@@ -37,9 +37,12 @@ from evomerge.domain.model import Foundation, Model
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.domain.state import RunState, fold
 from evomerge.driver import drive
+from evomerge.evolution import untested
+from evomerge.execution.evaluation import Evaluation
 from evomerge.imagined.world import ImaginedExecutor
 from evomerge.store.run_directory import RunDirectory
 from evomerge.terminal.plain import PlainReporter
+from evomerge.workplace import Setting
 
 MARKS = (100, 600, 1000, 2000, 5000)
 _FOUNDATION = 5
@@ -101,51 +104,38 @@ def _score(number: int, logit: float, rng: Random) -> TaskScore:
     )
 
 
-class LuckyExecutor(ImaginedExecutor):
-    """An executor without weights."""
-
-    def remember(self, models: Iterable[Model]) -> None:
-        """There is nothing to make again."""
-
-    def weights(self, model: Model) -> Path:
-        """There are none."""
-        raise NotImplementedError
-
-
 class Workplace:
-    """Implements `evomerge.driver.Workplace` over luck."""
-
-    engine = "luck 1"
+    """Implements `evomerge.workplace.Workplace` over luck."""
 
     def __init__(self) -> None:
         self.luck = Luck()
 
-    def foundation(self) -> tuple[Foundation, tuple[Foundation, ...]]:
-        """The base and the foundation models."""
+    @property
+    def setting(self) -> Setting:
+        """Models without weights; no config file, no environment."""
         names = ["base", *(f"founder-{number}" for number in range(_FOUNDATION))]
         base, *models = (
             Foundation(name=name, source=name, content_id=name, vocabulary=1) for name in names
         )
-        return base, tuple(models)
+        return Setting(
+            base=base,
+            foundation=tuple(models),
+            folders={},
+            model_size=0,
+            engine="luck 1",
+            versions={},
+            config_id="luck",
+            config="# no config\n",
+            environment={},
+        )
 
-    def versions(self) -> dict[str, str]:
-        """Of nothing."""
-        return {}
+    def check(self) -> Evaluation:
+        """Nothing can be wrong."""
+        return Evaluation(ids={"selection": "luck"}, counted={})
 
-    def check(self) -> str:
-        """Nothing can be wrong; the evaluation id."""
-        return "luck"
-
-    def executor(self, observer: object) -> LuckyExecutor:
+    def executor(self, *_: object) -> ImaginedExecutor:
         """One that asks the luck of this run."""
-        return LuckyExecutor(self.luck.scores, self.luck.kinship)
-
-    def test_gains(self, state: RunState) -> None:
-        """There are no items to test over."""
-
-    def describe(self) -> tuple[str, str, dict[str, object]]:
-        """No config file, no environment."""
-        return "luck", "# no config\n", {}
+        return ImaginedExecutor(self.luck.scores, self.luck.kinship)
 
     def close(self) -> None:
         """Nothing was started."""
@@ -223,7 +213,8 @@ def measure(
         if plain:
             observers.insert(0, stack.enter_context(PlainReporter(StringIO())))
         try:
-            ended = drive(run, Config.model_validate(document), workplace, observers)
+            config = Config.model_validate(document)
+            ended = drive(run, config, workplace, observers, test_gains=untested)
             sys.exit(f"the search ended after {ended.evaluations} evaluations: {ended.stop}")
         except StoppedError as stopped:
             if str(stopped) != "enough":

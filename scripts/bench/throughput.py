@@ -206,9 +206,8 @@ def one_at_a_time(ran: Ran, count: int, work: Path) -> list[float]:
     unborn = [replace(child, merged=False, scores=None) for child in ran.offspring()]
     seconds = []
     with closing(workplace), journal:
-        workplace.foundation()
-        workplace.check()
-        executor = workplace.executor(Silence())
+        evaluation = workplace.check()
+        executor = workplace.executor(evaluation, models.values(), Silence())
         for child in [*models.values(), *unborn][: len(models) + count]:
             started = time.monotonic()
             work_of = executor.breed if child.candidate else executor.score

@@ -1,18 +1,23 @@
-"""The landscape fakes keep the contracts of their ports."""
+"""The landscape fakes keep the contracts of workers."""
 
 import pytest
 
+from evomerge.config import EvaluationConfig
+from evomerge.domain.kinship import pair
 from evomerge.domain.recipe import Ingredient, Recipe
+from evomerge.execution import operations
 from evomerge.testing.contracts import (
-    EvaluatorContract,
-    KinshipMeterContract,
-    MergerContract,
+    MeasuringContract,
+    MergingContract,
+    ScoringContract,
+    WorkerContract,
     World,
 )
 from evomerge.testing.landscape import (
     LandscapeEvaluator,
     LandscapeMerger,
     LandscapeMeter,
+    LandscapeWorker,
     make_base,
     make_foundation,
 )
@@ -32,23 +37,34 @@ def world(tmp_path_factory):
         recipe=Recipe(
             method="dare_ties", parents=parents, base=base.content_id, seed=5, engine="landscape 1"
         ),
+        evaluation=EvaluationConfig.model_validate({"tasks": ["landscape"]}),
         broken=root / "broken",
     )
 
 
-class TestLandscapeMerger(MergerContract):
+class TestLandscapeMerger(WorkerContract, MergingContract):
+    worker = pytest.fixture(lambda self: LandscapeMerger())
+
     @pytest.fixture
-    def part(self):
-        return LandscapeMerger()
+    def operation(self, world, tmp_path):
+        return world.merge(tmp_path / "child")
 
 
-class TestLandscapeEvaluator(EvaluatorContract):
+class TestLandscapeEvaluator(WorkerContract, ScoringContract):
+    worker = pytest.fixture(lambda self: LandscapeEvaluator())
+    operation = pytest.fixture(lambda self, world: world.describe())
+
+
+class TestLandscapeMeter(WorkerContract, MeasuringContract):
+    worker = pytest.fixture(lambda self: LandscapeMeter())
+
     @pytest.fixture
-    def part(self):
-        return LandscapeEvaluator()
+    def operation(self, world, tmp_path):
+        names = list(world.models)
+        pairs = [pair(*names[:2])]
+        folder = world.folders.__getitem__
+        return operations.measure(world.base, names[:2], pairs, folder, (), tmp_path)
 
 
-class TestLandscapeMeter(KinshipMeterContract):
-    @pytest.fixture
-    def part(self):
-        return LandscapeMeter()
+class TestLandscapeWorker(MergingContract, ScoringContract, MeasuringContract):
+    worker = pytest.fixture(lambda self: LandscapeWorker())

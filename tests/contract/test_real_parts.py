@@ -1,19 +1,21 @@
-"""mergekit, lm-eval and kinship from weights keep the contracts of their ports."""
+"""mergekit, lm-eval and kinship from weights keep the contracts of workers."""
 
 import shutil
 
 import pytest
 
+from evomerge.adapters import kinship, mergekit
 from evomerge.adapters.foundation import resolve_all
-from evomerge.adapters.kinship import StreamedKinship
-from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
-from evomerge.adapters.mergekit import MergekitMerger
+from evomerge.adapters.lm_eval import worker as lm_eval
 from evomerge.config import EvaluationConfig, MergeOptions, ModelConfig
+from evomerge.domain.kinship import pair
 from evomerge.domain.recipe import Ingredient, Recipe
+from evomerge.execution import operations
 from evomerge.testing.contracts import (
-    EvaluatorContract,
-    KinshipMeterContract,
-    MergerContract,
+    MeasuringContract,
+    MergingContract,
+    ScoringContract,
+    WorkerContract,
     World,
 )
 
@@ -45,6 +47,16 @@ def world(resolved, tiny, tmp_path_factory):
             seed=7,
             engine="mergekit 0.1.5",
         ),
+        evaluation=EvaluationConfig.model_validate(
+            {
+                "tasks": [
+                    {"name": "tiny_reverse", "metric": "exact_match", "limit": 20},
+                    {"name": "tiny_rotate", "metric": "acc", "limit": 20},
+                ],
+                "include": [tiny / "tasks"],
+                "dtype": "float32",
+            }
+        ),
         broken=broken,
     )
 
@@ -54,42 +66,36 @@ def log(tmp_path_factory):
     return tmp_path_factory.mktemp("logs") / "child.log"
 
 
-@pytest.fixture(scope="module")
-def merger(log):
-    merger = MergekitMerger(MergeOptions(), log)
-    yield merger
-    merger.close()
+class TestMergekit(WorkerContract, MergingContract):
+    @pytest.fixture(scope="class")
+    def worker(self, log):
+        worker = mergekit.worker(log)
+        yield worker
+        worker.close()
+
+    operation = pytest.fixture(lambda self, world: operations.check(world.recipe, MergeOptions()))
 
 
-class TestMergekit(MergerContract):
+class TestLmEval(WorkerContract, ScoringContract):
+    @pytest.fixture(scope="class")
+    def worker(self, log):
+        worker = lm_eval.worker("hf", "cpu", log)
+        yield worker
+        worker.close()
+
+    operation = pytest.fixture(lambda self, world: world.describe())
+
+
+class TestKinship(WorkerContract, MeasuringContract):
+    @pytest.fixture(scope="class")
+    def worker(self, log):
+        worker = kinship.worker(log)
+        yield worker
+        worker.close()
+
     @pytest.fixture
-    def part(self, merger):
-        return merger
-
-
-class TestLmEval(EvaluatorContract):
-    @pytest.fixture(scope="class")
-    def part(self, tiny, log):
-        config = EvaluationConfig.model_validate(
-            {
-                "tasks": [
-                    {"name": "tiny_reverse", "metric": "exact_match", "limit": 20},
-                    {"name": "tiny_rotate", "metric": "acc", "limit": 20},
-                ],
-                "include": [tiny / "tasks"],
-                "dtype": "float32",
-            }
-        )
-        evaluator = LmEvalEvaluator(config, "cpu", log)
-        yield evaluator
-        evaluator.close()
-
-
-class TestStreamedKinship(KinshipMeterContract):
-    @pytest.fixture(scope="class")
-    def part(self, resolved, log, tmp_path_factory):
-        base = resolved[0]
-        passes = tmp_path_factory.mktemp("passes")
-        meter = StreamedKinship(base.foundation, base.path, passes, (), log)
-        yield meter
-        meter.close()
+    def operation(self, world, tmp_path):
+        names = list(world.models)
+        pairs = [pair(*names[:2])]
+        folder = world.folders.__getitem__
+        return operations.measure(world.base, names[:2], pairs, folder, (), tmp_path)

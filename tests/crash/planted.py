@@ -6,12 +6,11 @@ import os
 import random
 
 from evomerge import evolution
-from evomerge.adapters.local import LocalExecutor
 from evomerge.domain.errors import LockedError
 from evomerge.domain.events import GenerationProposed, ModelMerged, RunFinished
 from evomerge.domain.retention import unneeded
-from evomerge.domain.scores import Scores
 from evomerge.domain.state import Entry, RunState, apply
+from evomerge.execution.executor import StoreExecutor
 from evomerge.store import artefacts, atomic, journal, run_directory
 from evomerge.store.artefacts import WEIGHTS, Made, Store, manifest_of
 from evomerge.store.ledger import JournalLedger
@@ -57,11 +56,10 @@ def directory_exists_means_complete():
 def event_before_artefact():
     """A merge is recorded first and made when it is needed."""
 
-    def merge(self, model, merger):
-        self.remember([model])
+    def merge(self, model):
         return None if model.merged else ModelMerged(model=model.name, seconds=0.0)
 
-    LocalExecutor._merge = merge
+    StoreExecutor._merge = merge
 
 
 @plant
@@ -92,17 +90,15 @@ def random_state_in_memory():
 @plant
 def noisy_evaluator():
     """No bug: another score each time, as with a sampling model."""
-    quiet = LandscapeEvaluator.evaluate
+    quiet = LandscapeEvaluator.score
 
-    def evaluate(self, model, into, progress):
-        scores = quiet(self, model, into, progress)
+    def score(self, operation, progress):
+        answer = quiet(self, operation, progress)
         noise = int.from_bytes(os.urandom(2), "little") / 2**18
-        tasks = [
-            task.model_copy(update={"value": task.value * (1 - noise)}) for task in scores.tasks
-        ]
-        return Scores(evaluation_id=scores.evaluation_id, tasks=tuple(tasks))
+        tasks = [{**task, "value": task["value"] * (1 - noise)} for task in answer["tasks"]]
+        return {**answer, "tasks": tasks}
 
-    LandscapeEvaluator.evaluate = evaluate
+    LandscapeEvaluator.score = score
 
 
 @plant

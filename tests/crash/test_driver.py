@@ -5,12 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from evomerge.adapters.attempts import Limits
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import (
     CandidateError,
@@ -102,9 +102,9 @@ def test_nothing_recorded_is_done_again(tmp_path):
     class Counting(LandscapeEvaluator):
         evaluated = 0
 
-        def evaluate(self, model, into, progress):
+        def score(self, operation, progress):
             Counting.evaluated += 1
-            return super().evaluate(model, into, progress)
+            return super().score(operation, progress)
 
     def workplace():
         return LandscapeWorkplace(tmp_path, evaluators=(Counting(),))
@@ -138,13 +138,14 @@ def test_the_end_scores_the_best_and_the_foundation_on_what_the_search_never_saw
 
 def test_a_confirmation_that_fails_is_recorded_and_loses_nothing(tmp_path):
     class Forgets(LandscapeEvaluator):
-        def evaluate(self, model, into, progress):
-            if self.evaluation_id != LandscapeEvaluator().evaluation_id and model == first:
+        def score(self, operation, progress):
+            held_out = operation.arguments["part"] == "held_out"
+            if held_out and operation.inputs["model"] == first:
                 raise CandidateError("the held-out items are gone")
-            return super().evaluate(model, into, progress)
+            return super().score(operation, progress)
 
     workplace = LandscapeWorkplace(tmp_path, evaluators=(Forgets(),))
-    first = Path(workplace.foundation()[1][0].source)
+    first = Path(workplace.setting.foundation[0].source)
     state = run_landscape(tmp_path, workplace=workplace)
     assert state.finished
     failed = [model for model in state.finalists if model.on("held_out") is None]
@@ -193,12 +194,12 @@ class FailingMerger(LandscapeMerger):
         self.failures = failures
         self.renewed = 0
 
-    def merge(self, recipe, inputs, into, progress):
+    def merge(self, operation, progress):
         if self.failures:
             self.failures -= 1
-            (into / "half").write_text("x")
+            (operation.output / "half").write_text("x")
             raise CandidateError("killed by signal 9 (out of memory?)")
-        super().merge(recipe, inputs, into, progress)
+        return super().merge(operation, progress)
 
     def close(self):
         self.renewed += 1
@@ -223,27 +224,25 @@ def test_a_merge_that_keeps_failing_is_an_event_and_the_run_goes_on(tmp_path):
 
 
 def test_a_generation_in_which_all_children_fail_ends_sensibly(tmp_path):
-    workplace = LandscapeWorkplace(
-        tmp_path, merger=FailingMerger(12), limits=Limits(max_failures=99)
-    )
-    config = landscape_config(stopping=["pool_unchanged", {"max_generations": 3}])
+    workplace = LandscapeWorkplace(tmp_path, merger=FailingMerger(12))
+    stopping = ["pool_unchanged", {"max_generations": 3}]
+    config = landscape_config(stopping=stopping, execution={"max_failures": 99})
     state = run_landscape(tmp_path, config, workplace)
     assert state.finished
     assert state.best.kind == "foundation"
 
 
 def test_many_failures_in_a_row_stop_the_run_resumably(tmp_path):
-    workplace = LandscapeWorkplace(
-        tmp_path, merger=FailingMerger(99), limits=Limits(max_failures=3)
-    )
+    workplace = LandscapeWorkplace(tmp_path, merger=FailingMerger(99))
+    config = landscape_config(execution={"max_failures": 3})
     with pytest.raises(StoppedError, match="3 candidates failed in a row"):
-        run_landscape(tmp_path, workplace=workplace)
+        run_landscape(tmp_path, config, workplace)
     assert run_landscape(tmp_path).finished
 
 
 def test_a_foundation_model_without_a_score_is_a_preflight_fault(tmp_path):
     class Blind(LandscapeEvaluator):
-        def evaluate(self, model, into, progress):
+        def score(self, operation, progress):
             raise CandidateError("NaN in lm_head.weight")
 
     with pytest.raises(PreflightError, match=r"foundation model ash .*NaN in lm_head"):
@@ -255,8 +254,9 @@ def test_a_changed_foundation_model_is_named_and_refused_unless_accepted(tmp_pat
         run_landscape(tmp_path, observer=StopsAfter(12, SignalledError(15, "stopped")))
 
     class Newer(LandscapeWorkplace):
-        def versions(self):
-            return {"landscape": "2"}
+        @property
+        def setting(self):
+            return replace(super().setting, versions={"landscape": "2"})
 
     with pytest.raises(PreflightError, match="landscape 1 at the start, 2 now"):
         run_landscape(tmp_path, workplace=Newer(tmp_path))
@@ -323,15 +323,19 @@ def test_a_generation_without_room_stops_before_it_merges(tmp_path, monkeypatch)
     merged = []
 
     class Recording(LandscapeMerger):
-        def merge(self, recipe, inputs, into, progress):
-            merged.append(recipe.id)
-            super().merge(recipe, inputs, into, progress)
+        def merge(self, operation, progress):
+            merged.append(operation)
+            return super().merge(operation, progress)
 
     workplace = LandscapeWorkplace(tmp_path, merger=Recording(), model_size=10**15)
     with pytest.raises(StoppedError, match=r"6000000.0 GB are needed, .* GB are free"):
         run_landscape(tmp_path, workplace=workplace)
     assert not merged
     assert run_landscape(tmp_path).finished
+
+
+def made_again(root, state, model, **workers):
+    return rebuild(LandscapeWorkplace(root, **workers), state, model, Silence())
 
 
 @pytest.mark.parametrize("retention", ["pool", "best"])
@@ -347,7 +351,7 @@ def test_pruned_weights_change_no_choice_and_can_be_made_again(tmp_path, retenti
     assert not pruned & needed(lean)
     assert not [f for f in findings if f.problems]
     for name in sorted(pruned):
-        rebuild(LandscapeWorkplace(tmp_path / "lean"), lean, lean.models[name], Silence())
+        made_again(tmp_path / "lean", lean, lean.models[name])
     findings = verify(lean, Store(tmp_path / "lean/runs/store"))
     assert {f.verdict for f in findings} == {"whole"}
 
@@ -357,7 +361,7 @@ def test_weights_that_a_run_was_killed_before_letting_go_are_seen_by_gc(tmp_path
     store = Store(tmp_path / "runs/store")
     assert unreferenced(tmp_path / "runs", store) == []
     pruned = next(m for m in state.models.values() if m.merged and m.name not in needed(state))
-    rebuild(LandscapeWorkplace(tmp_path), state, pruned, Silence())
+    made_again(tmp_path, state, pruned)
     (found,) = unreferenced(tmp_path / "runs", store)
     assert found.name == f"models/{pruned.content_id}"
     assert found.weights_only
@@ -371,13 +375,14 @@ def test_a_rebuilt_model_that_differs_is_refused(tmp_path):
     pruned = next(m for m in state.models.values() if m.merged and m.name not in needed(state))
 
     class Other(LandscapeMerger):
-        def merge(self, recipe, inputs, into, progress):
-            super().merge(recipe, inputs, into, progress)
-            weights = into / VECTOR
+        def merge(self, operation, progress):
+            answer = super().merge(operation, progress)
+            weights = operation.output / VECTOR
             weights.write_text(weights.read_text().replace("0.", "0.0", 1))
+            return answer
 
     with pytest.raises(StoppedError, match="is not what it was"):
-        rebuild(LandscapeWorkplace(tmp_path, merger=Other()), state, pruned, Silence())
+        made_again(tmp_path, state, pruned, merger=Other())
 
 
 def test_weights_that_another_run_needs_are_not_pruned(tmp_path):

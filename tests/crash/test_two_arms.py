@@ -14,6 +14,7 @@ ARM = """
 import sys, time
 from pathlib import Path
 from evomerge.driver import drive
+from evomerge.evolution import untested
 from evomerge.store.run_directory import RunDirectory
 from evomerge.testing.landscape import LandscapeMerger
 from evomerge.testing.landscape_run import LandscapeWorkplace, Silence, landscape_config
@@ -21,13 +22,13 @@ from evomerge.testing.landscape_run import LandscapeWorkplace, Silence, landscap
 root, strategy = Path(sys.argv[1]), sys.argv[2]
 
 class Slow(LandscapeMerger):
-    def merge(self, recipe, inputs, into, progress):
+    def merge(self, operation, progress):
         time.sleep(0.05)  # so that both arms want the same child at the same time
-        super().merge(recipe, inputs, into, progress)
+        return super().merge(operation, progress)
 
 config = landscape_config(strategy={"name": strategy, "k": 3})
 drive(RunDirectory(root / "runs" / strategy), config, LandscapeWorkplace(root, merger=Slow()),
-      [Silence()])
+      [Silence()], test_gains=untested)
 """
 
 

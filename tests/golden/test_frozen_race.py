@@ -4,6 +4,7 @@
 children lost a race.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,8 +94,9 @@ def test_a_finished_run_is_left_as_it_is(begun, tmp_path):
 
 def test_an_unfinished_run_names_what_was_taken_out_since(begun, tmp_path):
     class Changed(LandscapeWorkplace):
-        def describe(self):
-            return "another", "", {}
+        @property
+        def setting(self):
+            return replace(super().setting, config_id="another")
 
     journal = begun(31)
     (journal.parent / "config.yaml").write_text("evaluation:\n  racing: 0.4\n")

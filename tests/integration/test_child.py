@@ -12,10 +12,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import MistralConfig, MistralForCausalLM
 
-from evomerge.adapters.mergekit import MergekitMerger
+from evomerge.adapters.mergekit import worker
 from evomerge.config import MergeOptions
 from evomerge.domain.errors import CandidateError
 from evomerge.domain.recipe import Ingredient, Recipe
+from evomerge.execution import operations
+from evomerge.execution.pool import unseen
+from evomerge.ports import Operation
 
 RECIPE = Recipe(
     method="slerp",
@@ -51,8 +54,11 @@ def children(pid: int) -> list[int]:
 def test_a_merge_that_is_killed_fails_and_the_next_one_works(
     inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:
-    merger = MergekitMerger(MergeOptions(), tmp_path / "log")
+    merger = worker(tmp_path / "log")
     before = set(children(os.getpid()))
+
+    def merge(into: Path) -> Operation:
+        return operations.merge(RECIPE, MergeOptions(), inputs.__getitem__, into)
 
     def kill(done: int, total: int) -> None:
         assert done < total / 2
@@ -62,9 +68,9 @@ def test_a_merge_that_is_killed_fails_and_the_next_one_works(
     try:
         (tmp_path / "first").mkdir()
         with pytest.raises(CandidateError, match="mergekit child was killed by SIGKILL"):
-            merger.merge(RECIPE, inputs, tmp_path / "first", kill)
+            merger.run(merge(tmp_path / "first"), kill)
         (tmp_path / "second").mkdir()
-        merger.merge(RECIPE, inputs, tmp_path / "second", lambda _done, _total: None)
+        merger.run(merge(tmp_path / "second"), unseen)
     finally:
         merger.close()
     assert load_file(tmp_path / "second" / "model.safetensors")

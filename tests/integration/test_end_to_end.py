@@ -163,8 +163,12 @@ def test_a_run_that_finds_all_its_work_done_starts_no_merger_and_no_scorer(whole
 def test_an_exported_model_is_complete_and_scores_the_same(whole, evomerge, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
     from evomerge.configfile import load
+    from evomerge.domain.scores import Scores
+    from evomerge.execution import operations
+    from evomerge.execution.evaluation import Evaluation
+    from evomerge.execution.pool import Pool
+    from evomerge.wiring import workers
 
     runs, _ = whole
     state = state_of(runs)
@@ -190,12 +194,15 @@ def test_an_exported_model_is_complete_and_scores_the_same(whole, evomerge, tmp_
 
     AutoModelForCausalLM.from_pretrained(folder)
     assert AutoTokenizer.from_pretrained(folder)("1=").input_ids
-    evaluation = load(runs / "tiny-evolution" / "config.yaml").evaluation
-    evaluator = LmEvalEvaluator(evaluation, "cpu", tmp_path / "log")
+    config = load(runs / "tiny-evolution" / "config.yaml")
+    asked = (config.evaluation, config.merge.options)
     (tmp_path / "into").mkdir()
-    scores = evaluator.evaluate(folder, tmp_path / "into", lambda done, total: None)
-    evaluator.close()
-    assert evaluator.chosen(scores) == best.scores
+    pool = Pool(workers(config, tmp_path / "logs"))
+    told = pool.run(operations.describe(*asked))
+    answer = pool.run(operations.score(*asked, "selection", folder, tmp_path / "into"))
+    pool.close()
+    scores = Scores.model_validate(answer)
+    assert Evaluation.model_validate(told).chosen(scores, "selection") == best.scores
     held_out = best.estimate("held_out")
     assert f"{held_out.value:.2f}" in card, "what the search never saw is in the card"
 

@@ -17,13 +17,16 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from evomerge.adapters.child import Child
+from evomerge.adapters import kinship as kinship_adapter
+from evomerge.adapters import mergekit
 from evomerge.adapters.foundation import Resolved, resolve_all
-from evomerge.adapters.kinship import CHILD, StreamedKinship
-from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
-from evomerge.adapters.mergekit import MergekitMerger, engine
+from evomerge.adapters.lm_eval import worker as lm_eval
 from evomerge.config import EvaluationConfig, MergeOptions, ModelConfig
 from evomerge.domain.recipe import Ingredient, Recipe
+from evomerge.domain.scores import Scores
+from evomerge.execution import operations
+from evomerge.execution.evaluation import Evaluation
+from evomerge.execution.pool import Pool
 
 TASK, ITEMS = "tiny_rotate", 12
 NOISE = 0.01
@@ -128,34 +131,23 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def merger(log: Path) -> Iterator[MergekitMerger]:
-    merger = MergekitMerger(MergeOptions(), log)
-    merger.start()
-    yield merger
-    merger.close()
+def workers(log: Path) -> Iterator[Pool]:
+    scorer = lm_eval.worker("hf", "cpu", log)
+    pool = Pool([mergekit.worker(log), scorer, kinship_adapter.worker(log)])
+    pool.start("merge", "score", "measure")
+    yield pool
+    pool.close()
 
 
 @pytest.fixture(scope="module")
-def kinship(log: Path) -> Iterator[Child]:
-    child = Child(CHILD, log, name="kinship")
-    child.start()
-    yield child
-    child.close()
-
-
-@pytest.fixture(scope="module")
-def evaluator(tiny: Path, log: Path) -> Iterator[LmEvalEvaluator]:
-    config = EvaluationConfig.model_validate(
+def evaluation(tiny: Path) -> EvaluationConfig:
+    return EvaluationConfig.model_validate(
         {
             "tasks": [{"name": TASK, "metric": "acc", "limit": ITEMS}],
             "include": [tiny / "tasks"],
             "dtype": "float32",
         }
     )
-    evaluator = LmEvalEvaluator(config, "cpu", log)
-    evaluator.start()
-    yield evaluator
-    evaluator.close()
 
 
 def _recipe(method: str, family: Family, own: dict[str, Any], **parameters: Any) -> Recipe:
@@ -165,7 +157,7 @@ def _recipe(method: str, family: Family, own: dict[str, Any], **parameters: Any)
         parents=tuple(Ingredient(model=each, parameters=own) for each in parents),
         base=parents[0] if method == "slerp" else base,
         parameters=parameters,
-        engine=engine(),
+        engine=mergekit.engine(),
     )
 
 
@@ -183,17 +175,12 @@ def _ties(base: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return base + (deltas * kept).sum(0) / kept.sum(0).clamp(min=1)
 
 
-def _nothing(_done: int, _total: int) -> None:
-    """Nobody wants to know."""
-
-
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_is_merged_measured_and_scored(
     name: str,
     families: Callable[[str], Family],
-    merger: MergekitMerger,
-    evaluator: LmEvalEvaluator,
-    kinship: Child,
+    workers: Pool,
+    evaluation: EvaluationConfig,
     tmp_path: Path,
 ) -> None:
     family = families(name)
@@ -213,14 +200,19 @@ def test_a_family_is_merged_measured_and_scored(
     }
     children = {method: tmp_path / method for method in recipes}
     for method, recipe in recipes.items():
-        merger.merge(recipe, family.folders, children[method], _nothing)
+        folder = family.folders.__getitem__
+        workers.run(operations.merge(recipe, MergeOptions(), folder, children[method]))
         _is(children[method], expected[method], tied="lm_head.weight" not in base)
     _is_measured(
-        family, {recipes[m].id: children[m] for m in recipes}, kinship, tmp_path / "passes"
+        family, {recipes[m].id: children[m] for m in recipes}, workers, tmp_path / "passes"
     )
     (tmp_path / "scores").mkdir()
-    scores = evaluator.chosen(evaluator.evaluate(children["ties"], tmp_path / "scores", _nothing))
-    (score,) = scores.tasks
+    asked = (evaluation, MergeOptions())
+    told = workers.run(operations.describe(*asked))
+    into = tmp_path / "scores"
+    answer = workers.run(operations.score(*asked, "selection", children["ties"], into))
+    measured = Scores.model_validate(answer)
+    (score,) = Evaluation.model_validate(told).chosen(measured, "selection").tasks
     assert score.samples == ITEMS // 2  # the search sees half of them
     assert score.solved is not None
     right = int(score.solved, 16).bit_count()
@@ -247,17 +239,18 @@ def _is(child: Path, expected: Weights, *, tied: bool) -> None:
         assert torch.isfinite(model(torch.tensor([[1, 5, 66]])).logits).all()
 
 
-def _is_measured(family: Family, children: Mapping[str, Path], child: Child, passes: Path) -> None:
+def _is_measured(family: Family, children: Mapping[str, Path], workers: Pool, passes: Path) -> None:
     """Kinship is the correlation of whole deltas: near none of the parents, much with a child."""
     base, *parents = family.models
     folders = {each.foundation.content_id: each.path for each in parents} | dict(children)
     names = list(folders)
     pairs = [(names[0], other) for other in names[1:]]
-    meter = StreamedKinship(base.foundation, base.path, passes, (), child)
-    readings = meter.measure(folders, pairs, _nothing)
+    base_id = base.foundation.content_id
+    folder = {**folders, base_id: base.path}.__getitem__
+    answer = workers.run(operations.measure(base_id, names, pairs, folder, (), passes))
     deltas = torch.stack([_delta(path, base.path) for path in folders.values()])
     expected = torch.corrcoef(deltas)[0, 1:].tolist()
-    assert [reading.pcc for reading in readings] == pytest.approx(expected, abs=1e-4)
+    assert [reading["pcc"] for reading in answer["readings"]] == pytest.approx(expected, abs=1e-4)
     assert abs(expected[0]) < 0.1
     assert min(expected[1:]) > 0.3
 

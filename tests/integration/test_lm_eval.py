@@ -15,11 +15,15 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
 from evomerge.adapters.lm_eval import child as lm_eval_child
-from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
+from evomerge.adapters.lm_eval.data import description
 from evomerge.adapters.lm_eval.identity import evaluation_id
+from evomerge.adapters.lm_eval.tasks import load_suites
+from evomerge.adapters.lm_eval.worker import worker
 from evomerge.config import EvaluationConfig
 from evomerge.domain.errors import CandidateError, PreflightError
-from evomerge.domain.scores import EvaluationWarning
+from evomerge.domain.scores import EvaluationWarning, Scores
+from evomerge.execution.evaluation import Evaluation
+from evomerge.ports import Operation, Progress
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789=+:?. \n"
 VOCABULARY = {text: i for i, text in enumerate(["<pad>", "<s>", "</s>", "<unk>", *CHARACTERS])}
@@ -69,9 +73,9 @@ metadata: {version: 1.0}
 
 
 @pytest.fixture(autouse=True)
-def _few_threads_and_no_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+def _few_threads_and_no_session() -> None:
     torch.set_num_threads(1)
-    monkeypatch.setattr(lm_eval_child, "_sessions", {})
+    _forget()
 
 
 @pytest.fixture(scope="module")
@@ -142,10 +146,14 @@ def _dump(path: Path, rows: list[dict[str, Any]]) -> None:
 
 @pytest.fixture
 def payload(world: Path) -> Callable[..., dict[str, Any]]:
-    def make(*tasks: Any, device: str = "cpu", **values: Any) -> dict[str, Any]:
+    def make(*tasks: Any, **values: Any) -> dict[str, Any]:
         given = {"tasks": tasks, "include": [str(world / "tasks")], "split": "none", **values}
         config = EvaluationConfig.model_validate(given)
-        return {"evaluation": config.model_dump(mode="json"), "place": {"device": device}}
+        return {
+            "evaluation": config.model_dump(mode="json"),
+            "trust_remote_code": False,
+            "allow_pickle": False,
+        }
 
     return make
 
@@ -158,19 +166,49 @@ Payload = Callable[..., dict[str, Any]]
 def _silent(done: int, total: int) -> None: ...
 
 
+_DO = {}
+
+
+def _forget() -> None:
+    """Go on as a child that was just started."""
+    _DO.update(lm_eval_child.operations("cpu"))
+
+
+def _asked(
+    payload: dict[str, Any],
+    model: Path,
+    into: Path,
+    part: str = "selection",
+    progress: Progress = _silent,
+) -> dict[str, Any]:
+    arguments = {**payload, "part": part}
+    operation = Operation(kind="score", arguments=arguments, inputs={"model": model}, into=into)
+    return _DO["score"](operation, progress)
+
+
 def _score(
     payload: dict[str, Any], model: Path, into: Path, part: str = "selection"
 ) -> dict[str, Any]:
     """What the child answers; of each task only the metric that counts."""
     into.mkdir(parents=True)
-    asked = {**payload, "part": part, "model": str(model), "into": str(into)}
-    result = lm_eval_child.evaluate(asked, progress=_silent)
+    result = _asked(payload, model, into, part)
     first = {task["task"]: task for task in reversed(result["tasks"])}
     return {**result, "tasks": list(reversed(first.values()))}
 
 
+def _warnings(folder: Path) -> list[EvaluationWarning]:
+    said = json.loads((folder / "warnings.json").read_text(encoding="utf-8"))
+    return [EvaluationWarning.model_validate(each) for each in said]
+
+
+def _config(payload: dict[str, Any]) -> EvaluationConfig:
+    return EvaluationConfig.model_validate(payload["evaluation"])
+
+
 def _description(payload: dict[str, Any], part: str = "selection") -> dict[str, Any]:
-    return lm_eval_child.describe(payload, _silent)["descriptions"][part]
+    """What the evaluation id rests on besides the config."""
+    found: dict[str, Any] = description(load_suites(_config(payload))[part])
+    return found
 
 
 def _written(folder: Path) -> dict[str, bytes]:
@@ -184,7 +222,7 @@ def _samples(folder: Path, task: str) -> list[dict[str, Any]]:
 
 def _problems(payload: dict[str, Any]) -> list[str]:
     with pytest.raises(PreflightError) as raised:
-        lm_eval_child.describe(payload, _silent)
+        _DO["describe"](Operation(kind="describe", arguments=payload), _silent)
     return raised.value.message.splitlines()
 
 
@@ -210,7 +248,7 @@ def test_scores_and_sample_logs(world: Path, payload: Payload, tmp_path: Path) -
 
 
 def test_a_score_does_not_depend_on_what_was_scored_before(
-    world: Path, payload: Payload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Path, payload: Payload, tmp_path: Path
 ) -> None:
     sampled = (world / "tasks" / "write.yaml").read_text()
     tasks = tmp_path / "tasks"
@@ -222,7 +260,7 @@ def test_a_score_does_not_depend_on_what_was_scored_before(
     first = _score(asked, world / "b", tmp_path / "fresh")
     _score(asked, world / "a", tmp_path / "between")
     second = _score(asked, world / "b", tmp_path / "later")
-    monkeypatch.setattr(lm_eval_child, "_sessions", {})
+    _forget()
     _score(asked, world / "a", tmp_path / "before")
     third = _score(asked, world / "b", tmp_path / "after another")
     assert first == second == third
@@ -238,9 +276,9 @@ def test_progress_ends_at_the_number_of_requests(
     world: Path, payload: Payload, tmp_path: Path
 ) -> None:
     seen: list[tuple[int, int]] = []
-    asked = {**payload(PICK), "part": "selection"}
-    asked |= {"model": str(world / "a"), "into": str(tmp_path)}
-    lm_eval_child.evaluate(asked, lambda done, total: seen.append((done, total)))
+    told = lambda done, total: seen.append((done, total))  # noqa: E731
+    _asked(payload(PICK), world / "a", tmp_path, progress=told)
+    assert not (tmp_path / "warnings.json").exists()
     assert seen[-1] == (3 * ITEMS, 3 * ITEMS)
     assert seen == sorted(seen)
 
@@ -288,8 +326,8 @@ def test_long_prompts_and_cut_answers_are_told(
         model.lm_head.weight.zero_()
         model.lm_head.weight[VOCABULARY["a"]] = 1
     _save(model, tmp_path / "model")
-    said = _score(asked, tmp_path / "model", tmp_path / "out")["warnings"]
-    long, cut = (EvaluationWarning.model_validate(item) for item in said)
+    _score(asked, tmp_path / "model", tmp_path / "out")
+    long, cut = _warnings(tmp_path / "out")
     assert long.sentence.startswith(
         f"task 'pick': {3 * ITEMS} of {3 * ITEMS} requests are longer than"
     )
@@ -302,9 +340,9 @@ def test_items_without_a_right_answer_are_told(
     shutil.copytree(world / "tasks", tmp_path / "tasks")
     _dump(tmp_path / "tasks" / "items.jsonl", [_row("123"), {**_row("456"), "label": 9}])
     asked = payload(PICK, include=[str(tmp_path / "tasks")])
-    (said,) = _score(asked, world / "a", tmp_path / "out")["warnings"]
-    sentence = EvaluationWarning.model_validate(said).sentence
-    assert "1 of 2 items have an answer that is none of their choices" in sentence
+    _score(asked, world / "a", tmp_path / "out")
+    (said,) = _warnings(tmp_path / "out")
+    assert "1 of 2 items have an answer that is none of their choices" in said.sentence
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -370,7 +408,8 @@ def test_the_parts_share_no_item_and_miss_none(
     for part in ("held_out", "selection", "final", "held_out"):
         into = tmp_path / f"{part}-{part in prompts}"
         result = _score(asked, world / "a", into, part)
-        assert result["description"] == _description(asked, part)
+        expected = evaluation_id(_config(asked), _description(asked, part), part)
+        assert result["evaluation_id"] == expected
         names = [task["task"] for task in result["tasks"]]
         logs = {name: _samples(into, name) for name in names}
         for name, lines in logs.items():
@@ -401,7 +440,7 @@ def test_generation_settings_are_those_of_the_config(
 ) -> None:
     plain, short = payload(WRITE_TASK), payload(WRITE_TASK, gen_kwargs={"max_gen_toks": 1})
     _score(short, world / "a", tmp_path / "short")
-    lm_eval_child._sessions.clear()
+    _forget()
     _score(plain, world / "a", tmp_path / "plain")
     longest = {
         name: max(len(line["responses"][0][0]) for line in _samples(tmp_path / name, "write"))
@@ -443,7 +482,7 @@ def test_a_model_type_of_ones_own(
     for name, asked in {"plain": plain, "own": own, "flipped": flipped}.items():
         result = _score(asked, world / "a", tmp_path / name)
         scores[name] = result["tasks"][0]["value"]
-        described = result["description"].get("model_type", {})
+        described = _description(asked).get("model_type", {})
         assert described.get("function") == (None if name == "plain" else "Own")
     assert scores["own"] == scores["plain"] != scores["flipped"]
     (problem,) = _problems(payload(PICK, backend="own_type:Blind"))
@@ -462,7 +501,6 @@ def test_an_unknown_model_type_names_its_like(payload: Payload) -> None:
 
 def test_the_description_follows_the_data(world: Path, payload: Payload, tmp_path: Path) -> None:
     def described(folder: Path, **task: Any) -> Any:
-        lm_eval_child._sessions.clear()
         asked = payload({**PICK, **task}, include=[str(folder)])
         return _description(asked)
 
@@ -481,6 +519,15 @@ def test_the_description_follows_the_data(world: Path, payload: Payload, tmp_pat
     assert described(moved, limit=5) != before
 
 
+def test_code_from_model_folders_is_part_of_the_id(payload: Payload) -> None:
+    asked = payload(PICK)
+    ids = [
+        _DO["describe"](Operation(kind="describe", arguments={**asked, **code}), _silent)["ids"]
+        for code in ({}, {"trust_remote_code": True}, {"allow_pickle": True})
+    ]
+    assert ids[0] == ids[2] != ids[1]
+
+
 def test_data_files_beside_the_yaml(
     world: Path, payload: Payload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -489,7 +536,6 @@ def test_data_files_beside_the_yaml(
     rows = [_row("123")] * 3
     _dump(tmp_path / "items.jsonl", rows)
     _dump(tmp_path / "shots.jsonl", rows)
-    lm_eval_child._sessions.clear()
     here = _description(payload(PICK))
     assert (beside["tasks"]["pick"]["items"], here["tasks"]["pick"]["items"]) == (ITEMS, 3)
 
@@ -501,10 +547,10 @@ def test_every_problem_at_once(payload: Payload) -> None:
         {"name": "both", "metric": "acc_norm"},
         backend="vllm",
         model_args={"seed": 1},
-        device="cuda:99",
     )
     count = torch.cuda.device_count()
     near = "there is no metric 'ac'; did you mean 'acc'? (metrics: acc, acc_norm)"
+    _DO.update(lm_eval_child.operations("cuda:99"))
     assert _problems(asked) == [
         "evaluation.model_args.seed: this is set by evaluation.seed",
         "evaluation.backend: vllm is not installed: pip install 'evomerge[vllm]'",
@@ -581,7 +627,7 @@ def test_code_that_is_allowed_by_name(payload: Payload, world: Path, tmp_path: P
     (tasks / "pick.yaml").write_text(text + "unsafe_code: true\n")
     asked = payload(PICK, include=[str(tasks)], allow_unsafe=["pick"])
     first = _score(asked, world / "a", tmp_path / "first")
-    lm_eval_child._sessions.clear()
+    _forget()
     assert _score(asked, world / "a", tmp_path / "second") == first
     assert _written(tmp_path / "first") == _written(tmp_path / "second")
     rows = _samples(tmp_path / "first", "pick")
@@ -596,13 +642,19 @@ def test_a_child_process_scores_as_this_process_does(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     asked = payload(PICK, WRITE_TASK)
-    config = EvaluationConfig.model_validate(asked["evaluation"])
-    evaluator = LmEvalEvaluator(config, "cpu", tmp_path / "log", timeout=300)
+    config = _config(asked)
+    child = worker(config.backend, "cpu", tmp_path / "log")
+    into = _made(tmp_path / "child")
+    inputs, arguments = {"model": world / "b"}, {**asked, "part": "selection"}
     try:
-        measured = evaluator.evaluate(world / "b", _made(tmp_path / "child"), _silent)
+        told = child.run(Operation(kind="describe", arguments=asked), _silent)
+        answer = child.run(
+            Operation(kind="score", arguments=arguments, inputs=inputs, into=into), _silent
+        )
     finally:
-        evaluator.close()
-    scores = evaluator.chosen(measured)
+        child.close()
+    measured = Scores.model_validate(answer)
+    scores = Evaluation.model_validate(told).chosen(measured, "selection")
     here = _score(asked, world / "b", tmp_path / "here")
     assert [task.model_dump() for task in scores.tasks] == here["tasks"]
     assert {(task.task, task.metric, task.filter) for task in measured.tasks} == {
@@ -611,9 +663,10 @@ def test_a_child_process_scores_as_this_process_does(
         ("write", "exact_match", "whole"),
         ("write", "exact_match", "digits"),
     }
-    logs = {name: text for name, text in _written(tmp_path / "child").items() if "samples" in name}
+    logs = _written(tmp_path / "child")
     assert logs == _written(tmp_path / "here")
-    assert scores.evaluation_id == evaluation_id(config, here["description"])
+    assert scores.evaluation_id == here["evaluation_id"]
+    assert scores.evaluation_id == evaluation_id(config, _description(asked))
 
 
 def _made(folder: Path) -> Path:

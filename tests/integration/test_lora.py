@@ -18,12 +18,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evomerge.adapters.foundation import Resolved, resolve_all
 from evomerge.adapters.foundation.lora import changed_tensors
-from evomerge.adapters.peft import AdapterMerger, merge_adapters
-from evomerge.adapters.room import Room
+from evomerge.adapters.peft import merge_adapter, merge_adapters, worker
 from evomerge.cli import cli
 from evomerge.config import MergeOptions, ModelConfig
 from evomerge.domain.errors import DamagedError, PreflightError, StoppedError
 from evomerge.domain.state import RunState, fold
+from evomerge.execution.pool import Pool, unseen
+from evomerge.execution.room import Room
 from evomerge.kinship.headers import read_header
 from evomerge.store.artefacts import Store
 from evomerge.store.journal import read_journal
@@ -60,8 +61,8 @@ def adapters(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[st
 
 
 @pytest.fixture(scope="module")
-def merger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdapterMerger]:
-    merger = AdapterMerger(MergeOptions(), tmp_path_factory.mktemp("logs") / "adapters.log")
+def merger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+    merger = Pool([worker(tmp_path_factory.mktemp("logs") / "adapters.log")])
     yield merger
     merger.close()
 
@@ -78,15 +79,11 @@ def of_peft(base: Path, adapter: Path, dtype: torch.dtype) -> Mapping[str, torch
     return {name: tensor.detach() for name, tensor in merged.state_dict().items()}
 
 
-def _nothing(_done: int, _total: int) -> None:
-    """Nobody wants to know."""
-
-
 @pytest.mark.parametrize("name", ADAPTERS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["f32", "bf16"])
 def test_the_whole_model_is_that_of_peft(
     name: str, dtype: torch.dtype, tiny: Path, adapters: Mapping[str, Path],
-    merger: AdapterMerger, tmp_path: Path,
+    merger: Pool, tmp_path: Path,
 ) -> None:  # fmt: skip
     base = tmp_path / "base"
     shutil.copytree(tiny / "models" / "base", base)
@@ -98,9 +95,9 @@ def test_the_whole_model_is_that_of_peft(
     store = Store(tmp_path / "store")
     (tmp_path / "store").mkdir()
     seen: list[tuple[str, int, int]] = []
-    merge_adapters(
-        models, store, merger, Room(store.root), lambda n: lambda *done: seen.append((n, *done))
-    )
+    room, options = Room(store.root), MergeOptions()
+    told = lambda name: lambda *done: seen.append((name, *done))  # noqa: E731
+    merge_adapters(models, store, merger, room, told, options)
     made = store.path(f"models/{models[1].foundation.content_id}")
     assert seen[-1] == (name, 1, 1)
     own, origin = load_file(made / "model.safetensors"), load_file(base / "model.safetensors")
@@ -115,15 +112,15 @@ def test_the_whole_model_is_that_of_peft(
     assert AutoTokenizer.from_pretrained(made)("1=").input_ids
     assert (made / "model.safetensors").stat().st_mode & 0o044
 
-    idle = AdapterMerger(MergeOptions(), tmp_path / "idle.log")
-    merge_adapters(models, store, idle, Room(store.root), lambda _: _nothing)
+    idle = Pool([worker(tmp_path / "idle.log")])
+    merge_adapters(models, store, idle, room, lambda _: unseen, options)
     assert not (tmp_path / "idle.log").exists(), "no child was started"
 
 
 def test_weights_that_peft_would_leave_out_are_an_error(
-    tiny: Path, adapters: Mapping[str, Path], merger: AdapterMerger, tmp_path: Path
+    tiny: Path, adapters: Mapping[str, Path], merger: Pool, tmp_path: Path
 ) -> None:
-    wrong = tmp_path / "wrong"
+    wrong, options = tmp_path / "wrong", MergeOptions()
     shutil.copytree(adapters["plain"], wrong)
     settings = json.loads((wrong / "adapter_config.json").read_text())
     for modules, message in (
@@ -133,16 +130,18 @@ def test_weights_that_peft_would_leave_out_are_an_error(
         text = json.dumps({**settings, "target_modules": modules})
         (wrong / "adapter_config.json").write_text(text)
         base, model = resolve(tiny / "models" / "base", wrong)
+        operation = merge_adapter(model, base, tmp_path / "into", options)
         with pytest.raises(PreflightError, match=message):
-            merger.merge(model, base, tmp_path / "into", _nothing)
+            merger.run(operation)
     (wrong / "adapter_config.json").write_text(json.dumps({**settings, "of_the_future": 1}))
     store = Store(tmp_path / "store")
     (tmp_path / "store").mkdir()
+    room, full = Room(store.root), Room(store.root, 1 << 60)
     with pytest.raises(PreflightError, match=r"wrong: peft cannot use .*of_the_future") as caught:
-        merge_adapters([base, model], store, merger, Room(store.root), lambda _: _nothing)
+        merge_adapters([base, model], store, merger, room, lambda _: unseen, options)
     assert caught.value.remedy
     with pytest.raises(StoppedError, match="not enough disk"):
-        merge_adapters([base, model], store, merger, Room(store.root, 1 << 60), lambda _: _nothing)
+        merge_adapters([base, model], store, merger, full, lambda _: unseen, options)
 
 
 Evomerge = Callable[..., CompletedProcess[str]]

@@ -22,10 +22,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from evomerge.adapters.mergekit import MergekitMerger
+from evomerge.adapters.mergekit import worker
 from evomerge.config import MergeOptions
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.recipe import Ingredient, Recipe
+from evomerge.execution import operations
+from evomerge.execution.pool import unseen
+from evomerge.ports import Worker
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 TOKENS = ["<unk>", "<s>", "</s>", *(chr(33 + place) for place in range(61))]
@@ -88,8 +91,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def merger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MergekitMerger]:
-    merger = MergekitMerger(MergeOptions(), tmp_path_factory.mktemp("log") / "merge.log")
+def merger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    merger = worker(tmp_path_factory.mktemp("log") / "merge.log")
     merger.start()
     yield merger
     merger.close()
@@ -110,11 +113,20 @@ def slerp(parents: str, **fields: Any) -> Recipe:
     return recipe("slerp", parents, parents.split()[0], **{"parameters": {"t": 0.5}, **fields})
 
 
-def merge(merger: MergekitMerger, made: Recipe, inputs: Mapping[str, Path], into: Path) -> Weights:
+def merge(
+    merger: Worker,
+    made: Recipe,
+    inputs: Mapping[str, Path],
+    into: Path,
+) -> Weights:
     into.mkdir()
-    merger.merge(made, inputs, into, lambda _done, _total: None)
+    merger.run(operations.merge(made, MergeOptions(), inputs.__getitem__, into), unseen)
     weights: Weights = load_file(into / "model.safetensors")
     return weights
+
+
+def check(merger: Worker, made: Recipe) -> None:
+    merger.run(operations.check(made, MergeOptions()), unseen)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -135,7 +147,7 @@ def works(folder: Path) -> None:
 
 
 def test_slerp_follows_its_formula_and_filters(
-    merger: MergekitMerger, inputs: Mapping[str, Path], tmp_path: Path
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:
     gradient = [{"filter": "self_attn", "value": [0, 1]}, {"value": 1}]
     child = merge(merger, slerp("a b", parameters={"t": gradient}), inputs, tmp_path / "child")
@@ -147,7 +159,7 @@ def test_slerp_follows_its_formula_and_filters(
 
 
 def test_linear_is_the_weighted_mean(
-    merger: MergekitMerger, inputs: Mapping[str, Path], tmp_path: Path
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:
     child = merge(
         merger,
@@ -169,7 +181,7 @@ def test_linear_is_the_weighted_mean(
 
 
 def test_task_vectors_are_taken_from_the_base_that_is_not_listed(
-    merger: MergekitMerger, inputs: Mapping[str, Path], tmp_path: Path
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:
     made = recipe("task_arithmetic", "a b", "base", own={"weight": 0.6}, parameters={"lambda": 0.5})
     child = merge(merger, made, inputs, tmp_path / "child")
@@ -180,7 +192,7 @@ def test_task_vectors_are_taken_from_the_base_that_is_not_listed(
 
 
 def test_the_folder_holds_what_a_model_needs_and_nothing_else(
-    merger: MergekitMerger, inputs: Mapping[str, Path], tmp_path: Path
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:
     mask = os.umask(0o027)
     os.umask(mask)
@@ -188,7 +200,8 @@ def test_the_folder_holds_what_a_model_needs_and_nothing_else(
     made = slerp("a b", dtype="bfloat16")
     into = tmp_path / "child"
     into.mkdir()
-    merger.merge(made, inputs, into, lambda done, total: seen.append((done, total)))
+    operation = operations.merge(made, MergeOptions(), inputs.__getitem__, into)
+    merger.run(operation, lambda done, total: seen.append((done, total)))
     assert sorted(path.name for path in into.iterdir()) == [
         "config.json",
         "generation_config.json",
@@ -215,7 +228,7 @@ def test_the_folder_holds_what_a_model_needs_and_nothing_else(
 @pytest.mark.parametrize("method", ["slerp", "linear", "ties", "dare_ties"])
 @pytest.mark.parametrize("order", ["a xy", "xy a"])
 def test_vocabularies_that_differ_are_merged(
-    merger: MergekitMerger,
+    merger: Worker,
     inputs: Mapping[str, Path],
     tmp_path: Path,
     kind: str,
@@ -248,7 +261,7 @@ def test_vocabularies_that_differ_are_merged(
 
 
 def test_a_union_keeps_every_token_once(
-    merger: MergekitMerger, inputs: Mapping[str, Path], tmp_path: Path
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:
     made = recipe("ties", "xy yz", "base", own=HALVES, tokenizer="union")
     child = merge(merger, made, inputs, tmp_path / "child")
@@ -261,7 +274,7 @@ def test_a_union_keeps_every_token_once(
 
 
 def test_equal_rows_with_other_tokens_are_aligned_by_a_union_only(
-    merger: MergekitMerger, inputs: Mapping[str, Path], tmp_path: Path
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:
     union = merge(merger, slerp("xy yz", tokenizer="union"), inputs, tmp_path / "union")
     copied = merge(merger, slerp("xy yz"), inputs, tmp_path / "copied")
@@ -270,7 +283,7 @@ def test_equal_rows_with_other_tokens_are_aligned_by_a_union_only(
 
 
 def test_a_token_without_a_row_counts_as_unknown_to_its_model(
-    merger: MergekitMerger, inputs: Mapping[str, Path], tmp_path: Path
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:
     child = merge(merger, slerp("xy padded", tokenizer="union"), inputs, tmp_path / "child")
     assert child[EMBEDDING].shape[0] == 66
@@ -278,7 +291,7 @@ def test_a_token_without_a_row_counts_as_unknown_to_its_model(
 
 
 def test_a_tokenizer_can_come_from_a_further_model(
-    merger: MergekitMerger, inputs: Mapping[str, Path], tmp_path: Path
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:
     child = merge(merger, slerp("a b", tokenizer="xy"), inputs, tmp_path / "child")
     assert child[EMBEDDING].shape[0] == 66
@@ -286,7 +299,7 @@ def test_a_tokenizer_can_come_from_a_further_model(
 
 
 def test_vocabularies_that_differ_cannot_be_copied(
-    merger: MergekitMerger, inputs: Mapping[str, Path], tmp_path: Path
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(CandidateError, match="size mismatch"):
         merge(merger, slerp("a xy"), inputs, tmp_path / "child")
@@ -302,7 +315,7 @@ DETERMINISTIC = {
 
 
 def test_the_same_recipe_gives_the_same_bytes(
-    merger: MergekitMerger,
+    merger: Worker,
     inputs: Mapping[str, Path],
     tmp_path: Path,
 ) -> None:
@@ -313,8 +326,8 @@ def test_the_same_recipe_gives_the_same_bytes(
     for place, (name, folder) in enumerate(sorted(inputs.items(), reverse=True)):
         elsewhere[name] = moved / str(place)
         elsewhere[name].symlink_to(folder)
-    fresh = MergekitMerger(MergeOptions(), tmp_path / "log")
-    fresh._child._environment["PYTHONHASHSEED"] = "4711"
+    fresh = worker(tmp_path / "log")
+    fresh._environment["PYTHONHASHSEED"] = "4711"
     try:
         for name, made in DETERMINISTIC.items():
             for each, folders, kind in ((merger, inputs, "warm"), (fresh, elsewhere, "fresh")):
@@ -325,7 +338,7 @@ def test_the_same_recipe_gives_the_same_bytes(
 
 
 def test_the_seed_and_the_order_count(
-    merger: MergekitMerger, inputs: Mapping[str, Path], tmp_path: Path
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:
     drawn = {
         name: merge(merger, made, inputs, tmp_path / name)["model.layers.0.mlp.up_proj.weight"]
@@ -340,7 +353,7 @@ def test_the_seed_and_the_order_count(
 
 
 def test_a_folder_that_changed_under_its_path_is_read_again(
-    merger: MergekitMerger, inputs: Mapping[str, Path], tmp_path: Path
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:
     changing = tmp_path / "changing"
     made = slerp("changing b", parameters={"t": 0.0})
@@ -367,7 +380,7 @@ def broken(inputs: Mapping[str, Path], folder: Path, name: str, value: float) ->
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_weight_that_is_not_finite_is_named(
-    merger: MergekitMerger, inputs: Mapping[str, Path], tmp_path: Path, value: float
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path, value: float
 ) -> None:
     name = "model.layers.1.mlp.down_proj.weight"
     spoiled = broken(inputs, tmp_path / "b", name, value)
@@ -378,7 +391,7 @@ def test_a_weight_that_is_not_finite_is_named(
 
 
 def test_an_overflow_of_the_dtype_is_found(
-    merger: MergekitMerger, inputs: Mapping[str, Path], tmp_path: Path
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:
     spoiled = broken(inputs, tmp_path / "b", "model.norm.weight", 1e30)
     with pytest.raises(CandidateError, match=r"model\.norm\.weight"):
@@ -402,25 +415,24 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_mergekit_would_ignore_is_refused_before_any_merge(
-    merger: MergekitMerger, inputs: Mapping[str, Path], tmp_path: Path, what: str
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path, what: str
 ) -> None:
     made, message = REFUSED[what]
     with pytest.raises(PreflightError, match=message):
-        merger.check(made)
+        check(merger, made)
     with pytest.raises(PreflightError, match=message):
         merge(merger, made, inputs, tmp_path / "child")
 
 
-def test_sound_recipes_pass_the_check(merger: MergekitMerger) -> None:
+def test_sound_recipes_pass_the_check(merger: Worker) -> None:
     for made in DETERMINISTIC.values():
-        merger.check(made)
-    merger.check(
-        recipe("mergekit", "a b", "base", fragment={"merge_method": "sce", "out_dtype": "float16"})
-    )
+        check(merger, made)
+    fragment = {"merge_method": "sce", "out_dtype": "float16"}
+    check(merger, recipe("mergekit", "a b", "base", fragment=fragment))
 
 
 def test_a_raw_fragment_is_merged(
-    merger: MergekitMerger, inputs: Mapping[str, Path], tmp_path: Path
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:
     fragment = {"merge_method": "nuslerp", "dtype": "float32", "out_dtype": "float16"}
     made = recipe("mergekit", "a b", "base", own={"weight": 0.5}, fragment=fragment)
@@ -428,20 +440,18 @@ def test_a_raw_fragment_is_merged(
     assert {tensor.dtype for tensor in child.values()} == {torch.float16}
 
 
-def test_a_chat_template_is_set(
-    merger: MergekitMerger, inputs: Mapping[str, Path], tmp_path: Path
-) -> None:
+def test_a_chat_template_is_set(merger: Worker, inputs: Mapping[str, Path], tmp_path: Path) -> None:
     merge(merger, slerp("a b", chat_template="chatml"), inputs, tmp_path / "child")
     assert "im_start" in AutoTokenizer.from_pretrained(tmp_path / "child").chat_template
 
 
-def test_weights_are_split_into_shards(inputs: Mapping[str, Path], tmp_path: Path) -> None:
-    merger = MergekitMerger(MergeOptions(shard_size="4K", threads=2), tmp_path / "log")
-    try:
-        (tmp_path / "child").mkdir()
-        merger.merge(slerp("a b"), inputs, tmp_path / "child", lambda _done, _total: None)
-    finally:
-        merger.close()
+def test_weights_are_split_into_shards(
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
+) -> None:
+    into = tmp_path / "child"
+    into.mkdir()
+    small = MergeOptions(shard_size="4K", threads=2)
+    merger.run(operations.merge(slerp("a b"), small, inputs.__getitem__, into), unseen)
     assert len(list((tmp_path / "child").glob("model-*-of-*.safetensors"))) > 1
     works(tmp_path / "child")
 
@@ -455,7 +465,7 @@ def without(folder: Path, source: Path, *names: str) -> Path:
 
 
 def test_a_lost_tokenizer_is_an_error(
-    merger: MergekitMerger, inputs: Mapping[str, Path], tmp_path: Path
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:
     bare = without(tmp_path / "a", inputs["a"], "tokenizer.json", "tokenizer_config.json")
     with pytest.raises(CandidateError, match="no tokenizer; a has none"):
@@ -463,7 +473,7 @@ def test_a_lost_tokenizer_is_an_error(
 
 
 def test_pickled_weights_are_refused(
-    merger: MergekitMerger, inputs: Mapping[str, Path], tmp_path: Path
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:
     bare = without(tmp_path / "a", inputs["a"], "model.safetensors")
     torch.save(load_file(inputs["a"] / "model.safetensors"), bare / "pytorch_model.bin")
@@ -473,8 +483,9 @@ def test_pickled_weights_are_refused(
 
 
 def test_a_folder_that_is_not_empty_is_refused(
-    merger: MergekitMerger, inputs: Mapping[str, Path], tmp_path: Path
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "model-00001-of-00002.safetensors").touch()
+    operation = operations.merge(slerp("a b"), MergeOptions(), inputs.__getitem__, tmp_path)
     with pytest.raises(CandidateError, match="not empty"):
-        merger.merge(slerp("a b"), inputs, tmp_path, lambda _done, _total: None)
+        merger.run(operation, unseen)

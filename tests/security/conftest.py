@@ -12,6 +12,7 @@ from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import EvomergeError, SignalledError
 from evomerge.domain.state import RunState, fold
 from evomerge.driver import drive
+from evomerge.evolution import untested
 from evomerge.store.run_directory import RunDirectory
 from evomerge.testing.landscape_run import (
     LandscapeWorkplace,
@@ -47,6 +48,7 @@ def resume(root: Path, *, accept_drift: bool = False) -> Outcome:
             LandscapeWorkplace(root),
             [Silence()],
             accept_drift=accept_drift,
+            test_gains=untested,
         )
         return Outcome(0, decision_digest(state), "")
     except EvomergeError as error:

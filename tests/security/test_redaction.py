@@ -11,6 +11,7 @@ import pytest
 from evomerge.adapters.child import Child
 from evomerge.adapters.redaction import Redactor
 from evomerge.domain.errors import CandidateError
+from evomerge.ports import Operation
 
 CANARY = "canary-0123456789-canary"
 LOOKS_LIKE_ONE = "hf_" + "Abcdefgh0123456789"
@@ -18,20 +19,21 @@ LOOKS_LIKE_ONE = "hf_" + "Abcdefgh0123456789"
 CHATTY = """
 import logging, os, sys, warnings
 
-def chat(payload, progress):
+def chat(operation, progress):
     token = os.environ["HF_TOKEN"]
     print("printed", token)
     print("to stderr", token, file=sys.stderr)
     sys.stderr.writelines(["a line ", token])
     logging.getLogger("x").warning("logged %s", token)
-    warnings.warn(f"warned {token} and {payload['other']}")
+    warnings.warn(f"warned {token} and {operation.arguments['other']}")
     raise ValueError(f"403 for Authorization: Bearer {token}")
 
-def die(payload, progress):
+def die(operation, progress):
     os.write(2, f"from C code: {os.environ['HF_TOKEN']}\\n".encode())
     os._exit(3)
 
-OPERATIONS = {"chat": chat, "die": die}
+def operations(device):
+    return {"chat": chat, "die": die}
 """
 
 
@@ -40,14 +42,14 @@ def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Child]:
     (tmp_path / "chatty_child.py").write_text(CHATTY)
     monkeypatch.setenv("HF_TOKEN", CANARY)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    child = Child("chatty_child", tmp_path / "log", {"PYTHONPATH": path})
+    child = Child("chatty_child", {"chat", "die"}, tmp_path / "log", {"PYTHONPATH": path})
     yield child
     child.close()
 
 
 def test_a_child_cannot_tell_a_token(child: Child, tmp_path: Path) -> None:
     with pytest.raises(CandidateError, match="403 for Authorization") as caught:
-        child.call("chat", {"other": LOOKS_LIKE_ONE})
+        child.run(Operation(kind="chat", arguments={"other": LOOKS_LIKE_ONE}))
     assert CANARY not in str(caught.value)
     text = (tmp_path / "log").read_text()
     for word in ("printed", "to stderr", "a line", "logged", "warned", "ValueError"):
@@ -58,7 +60,7 @@ def test_a_child_cannot_tell_a_token(child: Child, tmp_path: Path) -> None:
 
 def test_its_last_words_hold_none_either(child: Child) -> None:
     with pytest.raises(CandidateError, match="from C code") as caught:
-        child.call("die", {})
+        child.run(Operation(kind="die"))
     assert CANARY not in str(caught.value)
 
 
@@ -66,7 +68,7 @@ def test_a_log_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("mine")
     (tmp_path / "log").symlink_to("precious")
     with pytest.raises(CandidateError, match="cannot be started"):
-        Child("evomerge.adapters.nothing", tmp_path / "log").start()
+        Child("evomerge.adapters.nothing", (), tmp_path / "log").start()
     assert (tmp_path / "precious").read_text() == "mine"
 
 

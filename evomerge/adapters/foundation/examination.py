@@ -26,7 +26,7 @@ from evomerge.adapters.foundation.weights import (
     readable_model,
 )
 from evomerge.adapters.hub import RemoteModel, UnreachableError, remote_adapter, remote_model
-from evomerge.config import MergeOptions, ModelConfig
+from evomerge.config import Config, MergeOptions, ModelConfig
 from evomerge.domain.errors import PreflightError
 from evomerge.domain.finding import Finding
 from evomerge.kinship.errors import WeightFileError
@@ -50,6 +50,16 @@ class Merging:
     chat_template: bool = False
     template: bool = False
     weights_only: bool = False
+
+    @classmethod
+    def of(cls, config: Config) -> Merging:
+        """What `config` says of merges."""
+        return cls(
+            tokenizer=config.merge.tokenizer,
+            dtype=config.merge.dtype,
+            chat_template=config.evaluation.chat_template,
+            template=config.merge.chat_template is not None,
+        )
 
 
 @dataclass

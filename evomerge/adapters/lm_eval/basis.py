@@ -1,6 +1,6 @@
 """Everything that the description of an evaluation depends on, told without importing lm-eval.
 
-With it a description (`child.describe`) is remembered between runs. Where something could change
+With it the answer to `describe` is remembered between runs. Where something could change
 a description unseen (data of the hub, code of a task file or model type, a task of lm-eval's own,
 a group), there is no basis, and the child is asked.
 """
@@ -16,7 +16,9 @@ from typing import Any
 
 from evomerge.adapters.lm_eval.files import TaskFile, read_task_files
 from evomerge.adapters.lm_eval.model_types import OWN
+from evomerge.adapters.machine import GPUS
 from evomerge.config import EvaluationConfig
+from evomerge.ports import Operation
 from evomerge.store.artefacts import sha256
 
 _LIBRARIES = (
@@ -26,12 +28,11 @@ _LIBRARIES = (
 _LOADERS = {"json", "csv", "parquet", "text"}
 _ELSEWHERE = {"custom_dataset", "dataset_name", "promptsource", "use_prompt", "class", "tag"}
 """Keys of a task file by which it rests on something besides itself and its data files."""
-_GPUS = Path("/proc/driver/nvidia/gpus")
 
 
-def basis(payload: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the answer of `child.describe` to `payload` depends on; None if not all can be told."""
-    config = EvaluationConfig.model_validate(payload["evaluation"])
+def basis(operation: Operation, device: str) -> dict[str, Any] | None:
+    """What the answer to `describe` depends on; None if not all can be told."""
+    config = EvaluationConfig.model_validate(operation.arguments["evaluation"])
     found = read_task_files(config.include)
     names = [task.name for task in (*config.tasks, *config.final_tasks)]
     files = [found.by_name.get(name) for name in names]
@@ -48,7 +49,8 @@ def basis(payload: Mapping[str, Any]) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return {
-        "payload": dict(payload),
+        "asked": operation.arguments,
+        "device": device,
         "folder": str(Path.cwd()),
         "versions": {name: _version(name) for name in _LIBRARIES} | {"python": sys.version},
         "evomerge": _sums(sorted(Path(__file__).parent.glob("*.py"))),
@@ -110,7 +112,7 @@ def _sums(paths: Iterable[Path]) -> dict[str, str]:
 
 def _gpus() -> list[str]:
     """What a device of the config may mean."""
-    cards = sorted(card.name for card in _GPUS.iterdir()) if _GPUS.is_dir() else []
+    cards = sorted(card.name for card in GPUS.iterdir()) if GPUS.is_dir() else []
     return [*cards, os.environ.get("CUDA_VISIBLE_DEVICES", "")]
 
 

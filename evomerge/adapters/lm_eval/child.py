@@ -8,10 +8,10 @@ what was scored before.
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import os
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import lm_eval
@@ -25,116 +25,138 @@ from evomerge.adapters.lm_eval.backends import (
     tokenizer_fingerprint,
 )
 from evomerge.adapters.lm_eval.data import description, seed_everything
+from evomerge.adapters.lm_eval.identity import evaluation_id
 from evomerge.adapters.lm_eval.metrics import one_line
 from evomerge.adapters.lm_eval.requests import compile_templates_once
 from evomerge.adapters.lm_eval.results import task_scores, warnings, write_samples
 from evomerge.adapters.lm_eval.secrets import redacted
-from evomerge.adapters.lm_eval.suite import Suite
+from evomerge.adapters.lm_eval.suite import LoadedTask, Suite
 from evomerge.adapters.lm_eval.tasks import load_suites
 from evomerge.adapters.lm_eval.watch import TokenMemory, Watch
+from evomerge.adapters.serve import Do
 from evomerge.config import EvaluationConfig
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.identity import canonical_json
 from evomerge.domain.scores import Part
-from evomerge.ports import Progress
+from evomerge.ports import Operation, Progress
 
 # Metrics without a closed form are resampled this often; lm-eval's 100,000 takes minutes for each.
 _BOOTSTRAPS = 1000
 
 
 class _Session:
-    """The tasks of one configuration with everything that is kept between models."""
+    """The tasks of one evaluation with everything that is kept between models.
 
-    def __init__(self, config: EvaluationConfig, place: Placement) -> None:
-        problems = backend_problems(config, place.device)
+    Attributes:
+        ids: the evaluation id of each part of the items.
+
+    Args:
+        asked: the arguments of `describe` and `score`: `evaluation` (an EvaluationConfig as JSON),
+            `trust_remote_code`, `allow_pickle`.
+    """
+
+    def __init__(self, asked: Mapping[str, Any], device: str) -> None:
+        config = EvaluationConfig.model_validate(asked["evaluation"])
+        problems = backend_problems(config, device)
         try:
             suites = load_suites(config)
         except PreflightError as error:
             raise PreflightError("\n".join([*problems, error.message])) from None
         if problems:
             raise PreflightError("\n".join(problems))
+        trusted = bool(asked["trust_remote_code"])
+        code = {"trust_remote_code": True} if trusted else {}
         self.config = config
         self.suites: dict[Part, Suite] = suites
-        self.place = place
+        self.place = Placement(device, trusted, bool(asked["allow_pickle"]))
         self.tokens = TokenMemory()
-        self.descriptions = {part: description(suite) for part, suite in suites.items()}
-        self.counted = {
-            part: [entry.result_key for entry in suite.entries] for part, suite in suites.items()
+        self.ids = {
+            part: evaluation_id(config, {**description(suite), **code}, part)
+            for part, suite in suites.items()
         }
 
 
-_sessions: dict[str, _Session] = {}
+class _Scorer:
+    """Describes evaluations and scores models on one device."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._key = ""
+        self._session: _Session | None = None
+
+    def describe(self, operation: Operation, progress: Progress) -> dict[str, Any]:
+        """Load and check the tasks; the answer is an `Evaluation` as JSON.
+
+        Raises:
+            PreflightError: every task, metric, filter, item or device that cannot be used, a line
+                each, with its key of the config.
+        """
+        session = self._of(operation)
+        counted = {part: [*map(_counted, s.entries)] for part, s in session.suites.items()}
+        return {"ids": session.ids, "counted": counted}
+
+    def score(self, operation: Operation, progress: Progress) -> dict[str, Any]:
+        """Score `model` on `part` of the items; progress counts requests.
+
+        Writes `samples_<task>.jsonl` (see `results.write_samples`) and, if there are any,
+        `warnings.json` (a list of `EvaluationWarning`).
+
+        Returns:
+            `evaluation_id`, and `tasks`: a TaskScore for each metric, those that count first in
+            the order of the config.
+
+        Raises:
+            CandidateError: the model cannot be loaded or scored, or a number is not finite.
+            PreflightError: the tasks cannot be loaded (any more).
+        """
+        session, part = self._of(operation), operation.arguments["part"]
+        try:
+            scores = _scored(session, session.suites[part], operation, progress)
+        except CandidateError:
+            raise
+        except torch.OutOfMemoryError as error:
+            raise CandidateError(
+                f"out of memory on {self._device}: {_safe(error, session.config)}",
+                "a smaller evaluation.batch_size or evaluation.max_length takes less",
+            ) from None
+        except Exception as error:  # model files and task code raise anything
+            raise CandidateError(_safe(error, session.config)) from None
+        finally:
+            free_memory()
+        gc.freeze()  # what the first model made libraries import stays too
+        return {"evaluation_id": session.ids[part], "tasks": scores}
+
+    def _of(self, operation: Operation) -> _Session:
+        """The session of the operation's evaluation; a new one takes the place of the old."""
+        asked = {name: value for name, value in operation.arguments.items() if name != "part"}
+        key = canonical_json(asked)
+        if self._session is None or self._key != key:
+            os.environ.setdefault("DISABLE_MULTIPROC", "1")  # lm-eval forks to resample
+            compile_templates_once()
+            logging.getLogger("lm_eval.models.huggingface").addFilter(_not_about_cutting)
+            self._session = None
+            self._key, self._session = key, _Session(asked, self._device)
+            gc.collect()
+            gc.freeze()  # so that freeing a model need not look at what stays
+        return self._session
 
 
-def _session(payload: dict[str, Any]) -> _Session:
-    """The session of the payload's config; a new config takes the place of the old."""
-    key = canonical_json([payload["evaluation"], payload["place"]])
-    if key not in _sessions:
-        os.environ.setdefault("DISABLE_MULTIPROC", "1")  # lm-eval forks to resample
-        compile_templates_once()
-        logging.getLogger("lm_eval.models.huggingface").addFilter(_not_about_cutting)
-        _sessions.clear()
-        config = EvaluationConfig.model_validate(payload["evaluation"])
-        _sessions[key] = _Session(config, Placement(**payload["place"]))
-        gc.collect()
-        gc.freeze()  # so that freeing a model need not look at what stays
-    return _sessions[key]
+def operations(device: str) -> dict[str, Do]:
+    """What this module does on a device."""
+    scorer = _Scorer(device)
+    return {"describe": scorer.describe, "score": scorer.score}
 
 
-def describe(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Load and check the tasks.
-
-    Args:
-        payload: `evaluation` (an EvaluationConfig as JSON), `place` (a Placement as JSON).
-
-    Returns:
-        `descriptions`: see `data.description`, and `counted`: lm-eval's keys of the metrics that
-        count, in the order of the tasks; both by part.
-
-    Raises:
-        PreflightError: all problems, a line each.
-    """
-    session = _session(payload)
-    return {"descriptions": session.descriptions, "counted": session.counted}
+def _counted(entry: LoadedTask) -> dict[str, Any]:
+    metric, _, chosen = entry.result_key.partition(",")
+    weight = entry.config.weight
+    return {"task": entry.config.name, "metric": metric, "filter": chosen, "weight": weight}
 
 
-def evaluate(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Score a model, and write sample logs.
-
-    Args:
-        payload: as for `describe`, `part`, and `model`, `into`: folders.
-        progress: counts requests.
-
-    Returns:
-        `description`, `tasks` (a record for each metric, those that count first in the order of
-        the config), `warnings` (records of `EvaluationWarning`).
-
-    Raises:
-        CandidateError: the model cannot be loaded or scored, or a number is not finite.
-        PreflightError: the tasks cannot be loaded (any more).
-    """
-    session = _session(payload)
-    config, part = session.config, payload["part"]
-    try:
-        scored = _scored(session, payload, progress)
-    except CandidateError:
-        raise
-    except torch.OutOfMemoryError as error:
-        raise CandidateError(
-            f"out of memory on {session.place.device}: {_safe(error, config)}",
-            "a smaller evaluation.batch_size or evaluation.max_length takes less",
-        ) from None
-    except Exception as error:  # model files and task code raise anything
-        raise CandidateError(_safe(error, config)) from None
-    finally:
-        free_memory()
-    gc.freeze()  # what the first model made libraries import stays too
-    return {"description": session.descriptions[part], **scored}
-
-
-def _scored(session: _Session, payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    suite, model = session.suites[payload["part"]], Path(payload["model"])
-    config = suite.config
+def _scored(
+    session: _Session, suite: Suite, operation: Operation, progress: Progress
+) -> list[dict[str, Any]]:
+    config, model, into = suite.config, operation.inputs["model"], operation.output
     fingerprint = tokenizer_fingerprint(model)
     for requests in suite.requests.values():
         requests.template = fingerprint if config.chat_template else None
@@ -155,9 +177,11 @@ def _scored(session: _Session, payload: dict[str, Any], progress: Progress) -> d
         )
         window = int(getattr(lm, "max_length", 0))
     scores = [score for entry in suite.entries for score in task_scores(entry, results)]
-    write_samples(results["samples"], Path(payload["into"]))
-    said = [warning.model_dump(mode="json") for warning in warnings(suite, watch, window)]
-    return {"tasks": scores, "warnings": said}
+    write_samples(results["samples"], into)
+    if said := [each.model_dump(mode="json") for each in warnings(suite, watch, window)]:
+        text = json.dumps(said, ensure_ascii=False, indent=1)
+        (into / "warnings.json").write_text(text + "\n", encoding="utf-8")
+    return scores
 
 
 def _not_about_cutting(record: logging.LogRecord) -> bool:
@@ -167,9 +191,3 @@ def _not_about_cutting(record: logging.LogRecord) -> bool:
 
 def _safe(error: Exception, config: EvaluationConfig) -> str:
     return redacted(one_line(error), config.model_args)
-
-
-OPERATIONS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {
-    "describe": describe,
-    "evaluate": evaluate,
-}

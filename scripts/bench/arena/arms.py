@@ -134,8 +134,8 @@ class _Shared(LocalWorkplace):
 
     def __init__(self, config: Config, run: RunDirectory, crew: LocalWorkplace) -> None:
         super().__init__(config, run)
-        parts = ("_resolved", "_mergers", "_evaluators", "_meter")
-        self.__dict__ |= {part: getattr(crew, part) for part in parts}
+        self.pool = crew.pool
+        self.__dict__["_resolved"] = crew._resolved  # noqa: SLF001, of the same class
 
     def close(self) -> None:
         """Leave the children to the next arm."""
@@ -226,10 +226,9 @@ def _confirmed(
 ) -> Iterator[tuple[str, Scores]]:
     config = arm.config(fixture, 1)
     with closing(LocalWorkplace(config, RunDirectory(fixture.runs / "judge"))) as workplace:
-        workplace.foundation()
-        executor = workplace.executor(Silence())
-        for state in states.values():
-            executor.remember(state.models.values())
+        evaluation = workplace.check()
+        known = [model for state in states.values() for model in state.models.values()]
+        executor = workplace.executor(evaluation, known, Silence())
         for event in executor.confirm(models, "held_out"):
             if isinstance(event, ModelConfirmed):
                 yield event.model, event.scores

@@ -14,6 +14,7 @@ from evomerge.adapters import kinship_child
 from evomerge.adapters.kinship_files import read_passes
 from evomerge.domain.errors import CandidateError
 from evomerge.domain.kinship import pair
+from evomerge.execution import operations
 from evomerge.kinship import Pass
 from evomerge.kinship.sample import Sample
 
@@ -33,19 +34,16 @@ class World:
     def __init__(self, base, folders, passes):
         self.base, self.folders, self.passes = base, folders, passes
 
-    def payload(self, names, **more):
-        return {
-            "base": str(self.base),
-            "base_id": "base-id",
-            "passes": str(self.passes),
-            "exclude": [],
-            "models": {name: str(self.folders[name]) for name in names},
-            **more,
-        }
-
     def measure(self, names, pairs):
-        payload = self.payload(names, pairs=[list(each) for each in pairs])
-        return kinship_child.measure(payload, ignore)["readings"]
+        folder = {"base-id": self.base, **self.folders}.__getitem__
+        operation = operations.measure("base-id", names, pairs, folder, (), self.passes)
+        return kinship_child.measure(operation, ignore)["readings"]
+
+    def tabulate(self, names, options):
+        folder = {"base-id": self.base, **self.folders}.__getitem__
+        asked = operations.measure("base-id", list(names), [], folder, (), self.passes)
+        options = {**asked.arguments, **options}
+        return kinship_child.tabulate(asked.model_copy(update={"arguments": options}), ignore)
 
     def lose(self, name):
         self.folders[name].rename(self.base.with_name(f"{name}-gone"))
@@ -146,9 +144,9 @@ def test_what_an_earlier_version_measured_decides_nothing_and_is_shown(world):
     old = of_format_1(taken)
     (world.passes / f"{hashlib.sha256(old).hexdigest()[:32]}.pass").write_bytes(old)
     options = {"metrics": ["euclidean"], "by": None, "split": False}
-    table = kinship_child.tabulate(world.payload("ab", **options), ignore)
+    table = world.tabulate("ab", options)
     off = table["parts"][""]["euclidean"][0][1] / first[0]["euclidean"]
     assert off == pytest.approx(1.01**0.5)
     assert world.measure("ab", wanted) == first
-    table = kinship_child.tabulate(world.payload("ab", **options), ignore)
+    table = world.tabulate("ab", options)
     assert table["parts"][""]["euclidean"][0][1] == pytest.approx(first[0]["euclidean"], rel=1e-8)

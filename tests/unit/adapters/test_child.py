@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evomerge.adapters.child import Child
 from evomerge.domain.errors import CandidateError, PreflightError
+from evomerge.ports import Operation, Progress
 
 HERE = Path(__file__).parent
 HANGS = 120.0
@@ -27,9 +29,19 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def child(log: Path) -> Iterator[Child]:
-    child = Child("fake_child", log, ENVIRONMENT, name="the child")
+    child = Child("fake_child", {"echo"}, log, ENVIRONMENT, name="the child")
     yield child
     child.close()
+
+
+def call(
+    child: Child,
+    kind: str,
+    arguments: dict[str, Any],
+    progress: Progress | None = None,
+    seconds: float | None = None,
+) -> dict[str, Any]:
+    return child.run(Operation(kind=kind, arguments=arguments, seconds=seconds), progress)
 
 
 def gone(pid: int) -> bool:
@@ -62,7 +74,7 @@ class Hanging:
 
     def _call(self) -> None:
         try:
-            self._child.call("hang", self._payload, lambda pid, _total: self.pids.append(pid))
+            call(self._child, "hang", self._payload, lambda pid, _total: self.pids.append(pid))
         except BaseException as error:
             self.error = error
 
@@ -72,9 +84,9 @@ class Hanging:
 
 
 def test_a_process_serves_many_calls(child: Child) -> None:
-    first = child.call("echo", {"text": "Grüße\n" * 100_000})
-    second = child.call("echo", {})
-    assert first["payload"] == {"text": "Grüße\n" * 100_000}
+    first = call(child, "echo", {"text": "Grüße\n" * 100_000})
+    second = call(child, "echo", {})
+    assert first["arguments"] == {"text": "Grüße\n" * 100_000}
     assert first["pid"] == second["pid"] != os.getpid()
 
 
@@ -89,13 +101,13 @@ def test_a_process_can_be_started_in_advance(child: Child) -> None:
     starter.start()
     starter.join()
     # PR_SET_PDEATHSIG would kill a child here, with the thread that started it.
-    pid = child.call("echo", {})["pid"]
+    pid = call(child, "echo", {})["pid"]
     time.sleep(0.2)
-    assert child.call("echo", {})["pid"] == pid
+    assert call(child, "echo", {})["pid"] == pid
 
 
 def test_prints_of_libraries_go_to_the_log(child: Child, log: Path) -> None:
-    assert child.call("noise", {}) == {"read": ""}
+    assert call(child, "noise", {}) == {"read": ""}
     text = log.read_text()
     assert "forged" in text
     assert "to the file descriptor" in text
@@ -104,7 +116,7 @@ def test_prints_of_libraries_go_to_the_log(child: Child, log: Path) -> None:
 
 def test_progress_is_relayed_and_its_end_is_never_lost(child: Child) -> None:
     seen: list[tuple[int, int]] = []
-    child.call("steps", {"total": 10_000}, lambda done, total: seen.append((done, total)))
+    call(child, "steps", {"total": 10_000}, lambda done, total: seen.append((done, total)))
     assert seen[-1] == (10_000, 10_000)
     assert len(seen) < 1000
     assert seen == sorted(seen)
@@ -122,77 +134,77 @@ def test_progress_is_relayed_and_its_end_is_never_lost(child: Child) -> None:
 def test_errors_are_raised_again(
     child: Child, log: Path, what: str, kind: type[CandidateError], message: str, remedy: str
 ) -> None:
-    pid = child.call("echo", {})["pid"]
+    pid = call(child, "echo", {})["pid"]
     with pytest.raises(kind) as caught:
-        child.call("raise", {"what": what})
+        call(child, "raise", {"what": what})
     assert type(caught.value) is kind
     assert (caught.value.message, caught.value.remedy) == (message, remedy)
     assert "Traceback" in log.read_text()
-    assert child.call("echo", {})["pid"] == pid
+    assert call(child, "echo", {})["pid"] == pid
 
 
 def test_a_result_that_is_no_json_and_an_unknown_operation_are_errors(child: Child) -> None:
     with pytest.raises(CandidateError, match="TypeError"):
-        child.call("unserializable", {})
+        call(child, "unserializable", {})
     with pytest.raises(CandidateError, match="KeyError: 'nothing'"):
-        child.call("nothing", {})
-    assert child.call("echo", {"still": "alive"})["payload"] == {"still": "alive"}
+        call(child, "nothing", {})
+    assert call(child, "echo", {"still": "alive"})["arguments"] == {"still": "alive"}
 
 
 def test_an_exit_is_reported_with_the_last_lines(child: Child) -> None:
-    pid = child.call("echo", {})["pid"]
+    pid = call(child, "echo", {})["pid"]
     with pytest.raises(CandidateError) as caught:
-        child.call("exit", {"code": 3})
+        call(child, "exit", {"code": 3})
     assert caught.value.message == (
         "the child ended with exit code 3 during 'exit'; its last lines: these are | my last words"
     )
-    assert child.call("echo", {})["pid"] != pid
+    assert call(child, "echo", {})["pid"] != pid
 
 
 def test_a_killed_process_is_reported_and_replaced(child: Child) -> None:
     with pytest.raises(
         CandidateError, match=r"killed by SIGKILL \(out of memory\?\).*it gets dark"
     ):
-        child.call("kill_self", {})
-    assert child.call("echo", {"again": 1})["payload"] == {"again": 1}
+        call(child, "kill_self", {})
+    assert call(child, "echo", {"again": 1})["arguments"] == {"again": 1}
 
 
 def test_the_last_lines_are_those_of_this_process(child: Child) -> None:
     with pytest.raises(CandidateError, match="my last words"):
-        child.call("exit", {"code": 1})
+        call(child, "exit", {"code": 1})
     with pytest.raises(CandidateError) as caught:
-        child.call("kill_self", {})
+        call(child, "kill_self", {})
     assert "my last words" not in caught.value.message
 
 
 def test_a_process_that_died_between_calls_is_replaced(child: Child) -> None:
-    pid = child.call("echo", {})["pid"]
+    pid = call(child, "echo", {})["pid"]
     os.kill(pid, signal.SIGKILL)
     assert wait_until(lambda: gone(pid))
-    assert child.call("echo", {})["pid"] != pid
+    assert call(child, "echo", {})["pid"] != pid
 
 
 def test_a_module_that_cannot_be_imported(log: Path) -> None:
-    child = Child("no_such_module", log)
+    child = Child("no_such_module", (), log)
     with pytest.raises(CandidateError, match="No module named 'no_such_module'"):
-        child.call("echo", {})
+        call(child, "echo", {})
     child.close()
 
 
 def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CandidateError, match="cannot be started"):
-        Child("fake_child", tmp_path / "file" / "log").call("echo", {})
+        call(Child("fake_child", (), tmp_path / "file" / "log"), "echo", {})
 
 
 def test_a_call_that_takes_too_long_is_ended(child: Child) -> None:
     pids: list[int] = []
-    child.call("echo", {})
+    call(child, "echo", {})
     with pytest.raises(CandidateError, match=r"did not answer 'hang' within 3 s"):
-        child.call("hang", {}, lambda pid, _total: pids.append(pid), timeout=3)
+        call(child, "hang", {}, lambda pid, _total: pids.append(pid), seconds=3)
     assert all(wait_until(lambda pid=pid: gone(pid)) for pid in pids)
     assert len(pids) == 2
-    assert child.call("echo", {"again": 1})["payload"] == {"again": 1}
+    assert call(child, "echo", {"again": 1})["arguments"] == {"again": 1}
 
 
 def test_an_interrupted_call_leaves_no_answer_behind(child: Child) -> None:
@@ -200,8 +212,8 @@ def test_an_interrupted_call_leaves_no_answer_behind(child: Child) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        child.call("steps", {"total": 3}, interrupt)
-    assert child.call("echo", {"mine": 1})["payload"] == {"mine": 1}
+        call(child, "steps", {"total": 3}, interrupt)
+    assert call(child, "echo", {"mine": 1})["arguments"] == {"mine": 1}
 
 
 def test_closing_ends_a_call_of_another_thread(child: Child) -> None:
@@ -211,7 +223,7 @@ def test_closing_ends_a_call_of_another_thread(child: Child) -> None:
     assert isinstance(hanging.error, CandidateError)
     assert hanging.error.message == "the child was closed during 'hang'"
     assert all(wait_until(lambda pid=pid: gone(pid)) for pid in hanging.pids)
-    assert child.call("echo", {"again": 1})["payload"] == {"again": 1}
+    assert call(child, "echo", {"again": 1})["arguments"] == {"again": 1}
 
 
 def test_closing_kills_a_process_that_cannot_listen(child: Child) -> None:
@@ -227,11 +239,11 @@ def test_closing_lets_the_process_clean_up(child: Child, tmp_path: Path) -> None
     file.touch()
     begun = threading.Event()
 
-    def call() -> None:
+    def leave() -> None:
         with pytest.raises(CandidateError):
-            child.call("leave_traces", {"file": str(file)}, lambda _done, _total: begun.set())
+            call(child, "leave_traces", {"file": str(file)}, lambda _done, _total: begun.set())
 
-    thread = threading.Thread(target=call)
+    thread = threading.Thread(target=leave)
     thread.start()
     assert begun.wait(HANGS)
     child.close()
@@ -241,7 +253,7 @@ def test_closing_lets_the_process_clean_up(child: Child, tmp_path: Path) -> None
 
 
 def test_closing_twice_is_fine(child: Child) -> None:
-    child.call("echo", {})
+    call(child, "echo", {})
     child.close()
     child.close()
 
@@ -251,9 +263,11 @@ import signal
 import sys
 from pathlib import Path
 from evomerge.adapters.child import Child
+from evomerge.ports import Operation
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-child = Child("fake_child", Path(sys.argv[1]))
-child.call("hang", {"hold_gil": sys.argv[2] == "yes"}, lambda pid, _: print(pid, flush=True))
+child = Child("fake_child", (), Path(sys.argv[1]))
+arguments = {"hold_gil": sys.argv[2] == "yes"}
+child.run(Operation(kind="hang", arguments=arguments), lambda pid, _: print(pid, flush=True))
 """
 
 
@@ -282,9 +296,10 @@ def test_a_child_has_a_session_and_an_environment_of_its_own(
     log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("INHERITED", "yes")
-    child = Child("fake_child", log, {**ENVIRONMENT, "TQDM_DISABLE": "1"})
-    told = child.call("describe", {})
+    child = Child("fake_child", (), log, {**ENVIRONMENT, "TQDM_DISABLE": "1"}, device="cuda:3")
+    told = call(child, "describe", {})
     child.close()
+    assert told["device"] == "cuda:3"
     # Its own session: the Ctrl-C of a terminal does not reach it.
     assert told["session"] == told["pid"]
     assert told["environment"]["INHERITED"] == "yes"
@@ -294,10 +309,10 @@ def test_a_child_has_a_session_and_an_environment_of_its_own(
 
 
 def test_no_file_descriptor_is_left_open(child: Child) -> None:
-    child.call("echo", {})
+    call(child, "echo", {})
     child.close()
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
-        child.call("echo", {})
+        call(child, "echo", {})
         child.close()
     assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -10,14 +10,19 @@ import pytest
 import yaml
 
 from evomerge.adapters.mergekit import (
-    MergekitMerger,
+    _basis,
+    engine,
     mergekit_config,
     mergekit_yaml,
     recipe_yaml,
+    worker,
 )
 from evomerge.config import MergeOptions
-from evomerge.domain.errors import CandidateError, PreflightError
+from evomerge.domain.errors import PreflightError
 from evomerge.domain.recipe import Ingredient, Recipe
+from evomerge.execution.operations import check
+from evomerge.execution.pool import unseen
+from evomerge.store.cache import Cache
 
 GRADIENT = [{"filter": "self_attn", "value": [0, 0.5, 0.3, 0.7, 1]}, {"value": 0.5}]
 
@@ -122,27 +127,27 @@ def test_a_tokenizer_of_a_further_model_is_needed_too() -> None:
     assert recipe("ties", {"a": {}}, "c", tokenizer="t").inputs == ("a", "c", "t")
 
 
-def test_an_input_without_a_folder_is_an_error_before_anything_starts(tmp_path: Path) -> None:
-    merger = MergekitMerger(MergeOptions(), tmp_path / "log")
-    with pytest.raises(CandidateError, match="no folder is given for b"):
-        merger.merge(
-            recipe("slerp", {"a": {}, "b": {}}, "a"),
-            {"a": tmp_path},
-            tmp_path / "into",
-            lambda _done, _total: None,
-        )
-    assert not (tmp_path / "log").exists()
+def test_the_engine_names_the_installed_version() -> None:
+    assert engine() == f"mergekit {version('mergekit')}"
 
 
-def test_the_engine_names_the_installed_version(tmp_path: Path) -> None:
-    merger = MergekitMerger(MergeOptions(), tmp_path / "log")
-    assert merger.engine == f"mergekit {version('mergekit')}"
+def test_a_recipe_that_passed_the_check_is_not_checked_again(tmp_path: Path) -> None:
+    made, cache = recipe("slerp", {"a": {}, "b": {}}, "a"), Cache(tmp_path / "answers")
+    asked = check(made, MergeOptions())
+    known = _basis(asked, "cpu")
+    assert known["check"]["recipe"]["method"] == "slerp"
+    cache.put(known, {})
+    pool = worker(tmp_path / "log", cache)
+    assert pool.run(asked, unseen) == {}
+    assert not (tmp_path / "log").exists(), "no child was started"
+    other = check(made, MergeOptions(threads=3))
+    assert cache.get(_basis(other, "cpu")) is None
 
 
-def test_the_parent_imports_neither_torch_nor_mergekit() -> None:
+def test_the_parent_imports_no_model_library() -> None:
     code = (
-        "import sys, evomerge.adapters.mergekit, evomerge.adapters.foundation; "
-        "print({'torch', 'mergekit', 'transformers', 'huggingface_hub'} & set(sys.modules))"
+        "import sys, evomerge.wiring; heavy = {'torch', 'mergekit', 'transformers', 'lm_eval', "
+        "'datasets', 'peft', 'huggingface_hub'}; print(heavy & set(sys.modules))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "set()"

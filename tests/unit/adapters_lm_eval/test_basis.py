@@ -4,12 +4,13 @@ import json
 
 import pytest
 
+from evomerge.adapters.cached import CachedWorker
 from evomerge.adapters.lm_eval.basis import basis
-from evomerge.adapters.lm_eval.evaluator import LmEvalEvaluator
-from evomerge.config import EvaluationConfig
+from evomerge.config import EvaluationConfig, MergeOptions
+from evomerge.execution.operations import describe
+from evomerge.execution.pool import unseen
+from evomerge.ports import Operation
 from evomerge.store.cache import Cache
-
-from .test_evaluator import FakeChild
 
 TASK = """\
 task: one
@@ -19,6 +20,27 @@ test_split: test
 doc_to_text: q
 doc_to_target: a
 """
+
+
+class FakeChild:
+    """Stands in for the child process."""
+
+    name, kinds, device = "scoring on cpu", frozenset({"describe", "score"}), "cpu"
+
+    def __init__(self):
+        self.asked = []
+        self.evaluation_id = "described"
+
+    def run(self, operation, progress):
+        self.asked.append(operation.kind)
+        if operation.kind == "describe":
+            return {"ids": {"selection": "described"}, "counted": {"selection": []}}
+        return {"evaluation_id": self.evaluation_id, "tasks": []}
+
+    def start(self):
+        raise AssertionError("nothing is to be started")
+
+    close = start
 
 
 @pytest.fixture
@@ -31,13 +53,20 @@ def tasks(tmp_path):
 
 
 def asked(tmp_path, folder, **settings):
-    """Whether a new evaluator asked its child for the tasks."""
-    config = EvaluationConfig.model_validate({"tasks": ["one"], "include": [folder], **settings})
+    """Whether a new worker asked its child for the tasks."""
     child = FakeChild()
-    cache = Cache(tmp_path / "answers")
-    evaluator = LmEvalEvaluator(config, "cpu", tmp_path / "log", cache=cache, child=child)
-    assert evaluator.evaluation_id == evaluator.evaluation_id
-    return [operation for operation, _ in child.calls] == ["describe"]
+    worker = cached(tmp_path, child)
+    assert worker.run(description(folder, **settings), unseen)["ids"] == {"selection": "described"}
+    return child.asked == ["describe"]
+
+
+def cached(tmp_path, child):
+    return CachedWorker(child, {"describe": basis}, Cache(tmp_path / "answers"))
+
+
+def description(folder, **settings):
+    config = EvaluationConfig.model_validate({"tasks": ["one"], "include": [folder], **settings})
+    return describe(config, MergeOptions())
 
 
 def test_the_child_is_asked_once(tmp_path, tasks):
@@ -93,20 +122,37 @@ def test_what_cannot_be_watched_is_never_remembered(tmp_path, tasks, old, new):
 
 def test_a_file_that_changes_while_the_child_reads_is_not_remembered(tmp_path, tasks):
     class Slow(FakeChild):
-        def call(self, operation, payload, progress=None, timeout=None):
+        def run(self, operation, progress):
             (tasks / "one.jsonl").write_text('{"q": "1", "a": "4"}\n')
-            return super().call(operation, payload, progress, timeout)
+            return super().run(operation, progress)
 
-    config = EvaluationConfig.model_validate({"tasks": ["one"], "include": [tasks]})
-    cache = Cache(tmp_path / "answers")
-    slow = LmEvalEvaluator(config, "cpu", tmp_path / "log", cache=cache, child=Slow())
-    assert slow.evaluation_id
+    assert cached(tmp_path, Slow()).run(description(tasks), unseen)
     assert asked(tmp_path, tasks)
+
+
+def test_a_description_that_a_score_contradicts_is_forgotten(tmp_path, tasks):
+    assert asked(tmp_path, tasks)
+    for told, forgotten in (("described", False), ("another", True)):
+        child = FakeChild()
+        child.evaluation_id = told
+        worker = cached(tmp_path, child)
+        worker.run(description(tasks), unseen)
+        worker.run(Operation(kind="score"), unseen)
+        assert child.asked == ["score"], "the description was remembered"
+        assert asked(tmp_path, tasks) == forgotten
+
+
+def test_each_device_is_asked_for_itself(tmp_path, tasks):
+    assert asked(tmp_path, tasks)
+    other = FakeChild()
+    other.device = "cuda:0"
+    cached(tmp_path, other).run(description(tasks), unseen)
+    assert other.asked == ["describe"]
 
 
 def test_no_basis_without_the_task_files():
     config = EvaluationConfig.model_validate({"tasks": ["hellaswag"]})
-    assert basis({"evaluation": config.model_dump(mode="json"), "place": {}}) is None
+    assert basis(describe(config, MergeOptions()), "cpu") is None
 
 
 @pytest.mark.parametrize("damage", ["{}", "", "[]", '{"format": 1, "sum": "0", "answer": {}}'])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 from pydantic import BaseModel
 
 from evomerge.adapters.lm_eval.identity import evaluation_id, identity_fields
-from evomerge.config import EvaluationConfig, TaskConfig
+from evomerge.config import EvaluationConfig, MergeOptions, TaskConfig
 from evomerge.config.evaluation import SplitConfig
 from evomerge.domain.scores import Part
+from evomerge.execution.operations import describe
 
 DESCRIPTION = {"versions": {"lm_eval": "0"}, "tasks": {"first": {"documents": "00"}}}
 BASE: dict[str, Any] = {"tasks": [{"name": "first"}]}
@@ -80,6 +82,14 @@ def test_identity_fields_change_the_ids_and_runtime_fields_do_not(name: str) -> 
     everything = {"selection", "held_out", "final"}
     measured = _measured(EvaluationConfig, name)
     assert changed == (of_its_own.get(name, everything) if measured else set())
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_a_worker_finds_the_same_id(name: str) -> None:
+    config = EvaluationConfig.model_validate({**BASE, name: OTHER[name]})
+    sent = json.dumps(describe(config, MergeOptions()).model_dump(mode="json"))
+    there = EvaluationConfig.model_validate(json.loads(sent)["arguments"]["evaluation"])
+    assert evaluation_id(there, DESCRIPTION) == evaluation_id(config, DESCRIPTION)
 
 
 @pytest.mark.parametrize("name", OTHER_TASK)

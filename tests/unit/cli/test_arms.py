@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,10 @@ class Workplace(LandscapeWorkplace):
         super().__init__(root, **parts)
         self._config = config
 
-    def describe(self):
-        return config_id(self._config), dump(self._config), {}
+    @property
+    def setting(self):
+        own = {"config_id": config_id(self._config), "config": dump(self._config)}
+        return replace(super().setting, **own)
 
 
 class Interrupted(LandscapeMerger):
@@ -33,11 +36,11 @@ class Interrupted(LandscapeMerger):
     def __init__(self, merges):
         self.left = merges
 
-    def merge(self, *arguments):
+    def merge(self, operation, progress):
         if self.left == 0:
             signal.raise_signal(signal.SIGINT)
         self.left -= 1
-        super().merge(*arguments)
+        return super().merge(operation, progress)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from evomerge.domain.baseline import baseline_of
 from evomerge.domain.population import Population
 from evomerge.domain.state import fold
 from evomerge.driver import drive
+from evomerge.evolution import untested
 from evomerge.store.run_directory import RunDirectory
 from evomerge.testing.landscape_run import LandscapeWorkplace, Silence, landscape_config
 
@@ -29,7 +30,8 @@ def runs(tmp_path_factory):
             stopping=[{"max_generations": 2}],
         )
         run = RunDirectory(root / "runs" / name)
-        drive(run, config, LandscapeWorkplace(root), [Silence()])
+        workplace = LandscapeWorkplace(root)
+        drive(run, config, workplace, [Silence()], test_gains=untested)
     return root / "runs"
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from evomerge.driver import drive
+from evomerge.evolution import untested
 from evomerge.store.run_directory import RunDirectory
 from evomerge.testing.landscape_run import LandscapeWorkplace, Silence, landscape_config
 
@@ -18,7 +19,8 @@ def landscape(tmp_path_factory):
                 run={"name": name, "seed": seed}, strategy={"name": strategy, "k": 3}
             )
             run = RunDirectory(root / "runs" / name)
-            drive(run, config, LandscapeWorkplace(root), [Silence()])
+            workplace = LandscapeWorkplace(root)
+            drive(run, config, workplace, [Silence()], test_gains=untested)
     return root / "runs"
 
 

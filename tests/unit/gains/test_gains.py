@@ -16,7 +16,7 @@ from evomerge.store.artefacts import Store
 from evomerge.store.run_directory import RunDirectory
 from evomerge.terminal import differences as words
 from evomerge.terminal.summary import result_text
-from evomerge.testing.landscape_run import LandscapeWorkplace, landscape_config, run_landscape
+from evomerge.testing.landscape_run import landscape_config, run_landscape
 
 CONFIG = """
 run: {name: landscape}
@@ -87,7 +87,7 @@ def test_gains_are_those_of_the_objective_of_the_run(name, tmp_path):
         evaluation={"tasks": ["landscape"], "objective": name},
         stopping=[{"max_generations": 1}],
     )
-    state = run_landscape(tmp_path, config, LandscapeWorkplace(tmp_path, tests_gains=True))
+    state = run_landscape(tmp_path, config, test_gains=None)
     assert state.start.objective == state.gains.objective == name
     assert state.gains.missing == ()
     for each in state.gains.comparisons:
@@ -162,7 +162,7 @@ def test_a_mistake_is_one_line(made, names, fault):
 
 def test_the_end_of_a_run_records_it_and_everyone_sees_it(tmp_path):
     """Stopped after any event and resumed, a run ends alike; the digest does not cover it."""
-    state = run_landscape(tmp_path, workplace=LandscapeWorkplace(tmp_path, tests_gains=True))
+    state = run_landscape(tmp_path, test_gains=None)
     assert decision_digest(state) == decision_digest(run_landscape(tmp_path / "untested"))
     assert state.gains.comparisons[0].a == state.best.name
     line = words.gains_line(state.gains)
@@ -173,8 +173,7 @@ def test_the_end_of_a_run_records_it_and_everyone_sees_it(tmp_path):
     lines = journal.read_text().splitlines(keepends=True)
     for kept in (len(lines) - 2, len(lines) - 1):
         journal.write_text("".join(lines[:kept]))
-        workplace = LandscapeWorkplace(tmp_path, tests_gains=True)
-        again = run_landscape(tmp_path, workplace=workplace)
+        again = run_landscape(tmp_path, test_gains=None)
         assert again.gains == state.gains
         kinds = [entry.event.type for entry in RunDirectory(tmp_path / "runs/landscape").read()]
         assert kinds.count("gains_tested") == 1

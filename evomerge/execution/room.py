@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from evomerge.config import ExecutionConfig
 from evomerge.domain.errors import StoppedError
 
 _MEMORY = Path("/proc/meminfo")
@@ -26,6 +27,16 @@ class Room:
     model_size: int = 0
     min_free_disk: int = 0
     min_free_memory: int = 0
+
+    @classmethod
+    def of(cls, execution: ExecutionConfig, folder: Path, model_size: int) -> Room:
+        """What a config leaves free."""
+        return cls(
+            folder,
+            model_size,
+            min_free_disk=round(execution.min_free_disk_gb * 1e9),
+            min_free_memory=round(execution.min_free_memory_gb * 1e9),
+        )
 
     def shortage(self, models: int, whose: str) -> str | None:
         """What is needed and what is free if `models` more models do not fit.
@@ -63,11 +74,16 @@ class Room:
         return self.min_free_memory <= 0 or available_memory() >= self.min_free_memory
 
 
+def memory() -> dict[str, int] | None:
+    """Bytes of memory as the kernel tells, by its names (`MemTotal`); None where it does not."""
+    try:
+        lines = _MEMORY.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return {line.partition(":")[0]: int(line.split()[1]) * 1024 for line in lines if ":" in line}
+
+
 def available_memory() -> int:
     """Bytes that processes can still take without swapping; very many where nobody tells."""
-    try:
-        lines = _MEMORY.read_text().splitlines()
-    except OSError:
-        return 1 << 62
-    sizes = dict(line.split(":", 1) for line in lines)
-    return int(sizes["MemAvailable"].split()[0]) << 10
+    known = memory()
+    return 1 << 62 if known is None else known["MemAvailable"]

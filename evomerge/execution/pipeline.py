@@ -1,4 +1,4 @@
-"""Merging and scoring at the same time: one thread a merger, one thread an evaluator."""
+"""Merging and scoring at the same time: one thread a worker."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
-from typing import TypeVar
 
 from evomerge.domain.events import CandidateFailed, Event, ModelMerged
 from evomerge.domain.model import Failure, Model
-from evomerge.ports import Evaluator, Merger
 
-W = TypeVar("W")
 _LOOK = 0.5
 """Seconds between two looks at what a wait may have missed."""
 
@@ -30,20 +27,21 @@ class Pipeline:
     """Brings models through merging and scoring, once.
 
     Args:
-        merge: has the weights of a model made by a merger that no other merge uses meanwhile; None
-            when there was nothing to do.
-        score: scores a model on an evaluator that no other thread uses meanwhile.
-        ahead: merged models that may wait for an evaluator.
+        merge: has the weights of a model made; None when there was nothing to do.
+        score: has a model scored.
+        merging: how many may be merged at the same time.
+        scoring: how many may be scored at the same time.
+        ahead: merged models that may wait for their scoring.
         may_merge: whether there is memory for one more merge. A merge that may not start waits as
             long as something is being scored; after that nothing would come of waiting.
     """
 
     def __init__(
         self,
-        merge: Callable[[Model, Merger], Event | None],
-        score: Callable[[Model, Evaluator], Event],
-        mergers: Sequence[Merger],
-        evaluators: Sequence[Evaluator],
+        merge: Callable[[Model], Event | None],
+        score: Callable[[Model], Event],
+        merging: int,
+        scoring: int,
         ahead: int,
         may_merge: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -51,13 +49,11 @@ class Pipeline:
         self._score = score
         self._may_merge = may_merge
         self._events: SimpleQueue[Event | BaseException] = SimpleQueue()
-        self._idle_mergers = _queue(mergers)
-        self._idle_evaluators = _queue(evaluators)
-        self._room = threading.Semaphore(len(evaluators) + ahead)
+        self._room = threading.Semaphore(scoring + ahead)
         self._unscored: set[str] = set()
         self._cancelled = threading.Event()
-        self._merging = ThreadPoolExecutor(len(mergers), "merge")
-        self._scoring = ThreadPoolExecutor(len(evaluators), "score")
+        self._merging = ThreadPoolExecutor(merging, "merge")
+        self._scoring = ThreadPoolExecutor(scoring, "score")
 
     def run(
         self, models: Sequence[Model], cancel: Callable[[], None]
@@ -110,14 +106,11 @@ class Pipeline:
         self._room.acquire()
         while self._unscored and not self._may_merge() and not self._cancelled.wait(_LOOK):
             pass
-        merger = self._idle_mergers.get()
         try:
-            event = self._merge(model, merger)
+            event = self._merge(model)
         except BaseException:
             self._room.release()
             raise
-        finally:
-            self._idle_mergers.put(merger)
         if event is not None:
             self._events.put(event)
         if not self._cancelled.is_set():
@@ -125,12 +118,10 @@ class Pipeline:
             self._scoring.submit(self._guarded, self._score_one, model)
 
     def _score_one(self, model: Model) -> None:
-        evaluator = self._idle_evaluators.get()
         try:
-            self._events.put(self._score(model, evaluator))
+            self._events.put(self._score(model))
         finally:
             self._unscored.discard(model.name)
-            self._idle_evaluators.put(evaluator)
             self._room.release()
 
     def _guarded(self, work: Callable[[Model], None], model: Model) -> None:
@@ -143,10 +134,3 @@ class Pipeline:
             self._events.put(CandidateFailed(model=model.name, failure=given_up.failure))
         except BaseException as error:
             self._events.put(error)
-
-
-def _queue(workers: Sequence[W]) -> SimpleQueue[W]:
-    queue: SimpleQueue[W] = SimpleQueue()
-    for worker in workers:
-        queue.put(worker)
-    return queue

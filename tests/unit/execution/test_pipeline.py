@@ -1,20 +1,16 @@
 """What bounds merges, and what goes on at the same time."""
 
-import signal
 import threading
-import time
 from types import SimpleNamespace
 
 import pytest
 
-from evomerge.adapters import room as room_module
-from evomerge.adapters.pipeline import Pipeline
-from evomerge.adapters.room import Room, available_memory
 from evomerge.domain.errors import StoppedError
 from evomerge.domain.events import ModelScored
 from evomerge.domain.scores import Scores, TaskScore
-from evomerge.testing.landscape import LandscapeMeter
-from evomerge.testing.landscape_run import LandscapeWorkplace, Silence, run_landscape
+from evomerge.execution import room as room_module
+from evomerge.execution.pipeline import Pipeline
+from evomerge.execution.room import Room, available_memory
 
 SCORES = Scores(
     evaluation_id="e",
@@ -22,11 +18,8 @@ SCORES = Scores(
 )
 
 
-def brought(models, merge, evaluators, ahead, may_merge=lambda: True, mergers=1):
-    def score(model, evaluator):
-        return evaluator(model)
-
-    pipeline = Pipeline(merge, score, range(mergers), evaluators, ahead, may_merge)
+def brought(models, merge, score, ahead, may_merge=lambda: True, merging=1):
+    pipeline = Pipeline(merge, score, merging, 1, ahead, may_merge)
     return list(pipeline.run([SimpleNamespace(name=name) for name in models], lambda: None))
 
 
@@ -37,14 +30,14 @@ def scored(model):
 def test_no_more_children_are_merged_than_may_wait():
     merged, seen = [], []
 
-    def merge(model, merger):
+    def merge(model):
         merged.append(model.name)
 
     def slow(model):
         seen.append(len(merged) - len(seen))
         return scored(model)
 
-    events = brought("abcdefgh", merge, [slow], ahead=2)
+    events = brought("abcdefgh", merge, slow, ahead=2)
     assert [event.model for event in events] == list("abcdefgh")
     assert max(seen) <= 3, "the one that is scored and two that wait"
 
@@ -52,16 +45,16 @@ def test_no_more_children_are_merged_than_may_wait():
 def test_two_children_are_merged_at_the_same_time():
     both = threading.Barrier(2, timeout=120)
 
-    def merge(model, merger):
+    def merge(model):
         both.wait()
 
-    assert len(brought("ab", merge, [scored], ahead=2, mergers=2)) == 2
+    assert len(brought("ab", merge, scored, ahead=2, merging=2)) == 2
 
 
 def test_a_merge_waits_for_memory_as_long_as_something_is_scored():
     going_on = []
 
-    def merge(model, merger):
+    def merge(model):
         assert not going_on
 
     def score(model):
@@ -70,7 +63,7 @@ def test_a_merge_waits_for_memory_as_long_as_something_is_scored():
         going_on.remove(model)
         return event
 
-    assert len(brought("abc", merge, [score], ahead=2, may_merge=lambda: False)) == 3
+    assert len(brought("abc", merge, score, ahead=2, may_merge=lambda: False)) == 3
 
 
 def test_disk_that_is_to_stay_free_stays_free(tmp_path, monkeypatch):
@@ -89,35 +82,11 @@ def test_memory_is_what_the_kernel_says(tmp_path):
     assert Room(tmp_path).has_memory()
 
 
-def test_kinship_is_measured_while_children_are_scored(tmp_path):
-    """Its reading of a generation's weights begins before the last child is scored."""
-    story = []
-
-    class Told(LandscapeMeter):
-        def measure(self, models, pairs, progress):
-            story.append(("measure", frozenset(models)))
-            return super().measure(models, pairs, progress)
-
-    class Tells(Silence):
-        def happened(self, event, state):
-            story.append((event.type, getattr(event, "model", None)))
-
-    state = run_landscape(
-        tmp_path, workplace=LandscapeWorkplace(tmp_path, meter=Told()), observer=Tells()
-    )
-    kinds = [kind for kind, _ in story]
-    number = len(state.generations)
-    assert kinds.count("kinship_measured") == number
-    assert kinds.count("measure") == 2 * number, "in the background, then for the record"
-    sets = [models for kind, models in story if kind == "measure"]
-    assert all(sets[i + 1] <= sets[i] for i in range(0, 2 * number, 2)), "and nothing new then"
-
-
 def test_a_call_that_outlived_the_end_of_its_process_is_ended_too():
     started, ended = threading.Event(), threading.Event()
     cancelled = []
 
-    def merge(model, merger):
+    def merge(model):
         started.set()
         assert ended.wait(120)
 
@@ -132,30 +101,10 @@ def test_a_call_that_outlived_the_end_of_its_process_is_ended_too():
             started.wait(120)
             raise KeyboardInterrupt
 
-    pipeline = Pipeline(merge, lambda model, evaluator: None, [0], [scored], 1)
+    pipeline = Pipeline(merge, lambda model: None, 1, 1, ahead=1)
     with pytest.raises(KeyboardInterrupt):
         list(pipeline.run(Models([SimpleNamespace(name="a")]), cancel))
     assert ended.is_set()
-
-
-class Signalled(Exception):
-    """Raised by the handler of a signal."""
-
-
-@pytest.fixture
-def unnoticed():
-    """Sends a signal that ends no wait of the main thread: it is delivered to the caller."""
-
-    def stop(signum, frame):
-        raise Signalled
-
-    def send():
-        time.sleep(0.1)  # the main thread waits by now
-        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
-
-    before = signal.signal(signal.SIGUSR1, stop)
-    yield send
-    signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_signal_that_ends_no_wait_stops_the_work_all_the_same(unnoticed):
@@ -163,11 +112,11 @@ def test_a_signal_that_ends_no_wait_stops_the_work_all_the_same(unnoticed):
     ended = threading.Event()
     in_time = []
 
-    def merge(model, merger):
+    def merge(model):
         unnoticed()
         in_time.append(ended.wait(60))
 
-    pipeline = Pipeline(merge, lambda model, evaluator: None, [0], [scored], 1)
-    with pytest.raises(Signalled):
+    pipeline = Pipeline(merge, lambda model: None, 1, 1, ahead=1)
+    with pytest.raises(InterruptedError):
         list(pipeline.run([SimpleNamespace(name="a")], ended.set))
     assert in_time == [True]

@@ -1,0 +1,56 @@
+"""A worker whose answers about settings are cached in the store, so that it need not start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from evomerge.adapters.child import Child
+from evomerge.ports import Operation, Progress
+from evomerge.store.cache import Cache
+
+Basis = Callable[[Operation, str], dict[str, Any] | None]
+"""Everything that the answer of a worker on a device depends on; None if not all can be told."""
+
+
+class CachedWorker:
+    """Implements `Worker` over a child: cached answers to `check` and `describe` are given at once.
+
+    Args:
+        bases: what the answer to an operation of a kind rests on.
+    """
+
+    def __init__(self, child: Child, bases: Mapping[str, Basis], cache: Cache) -> None:
+        self.name = child.name
+        self.kinds = child.kinds
+        self.start = child.start
+        self.close = child.close
+        self._child = child
+        self._bases = bases
+        self._cache = cache
+        self._found: tuple[dict[str, Any], dict[str, Any]] | None = None
+
+    def run(self, operation: Operation, progress: Progress) -> dict[str, Any]:
+        """The answer to `operation`, from the cache or from the child; see `Child.run`."""
+        basis = self._bases.get(operation.kind)
+        if basis is None:
+            answer = self._child.run(operation, progress)
+            self._doubt(answer)
+            return answer
+        rests_on = basis(operation, self._child.device)
+        known = None if rests_on is None else self._cache.get(rests_on)
+        if rests_on is not None and known is not None:
+            self._found = rests_on, known
+            return known
+        answer = self._child.run(operation, progress)
+        # What changed while the child was reading may or may not be in its answer.
+        if rests_on is not None and basis(operation, self._child.device) == rests_on:
+            self._cache.put(rests_on, answer)
+        return answer
+
+    def _doubt(self, answer: Mapping[str, Any]) -> None:
+        """Drop a cached description that a score contradicts."""
+        if self._found is not None and "evaluation_id" in answer:
+            rests_on, known = self._found
+            if answer["evaluation_id"] not in known["ids"].values():
+                self._cache.drop(rests_on)

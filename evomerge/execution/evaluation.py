@@ -1,0 +1,74 @@
+"""What workers say of an evaluation before it begins, and what is read from its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evomerge.domain.errors import CandidateError, PreflightError
+from evomerge.domain.scores import Part, Scores
+from evomerge.domain.value import Value
+
+
+class Counted(Value):
+    """A metric that counts: one for each configured task.
+
+    Attributes:
+        filter: how an answer is read; None where the harness has no filters.
+    """
+
+    task: str
+    metric: str
+    filter: str | None = None
+    weight: float = 1.0
+
+
+class Evaluation(Value):
+    """An evaluation as a worker describes it.
+
+    Attributes:
+        ids: by part of the items, the id of everything but the model that determines its scores.
+        counted: by part, what counts of all that is measured, in the order of the tasks.
+    """
+
+    ids: dict[Part, str]
+    counted: dict[Part, tuple[Counted, ...]]
+
+    def chosen(self, measured: Scores, part: Part) -> Scores:
+        """Of everything that was measured: the metrics that count, with their weights.
+
+        Raises:
+            CandidateError: one was not measured: it was no share between 0 and 1.
+        """
+        found = {(task.task, task.metric, task.filter): task for task in measured.tasks}
+        chosen = []
+        for each in self.counted[part]:
+            task = found.get((each.task, each.metric, each.filter))
+            if task is None:
+                key = f"{each.metric},{each.filter}"
+                raise CandidateError(f"task {each.task!r} has no usable {key!r} for this model")
+            chosen.append(task.model_copy(update={"weight": each.weight}))
+        return Scores(evaluation_id=measured.evaluation_id, tasks=tuple(chosen))
+
+
+def agreed(answers: Sequence[tuple[str, Mapping[str, Any]]]) -> Evaluation:
+    """The evaluation that all workers describe alike.
+
+    Args:
+        answers: each worker's name and its answer to `describe`.
+
+    Raises:
+        PreflightError: two of them would not score the same; names both.
+    """
+    (first, answer), *others = answers
+    evaluation = Evaluation.model_validate(answer)
+    for name, other in others:
+        for part, found in Evaluation.model_validate(other).ids.items():
+            if found != evaluation.ids.get(part):
+                raise PreflightError(
+                    f"two workers would not score the same ({part} items): {first} has the "
+                    f"evaluation {evaluation.ids.get(part)}, {name} has {found}",
+                    "give both the same task files, data and library versions, or leave one of "
+                    "them out of execution.devices",
+                )
+    return evaluation

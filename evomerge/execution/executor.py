@@ -1,0 +1,226 @@
+"""The work of a generation: what the store holds is reused, the rest is asked of a pool of workers.
+
+Children are merged while others are scored. Nothing is decided here, so the order of completion
+does not matter; every artefact goes through the store, which makes it once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from evomerge.config import Config
+from evomerge.domain.errors import CandidateError, PreflightError, StoppedError
+from evomerge.domain.events import (
+    CandidateFailed,
+    ConfirmationFailed,
+    Event,
+    KinshipMeasured,
+    ModelConfirmed,
+    ModelMerged,
+    ModelScored,
+)
+from evomerge.domain.kinship import KinshipReading, Pair
+from evomerge.domain.model import Model
+from evomerge.domain.scores import EvaluationWarning, Part, Scores
+from evomerge.domain.state import RunState
+from evomerge.execution import operations
+from evomerge.execution.attempts import Attempts
+from evomerge.execution.evaluation import Evaluation
+from evomerge.execution.pipeline import GivenUpError, Pipeline
+from evomerge.execution.pool import Pool
+from evomerge.execution.weights import Weights
+from evomerge.ports import Observer
+from evomerge.store.artefacts import Made, read_checked
+from evomerge.store.atomic import write_atomic
+from evomerge.store.samples import evaluation_name
+
+SCORES = "scores.json"
+WARNINGS = "warnings.json"
+_WARNINGS = TypeAdapter(tuple[EvaluationWarning, ...])
+
+
+class StoreExecutor:
+    """Implements the `Executor` port over the store and a pool of workers.
+
+    Args:
+        evaluation: what the workers said of it beforehand.
+        base: content id of the base model.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        evaluation: Evaluation,
+        base: str,
+        weights: Weights,
+        pool: Pool,
+        observer: Observer,
+    ) -> None:
+        self._config = config
+        self._evaluation = evaluation
+        self._base = base
+        self._weights = weights
+        self._store = weights.store
+        self._pool = pool
+        self._observer = observer
+        limits = config.execution
+        self._attempts = Attempts(limits.attempts, limits.max_failures, lambda: pool.closed)
+
+    def score(self, foundation: Sequence[Model]) -> Iterator[Event]:
+        """Score foundation models; one that fails is a preflight fault of the run."""
+        with closing(self._run(foundation, self._score)) as events:
+            for event in events:
+                if isinstance(event, CandidateFailed):
+                    raise PreflightError(
+                        f"foundation model {event.model} cannot be scored: {event.failure.reason}",
+                        "every foundation model needs a score; mend it or take it out",
+                    )
+                yield event
+
+    def breed(self, offspring: Sequence[Model]) -> Iterator[Event]:
+        """Merge and score offspring; a failed one is an event.
+
+        Raises:
+            StoppedError: the disk has no room for them, or too many failed in a row.
+        """
+        missing = sum(not self._weights.at_hand(model) for model in offspring)
+        self._weights.room.check_disk(missing)
+        with closing(self._run(offspring, self._score)) as events:
+            for event in events:
+                yield event
+                if isinstance(event, CandidateFailed):
+                    self._attempts.failed(event)
+                elif isinstance(event, ModelScored):
+                    self._attempts.succeeded()
+
+    def measure(self, models: Sequence[Model], pairs: Sequence[Pair]) -> Iterator[Event]:
+        """Measure the kinship of `pairs` in one operation.
+
+        Raises:
+            StoppedError: a model cannot be measured.
+        """
+        self._weights.remember(models)
+        if not pairs:
+            return
+        started = time.monotonic()
+        ids = {model.name: model.content_id for model in models}
+        named = {name for pair in pairs for name in pair}
+        read = [model for model in models if model.name in named]
+        for model in read:
+            self._weights.make(model)
+        operation = operations.measure(
+            self._base,
+            [model.content_id for model in read],
+            [(ids[a], ids[b]) for a, b in pairs],
+            self._weights.folder,
+            self._config.kinship.exclude,
+            self._store.path(f"kinship/{self._base}"),
+        )
+        progress = partial(self._observer.progressed, f"{len(pairs)} pairs", "kinship")
+        try:
+            answer = self._pool.run(operation, progress)
+        except CandidateError as error:
+            raise StoppedError(f"kinship cannot be measured: {error.message}") from error
+        readings = tuple(
+            KinshipReading.model_validate({**reading, "models": pair})
+            for pair, reading in zip(pairs, answer["readings"], strict=True)
+        )
+        yield KinshipMeasured(readings=readings, seconds=time.monotonic() - started)
+
+    def confirm(self, finalists: Sequence[Model], part: Part) -> Iterator[Event]:
+        """Score models on `part`; a failed one is an event."""
+        with closing(self._run(finalists, partial(self._confirm, part))) as events:
+            yield from events
+
+    def prune(self, state: RunState) -> None:
+        """Let go of the weights that neither this run nor another one of the folder needs."""
+        self._weights.prune(state)
+
+    def _run(
+        self, models: Sequence[Model], score: Callable[[Model], Event]
+    ) -> Generator[Event, None, None]:
+        if not models:
+            return
+        self._weights.remember(models)
+        pipeline = Pipeline(
+            self._merge,
+            score,
+            len(self._pool.of("merge")),
+            len(self._pool.of("score")),
+            self._config.execution.merges_ahead,
+            self._weights.room.has_memory,
+        )
+        yield from pipeline.run(models, self._pool.close)
+
+    def _merge(self, model: Model) -> Event | None:
+        if model.candidate is None or model.merged:
+            return None
+        started = time.monotonic()
+        reused = self._attempts.of("merge", partial(self._weights.make, model))
+        return ModelMerged(model=model.name, seconds=time.monotonic() - started, reused=reused)
+
+    def _score(self, model: Model) -> Event:
+        return ModelScored(model=model.name, **self._outcome(model, "selection"))
+
+    def _confirm(self, part: Part, model: Model) -> Event:
+        try:
+            outcome = self._outcome(model, part)
+        except GivenUpError as given_up:
+            return ConfirmationFailed(model=model.name, part=part, failure=given_up.failure)
+        return ModelConfirmed(model=model.name, part=part, **outcome)
+
+    def _outcome(self, model: Model, part: Part) -> dict[str, Any]:
+        """What the event of an evaluation tells."""
+        started = time.monotonic()
+        made, scores = self._attempts.of("evaluation", partial(self._scored, model, part))
+        return {
+            "scores": scores,
+            "seconds": time.monotonic() - started,
+            "reused": made.reused,
+            "warnings": _warnings(made.path),
+        }
+
+    def _scored(self, model: Model, part: Part) -> tuple[Made, Scores]:
+        """The folder of the evaluation, and of its scores those that count."""
+        name = evaluation_name(model.content_id, self._evaluation.ids[part])
+        build = partial(self._evaluate, model, part)
+        made = self._store.obtain(name, build, lambda: self._pool.closed)
+        measured = Scores.model_validate_json(read_checked(made.path, SCORES))
+        return made, self._evaluation.chosen(measured, part)
+
+    def _evaluate(self, model: Model, part: Part, into: Path) -> None:
+        """Score a model into the folder `into`."""
+        config, evaluation_id = self._config, self._evaluation.ids[part]
+        self._pool.start("merge", "score")
+        operation = operations.score(
+            config.evaluation,
+            config.merge.options,
+            part,
+            self._weights.obtain(model),
+            into,
+            config.execution.timeout_seconds,
+        )
+        try:
+            answer = self._pool.run(
+                operation, partial(self._observer.progressed, model.name, "score")
+            )
+        except PreflightError as error:  # a worker that was started anew loads the tasks anew
+            raise CandidateError(error.message, error.remedy) from None
+        if answer["evaluation_id"] != evaluation_id:
+            raise CandidateError(
+                "a task's definition or data, or a library, changed while the run was going on"
+            )
+        scores = Scores(evaluation_id=evaluation_id, tasks=answer["tasks"])
+        write_atomic(into / SCORES, scores.model_dump_json(indent=1))
+
+
+def _warnings(evaluation: Path) -> tuple[EvaluationWarning, ...]:
+    there = (evaluation / WARNINGS).is_file()
+    return _WARNINGS.validate_json(read_checked(evaluation, WARNINGS)) if there else ()
