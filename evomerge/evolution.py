@@ -6,7 +6,8 @@ Every step asks the state what is still to be done, so that an interrupted run g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from random import Random
 
 from evomerge.domain.difference import Gains
@@ -18,9 +19,9 @@ from evomerge.domain.events import (
     RunFinished,
 )
 from evomerge.domain.identity import derived_seed
+from evomerge.domain.kinship import Pair, all_pairs
 from evomerge.domain.model import Candidate, Model, Proposal, SkippedMerge
 from evomerge.domain.recipe import Recipe
-from evomerge.domain.retention import needed
 from evomerge.domain.state import RunState
 from evomerge.domain.stopping import Criterion, evaluations_left, first_reached
 from evomerge.ports import Executor, Ledger, record_all
@@ -60,7 +61,8 @@ def evolve(
 
     Each turn of the loop either proposes a generation (steps 1, 2a, 2b) or does what is left of
     the open one and closes it (2c, 2d); generation 0 is the foundation models. At the end the best
-    model and the foundation models are scored on what the search never saw.
+    model and the foundation models are scored on what the search never saw. The kinship that a
+    decision reads is measured right before it, and that of no other pair.
 
     Args:
         skip_above: merges of parents of a higher kinship are skipped, and others chosen for them.
@@ -72,15 +74,18 @@ def evolve(
         generation = ledger.state.open_generation
         if generation is None:
             executor.prune(ledger.state)
+            measure(ledger, executor, strategy.pairs(ledger.state))
             offspring = propose(ledger.state, strategy, criteria, write_recipe, name_child)
             if not offspring.candidates:
                 break
-            ledger.record(too_alike(offspring, skip_above) or offspring)
+            # Once the parents' kinship is known the same is proposed again, and tells it.
+            if not measure(ledger, executor, parents_of(offspring)):
+                ledger.record(too_alike(offspring, skip_above) or offspring)
             continue
         work = executor.breed if generation.number else executor.score
         record_all(ledger, work(ledger.state.unscored))
-        pairs = ledger.state.unmeasured(among=needed(ledger.state))
-        record_all(ledger, executor.measure(ledger.state.ranking, pairs))
+        if generation.number:
+            measure(ledger, executor, chain(*(each.pairs(ledger.state) for each in criteria)))
         ledger.record(close(ledger.state, criteria))
     if not ledger.state.finished:
         for part in ledger.state.start.confirmation:
@@ -93,6 +98,21 @@ def evolve(
     return ledger.state
 
 
+def measure(ledger: Ledger, executor: Executor, pairs: Iterable[Pair]) -> bool:
+    """Have those of `pairs` measured that were not yet; whether something was learnt."""
+    missing = ledger.state.unmeasured(pairs)
+    known = len(ledger.state.readings)
+    if missing:
+        record_all(ledger, executor.measure(ledger.state.ranking, missing))
+    return len(ledger.state.readings) > known
+
+
+def parents_of(offspring: GenerationProposed) -> tuple[Pair, ...]:
+    """The pairs of the parents of every proposed merge."""
+    proposals = (candidate.proposal for candidate in offspring.candidates)
+    return tuple(chain(*(all_pairs(proposal.parents) for proposal in proposals)))
+
+
 def propose(
     state: RunState,
     strategy: Strategy,
@@ -100,12 +120,17 @@ def propose(
     write_recipe: WriteRecipe,
     name_child: NameChild,
 ) -> GenerationProposed:
-    """The next generation: the strategy's merges, cut to the evaluations that are left."""
+    """The next generation: the strategy's merges, cut to the evaluations that are left.
+
+    The strategy sees the kinship of the pairs that it states and of no others: what else was
+    measured meanwhile, before an interruption or by another version, changes no decision.
+    """
+    kinship = state.kinship.among(strategy.pairs(state))
     number = len(state.generations)
     rng = Random(derived_seed("strategy", state.start.seed, number))
     proposals = [
         proposal
-        for proposal in strategy.propose(state, state.kinship, rng)
+        for proposal in strategy.propose(state, kinship, rng)
         # Whatever a strategy remembers: a skipped pair is never proposed again, so this ends.
         if proposal.kind in {"grid", "search"} or frozenset(proposal.parents) not in state.given_up
     ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -89,6 +89,21 @@ def samples(
             continue
         known[name] = sample
     return known
+
+
+def stored_samples(folder: Path, base: str, models: Iterable[str]) -> dict[str, Sample]:
+    """The stored samples of the base and of models, by id, at the places of the base's.
+
+    Empty without a sample of the base; a model without one is left out.
+    """
+    origin = _stored(folder, base)
+    if origin is None:
+        return {}
+    found = {name: _stored(folder, name) for name in dict.fromkeys(models)}
+    alike = {
+        name: one for name, one in found.items() if one is not None and one.layout == origin.layout
+    }
+    return {base: origin, **alike}
 
 
 def _stored(folder: Path | None, name: str) -> Sample | None:

@@ -228,8 +228,8 @@ class Config(Value):
     execution: ExecutionConfig = ExecutionConfig()
     retention: Literal["all", "pool", "best"] = runtime(
         default="all",
-        description="whose weights are kept: all, possible parents (pool), the best; kinship to "
-        "models that were let go is not measured, no choice depends on it",
+        description="whose weights are kept: all, possible parents (pool), the best; of the others "
+        "a sample of some 2 MB stays, from which their kinship is estimated",
     )
     tracking: Annotated[
         tuple[Literal["trackio", "wandb", "tensorboard", "mlflow"], ...], Field(max_length=4)

@@ -1,7 +1,7 @@
 """The decision digest: two runs that decided alike have the same one.
 
-It covers recipes, parents, seeds, scores, kinship and selection; no time, no host, no path, and
-not the order in which parallel work was done.
+It covers recipes, parents, seeds, scores, the kinship that was measured for decisions, and
+selection; no time, no host, no path, and not the order in which parallel work was done.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ The numbers come from `evomerge.kinship`; here is what is done with them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
@@ -53,18 +53,50 @@ class KinshipReading(Value):
         value: float | None = getattr(self, metric.value)
         return value
 
+    def error(self, metric: Metric) -> float | None:
+        """Half the width of the interval of an estimate; None of what was measured."""
+        return None
+
+
+class EstimatedReading(KinshipReading):
+    """An estimate from stored samples of the weights: for the eye, never in a journal.
+
+    Attributes:
+        errors: half the widths of the intervals; at least 95 of 100 true values lie within.
+    """
+
+    errors: dict[Metric, float]
+
+    def error(self, metric: Metric) -> float | None:
+        return self.errors[metric]
+
 
 @dataclass(frozen=True)
 class KinshipMatrix:
-    """The known readings of one metric, symmetric, without a diagonal."""
+    """The known readings of one metric, symmetric, without a diagonal.
+
+    Attributes:
+        errors: half the widths of the intervals of those that are estimates.
+    """
 
     metric: Metric
     values: Mapping[Pair, float | None] = field(default_factory=dict)
+    errors: Mapping[Pair, float | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, metric: Metric, readings: Mapping[Pair, KinshipReading]) -> KinshipMatrix:
         """The matrix of `metric` over `readings`, which are looked up and not copied."""
-        return cls(metric, _OneMetric(metric, readings))
+        return cls(
+            metric,
+            _Looked(readings, lambda reading: reading.value(metric)),
+            _Looked(readings, lambda reading: reading.error(metric)),
+        )
+
+    def among(self, pairs: Iterable[Pair]) -> KinshipMatrix:
+        """The part of it that tells of `pairs`."""
+        wanted = (pair(a, b) for a, b in pairs)
+        known = {each: self.values[each] for each in wanted if each in self.values}
+        return KinshipMatrix(self.metric, known, {each: self.errors.get(each) for each in known})
 
     def between(self, a: str, b: str) -> float | None:
         """Kinship of `a` and `b`; None when it is unknown or undefined."""
@@ -85,16 +117,27 @@ class KinshipMatrix:
             return None
         return math.fsum(defined) / len(defined)
 
+    def error(self, a: str, b: str) -> float | None:
+        """Half the width of the interval of an estimate; None of what was measured, or unknown."""
+        return self.errors.get(pair(a, b))
+
+    def mean_error(self, models: Sequence[str]) -> float | None:
+        """The same of `mean`, at most: the mean of the errors, as if all went one way."""
+        errors = [self.error(a, b) for a, b in combinations(models, 2)]
+        if self.mean(models) is None or not any(error is not None for error in errors):
+            return None
+        return math.fsum(error or 0.0 for error in errors) / len(errors)
+
 
 @dataclass(frozen=True, eq=False)
-class _OneMetric(Mapping[Pair, float | None]):
-    """Readings, seen under one metric."""
+class _Looked(Mapping[Pair, float | None]):
+    """One number of each reading."""
 
-    metric: Metric
     readings: Mapping[Pair, KinshipReading]
+    look: Callable[[KinshipReading], float | None]
 
     def __getitem__(self, models: Pair) -> float | None:
-        return self.readings[models].value(self.metric)
+        return self.look(self.readings[models])
 
     def __iter__(self) -> Iterator[Pair]:
         return iter(self.readings)

@@ -7,7 +7,7 @@ uninterrupted one.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, singledispatch
 from typing import Literal
@@ -31,7 +31,7 @@ from evomerge.domain.events import (
     RunResumed,
     RunStarted,
 )
-from evomerge.domain.kinship import KinshipMatrix, KinshipReading, Metric, Pair, all_pairs
+from evomerge.domain.kinship import KinshipMatrix, KinshipReading, Metric, Pair, pair
 from evomerge.domain.model import Candidate, Model, SkippedMerge
 from evomerge.domain.objective import Objective, ObjectiveName
 from evomerge.domain.population import Parents, Population, rank
@@ -156,16 +156,15 @@ class RunState:
         """Models of the run that have neither scores nor a failure, in order."""
         return tuple(self.models[name] for name in self.models.unscored)
 
-    def unmeasured(self, among: Collection[str]) -> tuple[Pair, ...]:
-        """Pairs of scored models `among` these whose kinship was not measured yet, in order."""
-        generations = {self.models[name].generation for name in among}
-        names = [
-            model.name
-            for number in sorted(generations)
-            for model in self.at_generation(number)
-            if model.scores is not None and model.name in among
-        ]
-        return tuple(pair for pair in all_pairs(names) if pair not in self.readings)
+    def unmeasured(self, pairs: Iterable[Pair]) -> tuple[Pair, ...]:
+        """Those of `pairs` that are of scored models and were not measured yet, each once."""
+        distinct = dict.fromkeys(pair(a, b) for a, b in pairs if a != b)
+        return tuple(
+            each
+            for each in distinct
+            if each not in self.readings
+            and all(self.models[name].scores is not None for name in each)
+        )
 
     @cached_property
     def kinship(self) -> KinshipMatrix:

@@ -68,8 +68,10 @@ class Matching:
 
     def shape(self, model: str) -> Shape:
         """The rows of a model, as `passes.Pass.shape` tells them."""
-        rows = ((one.name, one.models.get(model)) for one in self.tensors)
-        return tuple(sorted((name, held.rows if held else 0) for name, held in rows))
+        held = ((one.base, one.models.get(model)) for one in self.tensors)
+        return tuple(
+            sorted((base.name, min(base.rows, one.rows) if one else 0) for base, one in held)
+        )
 
 
 def match(

@@ -28,7 +28,10 @@ FORMAT = 2
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Shape: TypeAlias = tuple[tuple[str, int], ...]
-"""The rows that a model has of every tensor of the base, by name; 0 where it lacks it."""
+"""The rows that a model has of every tensor of the base, by name; 0 where it lacks it.
+
+Rows beyond the base's do not count.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +98,9 @@ class Pass:
     def shape(self, model: str) -> Shape:
         """The rows of one of `models`."""
         place = self.models.index(model)
-        return tuple(sorted((block.name, block.model_rows[place]) for block in self.tensors))
+        return tuple(
+            sorted((one.name, min(one.base_rows, one.model_rows[place])) for one in self.tensors)
+        )
 
     def to_bytes(self) -> bytes:
         """The pass as a file; equal passes give equal bytes."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ import numpy.typing as npt
 from evomerge.kinship.errors import PassFormatError, WeightFileError
 from evomerge.kinship.headers import StoredTensor, read_folder
 from evomerge.kinship.matching import match
-from evomerge.kinship.passes import Floats
+from evomerge.kinship.passes import Floats, Shape
 from evomerge.kinship.places import Indices, coordinates
 
 FORMAT = 1
@@ -74,6 +75,11 @@ class Sample:
     def held(self) -> int:
         """Elements in the sample."""
         return sum(len(one.weights) for one in self.tensors.values())
+
+    def shape(self, base: Sample) -> Shape:
+        """The rows that the model has of every tensor of the base, at most the base's."""
+        held = ((name, self.tensors.get(name)) for name in base.tensors)
+        return tuple(sorted((name, one.held // one.row_size if one else 0) for name, one in held))
 
     def length(self, name: str, count: int) -> int:
         """How many of a tensor's weights come from its first `count` elements, and are held."""
@@ -164,18 +170,28 @@ def take_sample(
 
 
 def _read(stored: StoredTensor, places: Indices) -> Raw:
-    """The elements at `places`; only the pages that they lie on are read."""
-    count = stored.size // stored.item_size
+    """The elements at `places`, by position: only the pages that they lie on are read."""
+    raw: Raw = np.empty(len(places), DTYPES[stored.dtype])
+    buffer, size = memoryview(raw.view(np.uint8).data), stored.item_size
+    firsts = np.flatnonzero(np.diff(places, prepend=-2) != 1).tolist()
     try:
-        mapped = np.memmap(stored.file, np.uint8, "r", stored.offset, (stored.size,))
-    except (OSError, ValueError) as error:
-        raise WeightFileError(f"cannot read {stored.file}: {error}") from error
-    raw: Raw = mapped.view(np.ndarray)
-    elements = raw.view(DTYPES[stored.dtype])
-    if len(places) == count:
-        return elements.copy()
-    taken: Raw = elements[places]
-    return taken
+        with stored.file.open("rb", buffering=0) as file:
+            if hasattr(os, "posix_fadvise"):  # else whole stretches around them are read ahead
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+            for first, last in zip(firsts, [*firsts[1:], len(places)], strict=True):
+                run = buffer[first * size : last * size]
+                _fill(run, file.fileno(), stored.offset + int(places[first]) * size)
+    except (OSError, EOFError) as error:
+        raise WeightFileError(f"cannot read {stored.name} in {stored.file}: {error}") from error
+    return raw
+
+
+def _fill(buffer: memoryview, file: int, position: int) -> None:
+    while buffer:
+        got = os.preadv(file, [buffer], position)
+        if not got:
+            raise EOFError("it ends before the tensor does")
+        buffer, position = buffer[got:], position + got
 
 
 def as_floats(raw: Raw, dtype: str) -> Floats:

@@ -253,7 +253,7 @@ class _Clocked(ImaginedExecutor):
             read = len({name for pair in pairs for name in pair}) + 1
             seconds = read * self._work.kinship
             last = self.steps[-1]
-            self.steps[-1] = replace(last, read=read, seconds=last.seconds + seconds)
+            self.steps[-1] = replace(last, read=last.read + read, seconds=last.seconds + seconds)
             self.clock += seconds
         return super().measure(models, pairs)
 

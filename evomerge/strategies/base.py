@@ -30,7 +30,7 @@ class Strategy(Protocol):
     def pairs(self, state: RunState) -> tuple[Pair, ...]:
         """The pairs of models whose kinship `propose` reads in this state.
 
-        They are measured exactly before it is called; of other pairs it may know nothing.
+        They are measured exactly before it is called; of other pairs it is told nothing.
 
         Args:
             state: at the end of a generation, when all of its children are scored or failed.
@@ -43,7 +43,7 @@ class Strategy(Protocol):
 
         Args:
             state: at the end of a generation.
-            kinship: readings of `pairs(state)`, and perhaps of others.
+            kinship: readings of `pairs(state)`.
             rng: seeded from the run's seed and the generation; the only source of chance.
         """
 

@@ -84,10 +84,12 @@ def test_the_papers_experiment_by_hand() -> None:
     assert plan.disk["pool"] == 12 * 14_483_496_960
 
     # Six evaluations one after the other; the first child waits 80 s for its merge, the others
-    # are merged meanwhile. Kinship reads base and models: 1 + 3, then 1 + 6.
-    shortest = 3 * 1500 + 15 * 4 + 80 + 3 * 1500 + 15 * 7
-    # After generation g every model so far is read for its kinship to the new ones.
-    longest = shortest + 4 * (80 + 4 * 1500) + 15 * ((1 + 10) + (1 + 14) + (1 + 18) + (1 + 22))
+    # are merged meanwhile. Kinship reads base and models: the parents of the first generation.
+    shortest = 3 * 1500 + 15 * (1 + 3) + 80 + 3 * 1500
+    # Before each later one: the best model and the generation before its own, from which the
+    # exploration's partner comes, then the parents of the greedy merges.
+    partners, parents = 15 * ((1 + 1 + 3) * 2 + (1 + 1 + 4) * 2), 4 * 15 * (1 + 3)
+    longest = shortest + 4 * (80 + 4 * 1500) + partners + parents
     assert plan.hours.wall.low == pytest.approx(shortest / 3600)
     assert plan.hours.wall.high == pytest.approx(longest / 3600)
     assert plan.hours.merges == Range(3 * 80 / 3600, 19 * 80 / 3600)
@@ -145,7 +147,7 @@ def test_the_greedy_arm_by_hand() -> None:
 def test_four_gpus_score_side_by_side() -> None:
     one, four = plan_of(paper()), plan_of(paper(), workers=4, price=1.0)
     # generation 2: four children, ready at 80, 160, 240 and 320 s, each on a GPU of its own
-    assert four.generations[2].seconds.high == 320 + 1500 + 15 * 11
+    assert four.generations[2].seconds.high == 320 + 1500 + 15 * (5 + 4)
     assert four.hours.evaluations == one.hours.evaluations
     assert four.cost is not None
     assert four.cost.high == pytest.approx(4 * four.hours.wall.high)
@@ -210,7 +212,8 @@ def test_a_search_without_a_limit_is_said_to_have_none() -> None:
     assert "3 or more merges, 6 or more evaluations" in shown
     assert "and so on" in shown
     assert "max_generations" in shown
-    assert "79" not in shown, "nothing is said of the horizon of imagination"
+    horizon = 3 + 4 * 19
+    assert f"{horizon} merges" not in shown, "nothing is said of the horizon of imagination"
 
 
 def text(plan: Plan, width: int = 80) -> str:

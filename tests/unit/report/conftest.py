@@ -67,7 +67,7 @@ def long_run(generations: int, k: int = 4, seed: int = 1) -> Subject:
         RunFinished,
         RunStarted,
     )
-    from evomerge.domain.kinship import KinshipReading, Metric, pair
+    from evomerge.domain.kinship import KinshipReading, Metric, all_pairs, pair
     from evomerge.domain.model import Candidate, Foundation, Proposal
     from evomerge.domain.recipe import Ingredient, Recipe
     from evomerge.domain.scores import Scores, TaskScore
@@ -90,7 +90,7 @@ def long_run(generations: int, k: int = 4, seed: int = 1) -> Subject:
 
     def close(number):
         names = [model.name for model in state.ranking]
-        fresh = state.unmeasured(among=names)
+        fresh = state.unmeasured(all_pairs(names))
         readings = tuple(
             KinshipReading(models=p, pcc=min(0.99, rng.random() * 0.2 + number / generations * 0.8))
             for p in fresh

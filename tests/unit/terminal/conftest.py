@@ -19,7 +19,7 @@ from evomerge.domain.events import (
     RunFinished,
     RunStarted,
 )
-from evomerge.domain.kinship import KinshipReading, Metric
+from evomerge.domain.kinship import KinshipReading, Metric, all_pairs
 from evomerge.domain.model import Candidate, Failure, Foundation, Proposal
 from evomerge.domain.recipe import Ingredient, Recipe
 from evomerge.domain.scores import Scores, TaskScore
@@ -107,7 +107,7 @@ class Story:
                 cosine=value,
                 euclidean=41.5 + place,
             )
-            for place, pair in enumerate(self.state.unmeasured(among=self.state.models))
+            for place, pair in enumerate(self.state.unmeasured(all_pairs(list(self.state.models))))
         )
         return self.tell(KinshipMeasured(readings=readings, seconds=0.8))
 
