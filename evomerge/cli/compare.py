@@ -60,7 +60,7 @@ def command(
                  "partings": [{"runs": [name, name], "generation", "shared",
                                "only_first": [name], "only_second": [name], "ended", "why"}]}],
      "winners": {"part", "missing", "comparisons"}, as in `evomerge gain --help`}
-    RUN: {"name", "seed", "finished", "stop", "best": MODEL, "gain_over_foundation",
+    RUN: {"name", "seed", "finished", "stop", "best": MODEL, "gain_over_foundation", "skills",
      "generations", "evaluations", "merges", "failures", "reused", "spent_hours", "work_hours",
      "exploration": {"children", "failed", "pooled", "winning": [name], "gain", "greedy_gain",
                      "offspring"},

@@ -22,15 +22,13 @@ class Moment:
 
     Attributes:
         evaluations: models scored so far, foundation models included.
-        scored: the name of that model.
         merges: children that were brought to their end so far, scored or failed, one merge each.
         spent: seconds that drivers had spent, reused work counting next to nothing.
         work: seconds of work up to here had nothing been reused; None where that is not known.
-        best: the best model so far.
+        best: the best model so far by what the run searched for.
     """
 
     evaluations: int
-    scored: str
     merges: int
     spent: float
     work: float | None
@@ -57,8 +55,12 @@ class Member:
     objective: ObjectiveName = "mean"
 
     def judged_in(self, state: RunState) -> Member:
-        """The same run in a state of it that judges its models otherwise."""
-        return replace(self, state=state, course=tuple(_with_best(self.course, state)))
+        """The same run in a state of it that judges its models otherwise.
+
+        The best ones stay those that the run itself would have chosen.
+        """
+        course = (replace(each, best=state.models[each.best.name]) for each in self.course)
+        return replace(self, state=state, course=tuple(course))
 
     @property
     def seed(self) -> int:
@@ -74,6 +76,13 @@ class Member:
     def score(self) -> float:
         """The score of the best model, in points."""
         return self.best.score or 0.0
+
+    @property
+    def gain(self) -> float | None:
+        """The points by which the best model exceeds the best foundation model."""
+        foundation = [model for model in self.state.at_generation(0) if model.scores is not None]
+        first = min(foundation, key=rank, default=None)
+        return None if first is None else self.score - (first.score or 0.0)
 
 
 def prices(journals: Iterable[Sequence[Entry]]) -> dict[PieceOfWork, float]:
@@ -118,20 +127,20 @@ def member_of(
         reused += isinstance(event, ModelMerged | ModelScored) and event.reused
         if isinstance(event, ModelScored):
             model = state.models[event.model]
-            course.append(Moment(len(course) + 1, event.model, merges, state.seconds, work, model))
+            course.append(Moment(len(course) + 1, merges, state.seconds, work, model))
     if not course:
         raise ValueError(f"no model of {name} is scored yet")
     if not work and not state.seconds:  # recorded results tell of no time
         course = [replace(moment, work=None) for moment in course]
-    own = state.start.objective
-    member = Member(name, state, settings, tuple(course), reused, own)
-    return member.judged_in(state)  # what a share of the best is, the end of a journal knows
+    course = [*_best_so_far(course, state)]
+    return Member(name, state, settings, tuple(course), reused, state.start.objective)
 
 
-def _with_best(course: Iterable[Moment], state: RunState) -> Iterator[Moment]:
+def _best_so_far(course: Iterable[Moment], state: RunState) -> Iterator[Moment]:
+    """The moments of the models just scored, by the end of the journal: it knows all shares."""
     best: Model | None = None
     for moment in course:
-        model = state.models[moment.scored]
+        model = state.models[moment.best.name]
         best = model if best is None else min(best, model, key=rank)
         yield replace(moment, best=best)
 

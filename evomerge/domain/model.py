@@ -10,7 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from evomerge.domain.identity import content_id
-from evomerge.domain.objective import Estimate, Objective
+from evomerge.domain.objective import Estimate, Objective, Worth
 from evomerge.domain.race import Race
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.scores import EvaluationWarning, Part, Scores
@@ -234,6 +234,15 @@ class Model:
     def stderr(self) -> float | None:
         """The standard error of `score`."""
         return None if self._seen is None else self._seen.stderr
+
+    @cached_property
+    def worth(self) -> Worth | None:
+        """What it is ranked by; None until its score is known."""
+        if self.score is None or self.scores is None:
+            return None
+        if self.race is not None:
+            return Worth(self.score)
+        return self.objective().worth(self.scores.tasks)
 
     @cached_property
     def _seen(self) -> Estimate | None:

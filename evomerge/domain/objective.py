@@ -19,6 +19,10 @@ The reference of `relative` is the best score that a foundation model has on the
 good as the best foundation model on every task. A task that no foundation model scores on (its
 reference is 0) says nothing of what is kept and is left out; if there is no other, the value is 0.
 
+`worst` and `geometric` are 0 as long as one task is, which says nothing of models that have some
+skills and lack others, such as specialists and their first children. Of models of equal value the
+one with the better mean comes first (`Worth`).
+
 All of them rise, or stay, when a task's score rises. With one task `mean`, `worst` and `geometric`
 are its score.
 """
@@ -27,7 +31,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Literal, NamedTuple
 
@@ -38,7 +42,7 @@ ObjectiveName = Literal["mean", "worst", "relative", "geometric"]
 TITLES: Mapping[ObjectiveName, str] = {
     "mean": "mean",
     "worst": "weakest task",
-    "relative": "share kept, %",
+    "relative": "share kept",
     "geometric": "geometric mean",
 }
 """What a row or a column of scores is called."""
@@ -61,6 +65,24 @@ class Estimate(NamedTuple):
     stderr: float | None
 
 
+class Worth(NamedTuple):
+    """By which models are ranked; the second counts where the first is equal.
+
+    Attributes:
+        score: by the objective.
+        mean: over the tasks in points, for `worst` and `geometric`; 0 for the others.
+    """
+
+    score: float
+    mean: float = 0.0
+
+    def exceeds(self, other: Worth, by: float) -> bool:
+        """Whether the score is higher by more than so many points, or if it is equal the mean."""
+        if self.score == other.score:
+            return self.mean > other.mean + by
+        return self.score > other.score + by
+
+
 @dataclass(frozen=True)
 class Objective:
     """An objective, with what it needs to know of the foundation models.
@@ -78,6 +100,13 @@ class Objective:
         """Whether it has all that it needs to know."""
         return self.name != "relative" or self.reference is not None
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The tasks that count for nothing, since no foundation model has a point on them."""
+        if self.name != "relative":
+            return ()
+        return tuple(task for task, best in (self.reference or {}).items() if best <= 0.0)
+
     def estimate(self, tasks: Sequence[TaskScore]) -> Estimate | None:
         """The value of task scores with its standard error; None while a reference is needed."""
         combined = self.over([task.task for task in tasks], [task.weight for task in tasks])
@@ -87,6 +116,16 @@ class Objective:
         return Estimate(
             combined.value(values), combined.stderr(values, [task.stderr for task in tasks])
         )
+
+    def worth(self, tasks: Sequence[TaskScore]) -> Worth | None:
+        """What models with these task scores are ranked by; None while a reference is needed."""
+        over = self.over([task.task for task in tasks], [task.weight for task in tasks])
+        if over is None:
+            return None
+        values = [task.value for task in tasks]
+        if over.name == "mean":
+            return Worth(over.value(values))
+        return Worth(over.value(values), replace(over, name="mean").value(values))
 
     def over(self, tasks: Sequence[str], weights: Sequence[float]) -> Combination | None:
         """The objective over these tasks; None while a reference is needed and not known."""

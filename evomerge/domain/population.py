@@ -18,7 +18,7 @@ from immutables import Map
 from evomerge.domain.model import Model
 from evomerge.domain.scores import Scores
 
-Rank = tuple[bool, float, int, str]
+Rank = tuple[bool, float, float, int, str]
 Elite = tuple[float, Rank]
 """The best model on a task, ties by rank: its score there, negated, and its rank."""
 Parents = frozenset[str]
@@ -27,9 +27,12 @@ Parents = frozenset[str]
 def rank(model: Model) -> Rank:
     """The order of M: by score, ties by the earlier generation, then by name.
 
-    Models that lost a race (journals of earlier versions) come last: their scores are estimates.
+    By `worst` and `geometric`, where models without a point on a task are level, ties go by the
+    mean first. Models that lost a race (journals of earlier versions) come last: their scores are
+    estimates.
     """
-    return (model.race is not None, -(model.score or 0.0), model.generation, model.name)
+    score, mean = model.worth or (0.0, 0.0)
+    return (model.race is not None, -score, -mean, model.generation, model.name)
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,7 @@ from evomerge.domain.events import (
 )
 from evomerge.domain.kinship import KinshipMatrix, KinshipReading, Metric, Pair, pair
 from evomerge.domain.model import Candidate, Model, SkippedMerge
-from evomerge.domain.objective import Objective, ObjectiveName
+from evomerge.domain.objective import Objective, ObjectiveName, Worth
 from evomerge.domain.population import Parents, Population, rank
 from evomerge.domain.references import objectives
 from evomerge.domain.scores import Part
@@ -52,14 +52,14 @@ class Generation:
     """One generation: what was proposed, and the pool that it left, best first.
 
     `pool` is None while the generation is open; `stop` is the criterion reached at its end, `top`
-    the best score of those born in it, in points.
+    the worth of the best model born in it.
     """
 
     number: int
     candidates: tuple[Candidate, ...] = ()
     pool: tuple[str, ...] | None = None
     stop: str | None = None
-    top: float | None = None
+    top: Worth | None = None
 
 
 @dataclass(frozen=True)
@@ -216,19 +216,20 @@ class RunState:
 
     def judged_as(self, other: RunState) -> RunState:
         """The same run, its models judged as those of another run, by its reference if need be."""
+        state = replace(self, skill_kept_at=other.skill_kept_at)
         if self.objectives == other.objectives:
-            return self
+            return state
         started = self.start.model_copy(update={"objective": other.start.objective})
-        return _under(replace(self, started=started), other.objectives)
+        return _under(replace(state, started=started), other.objectives)
 
     def at_generation(self, number: int) -> tuple[Model, ...]:
         """The models born in generation `number`, in order."""
         return self.models.born(number)
 
 
-def best_score(models: Iterable[Model]) -> float | None:
-    """The best score of `models`, in points; None where none of them has one."""
-    return max((model.score for model in models if model.score is not None), default=None)
+def highest_worth(models: Iterable[Model]) -> Worth | None:
+    """The worth of the best of `models`; None where none of them has a score."""
+    return max((model.worth for model in models if model.worth is not None), default=None)
 
 
 def fold(entries: Iterable[Entry], state: RunState | None = None) -> RunState:
@@ -376,7 +377,7 @@ def _(event: GenerationFinished, state: RunState) -> RunState:
     last = state.open_generation
     if last is None or last.number != event.generation:
         raise ValueError(f"generation {event.generation} finished, but it is not open")
-    top = best_score(state.at_generation(event.generation))
+    top = highest_worth(state.at_generation(event.generation))
     closed = replace(last, pool=event.pool, stop=event.stop, top=top)
     return replace(state, generations=(*state.generations[:-1], closed), stop=event.stop)
 
@@ -400,7 +401,9 @@ def _judged(state: RunState) -> RunState:
 def _under(state: RunState, found: Mapping[Part, Objective]) -> RunState:
     models = Population.of(replace(model, objectives=found) for model in state.models.values())
     generations = tuple(
-        replace(each, top=best_score(models.born(each.number))) if each.pool is not None else each
+        replace(each, top=highest_worth(models.born(each.number)))
+        if each.pool is not None
+        else each
         for each in state.generations
     )
     return replace(state, objectives=found, models=models, generations=generations)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from evomerge.domain.kinship import Pair, all_pairs
-from evomerge.domain.state import RunState, best_score
+from evomerge.domain.state import RunState, highest_worth
 from evomerge.domain.value import Value
 
 
@@ -72,10 +72,10 @@ class NoImprovement(_OfScores):
         rule = self.no_improvement
         *closed, last = state.generations
         tops = [generation.top for generation in closed]
-        tops.append(best_score(state.at_generation(last.number)))
+        tops.append(highest_worth(state.at_generation(last.number)))
         best, last_rise = None, 0
         for number, top in enumerate(tops):
-            if top is not None and (best is None or top > best + rule.min_delta):
+            if top is not None and (best is None or top.exceeds(best, by=rule.min_delta)):
                 best, last_rise = top, number
         if last.number - last_rise < rule.patience:
             return None

@@ -207,6 +207,9 @@ def _drive(
     horizon = _Horizon(max_generations=_horizon(config))
     changes = {
         "strategy": _without_thought(config.strategy),
+        # How many models are made depends on which is better, not on what "better" means; a share
+        # of the best foundation model would make the steps smaller than a `min_delta` may be.
+        "evaluation": config.evaluation.model_copy(update={"objective": "mean"}),
         "stopping": (*config.stopping, horizon),
     }
     executor = _Clocked(work, len(config.evaluation.tasks), score, kinship)

@@ -10,15 +10,21 @@ from evomerge.comparison import Arm, Comparison, Member, Unit, exploration_of
 from evomerge.comparison.budgets import spent_at
 from evomerge.domain.lineage import ancestors, merge_gain
 from evomerge.domain.model import Model
+from evomerge.domain.objective import MEANINGS
 from evomerge.domain.state import RunState
 from evomerge.report import palette
 from evomerge.report.figure import Figure, Tips, axes_grid, draw
 from evomerge.report.page import render
 from evomerge.terminal import figures
 from evomerge.terminal.baseline import grid_text
-from evomerge.terminal.comparison import amount, held_out_text, spread_points
+from evomerge.terminal.comparison import (
+    amount,
+    held_out_text,
+    lost_sentences,
+    skills_text,
+    spread_points,
+)
 from evomerge.terminal.differences import part_note, verdict_sentence
-from evomerge.terminal.sentences import best_over_foundation
 from evomerge.terminal.tables import parents_kinship
 from evomerge.terminal.verdicts import (
     exploration_sentence,
@@ -45,6 +51,8 @@ def page(comparison: Comparison, winners: Gains) -> str:
         held_out=any(arm.held_out for arm in comparison.arms),
         verdicts=[_verdict(versus, comparison) for versus in comparison.versus],
         caveats=comparison.caveats,
+        meaning=MEANINGS[comparison.objective],
+        lost=lost_sentences(comparison),
         baseline=comparison.baseline and grid_text(comparison.baseline),
         winners=[verdict_sentence(each) for each in winners.comparisons],
         missing=winners.missing,
@@ -167,7 +175,7 @@ def _tasks(comparison: Comparison) -> Sequence[Any]:
 
 
 def _arm_row(arm: Arm, comparison: Comparison) -> dict[str, Any]:
-    median, over = arm.median, best_over_foundation(arm.median.state)
+    median = arm.median
     stop = median.state.stop or "not finished"
     top = max(each.score.median for each in comparison.arms)
     work = median.course[-1].work
@@ -177,7 +185,8 @@ def _arm_row(arm: Arm, comparison: Comparison) -> dict[str, Any]:
         "best": median.best.name,
         "score": figures.score(median.best) if len(arm.members) == 1 else spread_points(arm.score),
         "held_out": held_out_text(arm),
-        "gain": figures.gain(over and over[1]),
+        "gain": figures.gain(median.gain),
+        "skills": skills_text(arm),
         "evaluations": len(median.course),
         "merges": median.state.merges,
         "work": figures.MISSING if work is None else figures.duration(work),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from evomerge.domain.lineage import ancestors
 from evomerge.domain.model import Model
-from evomerge.domain.population import rank
+from evomerge.domain.population import Rank, rank
 from evomerge.domain.state import RunState
 
 BUDGET = 110
@@ -86,7 +86,7 @@ def _chosen(state: RunState, budget: int) -> set[str]:
     return chosen
 
 
-def _standing(model: Model) -> tuple[bool, tuple[bool, float, int, str]]:
+def _standing(model: Model) -> tuple[bool, Rank]:
     return (model.scores is None, rank(model))
 
 

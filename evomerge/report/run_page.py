@@ -28,6 +28,7 @@ from evomerge.report.weights import weight_change
 from evomerge.store.atomic import make_folder, write_atomic
 from evomerge.store.run_directory import RunDirectory
 from evomerge.terminal import figures
+from evomerge.terminal.skills import meaning
 
 REPORT = "report.html"
 PLOTS = "plots"
@@ -95,6 +96,7 @@ def as_page(subject: Subject, drawings: dict[str, Drawing]) -> str:
         lineage=lineage_rows(subject),
         recipe=recipe_text(subject),
         commands=commands(subject),
+        meaning=meaning(subject.state.objectives["selection"]),
         config=subject.config,
         environment=subject.environment,
         points=figures.points,

@@ -17,11 +17,13 @@ from evomerge.domain.kinship import Metric
 from evomerge.domain.lineage import ancestors, merge_gain
 from evomerge.domain.model import Model
 from evomerge.domain.scores import TaskScore
+from evomerge.domain.skills import skills_of
 from evomerge.report.subject import Z95, Subject
 from evomerge.report.wording import minus, points, probability
 from evomerge.terminal import figures
 from evomerge.terminal.baseline import grid_text
 from evomerge.terminal.figures import MISSING
+from evomerge.terminal.skills import kept_in_short, lost_list
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ def headline(subject: Subject) -> list[Fact]:
                 "up" if gain > 0 else "down",
             )
         )
+    if (skills := skills_of(state)) is not None:
+        kept = f"{skills.kept} of {len(skills.tasks)}"
+        facts.append(
+            Fact("skills kept", kept, f"lost: {lost_list(skills)}; {kept_in_short(skills)}")
+        )
     if subject.baseline is not None:
         facts.append(_against(subject.baseline, best))
     failed = state.models.failures
@@ -95,7 +102,7 @@ def _against(baseline: Baseline, best: Model) -> Fact:
     return Fact(
         "gain over all at once",
         minus_sign(figures.gain(gain)),
-        minus_sign(grid_text(baseline)),
+        grid_text(baseline),
         "up" if gain > 0 else "down" if gain < 0 else "",
     )
 

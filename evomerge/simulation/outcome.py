@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from evomerge.config import Config
 from evomerge.domain.kinship import KinshipReading, kinship_of
 from evomerge.domain.model import Model
+from evomerge.domain.population import rank
 from evomerge.domain.scores import Scores, TaskScore, solved_items
 from evomerge.domain.state import RunState
 from evomerge.imagined import ImaginedExecutor, imagine
@@ -50,7 +51,7 @@ def _outcome(state: RunState, population: _Population) -> Outcome:
     for model in state.models.values():
         if model.score is None or model.scores is None:
             continue
-        if best is None or model.score > (best.score or 0.0):
+        if best is None or rank(model)[:3] < rank(best)[:3]:
             best = model
             true = population.landscape.true_scores(population.vector(model)).tolist()
             tasks = model.scores.tasks

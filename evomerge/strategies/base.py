@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 from evomerge.domain.kinship import KinshipMatrix, Pair, pair
 from evomerge.domain.model import Coefficients, MergeKind, Model, Proposal
+from evomerge.domain.objective import Worth
 from evomerge.domain.population import rank
 from evomerge.domain.state import RunState
 
@@ -52,14 +53,17 @@ def greedy_pairs(state: RunState) -> tuple[Proposal, ...]:
     """Algorithm 1, steps 1 and 2a.
 
     Generation 1: every pair of foundation models. Later: the pairs of S that were never merged
-    in this run, by their mean score (ties: by the names of the pair), the first k of them. A pool
-    with elites orders them by their potential: an elite's mean score is low by its nature.
+    in this run, by their mean score (ties: by the names of the pair, before that by the mean over
+    the tasks where the objective ranks by it), the first k of them. A pool with elites orders them
+    by their potential: an elite's mean score is low by its nature.
     """
     first = state.generation is not None and state.generation.number == 0
     members = state.ranking if first else state.pool
     pairs = [(a, b) for a, b in combinations(members, 2) if not state.tried(a.name, b.name)]
-    worth = potential if state.start.pool == "elites" else mean_score
-    pairs.sort(key=lambda pair: (-worth(pair), sorted(model.name for model in pair)))
+    worth = potential if state.start.pool == "elites" else mean_worth
+    pairs.sort(
+        key=lambda pair: (*(-each for each in worth(pair)), sorted(model.name for model in pair))
+    )
     chosen = pairs if first else pairs[: state.k]
     return tuple(
         propose_merge(
@@ -173,12 +177,17 @@ def propose_merge(
 
 def mean_score(models: Sequence[Model]) -> float:
     """Mean score in points; the models are scored."""
-    return sum(model.score or 0.0 for model in models) / len(models)
+    return mean_worth(models).score
 
 
-def potential(models: Sequence[Model]) -> float:
-    """The score of a child that kept the best of its parents on every task, in points."""
+def mean_worth(models: Sequence[Model]) -> Worth:
+    """The mean of what these models are ranked by; they are scored."""
+    scores, means = zip(*(model.worth or Worth(0.0) for model in models), strict=True)
+    return Worth(sum(scores) / len(models), sum(means) / len(models))
+
+
+def potential(models: Sequence[Model]) -> Worth:
+    """What a child would be ranked by that kept the best of its parents on every task."""
     each = [model.scores.tasks for model in models if model.scores]
     best = [max(column, key=lambda task: task.value) for column in zip(*each, strict=True)]
-    estimate = models[0].objective().estimate(best)
-    return 0.0 if estimate is None else estimate.value
+    return models[0].objective().worth(best) or Worth(0.0)

@@ -68,11 +68,11 @@ def _arm(kind: str, additive: bool) -> str:
 def _paid(state: RunState, arms: list[Proposal]) -> list[Proposal]:
     """The arms of which a child of the last generation beat everything before it."""
     last = state.generations[-1].number
-    before = max(m.score or 0.0 for m in state.ranking if m.generation < last)
+    before = max(m.worth for m in state.ranking if m.generation < last and m.worth)
     better = {
         _arm(model.kind, _additive(model))
         for model in state.at_generation(last)
-        if (model.score or 0.0) > before
+        if model.worth is not None and model.worth > before
     }
     return [each for each in arms if _arm(each.kind, each.coefficients is not None) in better]
 

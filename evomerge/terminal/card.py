@@ -13,12 +13,14 @@ import yaml
 from evomerge.config import Config
 from evomerge.domain.lineage import ancestors, lineage, merge_gain
 from evomerge.domain.model import Model
-from evomerge.domain.objective import TITLES
+from evomerge.domain.objective import MEANINGS, TITLES
+from evomerge.domain.skills import skills_of
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
 from evomerge.terminal.figures import printable
 from evomerge.terminal.graph import members_of, mermaid
 from evomerge.terminal.sentences import PARTS
+from evomerge.terminal.skills import kept_means, lost_list
 
 TAGS = ("merge", "mergekit", "evomerge")
 _FLATTERED = """\
@@ -86,11 +88,12 @@ def _introduction(model: Model, state: RunState, hub: Mapping[str, str]) -> Iter
         yield f"\nIt descends as `{expression.replace('`', '')}` from:\n"
     else:
         yield "\nIt descends from:\n"
+    unit = "% kept" if start.objective == "relative" else "points"
     adapters = {each.name for each in start.foundation if each.adapter is not None}
     for name in _foundation(model, state):
         own = state.models[name]
         what = ", a LoRA adapter on the base model" if name in adapters else ""
-        yield f"- {_link(name, hub)}{what}, {figures.score(own)} points"
+        yield f"- {_link(name, hub)}{what}, {figures.score(own)} {unit}"
     yield "\nThe licences of all of them apply."
 
 
@@ -113,7 +116,14 @@ def _scores(model: Model, state: RunState, config: Config) -> Iterator[str]:
     means = " | ".join(figures.score(other) for other in others)
     yield f"| **{TITLES[state.start.objective]}** | | | **{figures.score(model)}** | {means} |"
     gain = merge_gain(model, state.models)
+    if state.start.objective != "mean":
+        yield f"\nThe search was for {MEANINGS[state.start.objective]}: the last row."
     yield f"\nOver the mean of its parents it gains {figures.gain(gain)} points."
+    if (skills := skills_of(state, model)) is not None:
+        yield (
+            f"\nSkills kept: {skills.kept} of {len(skills.tasks)} {kept_means(skills)}; "
+            f"lost: {_text(lost_list(skills))}."
+        )
     yield from list(_confirmed(model, state)) or [_FLATTERED]
     yield "\n" + "\n".join(f"- {line}" for line in _settings(model, state, config))
 

@@ -11,6 +11,8 @@ from rich.text import Text
 from evomerge.comparison import UNITS, Arm, Budget, Comparison, Spread, Unit, Versus, exploration_of
 from evomerge.domain.difference import Gains
 from evomerge.domain.model import Model
+from evomerge.domain.objective import MEANINGS
+from evomerge.domain.skills import skills_of
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
 from evomerge.terminal.baseline import grid_text
@@ -18,7 +20,7 @@ from evomerge.terminal.columns import Column, Fitted, numbers, words
 from evomerge.terminal.differences import part_note
 from evomerge.terminal.figures import MISSING, printable, spelled
 from evomerge.terminal.gains import verdict as gain_verdict
-from evomerge.terminal.sentences import best_over_foundation
+from evomerge.terminal.skills import kept_means, lost_list
 from evomerge.terminal.tables import gain_text, kinship_text, name_text
 from evomerge.terminal.verdicts import exploration_sentence, parting_sentences, verdict
 
@@ -37,6 +39,8 @@ class ComparisonView:
         yield title(comparison)
         yield ""
         yield arms_table(comparison)
+        for sentence in lost_sentences(comparison):
+            yield Text(printable(sentence), style="dim")
         if comparison.baseline is not None:
             yield Text(printable(f"baseline: {grid_text(comparison.baseline)}"))
         for caveat in comparison.caveats:
@@ -61,7 +65,8 @@ def title(comparison: Comparison) -> Text:
     tasks = ", ".join(task.task for task in scores.tasks) if scores else ""
     text = Text("comparison", style="bold", no_wrap=True, overflow="ellipsis")
     counted = f"{figures.count(arms, 'arm')}, {figures.count(runs, 'run')}"
-    return text.append(f"  {counted}, scored on {printable(tasks)}", style="not bold dim")
+    by = "" if comparison.objective == "mean" else f" by {MEANINGS[comparison.objective]}"
+    return text.append(f"  {counted}, scored on {printable(tasks)}{by}", style="not bold dim")
 
 
 def arms_table(comparison: Comparison) -> Fitted:
@@ -75,6 +80,7 @@ def arms_table(comparison: Comparison) -> Fitted:
     gain = numbers("gain", (_arm_gain(arm) for arm in arms))
     known = any(arm.held_out for arm in arms)
     held_out = [numbers("held-out", (held_out_text(arm) for arm in arms))] if known else []
+    skills = numbers("skills", (skills_text(arm) for arm in arms))
     evaluations = numbers(
         "evaluations", (_median(len(m.course) for m in arm.members) for arm in arms)
     )
@@ -83,9 +89,22 @@ def arms_table(comparison: Comparison) -> Fitted:
     spent = numbers("spent", (_spent(arm) for arm in arms))
     reused = numbers("reused", (_median(m.reused for m in arm.members) for arm in arms))
     return Fitted(
-        [label, runs, best, score, *held_out, gain, evaluations, merges, work, spent, reused],
-        [label, best, score, *held_out, gain, evaluations, merges, work, spent],
-        [label, best, score, *held_out, evaluations, spent],
+        [
+            label,
+            runs,
+            best,
+            score,
+            *held_out,
+            gain,
+            skills,
+            evaluations,
+            merges,
+            work,
+            spent,
+            reused,
+        ],
+        [label, best, score, *held_out, gain, skills, evaluations, merges, work, spent],
+        [label, best, score, *held_out, skills, evaluations, spent],
         [label, score, *held_out, evaluations],
     )
 
@@ -123,7 +142,7 @@ def merges_table(arms: Sequence[Arm]) -> Fitted:
     brief: list[Column] = [generation]
     for place, (arm, state) in enumerate(zip(arms, states, strict=True)):
         cells = [models[place] for _, models in rows]
-        name = words(arm.label, (_name(cell, state) for cell in cells))
+        name = words(arm.label, (_name(cell, arm.median.best) for cell in cells))
         score = numbers("score", (_score(cell) for cell in cells))
         gain = numbers("gain", (_gain(cell, state) for cell in cells))
         kin = numbers("kin", (_kinship(cell, state) for cell in cells))
@@ -192,9 +211,22 @@ def held_out_text(arm: Arm) -> str:
     return figures.score(arm.median.best, "held_out")
 
 
+def skills_text(arm: Arm) -> str:
+    """How many skills the best model of an arm's median run keeps, of how many: `3/5`."""
+    skills = skills_of(arm.median.state, arm.median.best)
+    return MISSING if skills is None else f"{skills.kept}/{len(skills.tasks)}"
+
+
+def lost_sentences(comparison: Comparison) -> list[str]:
+    """What the skills of the arms are, and which ones were lost, a sentence for each arm."""
+    medians = [(arm.label, arm.median) for arm in comparison.arms]
+    known = [(label, s) for label, m in medians if (s := skills_of(m.state, m.best))]
+    lost = [f"{label} lost {lost_list(skills)}" for label, skills in known if skills.lost]
+    return [f"skills: {kept_means(known[0][1])}", *lost] if lost else []
+
+
 def _arm_gain(arm: Arm) -> Text:
-    over = best_over_foundation(arm.median.state)
-    value = None if over is None else over[1]
+    value = arm.median.gain
     return spelled(figures.gain(value), figures.gain_style(value))
 
 
@@ -233,12 +265,12 @@ def _listed(state: RunState, number: int) -> list[Model | int]:
     return [*born[: _ROWS - 1], len(born) - _ROWS + 1]
 
 
-def _name(cell: Model | int | None, state: RunState) -> Text:
+def _name(cell: Model | int | None, best: Model) -> Text:
     if cell is None:
         return Text("")
     if isinstance(cell, int):
         return spelled(f"and {cell} more", "dim")
-    return name_text(cell, bold=cell.name == (state.best.name if state.best else None))
+    return name_text(cell, bold=cell.name == best.name)
 
 
 def _score(cell: Model | int | None) -> Text:

@@ -8,14 +8,15 @@ from typing import Any
 from evomerge.comparison import Arm, Budget, Comparison, Member, Parting, Versus, exploration_of
 from evomerge.domain.difference import Gains
 from evomerge.domain.lineage import ancestors
+from evomerge.domain.skills import skills_of
 from evomerge.terminal.documents import (
     FORMAT,
     Document,
     baseline_brief,
     gains_document,
     model_brief,
+    skills_brief,
 )
-from evomerge.terminal.sentences import best_over_foundation
 
 _OF_WINNERS = {"part", "comparisons", "missing"}
 
@@ -51,7 +52,7 @@ def _arm(arm: Arm) -> Document:
 
 
 def _member(member: Member) -> Document:
-    over, state = best_over_foundation(member.state), member.state
+    state = member.state
     names = [member.best.name, *ancestors(member.best.name, state.models)]
     return {
         "name": member.name,
@@ -59,7 +60,8 @@ def _member(member: Member) -> Document:
         "finished": state.finished,
         "stop": state.stop,
         "best": model_brief(state.models[member.best.name], state),
-        "gain_over_foundation": over and over[1],
+        "gain_over_foundation": member.gain,
+        "skills": skills_brief(skills_of(state, member.best)),
         "generations": len(state.generations) - 1,
         "evaluations": len(member.course),
         "merges": state.merges,

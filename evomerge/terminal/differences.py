@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evomerge.domain.difference import Comparison, Difference, Gains
+from evomerge.domain.objective import TITLES
 from evomerge.domain.scores import Part
 
 _PARTS: dict[Part, str] = {
@@ -28,7 +29,8 @@ def gains_line(gains: Gains) -> str:
     if not gains.comparisons:
         return "nothing could be compared: " + "; ".join(gains.missing[:1])
     first, *others = gains.comparisons
-    text = f"{verdict_sentence(first)} ({_PARTS_IN_SHORT[gains.part]})"
+    by = "" if gains.objective == "mean" else f", {TITLES[gains.objective]}"
+    text = f"{verdict_sentence(first)} ({_PARTS_IN_SHORT[gains.part]}{by})"
     doubtful = [each.b for each in others if not each.certain]
     return text + (f"; over {', '.join(doubtful)} it may be noise" if doubtful else "")
 

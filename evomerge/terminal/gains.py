@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from evomerge.domain.difference import Comparison, Difference, Gains
+from evomerge.domain.objective import MEANINGS
 from evomerge.terminal import figures
 from evomerge.terminal.columns import Fitted, numbers, words
 from evomerge.terminal.differences import interval, part_note, verdict_sentence
@@ -86,6 +87,8 @@ def _telling(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 def _notes(gains: Gains, by_task: bool, chosen: bool) -> list[str]:
     notes = [] if chosen and gains.part != "held_out" else [part_note(gains.part)]
+    if gains.objective != "mean":
+        notes.append(f"differences are of {MEANINGS[gains.objective]}")
     if len(gains.comparisons) > 1:
         notes.append(f"p corrected by Holm's method over {len(gains.comparisons)} comparisons")
     if by_task:

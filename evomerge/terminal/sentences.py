@@ -33,7 +33,7 @@ from evomerge.domain.state import RunState
 from evomerge.terminal import figures
 from evomerge.terminal.differences import gains_line
 from evomerge.terminal.figures import printable
-from evomerge.terminal.skills import lost_of_pool
+from evomerge.terminal.skills import lost_by_pool
 
 PARTS: dict[Part, str] = {
     "selection": "selection",
@@ -221,7 +221,8 @@ def _(event: GenerationFinished, state: RunState) -> list[Sentence]:
     mean = state.kinship.mean(event.pool)
     if mean is not None:
         parts.append(f"mean kinship {figures.kinship(mean, state.start.metric)}")
-    parts += [lost_of_pool(each) for each in lost_skills(state)]
+    if lost := lost_skills(state):
+        parts.append(lost_by_pool(lost))
     if event.stop is not None:
         parts.append(f"stop: {event.stop}")
     return [Sentence(_generation(event.generation), "done", "", printable("; ".join(parts)))]

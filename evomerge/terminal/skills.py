@@ -1,7 +1,10 @@
-"""Skills kept and lost, in words."""
+"""What a score is, and the skills kept and lost, in words."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from evomerge.domain.objective import MEANINGS, Objective
 from evomerge.domain.scores import Part
 from evomerge.domain.skills import Skill, Skills
 
@@ -10,6 +13,14 @@ _ITEMS: dict[Part, str] = {
     "final": "final tasks",
     "selection": "the items that selection saw",
 }
+
+
+def meaning(objective: Objective) -> str:
+    """What a score is, and which tasks are left out of it."""
+    text = MEANINGS[objective.name]
+    if not objective.left_out:
+        return text
+    return f"{text}; left out, since no foundation model scores: {', '.join(objective.left_out)}"
 
 
 def kept_sentence(skills: Skills) -> str:
@@ -31,12 +42,14 @@ def kept_means(skills: Skills) -> str:
     )
 
 
-def lost_of_pool(skill: Skill) -> str:
-    """The warning that no member of the pool keeps a skill."""
-    return (
-        f"warning: no model of the pool solves {skill.task} "
-        f"({skill.value:.1f} at most, {skill.holder} has {skill.best:.1f})"
-    )
+def kept_in_short(skills: Skills) -> str:
+    """The same in a few words."""
+    return f"from {100 * skills.kept_at:g} % of the best foundation model, {_ITEMS[skills.part]}"
+
+
+def lost_by_pool(lost: Sequence[Skill]) -> str:
+    """The warning that no member of the pool keeps these skills."""
+    return f"warning: the pool lost {', '.join(map(_left, lost))}"
 
 
 def _left(skill: Skill) -> str:

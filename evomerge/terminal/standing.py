@@ -20,7 +20,7 @@ from evomerge.terminal.confirmation import confirmation_table
 from evomerge.terminal.figures import MISSING, printable, spelled
 from evomerge.terminal.panel import Fact, facts_table
 from evomerge.terminal.sentences import best_over_foundation
-from evomerge.terminal.skills import lost_of_pool
+from evomerge.terminal.skills import lost_by_pool
 from evomerge.terminal.summary import outcome_facts
 from evomerge.terminal.tables import generations_table, pool_table, skipped_lines
 
@@ -107,9 +107,8 @@ def standing_panel(
         *outcome_facts(state, standing.baseline),
         ("last event", Text(_last_event(standing, time.time() if now is None else now))),
     ]
-    facts += [
-        ("coverage", Text(printable(lost_of_pool(lost)), "yellow")) for lost in lost_skills(state)
-    ]
+    if lost := lost_skills(state):
+        facts.append(("coverage", Text(printable(lost_by_pool(lost)), "yellow")))
     if state.skipped:
         facts.append(("skipped", skipped_lines(state)))
     if resume is not None:

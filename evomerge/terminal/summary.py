@@ -9,7 +9,6 @@ from rich.text import Text
 
 from evomerge.domain.baseline import Baseline, baseline_of
 from evomerge.domain.lineage import ancestors, lineage
-from evomerge.domain.objective import MEANINGS
 from evomerge.domain.skills import skills_of
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
@@ -22,7 +21,7 @@ from evomerge.terminal.confirmation import (
 from evomerge.terminal.differences import gains_line
 from evomerge.terminal.panel import Fact, facts_table
 from evomerge.terminal.sentences import best_over_foundation
-from evomerge.terminal.skills import kept_sentence
+from evomerge.terminal.skills import kept_sentence, meaning
 from evomerge.terminal.tables import generations_table, kind_style, pool_table
 from evomerge.terminal.tree import lineage_tree
 
@@ -58,7 +57,7 @@ def outcome_facts(state: RunState, baseline: Baseline | None = None) -> list[Fac
     confirmed, warned = confirmed_text(state), warnings_text(state)
     facts: list[Fact] = [("best", best_text(state))]
     if state.start.objective != "mean":
-        facts.append(("score is", Text(MEANINGS[state.start.objective])))
+        facts.append(("score is", Text(figures.printable(meaning(state.objectives["selection"])))))
     facts += [("held-out", confirmed)] if confirmed is not None else []
     if state.gains is not None:
         facts.append(("gain", Text(figures.printable(gains_line(state.gains)))))
@@ -96,7 +95,7 @@ def result_text(state: RunState, baseline: Baseline | None = None) -> str:
     name, run = state.best.name, figures.printable(state.start.name)
     lines = [f"best     {best_text(state).plain}"]
     if state.start.objective != "mean":
-        lines.append(f"score is {MEANINGS[state.start.objective]}")
+        lines.append(f"score is {figures.printable(meaning(state.objectives['selection']))}")
     confirmed = confirmed_text(state)
     if confirmed is not None:
         lines.append(f"held-out {confirmed.plain}")

@@ -17,7 +17,7 @@ from evomerge.domain.events import (
 )
 from evomerge.domain.kinship import Metric
 from evomerge.domain.model import Failure, Foundation
-from evomerge.domain.objective import Objective
+from evomerge.domain.objective import Objective, Worth
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.domain.state import Entry, fold
 from evomerge.significance.combination import values
@@ -176,6 +176,24 @@ def test_the_fold_judges_by_the_objective_of_the_run():
     assert ranking == {"mean": "x", "worst": "y", "relative": "x", "geometric": "x"}
     state = after(started("worst"), x, y)
     assert [model.score for model in state.ranking] == [40, 30]
+
+
+@pytest.mark.parametrize("name", ["worst", "geometric"])
+def test_of_models_that_all_lack_a_skill_the_better_on_the_whole_comes_first(name):
+    state = after(started(name), scored("x", 0, 0, 95), scored("y", 0, 60, 60))
+    assert [model.score for model in state.ranking] == [0, 0]
+    assert [model.name for model in state.ranking] == ["y", "x"]
+    level = after(started("mean"), scored("x", 0, 0, 60), scored("y", 0, 30, 30))
+    assert [model.name for model in level.ranking] == ["x", "y"], "of the mean by name, as ever"
+
+
+def test_a_skill_more_is_an_improvement_where_the_score_stands_at_nothing():
+    better = Worth(0.0, 40.0)
+    assert better.exceeds(Worth(0.0, 20.0), by=0.0)
+    assert not better.exceeds(Worth(0.0, 20.0), by=20.0)
+    assert not better.exceeds(Worth(0.1, 0.0), by=0.0)
+    assert Worth(0.1, 0.0).exceeds(better, by=0.0)
+    assert not Worth(0.1, 90.0).exceeds(better, by=0.1)
 
 
 def test_shares_are_known_when_all_foundation_models_are_scored():

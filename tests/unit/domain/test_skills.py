@@ -9,7 +9,7 @@ from evomerge.domain.scores import Scores, TaskScore
 from evomerge.domain.skills import lost_skills, skills_of
 from evomerge.domain.state import Entry, fold
 from evomerge.terminal.documents import skills_brief
-from evomerge.terminal.skills import kept_means, kept_sentence, lost_list
+from evomerge.terminal.skills import kept_means, kept_sentence, lost_list, meaning
 
 NAMES = ("ash", "birch", "cedar")
 POINTS = {"ash": (90, 81, 10), "birch": (80, 90, 2), "cedar": (10, 20, 95)}
@@ -94,6 +94,16 @@ def test_a_skill_that_nobody_has_is_not_lost(kept_at):
     empty = [ModelScored(model=n, scores=scores((0,)), seconds=0.0) for n in NAMES]
     state = fold(Entry(at=0.0, event=e) for e in (run(kept_at=kept_at).start, *empty))
     assert skills_of(state).lost == ()
+
+
+def test_a_task_that_no_foundation_model_scores_on_is_named():
+    state = run().under("relative")
+    assert meaning(state.objectives["selection"]).endswith("on each task, in percent")
+    events = [ModelScored(model=n, scores=scores((50, 0)), seconds=0.0) for n in NAMES]
+    relative = run().start.model_copy(update={"objective": "relative"})
+    state = fold(Entry(at=0.0, event=e) for e in (relative, *events))
+    assert meaning(state.objectives["selection"]).endswith("no foundation model scores: t1")
+    assert state.best.score == 100
 
 
 def test_the_document_has_every_task():

@@ -1,6 +1,7 @@
 """What a run gained: over a landscape run with real logs, and in the words of the command."""
 
 import json
+import re
 import shutil
 from importlib import import_module
 
@@ -9,7 +10,7 @@ from click.testing import CliRunner
 
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import UsageError
-from evomerge.domain.objective import Objective
+from evomerge.domain.objective import MEANINGS, Objective
 from evomerge.domain.state import fold
 from evomerge.gains import ItemResults, compare, gains_of_best, matches_of_best
 from evomerge.store.artefacts import Store
@@ -90,6 +91,8 @@ def test_gains_are_those_of_the_objective_of_the_run(name, tmp_path):
     state = run_landscape(tmp_path, config, test_gains=None)
     assert state.start.objective == state.gains.objective == name
     assert state.gains.missing == ()
+    assert f"score is {MEANINGS[name]}" in result_text(state)
+    assert re.search(r"skills +\d of 3 kept, held-out items", result_text(state))
     for each in state.gains.comparisons:
         gain = (
             state.models[each.a].estimate("held_out").value

@@ -185,6 +185,16 @@ def test_a_plan_of_elites_imagines_elites() -> None:
     assert top_k.merges.high < elites.merges.high, "a larger pool has more pairs, k of which count"
 
 
+@pytest.mark.parametrize("objective", ["worst", "relative", "geometric"])
+def test_what_better_means_changes_no_count(objective: str) -> None:
+    criteria = "stopping=[{no_improvement: {patience: 2, min_delta: 20}}, {max_generations: 6}]"
+    mean, other = (
+        plan_of(load(CONFIGS / "mistral7b.yaml", [criteria, *more]))
+        for more in ([], [f"evaluation.objective={objective}"])
+    )
+    assert (other.merges, other.evaluations) == (mean.merges, mean.evaluations)
+
+
 def stopping(*criteria: Any) -> Config:
     config = paper()
     document = {**config.model_dump(mode="json", by_alias=True), "stopping": criteria}
