@@ -216,7 +216,8 @@ class RunState:
 
     def judged_as(self, other: RunState) -> RunState:
         """The same run, its models judged as those of another run, by its reference if need be."""
-        state = replace(self, skill_kept_at=other.skill_kept_at)
+        kept_at = other.skill_kept_at
+        state = self if kept_at == self.skill_kept_at else replace(self, skill_kept_at=kept_at)
         if self.objectives == other.objectives:
             return state
         started = self.start.model_copy(update={"objective": other.start.objective})

@@ -54,6 +54,16 @@ def test_a_grid_beside_a_search_is_its_baseline(runs):
     assert "by 9 merges of all models at once" in call("status", "greedy", "--dir", runs)
 
 
+def test_a_grid_is_judged_by_what_the_run_searched_for(runs):
+    search, grid = state_of(runs, "greedy").under("worst"), state_of(runs, "seed_grid")
+    weakest = [
+        min(task.value for task in model.scores.tasks)
+        for model in grid.models.values()
+        if model.kind == "grid"
+    ]
+    assert baseline_of(search, [grid]).best.score == max(weakest)
+
+
 def test_compare_and_the_report_tell_it_too(runs):
     assert "baseline: " in call("compare", *NAMES, "--dir", runs)
     assert json.loads(call("compare", *NAMES, "--dir", runs, "--json"))["baseline"]

@@ -212,6 +212,20 @@ def command(*words):
     return cli.main(["compare", *words], standalone_mode=False)
 
 
+def test_the_command_compares_by_another_objective(landscape, tmp_path, capsys):
+    words = ["compare", "greedy-1", "kinship-2", "--dir", str(landscape), "--objective", "worst"]
+    page = tmp_path / "page.html"
+    cli([*words, "--json", "--html", str(page)], standalone_mode=False)
+    document = json.loads(capsys.readouterr().out)
+    assert document["objective"] == "worst"
+    assert all("searched for the mean over the tasks" in each for each in document["caveats"])
+    for name, arm in zip(("greedy-1", "kinship-2"), document["arms"], strict=True):
+        best = fold(RunDirectory(landscape / name).read()).best
+        assert arm["score"]["median"] == min(task.value for task in best.scores.tasks)
+        assert arm["runs"][0]["skills"]["model"] == best.name
+    assert "A score is the score on the weakest task." in page.read_text()
+
+
 def test_the_command_prints_json(landscape, capsys):
     command("greedy-1", "kinship-1", "--dir", str(landscape), "--json")
     document = json.loads(capsys.readouterr().out)

@@ -91,6 +91,9 @@ def test_gains_are_those_of_the_objective_of_the_run(name, tmp_path):
     state = run_landscape(tmp_path, config, test_gains=None)
     assert state.start.objective == state.gains.objective == name
     assert state.gains.missing == ()
+    entries = RunDirectory(tmp_path / "runs/landscape").read()
+    for cut in range(1, len(entries), 5):
+        assert fold(entries[cut:], fold(entries[:cut])) == fold(entries), "wherever it is resumed"
     assert f"score is {MEANINGS[name]}" in result_text(state)
     assert re.search(r"skills +\d of 3 kept, held-out items", result_text(state))
     for each in state.gains.comparisons:
