@@ -73,8 +73,8 @@ def unordered_set_in_a_decision():
     """The pairs of the pool are taken in the order of a set of names."""
     ordered = base.greedy_pairs
 
-    def greedy_pairs(state, kinship):
-        proposals = {str(each.parents): each for each in ordered(state, kinship)}
+    def greedy_pairs(state):
+        proposals = {str(each.parents): each for each in ordered(state)}
         return tuple(proposals[name] for name in set(proposals))
 
     kinship.greedy_pairs = random_strategy.greedy_pairs = greedy_pairs

@@ -94,6 +94,6 @@ def test_a_planted_bug_is_caught(drivers, tmp_path, plant, words, cases, each, r
 def test_a_noisy_evaluator_is_no_bug(drivers, tmp_path):
     """Recorded scores are reused, so a resumed run need not measure alike."""
     noisy = Scenario(plants=("noisy_evaluator",))
-    chosen = torn()(noisy, drivers, tmp_path, 60)[:-4]  # its length varies
+    chosen = torn()(noisy, drivers, tmp_path, 120)[:-2]  # its length varies
     report = run_cases(chosen, tmp_path, plants=PLANTS)
     assert not report.failures, str(report)

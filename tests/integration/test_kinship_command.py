@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.conftest import command
+
 
 def delta(folder, base):
     weights = load_file(folder / "model.safetensors")
@@ -94,12 +96,12 @@ def test_a_pattern_without_a_tensor_is_named(tiny, evomerge):
         (["no-such-run"], 2, "no run named"),
     ],
 )
-def test_a_mistake_is_one_clear_line(tiny, evomerge, arguments, code, expected):
+def test_a_mistake_is_one_clear_line(tiny, arguments, code, expected):
     placed = [tiny / each if each.startswith("models/") else each for each in arguments]
-    done = evomerge("kinship", *placed)
-    assert done.returncode == code
-    assert expected in done.stderr
-    assert "Traceback" not in done.stderr
+    done = command("kinship", *placed)
+    assert done.code == code
+    assert expected in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +139,8 @@ def test_parity_leaves_out_what_the_public_tool_cannot_compare(three, evomerge):
         (["--png", "-", "--metric", "pcc", "--metric", "cosine"], "a picture shows one metric"),
     ],
 )
-def test_options_that_do_not_go_together(three, evomerge, options, expected):
-    done = evomerge("kinship", *three, *options)
-    assert done.returncode == 2
-    assert expected in done.stderr
-    assert "Traceback" not in done.stderr
+def test_options_that_do_not_go_together(three, options, expected):
+    done = command("kinship", *three, *options)
+    assert done.code == 2
+    assert expected in done.err
+    assert "Traceback" not in done.err
