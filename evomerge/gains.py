@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from evomerge.domain.difference import Comparison, Gains
+from evomerge.domain.difference import Gains, ModelComparison
 from evomerge.domain.errors import DamagedError
 from evomerge.domain.model import Model
 from evomerge.domain.objective import Objective
@@ -139,7 +139,7 @@ def compare(results: ItemResults, matches: Matches, part: Part, objective: Objec
     """Every match compared by an objective, with p corrected over all of them by Holm's method."""
     from evomerge.significance import holm
 
-    made: list[Comparison] = []
+    made: list[ModelComparison] = []
     missing: list[str] = []
     for a, b, relation in matches:
         pairs, left_out = results.pairs(a, b)
@@ -162,11 +162,11 @@ def compare(results: ItemResults, matches: Matches, part: Part, objective: Objec
 
 def _comparison(
     a: Model, b: Model, relation: Relation, pairs: Sequence[Pairs], objective: Objective
-) -> Comparison:
+) -> ModelComparison:
     from evomerge.significance import overall, task_difference
 
     difference = overall(pairs, objective)
-    return Comparison(
+    return ModelComparison(
         a=a.name,
         b=b.name,
         relation=relation,

@@ -45,7 +45,7 @@ class TaskDifference(Value):
     difference: Difference
 
 
-class Comparison(Value):
+class ModelComparison(Value):
     """Model `a` against model `b`.
 
     Attributes:
@@ -78,6 +78,6 @@ class Gains(Value):
     """
 
     part: Part
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[ModelComparison, ...]
     missing: tuple[str, ...] = ()
     objective: ObjectiveName = "mean"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evomerge.domain.difference import Comparison
+from evomerge.domain.difference import ModelComparison
 from evomerge.domain.model import Model
 from evomerge.domain.scores import Part
 from evomerge.domain.state import RunState
@@ -30,7 +30,7 @@ def gain_rows(state: RunState) -> list[dict[str, str]]:
     return [] if state.gains is None else [_row(each) for each in state.gains.comparisons]
 
 
-def _row(each: Comparison) -> dict[str, str]:
+def _row(each: ModelComparison) -> dict[str, str]:
     found = each.difference
     sure = "more than chance" if each.certain else "may be chance"
     p = "< 0.001" if each.corrected < 0.001 else f"{each.corrected:.3f}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evomerge.domain.difference import Comparison, Difference, Gains
+from evomerge.domain.difference import Difference, Gains, ModelComparison
 from evomerge.domain.objective import TITLES
 from evomerge.domain.scores import Part
 
@@ -35,7 +35,7 @@ def gains_line(gains: Gains) -> str:
     return text + (f"; over {', '.join(doubtful)} it may be noise" if doubtful else "")
 
 
-def verdict_sentence(comparison: Comparison) -> str:
+def verdict_sentence(comparison: ModelComparison) -> str:
     """One sentence about a comparison; p is the corrected one."""
     each, d = comparison, comparison.difference
     p = "p < 0.001" if each.corrected < 0.001 else f"p = {each.corrected:.3f}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from evomerge.domain.difference import Comparison, Difference, Gains
+from evomerge.domain.difference import Difference, Gains, ModelComparison
 from evomerge.domain.objective import MEANINGS
 from evomerge.terminal import figures
 from evomerge.terminal.columns import Fitted, numbers, words
@@ -33,7 +33,7 @@ def gains_panel(gains: Gains, by_task: bool = False, chosen: bool = False) -> Re
     return Group(*parts)
 
 
-def gains_table(comparisons: Sequence[Comparison], by_task: bool = False) -> Fitted:
+def gains_table(comparisons: Sequence[ModelComparison], by_task: bool = False) -> Fitted:
     """A row for each comparison: difference in points, its interval, p, corrected p."""
     rows = [row for each in comparisons for row in _rows(each, by_task)]
     differences = [difference for *_, difference, _ in rows]
@@ -56,7 +56,7 @@ def gains_table(comparisons: Sequence[Comparison], by_task: bool = False) -> Fit
     )
 
 
-def _rows(each: Comparison, by_task: bool) -> list[tuple[str, str, str, Difference, Text]]:
+def _rows(each: ModelComparison, by_task: bool) -> list[tuple[str, str, str, Difference, Text]]:
     style = "" if each.certain else "yellow"
     whole = spelled(probability(each.corrected), style)
     rows = [(each.a, each.b, "all", each.difference, whole)]
@@ -65,7 +65,7 @@ def _rows(each: Comparison, by_task: bool) -> list[tuple[str, str, str, Differen
     return rows
 
 
-def verdict(comparison: Comparison) -> Text:
+def verdict(comparison: ModelComparison) -> Text:
     """One sentence: better, worse, or perhaps noise."""
     text = verdict_sentence(comparison)
     if not comparison.certain:
@@ -78,7 +78,7 @@ def probability(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _telling(comparisons: Sequence[Comparison]) -> list[Comparison]:
+def _telling(comparisons: Sequence[ModelComparison]) -> list[ModelComparison]:
     """The first, against the best foundation model, and every other that is no clear gain."""
     first, *others = comparisons
     doubtful = [each for each in others if not each.certain or each.difference.value < 0]

@@ -154,7 +154,7 @@ def test_a_child_that_gained_nothing_counts_among_the_gains():
 
 
 def test_held_out_scores_and_paired_tests_are_shown_where_a_run_made_them(paper):
-    from evomerge.domain.difference import Comparison, Difference, Gains
+    from evomerge.domain.difference import Difference, Gains, ModelComparison
     from evomerge.domain.events import GainsTested, ModelConfirmed
     from evomerge.domain.scores import Scores, TaskScore
     from evomerge.domain.state import Entry, fold
@@ -165,7 +165,7 @@ def test_held_out_scores_and_paired_tests_are_shown_where_a_run_made_them(paper)
         model=best, part="held_out", scores=Scores(evaluation_id="e", tasks=(task,)), seconds=1
     )
     difference = Difference(value=2.4, low=0.3, high=4.5, p=0.02, items=90, test="permutation")
-    comparison = Comparison(
+    comparison = ModelComparison(
         a=best, b="Open-chat", relation="foundation", difference=difference, corrected=0.04
     )
     tested = GainsTested(gains=Gains(part="held_out", comparisons=(comparison,)))
