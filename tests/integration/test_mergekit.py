@@ -122,6 +122,7 @@ def merge(
     into.mkdir()
     merger.run(operations.merge(made, MergeOptions(), inputs.__getitem__, into), unseen)
     weights: Weights = load_file(into / "model.safetensors")
+    assert EMBEDDING in weights
     return weights
 
 
