@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -60,6 +61,8 @@ def drive(
             return state
         with closing(workplace), signals_stop():
             setting, evaluation = workplace.setting, workplace.check()
+            versions = {**setting.versions, **config.plugin_versions()}
+            setting = replace(setting, versions=versions)
             if content is None:
                 journal, entry = _started(run, setting, config)
             else:

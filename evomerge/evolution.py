@@ -6,7 +6,7 @@ Every step asks the state what is still to be done, so that an interrupted run g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
 from random import Random
 
@@ -23,9 +23,9 @@ from evomerge.domain.kinship import Pair, all_pairs
 from evomerge.domain.model import Candidate, Model, Proposal, SkippedMerge
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.state import RunState
-from evomerge.domain.stopping import Criterion, evaluations_left, first_reached
 from evomerge.ports import Executor, Ledger, record_all
-from evomerge.strategies.base import Strategy
+from evomerge.stopping import Criterion, evaluations_left, first_reached
+from evomerge.strategies import Strategy
 
 WriteRecipe = Callable[[Proposal, Sequence[Model]], Recipe]
 TestGains = Callable[[RunState], Gains | None]
@@ -80,7 +80,7 @@ def evolve(
                 break
             # Once the parents' kinship is known the same is proposed again, and tells it.
             if not measure(ledger, executor, parents_of(offspring)):
-                ledger.record(too_alike(offspring, skip_above) or offspring)
+                ledger.record(too_alike(offspring, skip_above, _of_all(strategy)) or offspring)
             continue
         work = executor.breed if generation.number else executor.score
         record_all(ledger, work(ledger.state.unscored))
@@ -128,11 +128,12 @@ def propose(
     kinship = state.kinship.among(strategy.pairs(state))
     number = len(state.generations)
     rng = Random(derived_seed("strategy", state.start.seed, number))
+    of_all = _of_all(strategy)
     proposals = [
         proposal
         for proposal in strategy.propose(state, kinship, rng)
         # Whatever a strategy remembers: a skipped pair is never proposed again, so this ends.
-        if proposal.kind in {"grid", "search"} or frozenset(proposal.parents) not in state.given_up
+        if proposal.kind in of_all or frozenset(proposal.parents) not in state.given_up
     ]
     proposals = [
         proposal.model_copy(update={"kinship": state.kinship.mean(proposal.parents)})
@@ -149,27 +150,32 @@ def propose(
     return GenerationProposed(generation=number, candidates=candidates)
 
 
-def too_alike(offspring: GenerationProposed, above: float | None) -> MergesSkipped | None:
-    """The proposed pairs whose kinship is above the limit; None where there is none.
+def _of_all(strategy: Strategy) -> frozenset[str]:
+    return frozenset(kind.name for kind in strategy.kinds if kind.of_all)
 
-    A kinship that is unknown or undefined is above no limit. Grids and searches over coefficients
-    merge all foundation models for their weights' sake; they are not judged.
+
+def too_alike(
+    offspring: GenerationProposed, above: float | None, of_all: Collection[str]
+) -> MergesSkipped | None:
+    """The proposed merges whose kinship is above the limit; None where there is none.
+
+    A kinship that is unknown or undefined is above no limit. Merges of the kinds `of_all` are for
+    the weights' sake and not judged.
     """
     skipped: dict[frozenset[str], SkippedMerge] = {}
     for proposal in (candidate.proposal for candidate in offspring.candidates):
-        kind, kinship = proposal.kind, proposal.kinship
-        if above is None or kinship is None or kinship <= above:
+        kinship = proposal.kinship
+        if above is None or kinship is None or kinship <= above or proposal.kind in of_all:
             continue
-        if kind == "greedy" or kind == "exploration":  # noqa: PLR1714 - narrows the type
-            merge = SkippedMerge(
-                generation=offspring.generation,
-                kind=kind,
-                parents=proposal.parents,
-                kinship=kinship,
-                above=above,
-            )
-            # Additive exploration proposes the same parents several times.
-            skipped.setdefault(frozenset(proposal.parents), merge)
+        merge = SkippedMerge(
+            generation=offspring.generation,
+            kind=proposal.kind,
+            parents=proposal.parents,
+            kinship=kinship,
+            above=above,
+        )
+        # Additive exploration proposes the same parents several times.
+        skipped.setdefault(frozenset(proposal.parents), merge)
     return MergesSkipped(merges=tuple(skipped.values())) if skipped else None
 
 

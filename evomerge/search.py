@@ -15,7 +15,7 @@ from evomerge.domain.model import Foundation
 from evomerge.domain.state import RunState
 from evomerge.evolution import NameChild, TestGains, WriteRecipe, child_name, evolve, untested
 from evomerge.ports import Executor, Ledger
-from evomerge.strategies import candidates, strategy_for
+from evomerge.strategies import new_kinds
 
 
 def run_started(
@@ -45,7 +45,8 @@ def run_started(
         config_id=config_id,
         versions=dict(versions or {}),
         retention=config.retention,
-        candidates=candidates(config.strategy),
+        candidates=config.strategy.candidates,
+        kinds=new_kinds(config.strategy),
         pool=config.strategy.pool,
         confirmation=config.evaluation.confirmation,
         objective=config.evaluation.objective,
@@ -77,7 +78,7 @@ def search(
     breeding = Breeding(config.merge, start.seed, start.base, start.foundation, engine)
     return evolve(
         ledger,
-        strategy_for(config.strategy),
+        config.strategy,
         config.stopping,
         write_recipe or breeding.recipe,
         executor,

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import click
 
 from evomerge.cli.driving import driven, refuse_another_config
-from evomerge.config import Config, StrategyConfig
+from evomerge.config import Config
 from evomerge.configfile import anchored, load
 from evomerge.domain.errors import StoppedError, UsageError
 from evomerge.store.run_directory import RunDirectory
+from evomerge.strategies import STRATEGIES
 
-STRATEGIES: tuple[str, ...] = get_args(StrategyConfig.model_fields["name"].annotation)
+_NOT_A_FILE = re.compile(r"[^A-Za-z0-9._-]+")
+"""What the name of a strategy can have and that of a folder cannot."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,17 @@ def parsed_arms(text: str) -> tuple[str, ...]:
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
-        if name not in STRATEGIES:
+        if name not in STRATEGIES.names and ":" not in name:
             raise UsageError(
                 f"--arms: {name!r} is no strategy",
-                f"expected some of {', '.join(STRATEGIES)}, separated by commas",
+                f"expected some of {', '.join(STRATEGIES.names)}, separated by commas",
             )
         if names.count(name) > 1:
             raise UsageError(f"--arms: {name!r} comes twice", "name every strategy once")
     if len(names) < 2:
         raise UsageError(
             "--arms: a comparison needs two arms or more",
-            f"for example --arms {','.join(STRATEGIES[:2])}",
+            f"for example --arms {','.join([*STRATEGIES.own][:2])}",
         )
     return tuple(names)
 
@@ -82,7 +84,7 @@ def planned(
 def _arm(
     path: Path, overrides: Sequence[str], base: Config, strategy: str, seed: int, repeats: int
 ) -> ArmRun:
-    name, title = f"{base.run.name}-{strategy}", strategy
+    name, title = f"{base.run.name}-{_NOT_A_FILE.sub('-', strategy)}", strategy
     if repeats > 1:
         name, title = f"{name}-seed{seed}", f"{strategy}, seed {seed}"
     own = (f"run.name={name}", f"run.seed={seed}", f"strategy.name={strategy}")

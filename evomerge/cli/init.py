@@ -36,6 +36,7 @@ strategy:
   # the best model rather than the paper's experiment, with `max_evaluations` alone as `stopping`
   name: kinship
   k: 3  # the best k models breed; at most k greedy merges a generation
+  # every strategy has options of its own: see configs/REFERENCE.md, or `evomerge schema --markdown`
 
 merge:
   method: ties  # slerp, linear, task_arithmetic, ties, dare_ties, dare_linear, della, mergekit

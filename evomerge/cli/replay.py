@@ -19,6 +19,7 @@ from evomerge.imagined.landscape import Landscape
 from evomerge.imagined.recorded import Replay, replay, replay_config
 from evomerge.store.recorded import Recorded, keep
 from evomerge.store.run_directory import RunDirectory
+from evomerge.strategies import STRATEGIES, options_of
 
 
 @click.command()
@@ -32,16 +33,12 @@ from evomerge.store.run_directory import RunDirectory
 @click.option(
     "--candidates",
     type=click.Choice(["grandparent_generation", "repository", "pool"]),
-    default="grandparent_generation",
-    show_default=True,
-    help="Who may be the partner of an exploration merge.",
+    help="Who may be the partner of an exploration merge. Default: grandparent_generation.",
 )
 @click.option(
     "--prefer",
-    type=click.Choice(["lowest", "highest", "random"]),
-    default="lowest",
-    show_default=True,
-    help="Which kinship to the best model is preferred.",
+    type=click.Choice(["lowest", "highest"]),
+    help="Which kinship to the best model the strategy kinship prefers. Default: lowest.",
 )
 @click.option(
     "--metric",
@@ -60,8 +57,8 @@ def command(
     landscape: Path,
     strategy: str | None,
     k: int | None,
-    candidates: str,
-    prefer: str,
+    candidates: str | None,
+    prefer: str | None,
     metric: str,
     max_generations: int | None,
     seed: int,
@@ -83,16 +80,19 @@ def command(
     the model of a proposed pair that is not recorded is null, and the replay stops there.
     """
     world = read_landscape(landscape)
+    name = strategy or world.strategy
+    chosen = {"candidates": candidates, "prefer": prefer}
+    exploration = {key: value for key, value in chosen.items() if value is not None}
+    for key in exploration:
+        if ("exploration", key) not in dict(options_of(STRATEGIES.own[name])):
+            raise UsageError(f"--{key}: the strategy {name} has no such option")
+    explores = {"exploration": exploration} if exploration else {}
     result = replay(
         world,
         replay_config(
             world,
             run={"name": "replay", "seed": seed},
-            strategy={
-                "name": strategy or world.strategy,
-                "k": k or world.k,
-                "exploration": {"candidates": candidates, "prefer": prefer},
-            },
+            strategy={"name": name, "k": k or world.k, **explores},
             kinship={"metric": metric},
             stopping=[
                 "pool_unchanged",

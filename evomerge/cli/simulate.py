@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import get_args
 
 import click
 
 from evomerge.cli.options import json_option, set_option
-from evomerge.config import Config
 from evomerge.configfile import load
 from evomerge.domain.errors import UsageError
-from evomerge.domain.model import StrategyName
+from evomerge.strategies import STRATEGIES
 
 DEFAULT = "greedy,kinship,complementary,seed_grid,coefficient_search,portfolio"
 
@@ -79,7 +78,15 @@ def command(
             f"--evaluations {evaluations}: scoring the {settings.models} foundation models takes "
             f"{settings.models}, which leaves none for a merge"
         )
-    arms = _arms(loaded, strategies, sizes)
+    names = _listed("--strategies", strategies, (*STRATEGIES.names, loaded.strategy.name))
+    ks = _listed("--k", sizes, [str(k) for k in range(2, 101)]) if sizes else [loaded.strategy.k]
+    arms = [
+        (
+            name if len(ks) == 1 else f"{name}, k {k}",
+            load(config, (*overrides, f"strategy.name={name}", f"strategy.k={k}")),
+        )
+        for name, k in product(names, ks)
+    ]
     with progress_line(Console(stderr=True), "searches") as progress:
         done = run_arms(
             arms,
@@ -96,24 +103,7 @@ def command(
         stdout_console().print(simulation_view(done, settings, evaluations, seeds))
 
 
-def _arms(config: Config, strategies: str, sizes: str | None) -> list[tuple[str, Config]]:
-    """Every strategy with every k, by name."""
-    names = _listed("--strategies", strategies, get_args(StrategyName))
-    known = [str(k) for k in range(2, 101)]
-    ks = _listed("--k", sizes, known) if sizes else [str(config.strategy.k)]
-    arms = []
-    for name, k in product(names, ks):
-        strategy = config.strategy.model_copy(update={"name": name, "k": int(k)})
-        arms.append(
-            (
-                name if len(ks) == 1 else f"{name}, k {k}",
-                config.model_copy(update={"strategy": strategy}),
-            )
-        )
-    return arms
-
-
-def _listed(option: str, text: str, known: tuple[str, ...] | list[str]) -> list[str]:
+def _listed(option: str, text: str, known: Sequence[str]) -> list[str]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     wrong = [word for word in words if word not in known]
     if wrong or not words:

@@ -41,9 +41,7 @@ def command(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 def summary(config: Config) -> str:
     """One line: models, strategy, method, tasks, stopping."""
     tasks = ", ".join(task.name for task in config.evaluation.tasks)
-    criteria = " or ".join(
-        next(iter(type(criterion).model_fields)) for criterion in config.stopping
-    )
+    criteria = " or ".join(criterion.name for criterion in config.stopping)
     return "; ".join(
         [
             f"{len(config.foundation_models)} foundation models over {config.base_model.model}",

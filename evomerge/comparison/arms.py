@@ -13,6 +13,7 @@ from evomerge.domain.identity import canonical_json
 
 _SEED = "run.seed"
 _STRATEGY = "strategy.name"
+_CANDIDATES = "strategy.exploration.candidates"
 _TOLD, _LONG = 3, 40  # settings that a label can hold, and characters of each
 
 
@@ -100,7 +101,7 @@ def _experiment(member: Member) -> Mapping[str, Any]:
         _STRATEGY: start.strategy,
         "strategy.k": start.k,
         "kinship.metric": start.metric.value,
-        "strategy.exploration.candidates": start.candidates,
+        **({} if start.strategy == "greedy" else {_CANDIDATES: start.candidates}),
         "evaluation.objective": member.objective,
     }
     models = {each.name: each.content_id for each in (start.base, *start.foundation)}
@@ -108,13 +109,15 @@ def _experiment(member: Member) -> Mapping[str, Any]:
 
 
 def _label(own: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:
-    """The strategy, and the settings in which this arm differs from others if they are short."""
-    keys = dict.fromkeys(key for settings in every for key in settings)
+    """The strategy, and the settings in which this arm differs from others if they are short.
+
+    An option that only one's own strategy has tells it from none of the others.
+    """
     differing = [
         key
-        for key in keys
+        for key in own
         if key not in {_STRATEGY, "models"}
-        and any(settings.get(key) != own.get(key) for settings in every)
+        and any(key in settings and settings[key] != own[key] for settings in every)
     ]
     strategy = str(own.get(_STRATEGY, "?"))
     told = [f"{key}={canonical_json(own.get(key))}" for key in differing]

@@ -13,32 +13,32 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from evomerge.config.choices import (
+    DEFAULT_STRATEGY,
+    AnyCriterion,
+    AnyStrategy,
+)
 from evomerge.config.evaluation import EvaluationConfig, TaskConfig
-from evomerge.config.faults import Fault, refuse, refuse_any
 from evomerge.config.merging import MergeConfig, MergeOptions, RawMerge
 from evomerge.config.models import TOKENIZERS, FoundationModels, ModelConfig
 from evomerge.config.parameters import Filtered, Gradient, Number, Parameter
-from evomerge.config.sections import identity, runtime
 from evomerge.config.texts import Device, FilePath, ModelName, NonEmpty
 from evomerge.domain.kinship import Metric
-from evomerge.domain.model import StrategyName
-from evomerge.domain.stopping import (
-    AnyCriterion,
-    KinshipSaturation,
-    MaxGenerations,
-    NoImprovement,
-    NoImprovementRule,
-)
+from evomerge.domain.model import Retention
+from evomerge.domain.settings import Fault, identity, refuse, refuse_any, runtime
 from evomerge.domain.value import Value
+from evomerge.stopping import CRITERIA, KinshipSaturation, MaxGenerations, NoImprovement
+from evomerge.strategies import STRATEGIES
+from evomerge.strategies.kinship import KinshipGuided
 
 CONFIG_VERSION = 1
 
 __all__ = [
     "CONFIG_VERSION",
+    "DEFAULT_STRATEGY",
     "Config",
     "EvaluationConfig",
     "ExecutionConfig",
-    "ExplorationConfig",
     "Filtered",
     "Gradient",
     "KinshipConfig",
@@ -49,7 +49,6 @@ __all__ = [
     "Parameter",
     "RawMerge",
     "RunConfig",
-    "StrategyConfig",
     "TaskConfig",
 ]
 
@@ -66,86 +65,6 @@ class RunConfig(Value):
         if self.name.lower() == "store":
             refuse((("name",), "`store` is the folder that all runs share; choose another name"))
         return self
-
-
-Scale = Annotated[float, Field(gt=0, le=4)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Scales = Annotated[tuple[Scale, ...], Field(max_length=20)]
-
-
-class ExplorationConfig(Value):
-    """How the partner of the best model is chosen."""
-
-    candidates: Literal["grandparent_generation", "repository", "pool"] | None = identity(
-        default=None,
-        description="who may be the partner: models two generations before the child (as in the "
-        "paper; the default of kinship and random), all models (of the others), or the pool",
-    )
-    prefer: Literal["lowest", "highest", "random"] = identity(
-        default="lowest", description="kinship to the best model; `highest`, `random`: ablations"
-    )
-    additive: Scales = identity(
-        default=(),
-        description="also base + delta of the best + a · delta of the partner for each a; 0.5 is "
-        "a good start; the paper has none",
-    )
-
-
-class GridConfig(Value):
-    """The points at which all foundation models are merged at once."""
-
-    scales: Scales = identity(
-        default=(0.3, 0.5, 0.8), description="of every task vector, by task arithmetic"
-    )
-    densities: Annotated[tuple[Share, ...], Field(max_length=20)] = identity(
-        default=(0.2, 0.5), description="shares of each task vector that TIES keeps"
-    )
-    weights: Scales = identity(
-        default=(0.6, 0.8, 1.0), description="of every task vector, by TIES at each density"
-    )
-
-    @model_validator(mode="after")
-    def _has_points(self) -> Self:
-        if not self.scales and not (self.densities and self.weights):
-            refuse(((), "an empty grid: give scales, or densities and weights"))
-        return self
-
-
-class SearchConfig(Value):
-    """The search over one weight for each foundation model."""
-
-    algorithm: Literal["bayes", "random"] = identity(
-        default="bayes",
-        description="bayes: Bayesian optimisation; random: points drawn at random, its baseline",
-    )
-    children: int = identity(
-        default=1,
-        ge=1,
-        le=64,
-        description="merges a generation; one for each device lets none idle",
-    )
-
-
-class StrategyConfig(Value):
-    """Which merges are proposed."""
-
-    name: StrategyName = identity(
-        default="kinship",
-        description="Algorithm 1 with exploration by kinship, none (greedy), random or "
-        "complementary; steady_state: one pair at a time; seed_grid, coefficient_search, "
-        "portfolio: over all foundation models at once",
-    )
-    k: int = identity(
-        default=3, ge=2, le=100, description="size of the pool, and greedy merges a generation"
-    )
-    pool: Literal["top_k", "elites"] = identity(
-        default="top_k",
-        description="top_k by mean score; elites: and the best model of each task, so that no "
-        "skill dies with its only holder",
-    )
-    exploration: ExplorationConfig = ExplorationConfig()
-    grid: GridConfig = GridConfig()
-    search: SearchConfig = SearchConfig()
 
 
 class KinshipConfig(Value):
@@ -214,19 +133,21 @@ class Config(Value):
     foundation_models: FoundationModels = Field(
         description="the fine-tunes that evolution starts from, generation 0"
     )
-    strategy: StrategyConfig = StrategyConfig()
+    strategy: AnyStrategy = Field(
+        default=KinshipGuided(), description="which merges are proposed, by name"
+    )
     merge: MergeConfig = Field(description="how parents become a child")
     kinship: KinshipConfig = KinshipConfig()
     evaluation: EvaluationConfig
     stopping: Annotated[tuple[AnyCriterion, ...], Field(min_length=1)] = identity(
         default=(
-            NoImprovement(no_improvement=NoImprovementRule(patience=2)),
+            NoImprovement(patience=2),
             MaxGenerations(max_generations=10),
         ),
         description="criteria; the first that is reached at the end of a generation stops the run",
     )
     execution: ExecutionConfig = ExecutionConfig()
-    retention: Literal["all", "pool", "best"] = runtime(
+    retention: Retention = runtime(
         default="all",
         description="whose weights are kept: all, possible parents (pool), the best; of the others "
         "a sample of some 2 MB stays, from which their kinship is estimated",
@@ -237,6 +158,13 @@ class Config(Value):
         default=(),
         description="trackers that mirror the run, each an extra to install; they never stop it",
     )
+
+    def plugin_versions(self) -> dict[str, str]:
+        """The distributions that give its strategy and its criteria, but for evomerge's own."""
+        versions = STRATEGIES.provider(self.strategy)
+        for criterion in self.stopping:
+            versions |= CRITERIA.provider(criterion)
+        return versions
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
@@ -255,4 +183,4 @@ class Config(Value):
         for i, criterion in enumerate(self.stopping):
             if isinstance(criterion, KinshipSaturation) and self.kinship.metric is Metric.EUCLIDEAN:
                 what = "a distance does not saturate; use the metric pcc or cosine"
-                yield ("stopping", i, "kinship_saturation"), what
+                yield ("stopping", i, criterion.name), what

@@ -8,11 +8,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from evomerge.config.faults import Fault, refuse, refuse_any
-from evomerge.config.sections import Spelled, identity, identity_of_run, runtime
 from evomerge.config.texts import FilePath, NonEmpty, TaskName
 from evomerge.domain.objective import ObjectiveName
 from evomerge.domain.scores import Part
+from evomerge.domain.settings import (
+    Fault,
+    Spelled,
+    identity,
+    identity_of_run,
+    refuse,
+    refuse_any,
+    runtime,
+)
 from evomerge.domain.value import Value
 
 _LOWER_IS_BETTER = {

@@ -6,10 +6,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from evomerge.config.faults import Fault, refuse, refuse_any
 from evomerge.config.parameters import Density, Epsilon, Number, Ratio, Weight, numbers
-from evomerge.config.sections import identity, runtime
 from evomerge.config.texts import Device, Dtype, NonEmpty, ShardSize
+from evomerge.domain.settings import Fault, identity, refuse, refuse_any, runtime
 from evomerge.domain.value import Value
 
 

@@ -9,9 +9,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from evomerge.config.faults import Fault, refuse, refuse_any
-from evomerge.config.sections import Spelled, identity, runtime
 from evomerge.config.texts import ModelName, is_file_name, path_fault
+from evomerge.domain.settings import Fault, Spelled, identity, refuse, refuse_any, runtime
 
 TOKENIZERS = ("auto", "union", "base", "copy")
 """The words of `merge.tokenizer`; no foundation model may bear one of them."""

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from evomerge.config.faults import KeyPath, refuse, refuse_any
-from evomerge.config.sections import identity
 from evomerge.config.texts import NonEmpty
+from evomerge.domain.settings import KeyPath, identity, refuse, refuse_any
 from evomerge.domain.value import Value
 
 

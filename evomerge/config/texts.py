@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, StringConstraints
 
-from evomerge.config.faults import refuse
+from evomerge.domain.settings import refuse
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 SHARD_PATTERN = r"^[1-9][0-9]{0,14}[kKmMbB]?$"

@@ -13,6 +13,7 @@ from evomerge.config import Config
 from evomerge.configfile.checking import checked
 from evomerge.configfile.document import printable
 from evomerge.configfile.editors import json_schema
+from evomerge.configfile.foreign import leave_behind, pass_over
 from evomerge.configfile.identity import Differences, config_id, differences, identity_of
 from evomerge.configfile.overrides import override
 from evomerge.configfile.reading import MAX_BYTES, read
@@ -52,6 +53,7 @@ def load_recorded(path: Path) -> Config:
     """
     document = read(_text(path), str(path))
     take_out(document)
+    pass_over(document)
     return checked(document)
 
 
@@ -62,7 +64,8 @@ def taken_out(path: Path) -> tuple[str, ...]:
         ConfigError: the file cannot be read.
     """
     document = read(_text(path), str(path))
-    return tuple(str(problem) for problem in document.refusal(take_out(document)).problems)
+    faults = [*take_out(document), *pass_over(document)]
+    return tuple(str(problem) for problem in document.refusal(faults).problems)
 
 
 def parse(text: str, source: str, overrides: Sequence[str] = ()) -> Config:
@@ -75,6 +78,7 @@ def parse(text: str, source: str, overrides: Sequence[str] = ()) -> Config:
     if isinstance(document.data, dict):
         for each in overrides:
             override(document, each)
+        leave_behind(document)
     document.faults += take_out(document)
     return checked(document)
 

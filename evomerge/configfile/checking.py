@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from pydantic_core import ErrorDetails
 from evomerge.config import Config
 from evomerge.configfile import wording
 from evomerge.configfile.document import Document, Fault, KeyPath
-from evomerge.configfile.shape import Spot, alternatives, fields, homes, methods, spot
+from evomerge.configfile.shape import Section, Spot, alternatives, fields, homes, names, spot
 
 _MISSING = "is missing"
 _UNKNOWN = "unknown key"
@@ -91,11 +92,18 @@ def _below_a_wrong_method(document: Document, errors: list[ErrorDetails]) -> lis
     return []
 
 
-def _of(error: ErrorDetails, document: Document) -> Iterator[Fault]:
-    """The faults behind one error of pydantic's."""
-    where = spot(error["loc"])
+def _of(
+    error: ErrorDetails, document: Document, section: Section = Config, at: KeyPath = ()
+) -> Iterator[Fault]:
+    """The faults behind one error of pydantic's in a `section`, which stands `at` a place."""
+    where = spot(error["loc"], section)
+    where = replace(where, path=(*at, *where.path))
     got = _got(document, where.path)
     match error["type"]:
+        case "within":
+            told = error["ctx"]
+            for each in told["errors"]:
+                yield from _of(each, document, told["section"], (*where.path, *told["at"]))
         case "refused":
             for below, what in error["ctx"]["faults"]:
                 path = (*where.path, *below)
@@ -104,20 +112,25 @@ def _of(error: ErrorDetails, document: Document) -> Iterator[Fault]:
             yield _missing(where, document)
         case "extra_forbidden":
             yield _unknown(where, document)
-        case "union_tag_not_found" if where.path[:1] == ("stopping",):
-            what, remedy = wording.of_criterion(got)
-            yield Fault(document.place(where.path), where.path, what, remedy)
-        case "union_tag_not_found" if not isinstance(got, dict):
-            what = f"expected a mapping, got {wording.described(got)}"
-            yield Fault(document.place(where.path), where.path, what)
+        case "unknown_name" | "no_criterion" | "needs_a_value":
+            path = (*where.path, *error.get("ctx", {}).get("at", ()))
+            what, remedy = wording.of_a_name(error, _got(document, path))
+            yield Fault(document.place(path), path, what, remedy)
         case "union_tag_not_found":
-            path = (*where.path, "method")
-            known = wording.either(_all_methods())
-            yield Fault(document.place(path), path, f"{_MISSING}: one of {known}")
+            yield _without_a_method(where.path, got, document)
         case "too_short" if len(got) >= error["ctx"]["min_length"]:
             pass  # items that are wrong were not counted; they are told themselves
         case _:
             yield _wrong_value(error, where.path, document)
+
+
+def _without_a_method(path: KeyPath, got: Any, document: Document) -> Fault:
+    if not isinstance(got, dict):
+        what = f"expected a mapping, got {wording.described(got)}"
+        return Fault(document.place(path), path, what)
+    path = (*path, "method")
+    known = wording.either(_all_methods())
+    return Fault(document.place(path), path, f"{_MISSING}: one of {known}")
 
 
 def _got(document: Document, path: KeyPath) -> Any:
@@ -170,7 +183,10 @@ def _meant(key: str, where: Spot) -> str | None:
     elsewhere = homes().get(key, ())
     for path, owners in elsewhere:
         if path == here and owners:
-            return f"it belongs to the method {wording.either(dict.fromkeys(owners))}"
+            what = "strategy" if path.startswith("strategy.") else "method"
+            belongs = f"it belongs to the {what} {wording.either(dict.fromkeys(owners))}"
+            own = ", ".join(siblings)
+            return f"{belongs}; the keys here are {own}" if what == "strategy" else belongs
     if near := wording.did_you_mean(wording.nearest([key], siblings)):
         return near
     if elsewhere:
@@ -182,4 +198,4 @@ def _meant(key: str, where: Spot) -> str | None:
 
 def _all_methods() -> list[str]:
     sections = alternatives(Config.model_fields["merge"].annotation)
-    return [method for section in sections for method in methods(section)]
+    return [method for section in sections for method in names(section)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from evomerge.config import Config
@@ -11,8 +12,8 @@ def json_schema() -> dict[str, Any]:
     """The schema, draft 2020-12, with a description for every key."""
     schema = Config.model_json_schema(by_alias=True, mode="validation")
     definitions = schema.get("$defs", {})
-    for section in (schema, *definitions.values()):
-        for key, field in section.get("properties", {}).items():
+    for section in _mappings(schema):
+        for key, field in section["properties"].items():
             field.pop("title", None)
             field.setdefault("description", _description(field, section, definitions) or key)
     return {
@@ -20,6 +21,17 @@ def json_schema() -> dict[str, Any]:
         **schema,
         "title": "evomerge config",
     }
+
+
+def _mappings(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every part of a schema that describes a mapping."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("properties"), dict):
+            yield schema
+        schema = [*schema.values()]
+    if isinstance(schema, list):
+        for part in schema:
+            yield from _mappings(part)
 
 
 def _description(

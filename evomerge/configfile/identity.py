@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -28,11 +28,7 @@ class Leaf:
 
 
 def leaves(config: Config) -> Iterator[Leaf]:
-    """Every setting of `config`, defaults included, in the order of the schema.
-
-    Raises:
-        TypeError: a field of the schema has no role.
-    """
+    """Every setting of `config`, defaults included, in the order of the schema."""
     yield from _leaves(config, ())
 
 
@@ -44,25 +40,30 @@ def _leaves(section: Value, path: KeyPath) -> Iterator[Leaf]:
         if role is not None:
             if isinstance(section, ModelConfig) and name == "name":
                 value = section.short_name  # as it is called, whether or not that is written out
-            yield Leaf(here, role, _plain(value), value == _default(field))
+            yield Leaf(here, role, _plain(value), _is_default(value, field))
         elif isinstance(value, Value):
             yield from _leaves(value, here)
         elif isinstance(value, tuple) and all(isinstance(each, Value) for each in value):
             for i, each in enumerate(value):
                 yield from _leaves(each, (*here, i))
-        else:
-            raise TypeError(f"the field {dotted(here)} is marked neither identity nor runtime")
+        else:  # a plug-in that does not say: whatever is not known may change a result
+            yield Leaf(here, "identity", _plain(value), _is_default(value, field))
 
 
-def _default(field: FieldInfo) -> Any:
-    """The default of a field; `PydanticUndefined`, which equals no value, where it has none."""
-    return field.get_default(call_default_factory=True, validated_data={})
+def _is_default(value: Any, field: FieldInfo) -> bool:
+    """Whether nobody needs to write this; a name of a kind that is not the default is written."""
+    default = field.get_default(call_default_factory=True, validated_data={})
+    return bool(value == default) and not _extra(field).get("names_the_kind")
 
 
 def _role(field: FieldInfo) -> Role | None:
-    extra = field.json_schema_extra
-    role = extra.get("role") if isinstance(extra, dict) else None
+    role = _extra(field).get("role")
     return cast("Role", role) if role in {"identity", "runtime"} else None
+
+
+def _extra(field: FieldInfo) -> Mapping[str, Any]:
+    extra = field.json_schema_extra
+    return extra if isinstance(extra, dict) else {}
 
 
 def _plain(value: Any) -> Any:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any, get_origin
 
-from evomerge.config.sections import Spelled
 from evomerge.configfile.document import Document, Fault, KeyPath, Place, dotted
 from evomerge.configfile.reading import MAX_DEPTH, NOT_TEXT, read
 from evomerge.configfile.shape import is_section, spot_of_path
-from evomerge.domain.stopping import CRITERIA
+from evomerge.domain.settings import Spelled
 
 _PART = re.compile(r'"([^"]*)"|([^."]+)')
 _KEY = re.compile(r'(?:"[^"]*"|[^."]+)(?:\.(?:"[^"]*"|[^."]+))*')
@@ -89,6 +88,6 @@ def _entered(below: Any, path: KeyPath, following: str) -> Any:
     if isinstance(below, str):
         if is_section(kind) and issubclass(kind, Spelled):
             return {kind.main: below}
-        if below == following and below in CRITERIA:
+        if below == following and path[:1] == ("stopping",):
             return {below: {}}
     return below

@@ -22,8 +22,8 @@ other keys can be changed at any time. A key without a default must be given.
 def reference(schema: Schema) -> str:
     """The reference: a section for each mapping, a table row for each key.
 
-    Mappings that stand in one place, such as the merge methods, share one section: first the keys
-    that all of them have, then what is their own.
+    Mappings that stand in one place, such as the merge methods and the strategies, share one
+    section: first the keys that all of them have, then what is their own.
 
     Args:
         schema: as `evomerge.configfile.json_schema` gives it.
@@ -31,79 +31,100 @@ def reference(schema: Schema) -> str:
     places: dict[str, list[_Mapping]] = {}
     for mapping in _mappings(schema):
         places.setdefault(mapping.path, []).append(mapping)
-    return "\n".join([_HEAD, *(_section(path, found) for path, found in places.items())])
+    sections = (
+        _section(path, found, len(places[path.partition(".")[0]])) for path, found in places.items()
+    )
+    return "\n".join([_HEAD, *sections])
 
 
 @dataclass(frozen=True)
 class _Mapping:
-    """One mapping of the config: where it stands, under which merge method, and its rows."""
+    """One mapping of the config.
+
+    Attributes:
+        path: where it stands.
+        of: the merge method or strategy that has it, as a config names it: `method: ties`.
+        rows: one for each key.
+        meaning: of a strategy.
+    """
 
     path: str
-    method: str
+    of: str
     rows: tuple[str, ...]
+    meaning: str = ""
 
 
 def _mappings(schema: Schema) -> Iterator[_Mapping]:
     """Every mapping, top level first, then depth first in the order of the keys."""
     queue: list[tuple[str, str, Schema]] = [("", "", schema)]
     while queue:
-        path, method, section = queue.pop(0)
+        path, of, section = queue.pop(0)
         if "properties" not in section:
-            spelled = [each for each in section.get("anyOf", []) if "properties" in each]
-            found = [*spelled, *(schema["$defs"][name] for name in _names(section))]
-            queue = [*((path, method, each) for each in found), *queue]
+            queue = [*((path, of, each) for each in _below(section, schema)), *queue]
             continue
-        method = _method(section) or method
+        of, meaning = _named(section) or (of, "")
         fields = _fields(section)
-        yield _Mapping(path, method, tuple(_row(*field) for field in fields))
+        yield _Mapping(path, of, tuple(_row(*field) for field in fields), meaning)
         nested = [
-            (f"{path}.{key}".lstrip("."), method, schema["$defs"][name])
+            (f"{path}.{key}".lstrip("."), of, each)
             for key, field, _ in fields
-            for name in _names(field)
+            for each in ([field] if "properties" in field else _below(field, schema))
         ]
         queue = [*nested, *queue]
 
 
-def _section(path: str, mappings: list[_Mapping]) -> str:
-    distinct = list({mapping.rows: mapping for mapping in mappings}.values())
-    shared = [row for row in distinct[0].rows if all(row in each.rows for each in distinct)]
+def _section(path: str, mappings: list[_Mapping], everyone: int) -> str:
+    groups: dict[tuple[str, tuple[str, ...]], list[_Mapping]] = {}
+    for mapping in mappings:
+        groups.setdefault((mapping.meaning, mapping.rows), []).append(mapping)
+    shared = [row for row in mappings[0].rows if all(row in rows for _, rows in groups)]
+    if len(mappings) < everyone and len(groups) == 1 and mappings[0].of:
+        shared = []  # some of the methods or strategies have no such section
     blocks = [f"## {f'`{path}`' if path else 'Top level'}", ""]
     if shared:
         blocks += [*_TABLE, *shared, ""]
-    for mapping in distinct:
-        own = [row for row in mapping.rows if row not in shared]
-        if own and mapping.method:
-            blocks += [f"With `method: {mapping.method}`:", ""]
-        if own and (mapping.method or mapping is distinct[0]):
-            blocks += _TABLE
-        blocks += own
-        if own and (mapping.method or mapping is distinct[-1]):
-            blocks.append("")
-    return "\n".join(blocks)
+    others: list[str] = []
+    for (meaning, rows), alike in groups.items():
+        own = [row for row in rows if row not in shared]
+        kind, names = alike[0].of.partition(": ")[0], [m.of.partition(": ")[2] for m in alike]
+        if kind and (own or meaning):
+            blocks += [f"With `{kind}: {' | '.join(names)}`: {meaning}".rstrip(), ""]
+            blocks += [*_TABLE, *own, ""] if own else []
+        else:
+            others += own
+    return "\n".join([*blocks, *([*_TABLE, *others, ""] if others else [])])
 
 
-def _method(section: Schema) -> str:
-    method = section["properties"].get("method", {})
-    methods = method.get("enum") or ([method["const"]] if "const" in method else [])
-    return " | ".join(methods)
+def _named(section: Schema) -> tuple[str, str] | None:
+    """The method or the strategy whose section this is, and what is said of a strategy."""
+    method, name = (section["properties"].get(key, {}) for key in ("method", "name"))
+    if methods := method.get("enum") or ([method["const"]] if "const" in method else []):
+        return f"method: {' | '.join(methods)}", ""
+    if "const" in name:
+        return f"name: {name['const']}", section.get("description", "").partition("\n")[0]
+    return None
 
 
 def _fields(section: Schema) -> list[tuple[str, Schema, bool]]:
     required = section.get("required", [])
-    return [(key, field, key in required) for key, field in section["properties"].items()]
+    return [
+        (key, field, key in required)
+        for key, field in section["properties"].items()
+        if not (key == "name" and "const" in field)  # the heading has it
+    ]
 
 
-def _names(field: Any) -> Iterator[str]:
-    """The definitions that a field refers to, in order, not those of its default."""
-    if isinstance(field, dict):
-        if isinstance(field.get("$ref"), str):
-            yield field["$ref"].rpartition("/")[2]
-        for key, value in field.items():
-            if key in {"items", "anyOf", "oneOf", "allOf", "additionalProperties"}:
-                yield from _names(value)
-    elif isinstance(field, list):
-        for each in field:
-            yield from _names(each)
+def _below(field: Schema, schema: Schema) -> Iterator[Schema]:
+    """The mappings that may stand in the place of a field, in order."""
+    if isinstance(field.get("$ref"), str):
+        yield schema["$defs"][field["$ref"].rpartition("/")[2]]
+    for key in ("items", "anyOf", "oneOf", "allOf", "additionalProperties"):
+        inside = field.get(key)
+        for each in inside if isinstance(inside, list) else [inside]:
+            if isinstance(each, dict) and "properties" in each:
+                yield each
+            elif isinstance(each, dict):
+                yield from _below(each, schema)
 
 
 def _row(key: str, field: Schema, required: bool) -> str:

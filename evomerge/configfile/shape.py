@@ -17,6 +17,8 @@ from pydantic.fields import FieldInfo
 from evomerge.config import Config
 from evomerge.configfile.document import KeyPath
 from evomerge.domain.value import Value
+from evomerge.stopping import CRITERIA, Criterion
+from evomerge.strategies import STRATEGIES, Strategy
 
 Section = type[Value]
 
@@ -51,11 +53,11 @@ def is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Value)
 
 
-def spot(location: KeyPath) -> Spot:
-    """What pydantic's `location` of an error means."""
+def spot(location: KeyPath, root: Section = Config) -> Spot:
+    """What pydantic's `location` of an error in a section means."""
     path: list[str | int] = []
     section: Section | None = None
-    here: Any = Config
+    here: Any = root
     for part in location:
         choices = alternatives(here)
         if len(choices) > 1:
@@ -79,8 +81,13 @@ def spot_of_path(path: KeyPath) -> Spot:
 
 
 def alternatives(kind: Any) -> list[Any]:
-    """The members of a union, `None` left out; a list of one for any other type."""
+    """The members of a union, `None` left out; a list of one for any other type.
+
+    Of a strategy these are evomerge's own; what another package has is known when it is named.
+    """
     bare = _bare(kind)
+    if bare is Strategy:
+        return [*STRATEGIES.own.values()]
     if get_origin(bare) not in {Union, types.UnionType}:
         return [kind]
     return [member for member in get_args(bare) if member is not type(None)]
@@ -97,14 +104,17 @@ def _tagged(choice: Any, part: str | int) -> bool:
     if any(isinstance(mark, Tag) for mark in marks):
         return any(isinstance(mark, Tag) and mark.tag == part for mark in marks)
     kind = _bare(choice)
-    return is_section(kind) and part in methods(kind)
+    return is_section(kind) and part in names(kind)
 
 
-def methods(section: Section) -> tuple[str, ...]:
-    """The merge methods whose section this is; none for other sections."""
-    field = section.model_fields.get("method")
-    literal = None if field is None else field.annotation
-    return get_args(literal) if get_origin(literal) is Literal else ()
+def names(section: Section) -> tuple[str, ...]:
+    """The merge methods or the strategy whose section this is; none for other sections."""
+    for key in ("method", "name"):
+        field = section.model_fields.get(key)
+        literal = None if field is None else field.annotation
+        if get_origin(literal) is Literal:
+            return get_args(literal)
+    return ()
 
 
 def _step(kind: Any, part: str | int) -> tuple[Any, Section | None]:
@@ -122,19 +132,24 @@ def _step(kind: Any, part: str | int) -> tuple[Any, Section | None]:
 
 @cache
 def homes() -> dict[str, tuple[tuple[str, tuple[str, ...]], ...]]:
-    """Key -> (dotted path, merge methods that have it there) for every key of the schema."""
+    """Key -> (dotted path, merge methods or strategies that have it there), for every key."""
     found: dict[str, dict[str, tuple[str, ...]]] = {}
-    for path, of_methods in _keys(Config, "", ()):
+    for path, of in _keys(Config, "", ()):
         places = found.setdefault(path.rpartition(".")[2], {})
-        places[path] = (*places.get(path, ()), *of_methods)
+        places[path] = (*places.get(path, ()), *of)
     return {key: tuple(places.items()) for key, places in found.items()}
 
 
 def _keys(kind: Any, path: str, of: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
     for choice in alternatives(kind):
         bare = _bare(choice)
-        if is_section(bare):
-            here = methods(bare) or of
+        if bare is Criterion:
+            for name, criterion in CRITERIA.own.items():
+                yield f"{path}.{name}", ()
+                for key in criterion.model_fields.keys() - {"name", criterion.main}:
+                    yield f"{path}.{name}.{key}", ()
+        elif is_section(bare):
+            here = names(bare) or of
             for key, field in fields(bare).items():
                 below = f"{path}.{key}" if path else key
                 yield below, here

@@ -54,6 +54,13 @@ TAKEN_OUT = (
         key_stays=True,
     ),
     TakenOut("strategy.search.step", lambda value: value != 0.2, _ES, "remove it"),
+    TakenOut(
+        "strategy.exploration.prefer",
+        lambda value: value == "random",
+        "taken out in 0.1.0: a partner drawn at random is what the strategy random is for",
+        "write `name: random`",
+        key_stays=True,
+    ),
 )
 
 

@@ -11,7 +11,6 @@ from pydantic_core import ErrorDetails
 
 from evomerge.config.texts import NAME_PATTERN, SHARD_PATTERN, TASK_PATTERN
 from evomerge.configfile.document import printable
-from evomerge.domain.stopping import CRITERIA
 
 _KINDS = {
     "string_type": "a text",
@@ -74,17 +73,21 @@ def _of_text(error: ErrorDetails, got: Any) -> str:
     return f"{said}, got {described(got)}"
 
 
-def of_criterion(got: Any) -> tuple[str, str | None]:
-    """(message, remedy) for an item of `stopping` that names no criterion."""
-    named = [got] if isinstance(got, str) else list(got) if isinstance(got, dict) else []
-    if isinstance(got, dict) and len(got) > 1 and set(got) <= CRITERIA.keys():
+def of_a_name(error: ErrorDetails, got: Any) -> tuple[str, str | None]:
+    """(message, remedy) for a strategy or a criterion that is not known, or needs its options."""
+    told = error.get("ctx", {})
+    if error["type"] == "no_criterion" and isinstance(got, dict) and got:
         return "expected one criterion an item", "give each a `- ` of its own"
-    if len(named) == 1 and named[0] in CRITERIA:
-        settings = CRITERIA[named[0]].model_fields[named[0]].annotation
-        value = "{patience: 2}" if settings not in {int, float} else "..."
-        return f"{named[0]} needs a value", f"write `- {named[0]}: {value}`"
-    expected = f"expected one of {', '.join(CRITERIA)}, got {described(got)}"
-    return expected, did_you_mean(nearest(named, CRITERIA))
+    if error["type"] == "no_criterion":
+        return f"expected a stopping criterion, got {described(got)}", None
+    if error["type"] == "needs_a_value":
+        options = ", ".join(f"{key}: ..." for key in told["required"])
+        value = "..." if told["main"] else f"{{{options}}}"
+        return f"{told['name']} needs a value", f"write `- {told['name']}: {value}`"
+    named = [got] if isinstance(got, str) else list(got) if isinstance(got, dict) else []
+    written = described(named[0] if named else got)
+    known = f"expected {either(told['names'])}, or package.module:Class, got {written}"
+    return known, did_you_mean(nearest(named, told["names"]))
 
 
 def either(options: Iterable[str]) -> str:

@@ -12,7 +12,16 @@ from pydantic import Field, TypeAdapter
 
 from evomerge.domain.difference import Gains
 from evomerge.domain.kinship import KinshipReading, Metric
-from evomerge.domain.model import Candidate, Failure, Foundation, SkippedMerge
+from evomerge.domain.model import (
+    Candidate,
+    CandidateSet,
+    Failure,
+    Foundation,
+    MergeKind,
+    PoolRule,
+    Retention,
+    SkippedMerge,
+)
 from evomerge.domain.objective import ObjectiveName
 from evomerge.domain.race import Race
 from evomerge.domain.scores import EvaluationWarning, Part, Scores
@@ -23,10 +32,11 @@ class RunStarted(Value):
     """The first event of every run: what it evolves and under which settings.
 
     `config_id` identifies the settings that change results; `versions` those of the libraries;
-    `candidates` says who exploration may choose, which decides whose weights are kept; `pool` who
-    is in S; `confirmation` on what the best and the foundation models are scored at the end;
-    `objective` what "better" means (the mean in journals that do not say so); `skill_kept_at` from
-    which share of the best foundation model's score on a task its skill counts as kept.
+    `candidates` says who exploration may choose, which decides whose weights are kept; `kinds`
+    describes the merges of a strategy from another package; `pool` says who is in S; `confirmation`
+    on what the best and the foundation models are scored at the end; `objective` what "better"
+    means (the mean in journals that do not say so); `skill_kept_at` from which share of the best
+    foundation model's score on a task its skill counts as kept.
     """
 
     type: Literal["run_started"] = "run_started"
@@ -39,9 +49,10 @@ class RunStarted(Value):
     foundation: tuple[Foundation, ...]
     config_id: str
     versions: dict[str, str] = Field(default_factory=dict)
-    retention: Literal["all", "pool", "best"] = "all"
-    candidates: Literal["grandparent_generation", "repository", "pool"] = "grandparent_generation"
-    pool: Literal["top_k", "elites"] = "top_k"
+    retention: Retention = "all"
+    candidates: CandidateSet = "grandparent_generation"
+    kinds: tuple[MergeKind, ...] = ()
+    pool: PoolRule = "top_k"
     confirmation: tuple[Part, ...] = ()
     objective: ObjectiveName = "mean"
     skill_kept_at: float = 0.8
@@ -56,7 +67,7 @@ class RunResumed(Value):
     type: Literal["run_resumed"] = "run_resumed"
     versions: dict[str, str] = Field(default_factory=dict)
     drift: tuple[str, ...] = ()
-    retention: Literal["all", "pool", "best"] | None = None
+    retention: Retention | None = None
     skill_kept_at: float | None = None
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from evomerge.domain.identity import content_id
 from evomerge.domain.objective import Estimate, Objective, Worth
@@ -16,22 +16,36 @@ from evomerge.domain.recipe import Recipe
 from evomerge.domain.scores import EvaluationWarning, Part, Scores
 from evomerge.domain.value import Value
 
-MergeKind = Literal["greedy", "exploration", "grid", "search"]
-"""Why a merge is made: a pair of the pool, a distant partner for the best model, a point of a grid
-over all foundation models, a step of a search over coefficients."""
+CandidateSet = Literal["grandparent_generation", "repository", "pool"]
+"""Who may be the partner of the best model: models two generations before the child, all, S."""
 
-Kind = Literal["foundation"] | MergeKind
+PoolRule = Literal["top_k", "elites"]
+"""Who is in S: the best k; or, besides, the best model of each task."""
 
-StrategyName = Literal[
-    "kinship",
-    "greedy",
-    "random",
-    "complementary",
-    "steady_state",
-    "seed_grid",
-    "coefficient_search",
-    "portfolio",
-]
+Retention = Literal["all", "pool", "best"]
+"""Whose weights a run keeps."""
+
+KindName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+Colour = Literal["blue", "orange", "green", "pink", "sky", "yellow"]
+
+
+class MergeKind(Value):
+    """Why a merge is made, as a strategy describes it and reports tell it.
+
+    Attributes:
+        name: in the journal; not `foundation`.
+        label: of one such merge, as in a legend.
+        colour: one that colour-blind eyes tell from the others, on light and on dark.
+        of_all: it merges all foundation models for the sake of their weights, so that a high
+            kinship of its parents is no reason to skip it.
+    """
+
+    name: KindName
+    label: str = Field(min_length=1, max_length=60)
+    colour: Colour
+    of_all: bool = False
+
+
 Stage = Literal["merge", "evaluation", "kinship"]
 FROM_THE_HUB = "hub-"
 """Begins the content id of a hub model, before the commit."""
@@ -118,7 +132,7 @@ class Proposal(Value):
         coefficients: in the place of the config's merge method and parameters.
     """
 
-    kind: MergeKind
+    kind: KindName
     parents: tuple[str, ...] = Field(min_length=2)
     mean_score: float
     kinship: float | None = None
@@ -158,7 +172,7 @@ class SkippedMerge(Value):
     """
 
     generation: int = Field(ge=1)
-    kind: Literal["greedy", "exploration"]
+    kind: KindName
     parents: tuple[str, ...] = Field(min_length=2)
     kinship: float
     above: float
@@ -177,6 +191,7 @@ class Model:
     """One member of the run's population, scored or on its way.
 
     Attributes:
+        kind: `foundation`, or that of its merge.
         generation: 0 for foundation models.
         content_id: of its weights; an offspring's is the id of its recipe.
         scores: on the items that the search sees.
@@ -187,7 +202,7 @@ class Model:
     """
 
     name: str
-    kind: Kind
+    kind: str
     generation: int
     content_id: str
     parents: tuple[str, ...] = ()

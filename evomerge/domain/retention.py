@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from evomerge.domain.state import RunState
-
-Retention = Literal["all", "pool", "best"]
-CandidateSet = Literal["grandparent_generation", "repository", "pool"]
 
 
 def needed(state: RunState) -> frozenset[str]:

@@ -10,7 +10,6 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, singledispatch
-from typing import Literal
 
 from immutables import Map
 
@@ -32,7 +31,7 @@ from evomerge.domain.events import (
     RunStarted,
 )
 from evomerge.domain.kinship import KinshipMatrix, KinshipReading, Metric, Pair, pair
-from evomerge.domain.model import Candidate, Model, SkippedMerge
+from evomerge.domain.model import Candidate, Model, Retention, SkippedMerge
 from evomerge.domain.objective import Objective, ObjectiveName, Worth
 from evomerge.domain.population import Parents, Population, rank
 from evomerge.domain.references import objectives
@@ -92,7 +91,7 @@ class RunState:
     gains: Gains | None = None
     objectives: Mapping[Part, Objective] = field(default_factory=dict)
     finished: bool = False
-    retention: Literal["all", "pool", "best"] = "all"
+    retention: Retention = "all"
     skill_kept_at: float = 0.8
     merges: int = 0
     reused_merges: int = 0

@@ -6,17 +6,18 @@ from collections.abc import Iterator
 
 from evomerge.config import Config
 from evomerge.domain.finding import Finding
-from evomerge.domain.stopping import KinshipSaturation, NoImprovement, PoolUnchanged
+from evomerge.stopping import KinshipSaturation, NoImprovement, PoolUnchanged
 
-_FEW_A_GENERATION = frozenset({"coefficient_search", "portfolio", "steady_state"})
+_FEW = 2
+"""Children a generation by which a criterion that counts generations ends a run early."""
 _BY_GENERATIONS = PoolUnchanged | NoImprovement | KinshipSaturation
 
 
 def advice(config: Config) -> Iterator[Finding]:
     """A warning for each such thing."""
     early = [each for each in config.stopping if isinstance(each, _BY_GENERATIONS)]
-    if early and config.strategy.name in _FEW_A_GENERATION:
-        names = " and ".join(name for each in early for name in each.model_dump())
+    if early and config.strategy.most_children(len(config.foundation_models)) <= _FEW:
+        names = " and ".join(each.name for each in early)
         yield Finding(
             "warning",
             "stopping",

@@ -14,15 +14,15 @@ from math import ceil
 from random import Random
 from typing import get_args
 
-from evomerge.config import Config, StrategyConfig
+from evomerge.config import Config
 from evomerge.domain.events import Event
 from evomerge.domain.kinship import KinshipReading, Pair, pair
-from evomerge.domain.model import Model
-from evomerge.domain.retention import Retention, needed
+from evomerge.domain.model import Model, Retention
+from evomerge.domain.retention import needed
 from evomerge.domain.scores import Part, Scores, TaskScore
 from evomerge.domain.state import RunState
-from evomerge.domain.stopping import MaxEvaluations, MaxGenerations
 from evomerge.imagined import ImaginedExecutor, MemoryLedger, imagine
+from evomerge.stopping import MaxEvaluations, MaxGenerations
 
 HORIZON = 20
 """Generations that are imagined at most; a search that is not over then has no bound, unless it has
@@ -206,7 +206,7 @@ def _drive(
 ) -> Course:
     horizon = _Horizon(max_generations=_horizon(config))
     changes = {
-        "strategy": _without_thought(config.strategy),
+        "strategy": config.strategy.sketch(),
         # How many models are made depends on which is better, not on what "better" means; a share
         # of the best foundation model would make the steps smaller than a `min_delta` may be.
         "evaluation": config.evaluation.model_copy(update={"objective": "mean"}),
@@ -217,14 +217,6 @@ def _drive(
     state = imagine(config.model_copy(update=changes), executor, ledger=ledger)
     stop = state.stop or ""
     return Course(name, tuple(executor.steps), stop, stop != "horizon", executor.end)
-
-
-def _without_thought(strategy: StrategyConfig) -> StrategyConfig:
-    """The same number of merges each time; where the points lie changes no count."""
-    if strategy.search.algorithm != "bayes":
-        return strategy
-    search = strategy.search.model_copy(update={"algorithm": "random"})
-    return strategy.model_copy(update={"search": search})
 
 
 class _Clocked(ImaginedExecutor):

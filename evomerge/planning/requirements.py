@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from evomerge.config import Config
-from evomerge.domain.retention import Retention
+from evomerge.domain.model import Retention
 from evomerge.planning.courses import RETENTIONS, Course, CourseStep, Durations, courses_of
 from evomerge.planning.models import BYTES, ModelFacts
 from evomerge.planning.rates import STATED_DOWNLOAD, Rates

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from evomerge.domain.kinship import Metric
-from evomerge.domain.model import Kind, Model
+from evomerge.domain.model import Model
 from evomerge.report import palette
 from evomerge.report.figure import Figure, Tips, Value, axes_grid, generations_axis
 from evomerge.report.subject import Z95, Subject
@@ -15,14 +14,6 @@ from evomerge.report.wording import elided, points, tip
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
-
-_LABELS: Mapping[Kind, str] = {
-    "foundation": "foundation model",
-    "greedy": "greedy merge",
-    "exploration": "exploration merge",
-    "grid": "point of the grid",
-    "search": "step of the search",
-}
 
 
 def best_so_far(subject: Subject) -> Figure:
@@ -68,20 +59,19 @@ def _paint_best(canvas: Canvas, subject: Subject, scored: list[Model]) -> Tips:
     axes.set_ylabel("score (points)")
     tips = Tips()
     places = _places(scored)
-    for kind, label in _LABELS.items():
+    for kind, look in palette.looks(subject.state).items():
         chosen = [model for model in scored if model.kind == kind]
         if not chosen:
             continue
         xs = [places[model.name] for model in chosen]
         ys = [model.score or 0.0 for model in chosen]
         errors = [model.stderr or 0.0 for model in chosen]
-        colour = palette.KINDS[kind]
         if any(errors):
             bars = axes.vlines(
                 xs,
                 [y - Z95 * e for y, e in zip(ys, errors, strict=True)],
                 [y + Z95 * e for y, e in zip(ys, errors, strict=True)],
-                color=colour,
+                color=look.colour,
                 alpha=0.5,
                 linewidth=1.4,
             )
@@ -90,11 +80,11 @@ def _paint_best(canvas: Canvas, subject: Subject, scored: list[Model]) -> Tips:
             xs,
             ys,
             s=42 if len(scored) <= 200 else 16,
-            marker=palette.MARKERS[kind],
-            color=colour,
+            marker=look.marker,
+            color=look.colour,
             edgecolors=palette.PAPER,
             linewidths=0.8,
-            label=label,
+            label=look.label,
             zorder=3,
             gid=f"dots-{kind}",
         )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from evomerge.analysis.correlation import Correlation, correlate
 from evomerge.analysis.merges import Merge
 from evomerge.domain.kinship import Metric
-from evomerge.domain.model import MergeKind
 from evomerge.report import palette
 from evomerge.report.figure import Figure, Tips, Value, axes_grid
 from evomerge.report.subject import Subject
@@ -79,7 +78,7 @@ def _paint(
         axes_grid(side, "both")
         side.set_ylabel(f"{what} (points)")
         side.axhline(0, color=palette.FAINT, lw=1)
-        for kind in get_args(MergeKind):
+        for kind, look in palette.looks(subject.state).items():
             chosen = [merge for merge in known if merge.kind == kind]
             if not chosen:
                 continue
@@ -88,13 +87,13 @@ def _paint(
                 [merge.kinship[metric] for merge in chosen],
                 [merge.gain if what == "gain" else abs(merge.gain) for merge in chosen],
                 s=40,
-                marker=palette.MARKERS[kind],
-                color=palette.KINDS[kind],
+                marker=look.marker,
+                color=look.colour,
                 alpha=0.85,
                 edgecolors=palette.PAPER,
                 linewidths=0.8,
                 zorder=3,
-                label=f"{kind} merge",
+                label=look.label,
                 gid=gid,
             )
             models = [subject.state.models[merge.model] for merge in chosen]

@@ -115,9 +115,10 @@ def _name_rows(axes: Axes, subject: Subject, order: tuple[str, ...]) -> None:
     axes.set_xticks(
         range(len(order)), [elided(name, 24) for name in order], fontsize=size, rotation=90
     )
+    looks = palette.looks(subject.state)
     for labels in (axes.get_yticklabels(), axes.get_xticklabels()):
         for name, label in zip(order, labels, strict=True):
-            label.set_color(palette.KINDS[subject.state.models[name].kind])
+            label.set_color(looks[subject.state.models[name].kind].colour)
             if best is not None and name == best.name:
                 label.set_fontweight("bold")
 

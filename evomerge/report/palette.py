@@ -9,8 +9,11 @@ stand out on either ground; sequences are cividis and viridis (matplotlib).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
-from evomerge.domain.model import Kind
+from evomerge.domain.model import Colour
+from evomerge.domain.state import RunState
+from evomerge.strategies import merge_kinds
 
 INK = "#1b2129"
 MUTED = "#5b6672"
@@ -48,25 +51,41 @@ NAMES = {
 SERIES = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY)
 """One colour an arm, in this order; beyond six, lines differ by their dashes too."""
 
-KINDS: Mapping[Kind, str] = {
-    "foundation": MUTED,
-    "greedy": BLUE,
-    "exploration": ORANGE,
-    "grid": GREEN,
-    "search": PINK,
-}
-"""The kinds of models, which differ in their markers too."""
 
-MARKERS: Mapping[Kind, str] = {
-    "foundation": "s",
-    "greedy": "o",
-    "exploration": "D",
-    "grid": "P",
-    "search": "^",
+class Look(NamedTuple):
+    """How models of a kind are drawn: markers tell them apart where colours do not."""
+
+    label: str
+    colour: str
+    marker: str
+
+
+_MARKERS: Mapping[Colour, tuple[str, str]] = {
+    "blue": (BLUE, "o"),
+    "orange": (ORANGE, "D"),
+    "green": (GREEN, "P"),
+    "pink": (PINK, "^"),
+    "sky": (SKY, "v"),
+    "yellow": (YELLOW, "X"),
 }
+_FOUNDATION = Look("foundation model", MUTED, "s")
 
 SCORES = "viridis"
 KINSHIP = "cividis"
+
+
+def looks(state: RunState) -> dict[str, Look]:
+    """The look of every kind of models in a run, as they came in; a neutral one where unknown."""
+    known = merge_kinds(state.start)
+    found = {}
+    for kind in dict.fromkeys(model.kind for model in state.models.values()):
+        described = known.get(kind)
+        found[kind] = (
+            Look(described.label, *_MARKERS[described.colour])
+            if described
+            else Look(kind.replace("_", " "), MUTED, "d")
+        )
+    return {**found, "foundation": _FOUNDATION}
 
 
 def variables(colours: dict[str, str] | None = None) -> str:

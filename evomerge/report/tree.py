@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from evomerge.analysis.merges import parents_kinship
 from evomerge.domain.lineage import merge_gain
-from evomerge.domain.model import MergeKind, Model
+from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
 from evomerge.report import palette
 from evomerge.report.family import Family, family
 from evomerge.report.figure import Figure, Tips, Value
 from evomerge.report.subject import Subject
 from evomerge.report.wording import elided, tip
+from evomerge.strategies import merge_kinds
 from evomerge.terminal import figures
 
 if TYPE_CHECKING:
@@ -30,14 +30,6 @@ _NARROWEST = 0.8
 _GAP = 0.10
 _STEM = 0.24  # from the place where two parents meet down to their child
 _TOP = 0.55
-
-_LINES: Mapping[MergeKind, str] = {
-    "greedy": "Blue, solid: greedy merges.",
-    "exploration": "Orange, dashed: exploration.",
-    "grid": "Green: points of the grid.",
-    "search": "Pink: steps of the search.",
-}
-_OF_ALL = frozenset({"grid", "search"})
 
 
 def family_tree(subject: Subject) -> Figure:
@@ -95,11 +87,21 @@ def family_tree(subject: Subject) -> Figure:
 
 def _lines(state: RunState) -> str:
     """What the colours of lines mean, as far as they occur."""
-    kinds = {model.kind for model in state.models.values()}
-    texts = [text for kind, text in _LINES.items() if kind in kinds]
-    if kinds & _OF_ALL:
+    looks = palette.looks(state)
+    texts = [_line(kind, look) for kind, look in looks.items() if kind != "foundation"]
+    if looks.keys() & _of_all(state):
         texts.append("These merge all foundation models: only the best one's lines are drawn.")
     return " ".join(texts)
+
+
+def _line(kind: str, look: palette.Look) -> str:
+    colour = {palette.MUTED: "grey"}.get(look.colour, palette.NAMES[look.colour])
+    dashed = ", dashed" if kind == "exploration" else ""
+    return f"{colour.capitalize()}{dashed}: {look.label}."
+
+
+def _of_all(state: RunState) -> set[str]:
+    return {name for name, kind in merge_kinds(state.start).items() if kind.of_all}
 
 
 class _Tree:
@@ -121,6 +123,7 @@ class _Tree:
         self._norm = Normalize(low, max(high, low + 1e-9))
         self._colours = mpl.colormaps[palette.SCORES]
         self._places = self._all_places()
+        self._looks, self._of_all = palette.looks(subject.state), _of_all(subject.state)
 
     def paint(self) -> Tips:
         """Edges first, boxes over them."""
@@ -168,7 +171,7 @@ class _Tree:
         from matplotlib.path import Path
 
         strong = self._strong(model.name)
-        if model.kind in _OF_ALL and not strong:
+        if model.kind in self._of_all and not strong:
             return  # each would cross all rows above it, from every foundation model
         x, y, _ = self._places[model.name]
         child_top = y + _BOX[1] / 2
@@ -184,7 +187,7 @@ class _Tree:
             edge = PathPatch(
                 Path([*points, (x, child_top)], [*codes, Path.LINETO]),
                 facecolor="none",
-                edgecolor=palette.RED if model.failure else palette.KINDS[model.kind],
+                edgecolor=palette.RED if model.failure else self._looks[model.kind].colour,
                 linewidth=2.2 if strong else 1.0,
                 alpha=1.0 if strong else 0.4,
                 linestyle=(0, (4, 2)) if model.kind == "exploration" else "-",
@@ -234,7 +237,7 @@ class _Tree:
         strong = self._strong(model.name)
         fill: Any = palette.PAPER
         ink = palette.RED if model.failure else palette.MUTED
-        edge = palette.KINDS[model.kind] if model.kind == "exploration" else palette.FAINT
+        edge = self._looks[model.kind].colour if model.kind == "exploration" else palette.FAINT
         if model.score is not None:
             fill = red, green, blue, _ = self._colours(self._norm(model.score))
             ink = palette.readable_on(red, green, blue)

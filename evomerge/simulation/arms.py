@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from evomerge.config import Config
 from evomerge.domain.identity import derived_seed
-from evomerge.domain.stopping import MaxEvaluations
 from evomerge.simulation.landscape import LandscapeSettings, SyntheticLandscape
 from evomerge.simulation.outcome import Outcome, simulate
+from evomerge.stopping import MaxEvaluations
 
 _CHUNK = 4  # seeds that a process is given at a time
 

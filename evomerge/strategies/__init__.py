@@ -1,54 +1,66 @@
-"""Strategies choose the merges of a generation: pure functions of the run's state."""
+"""Strategies choose the merges of a generation: pure functions of the run's state.
+
+Every module of this package that defines a `Strategy` adds it to what a config can name.
+"""
 
 from __future__ import annotations
 
-from evomerge.config import StrategyConfig
-from evomerge.strategies.base import CandidateSet, Strategy
-from evomerge.strategies.coefficient_search import CoefficientSearch
-from evomerge.strategies.complementary import Complementary
-from evomerge.strategies.greedy import Greedy
-from evomerge.strategies.kinship import KinshipGuided
-from evomerge.strategies.portfolio import Portfolio
-from evomerge.strategies.random import RandomExploration
-from evomerge.strategies.seed_grid import SeedGrid
-from evomerge.strategies.steady_state import SteadyState
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from typing import Any
 
-__all__ = [
-    "CoefficientSearch",
-    "Complementary",
-    "Greedy",
-    "KinshipGuided",
-    "Portfolio",
-    "RandomExploration",
-    "SeedGrid",
-    "SteadyState",
-    "Strategy",
-    "candidates",
-    "strategy_for",
-]
+from evomerge.domain.events import RunStarted
+from evomerge.domain.model import MergeKind
+from evomerge.domain.value import Value
+from evomerge.plugins import Registry
+from evomerge.strategies.strategy import Strategy
+
+__all__ = ["STRATEGIES", "Strategy", "merge_kinds", "options_of"]
 
 
-def strategy_for(config: StrategyConfig) -> Strategy:
-    """The strategy that a config asks for."""
-    k, explore, partners = config.k, config.exploration, candidates(config)
-    grid = SeedGrid(k, config.grid.scales, config.grid.densities, config.grid.weights)
-    search = CoefficientSearch(k, config.search.algorithm, config.search.children, grid)
-    complementary = Complementary(k, partners, explore.additive)
-    strategies: dict[str, Strategy] = {
-        "greedy": Greedy(k),
-        "kinship": KinshipGuided(k, partners, explore.prefer, explore.additive),
-        "random": RandomExploration(k, partners, explore.additive),
-        "complementary": complementary,
-        "steady_state": SteadyState(k, partners, explore.additive),
-        "seed_grid": grid,
-        "coefficient_search": search,
-        "portfolio": Portfolio(k, complementary, search),
-    }
-    return strategies[config.name]
+def _own() -> dict[str, type[Strategy]]:
+    names = [f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)]
+    found = [kind for name in names for kind in vars(importlib.import_module(name)).values()]
+    strategies = [
+        kind
+        for kind in dict.fromkeys(each for each in found if isinstance(each, type))
+        if issubclass(kind, Strategy) and kind is not Strategy
+    ]
+    return {str(kind.model_fields["name"].default): kind for kind in strategies}
 
 
-def candidates(config: StrategyConfig) -> CandidateSet:
-    """Whom the strategy may choose as a partner of the best model."""
-    papers = {"kinship", "greedy", "random"}
-    default: CandidateSet = "grandparent_generation" if config.name in papers else "repository"
-    return config.exploration.candidates or default
+STRATEGIES: Registry[Strategy] = Registry(
+    "a strategy",
+    Strategy,  # type: ignore[type-abstract]
+    _own(),
+    "evomerge.strategies",
+)
+
+
+OWN_KINDS = tuple(
+    dict.fromkeys(kind for strategy in STRATEGIES.own.values() for kind in strategy.kinds)
+)
+"""Of the merges of evomerge's own strategies."""
+
+
+def options_of(
+    kind: type[Value], at: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every option of a strategy with its default, by its path."""
+    for key, field in kind.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Value):
+            yield from options_of(section, (*at, key))
+        else:
+            yield (*at, key), field.default
+
+
+def new_kinds(strategy: Strategy) -> tuple[MergeKind, ...]:
+    """The kinds of merges that a journal has to describe: those that are not evomerge's own."""
+    return tuple(kind for kind in strategy.kinds if kind not in OWN_KINDS)
+
+
+def merge_kinds(start: RunStarted) -> dict[str, MergeKind]:
+    """The kinds of merges that are known in a run, by name."""
+    return {kind.name: kind for kind in (*OWN_KINDS, *start.kinds)}

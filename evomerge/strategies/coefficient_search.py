@@ -13,58 +13,86 @@ fixtures, held out) `bayes` has 58.6 at 10 children and 61.3 at 40, greedy 40.1 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
-from evomerge.domain.kinship import KinshipMatrix, Pair
-from evomerge.domain.model import Coefficients, Model, Proposal
+from evomerge.domain.kinship import KinshipMatrix
+from evomerge.domain.model import CandidateSet, Coefficients, MergeKind, Model, Proposal
+from evomerge.domain.settings import identity, named
 from evomerge.domain.state import RunState
-from evomerge.strategies.base import foundation_models, propose_merge
-from evomerge.strategies.seed_grid import SeedGrid, titled
+from evomerge.domain.value import Value
+from evomerge.strategies.seed_grid import GRID, Grid, in_words
+from evomerge.strategies.steps import foundation_models, propose_merge
+from evomerge.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
-    from evomerge.strategies.surrogate import Observation
+    from evomerge.surrogate import Observation
+
+SEARCH = MergeKind(name="search", label="step of the search", colour="pink", of_all=True)
 
 HIGHEST_WEIGHT = 1.6
 """Weights of a task vector are sought from 0 to this."""
 
 
-@dataclass(frozen=True)
-class CoefficientSearch:
-    """The opening in generation 1, a step of the search in every later one.
+class Search(Value):
+    """The search over one weight for each foundation model."""
 
-    Attributes:
-        children: a generation.
-    """
+    algorithm: Literal["bayes", "random"] = identity(
+        default="bayes",
+        description="bayes: Bayesian optimisation; random: points drawn at random, its baseline",
+    )
+    children: int = identity(
+        default=1,
+        ge=1,
+        le=64,
+        description="merges a generation; one for each device lets none idle",
+    )
 
-    k: int
-    algorithm: Literal["bayes", "random"] = "bayes"
-    children: int = 1
-    grid: SeedGrid = field(default_factory=lambda: SeedGrid(2))
+    @property
+    def sketch(self) -> Search:
+        """As many children without much thought: where the points lie changes no count."""
+        return self.model_copy(update={"algorithm": "random"})
 
-    def pairs(self, state: RunState) -> tuple[Pair, ...]:
-        """None: scores alone decide."""
-        return ()
+
+class CoefficientSearch(Strategy):
+    """Two points of a grid in generation 1, steps of the search in every later one."""
+
+    kinds = (GRID, SEARCH)
+
+    name: Literal["coefficient_search"] = named("coefficient_search")
+    grid: Grid = Grid()
+    search: Search = Search()
 
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
         """The opening, then the next points of the search."""
-        opening = self.grid.opening.propose(state, kinship, rng)
-        return opening or self.search(state, rng)
+        return self.grid.opening.merges(state) or self.next_points(state, rng)
 
-    def search(self, state: RunState, rng: Random) -> tuple[Proposal, ...]:
-        """The next points of the search."""
+    def most_children(self, foundation: int) -> int:
+        """The opening's two, or those of a step."""
+        return max(2, self.search.children)
+
+    @property
+    def candidates(self) -> CandidateSet:
+        """None: foundation models are always at hand."""
+        return "pool"
+
+    def sketch(self) -> CoefficientSearch:
+        """By random points."""
+        return self.model_copy(update={"search": self.search.sketch})
+
+    def next_points(self, state: RunState, rng: Random) -> tuple[Proposal, ...]:
+        """The next merges of the search."""
         if state.best is None:
             return ()
         foundation = foundation_models(state)
-        choose = self._suggested if self.algorithm == "bayes" else self._drawn
+        choose = self._suggested if self.search.algorithm == "bayes" else self._drawn
         points = choose(state, foundation, rng)
         return tuple(_merge_of_all(foundation, point) for point in points)
 
     def _suggested(
         self, state: RunState, foundation: Sequence[Model], rng: Random
     ) -> Iterator[Coefficients]:
-        from evomerge.strategies.surrogate import believed, suggest
+        from evomerge.surrogate import believed, suggest
 
         seen = list(_observations(state, foundation))
         tasks = foundation[0].scores.tasks if foundation[0].scores else ()
@@ -75,16 +103,16 @@ class CoefficientSearch:
         )
         if objective is None:
             return
-        for _ in range(self.children):
+        for _ in range(self.search.children):
             point = suggest(seen, objective, self.grid.densities, HIGHEST_WEIGHT, rng)
             yield point
-            if self.children > 1:
+            if self.search.children > 1:
                 seen.append(believed(seen, point))
 
     def _drawn(
         self, state: RunState, foundation: Sequence[Model], rng: Random
     ) -> Iterator[Coefficients]:
-        for _ in range(self.children):
+        for _ in range(self.search.children):
             weights = [round(rng.uniform(0.0, HIGHEST_WEIGHT), 3) for _ in foundation]
             yield Coefficients.at(weights, rng.choice([*self.grid.densities, None]))
 
@@ -94,7 +122,7 @@ def _observations(state: RunState, foundation: Sequence[Model]) -> Iterator[Obse
 
     A foundation model is such a sum itself; a merge that failed scores nothing.
     """
-    from evomerge.strategies.surrogate import Observation
+    from evomerge.surrogate import Observation
 
     names = [model.name for model in foundation]
     for model in sorted(state.models.values(), key=lambda model: (model.generation, model.name)):
@@ -121,8 +149,8 @@ def _merge_of_all(foundation: Sequence[Model], point: Coefficients) -> Proposal:
         parts = list(zip(foundation, point.weights, strict=True))
     shown = ", ".join(f"{w:.2f} {model.name}" for model, w in parts)
     return propose_merge(
-        "search",
+        SEARCH,
         [model for model, _ in parts],
-        f"search: {titled(point)}: {shown}",
+        f"search: {in_words(point)}: {shown}",
         Coefficients.at([w for _, w in parts], point.density),
     )

@@ -6,25 +6,33 @@ strategy?"; five fixtures, TIES, held out) 40.1 at 10 children and 52.0 at 40.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from random import Random
+from typing import Literal
 
-from evomerge.domain.kinship import KinshipMatrix, Pair
-from evomerge.domain.model import Proposal
+from evomerge.domain.kinship import KinshipMatrix
+from evomerge.domain.model import CandidateSet, Proposal
+from evomerge.domain.settings import named
 from evomerge.domain.state import RunState
-from evomerge.strategies.base import greedy_pairs
+from evomerge.strategies.steps import GREEDY, greedy_pairs, most_pairs
+from evomerge.strategies.strategy import Strategy
 
 
-@dataclass(frozen=True)
-class Greedy:
-    """Merges the pairs of the top k, and nothing else."""
+class Greedy(Strategy):
+    """Algorithm 1 without exploration."""
 
-    k: int
+    kinds = (GREEDY,)
 
-    def pairs(self, state: RunState) -> tuple[Pair, ...]:
-        """None: scores alone decide."""
-        return ()
+    name: Literal["greedy"] = named("greedy")
 
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
-        """The greedy pairs of the next generation."""
+        """The pairs of the top k."""
         return greedy_pairs(state)
+
+    def most_children(self, foundation: int) -> int:
+        """The pairs of the foundation models first."""
+        return most_pairs(self.k, foundation)
+
+    @property
+    def candidates(self) -> CandidateSet:
+        """None but the pool."""
+        return "pool"

@@ -1,8 +1,7 @@
 """Top-k greedy merging with model kinship: Algorithm 1 of arXiv 2410.12613.
 
 The printed line 9 asks for the candidate of *highest* kinship; the text around it and every
-recorded merge take the least related one, so `lowest` is the default. `highest` and `random`
-exist as ablations.
+recorded merge take the least related one, so `lowest` is the default, and `highest` an ablation.
 
 When to use it: for the paper's experiment. In the arena (README, "Which strategy?"; five
 fixtures, TIES, held out) 52.2 at 40 children, greedy 52.0; 56.9 with `pool: elites`, 54.9 with
@@ -11,44 +10,44 @@ fixtures, TIES, held out) 52.2 at 40 children, greedy 52.0; 56.9 with `pool: eli
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
 from evomerge.domain.kinship import KinshipMatrix, Pair
-from evomerge.domain.model import Model, Proposal
+from evomerge.domain.model import CandidateSet, Model, Proposal
+from evomerge.domain.settings import identity
 from evomerge.domain.state import RunState
-from evomerge.strategies.base import (
-    CandidateSet,
+from evomerge.strategies.steps import (
+    EXPLORATION,
+    GREEDY,
+    ExplorationOptions,
     exploration,
     exploration_candidates,
     greedy_pairs,
+    most_pairs,
     pairs_with,
 )
+from evomerge.strategies.strategy import Strategy
 
-Preference = Literal["lowest", "highest", "random"]
+
+class KinshipExplorationOptions(ExplorationOptions):
+    """How the partner of the best model is chosen."""
+
+    prefer: Literal["lowest", "highest"] = identity(
+        default="lowest", description="kinship to the best model; `highest` is an ablation"
+    )
 
 
-@dataclass(frozen=True)
-class KinshipGuided:
-    """The greedy pairs, and one merge of M_best with its least related candidate.
+class KinshipGuided(Strategy):
+    """Algorithm 1: greedy merges, and exploration guided by kinship."""
 
-    Attributes:
-        scales: see `evomerge.strategies.base.exploration`; not in the paper.
-    """
+    kinds = (GREEDY, EXPLORATION)
 
-    k: int
-    candidates: CandidateSet = "grandparent_generation"
-    prefer: Preference = "lowest"
-    scales: tuple[float, ...] = ()
-
-    def pairs(self, state: RunState) -> tuple[Pair, ...]:
-        """M_best with each candidate."""
-        partners = exploration_candidates(state, self.candidates, greedy_pairs(state))
-        return pairs_with(state.best, partners)
+    name: Literal["kinship"] = identity(default="kinship", description="which one it is")
+    exploration: KinshipExplorationOptions = KinshipExplorationOptions()
 
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
-        """The greedy pairs of the next generation, then M_best × M_f where there is an M_f."""
+        """The pairs of the top k, then M_best × M_f where there is an M_f."""
         greedy = greedy_pairs(state)
         best = state.best
         partners = [
@@ -58,31 +57,27 @@ class KinshipGuided:
         ]
         if best is None or not partners:
             return greedy
-        partner = self._choose(best, partners, kinship, rng)
-        why = (
-            f"{best.name} is the best model, {partner.name} "
-            f"{self._because()} of {len(partners)} candidates"
-        )
-        return (*greedy, *exploration(best, partner, why, self.scales))
+        partner = min(partners, key=lambda model: self._rank(best, model, kinship))
+        how = "its least related" if self.exploration.prefer == "lowest" else "its closest"
+        why = f"{best.name} is the best model, {partner.name} {how} of {len(partners)} candidates"
+        return (*greedy, *exploration(best, partner, why, self.exploration.additive))
 
-    def _choose(
-        self, best: Model, partners: list[Model], kinship: KinshipMatrix, rng: Random
-    ) -> Model:
-        if self.prefer == "random":
-            return rng.choice(partners)
-        sign = 1 if self.prefer == "lowest" else -1
-        return min(
-            partners,
-            key=lambda model: (
-                sign * (kinship.closeness(best.name, model.name) or 0.0),
-                model.generation,
-                model.name,
-            ),
-        )
+    def _rank(self, best: Model, model: Model, kinship: KinshipMatrix) -> tuple[float, int, str]:
+        """Line 9 of the algorithm; ties by generation and name."""
+        closeness = kinship.closeness(best.name, model.name) or 0.0
+        sign = 1 if self.exploration.prefer == "lowest" else -1
+        return (sign * closeness, model.generation, model.name)
 
-    def _because(self) -> str:
-        return {
-            "lowest": "its least related",
-            "highest": "its closest",
-            "random": "drawn at random",
-        }[self.prefer]
+    def pairs(self, state: RunState) -> tuple[Pair, ...]:
+        """M_best with each candidate."""
+        partners = exploration_candidates(state, self.candidates, greedy_pairs(state))
+        return pairs_with(state.best, partners)
+
+    def most_children(self, foundation: int) -> int:
+        """Greedy merges, and one exploration merge with its additive kin."""
+        return most_pairs(self.k, foundation) + 1 + len(self.exploration.additive)
+
+    @property
+    def candidates(self) -> CandidateSet:
+        """As in the paper, unless the options say otherwise."""
+        return self.exploration.candidates or "grandparent_generation"

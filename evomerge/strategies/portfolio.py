@@ -10,59 +10,73 @@ at 10 children and 61.9 at 40, the most of all; `coefficient_search` 58.6 and 61
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from random import Random
+from typing import Literal
 
 from evomerge.domain.kinship import KinshipMatrix, Pair
-from evomerge.domain.model import Model, Proposal
+from evomerge.domain.model import CandidateSet, Proposal
+from evomerge.domain.settings import named
 from evomerge.domain.state import RunState
-from evomerge.strategies.base import greedy_pairs
-from evomerge.strategies.coefficient_search import CoefficientSearch
+from evomerge.strategies.coefficient_search import SEARCH, CoefficientSearch, Search
 from evomerge.strategies.complementary import Complementary
+from evomerge.strategies.seed_grid import GRID, Grid
+from evomerge.strategies.steps import EXPLORATION, GREEDY, ExplorationOptions, greedy_pairs
+from evomerge.strategies.strategy import Strategy
 
 
-@dataclass(frozen=True)
-class Portfolio:
-    """Grid, then the arms that pay, then `search`.
+class Portfolio(Strategy):
+    """Two points of a grid, then the arms that pay, then a search over coefficients.
 
     The arms: the best untried pair of the pool, the complement averaged in, and the complement's
-    task vector added at each scale of `explore`.
+    task vector added at each scale of `exploration.additive`.
     """
 
-    k: int
-    explore: Complementary
-    search: CoefficientSearch
+    kinds = (GREEDY, EXPLORATION, GRID, SEARCH)
+
+    name: Literal["portfolio"] = named("portfolio")
+    exploration: ExplorationOptions = ExplorationOptions()
+    grid: Grid = Grid()
+    search: Search = Search()
+
+    def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
+        """The next generation of whichever phase the run is in."""
+        if opening := self.grid.opening.merges(state):
+            return opening
+        if not _searching(state):
+            best_pair = greedy_pairs(state)[:1]
+            arms = [*best_pair, *self._complementary.explore(state, kinship, best_pair)]
+            paid = arms if len(state.generations) == 2 else _paid(state, arms)
+            if paid:
+                return tuple(paid)
+        search = CoefficientSearch(grid=self.grid, search=self.search)
+        return search.next_points(state, rng)
 
     def pairs(self, state: RunState) -> tuple[Pair, ...]:
         """Those of the complement, while pairs are merged."""
         if len(state.generations) == 1 or _searching(state):
             return ()
-        return self.explore.pairs_after(state, greedy_pairs(state)[:1])
+        return self._complementary.pairs_beside(state, greedy_pairs(state)[:1])
 
-    def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
-        """The next generation of whichever phase the run is in."""
-        if grid := self.search.grid.opening.propose(state, kinship, rng):
-            return grid
-        if not _searching(state):
-            arms = list(self._arms(state, kinship))
-            paid = arms if len(state.generations) == 2 else _paid(state, arms)
-            if paid:
-                return tuple(paid)
-        return self.search.search(state, rng)
+    def most_children(self, foundation: int) -> int:
+        """All arms, or a step of the search."""
+        return max(2 + len(self.exploration.additive), self.search.children)
 
-    def _arms(self, state: RunState, kinship: KinshipMatrix) -> Iterator[Proposal]:
-        pairs = greedy_pairs(state)[:1]
-        yield from pairs
-        yield from self.explore.explore(state, kinship, pairs)
+    @property
+    def candidates(self) -> CandidateSet:
+        """All models, unless the options say otherwise."""
+        return self._complementary.candidates
+
+    @property
+    def _complementary(self) -> Complementary:
+        return Complementary(exploration=self.exploration)
+
+    def sketch(self) -> Portfolio:
+        """Its search by random points."""
+        return self.model_copy(update={"search": self.search.sketch})
 
 
 def _searching(state: RunState) -> bool:
-    return any(model.kind == "search" for model in state.models.values())
-
-
-def _arm(kind: str, additive: bool) -> str:
-    return "additive" if additive else kind
+    return any(model.kind == SEARCH.name for model in state.models.values())
 
 
 def _paid(state: RunState, arms: list[Proposal]) -> list[Proposal]:
@@ -70,12 +84,12 @@ def _paid(state: RunState, arms: list[Proposal]) -> list[Proposal]:
     last = state.generations[-1].number
     before = max(m.worth for m in state.ranking if m.generation < last and m.worth)
     better = {
-        _arm(model.kind, _additive(model))
+        _arm(model.candidate.proposal)
         for model in state.at_generation(last)
-        if model.worth is not None and model.worth > before
+        if model.candidate and model.worth is not None and model.worth > before
     }
-    return [each for each in arms if _arm(each.kind, each.coefficients is not None) in better]
+    return [each for each in arms if _arm(each) in better]
 
 
-def _additive(model: Model) -> bool:
-    return model.candidate is not None and model.candidate.proposal.coefficients is not None
+def _arm(merge: Proposal) -> str:
+    return "additive" if merge.coefficients else merge.kind

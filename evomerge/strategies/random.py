@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from random import Random
+from typing import Literal
 
-from evomerge.domain.kinship import KinshipMatrix, Pair
-from evomerge.domain.model import Proposal
+from evomerge.domain.kinship import KinshipMatrix
+from evomerge.domain.model import CandidateSet, Proposal
+from evomerge.domain.settings import named
 from evomerge.domain.state import RunState
-from evomerge.strategies.base import (
-    CandidateSet,
+from evomerge.strategies.steps import (
+    EXPLORATION,
+    GREEDY,
+    ExplorationOptions,
     exploration,
     exploration_candidates,
     greedy_pairs,
+    most_pairs,
 )
+from evomerge.strategies.strategy import Strategy
 
 
-@dataclass(frozen=True)
-class RandomExploration:
-    """The greedy pairs, and one merge of M_best with a candidate drawn at random.
+class RandomExploration(Strategy):
+    """Algorithm 1 with a partner drawn at random."""
 
-    Unlike `KinshipGuided(prefer="random")` it does not ask that the kinship be defined.
-    """
+    kinds = (GREEDY, EXPLORATION)
 
-    k: int
-    candidates: CandidateSet = "grandparent_generation"
-    scales: tuple[float, ...] = ()
-
-    def pairs(self, state: RunState) -> tuple[Pair, ...]:
-        """None: chance decides."""
-        return ()
+    name: Literal["random"] = named("random")
+    exploration: ExplorationOptions = ExplorationOptions()
 
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
-        """The greedy pairs of the next generation, then M_best × a random candidate."""
+        """The pairs of the top k, then M_best × a random candidate."""
         greedy = greedy_pairs(state)
         partners = exploration_candidates(state, self.candidates, greedy)
         best = state.best
@@ -43,4 +41,13 @@ class RandomExploration:
             f"{best.name} is the best model, {partner.name} was drawn at random "
             f"from {len(partners)} candidates"
         )
-        return (*greedy, *exploration(best, partner, why, self.scales))
+        return (*greedy, *exploration(best, partner, why, self.exploration.additive))
+
+    def most_children(self, foundation: int) -> int:
+        """Greedy merges, and one exploration merge with its additive kin."""
+        return most_pairs(self.k, foundation) + 1 + len(self.exploration.additive)
+
+    @property
+    def candidates(self) -> CandidateSet:
+        """As in the paper, unless the options say otherwise."""
+        return self.exploration.candidates or "grandparent_generation"

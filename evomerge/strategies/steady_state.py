@@ -10,15 +10,18 @@ fixtures, TIES, held out) 52.4 at 10 children and 54.7 at 40, greedy 40.1 and 52
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import combinations
 from random import Random
+from typing import Literal
 
 from evomerge.domain.kinship import KinshipMatrix, Pair
-from evomerge.domain.model import Proposal
+from evomerge.domain.model import CandidateSet, Proposal
+from evomerge.domain.settings import named
 from evomerge.domain.state import RunState
-from evomerge.strategies.base import (
-    CandidateSet,
+from evomerge.strategies.steps import (
+    EXPLORATION,
+    GREEDY,
+    Partners,
     exploration,
     exploration_candidates,
     least_related,
@@ -26,25 +29,16 @@ from evomerge.strategies.base import (
     pairs_with,
     propose_merge,
 )
+from evomerge.strategies.strategy import Strategy
 
 
-@dataclass(frozen=True)
-class SteadyState:
-    """One merge a generation: exploration in odd generations, greedy in even ones.
+class SteadyState(Strategy):
+    """One merge a generation: exploration in odd generations, the best pair in even ones."""
 
-    Attributes:
-        scales: see `evomerge.strategies.base.exploration`.
-    """
+    kinds = (GREEDY, EXPLORATION)
 
-    k: int
-    candidates: CandidateSet = "repository"
-    scales: tuple[float, ...] = ()
-
-    def pairs(self, state: RunState) -> tuple[Pair, ...]:
-        """The best model with each candidate, where exploration has its turn or the last one."""
-        if len(state.generations) % 2 == 0 and self._best_pair(state):
-            return ()
-        return pairs_with(state.best, exploration_candidates(state, self.candidates, ()))
+    name: Literal["steady_state"] = named("steady_state")
+    exploration: Partners = Partners()
 
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
         """The turn's merge, or the other turn's where the first has none left."""
@@ -61,7 +55,7 @@ class SteadyState:
         if not pairs:
             return ()
         best = min(pairs, key=lambda pair: (-mean_score(pair), sorted(m.name for m in pair)))
-        return (propose_merge("greedy", best, "the best untried pair of the pool"),)
+        return (propose_merge(GREEDY, best, "the best untried pair of the pool"),)
 
     def _explore(self, state: RunState, kinship: KinshipMatrix) -> tuple[Proposal, ...]:
         best = state.best
@@ -70,4 +64,19 @@ class SteadyState:
         if best is None or partner is None:
             return ()
         why = f"{best.name} is the best model, {partner.name} its least related"
-        return exploration(best, partner, why, self.scales)[:1]
+        return exploration(best, partner, why)
+
+    def pairs(self, state: RunState) -> tuple[Pair, ...]:
+        """The best model with each candidate, where exploration has its turn or the last one."""
+        if len(state.generations) % 2 == 0 and self._best_pair(state):
+            return ()
+        return pairs_with(state.best, exploration_candidates(state, self.candidates, ()))
+
+    def most_children(self, foundation: int) -> int:
+        """One."""
+        return 1
+
+    @property
+    def candidates(self) -> CandidateSet:
+        """All models, unless the options say otherwise."""
+        return self.exploration.candidates or "repository"

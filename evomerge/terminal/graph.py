@@ -6,31 +6,27 @@ Names and figures are data there: whatever a label holds is spelled so that it c
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Literal
 
 from evomerge.domain.lineage import ancestors, merge_gain
-from evomerge.domain.model import Kind, Model
+from evomerge.domain.model import Colour, Model
 from evomerge.domain.state import RunState
+from evomerge.strategies import merge_kinds
 from evomerge.terminal import figures
 from evomerge.terminal.figures import printable
 from evomerge.terminal.tables import parents_kinship
 
-_MERMAID: Mapping[Kind | Literal["failed"], str] = {
-    "foundation": "fill:#eef0f2,stroke:#5b6672,color:#1b2129",
-    "greedy": "fill:#dbeaf6,stroke:#0069a8,color:#1b2129",
-    "exploration": "fill:#fbe6d8,stroke:#c65102,color:#1b2129",
-    "grid": "fill:#dcefe8,stroke:#00805e,color:#1b2129",
-    "search": "fill:#f4e3ef,stroke:#a9488a,color:#1b2129",
-    "failed": "fill:#fefefe,stroke:#b3261e,color:#b3261e,stroke-dasharray:4 3",
+_FAILED = "failed"
+_INK = "#1b2129"
+_RED = "#b3261e"
+_FILL_AND_STROKE: Mapping[Colour, tuple[str, str]] = {
+    "blue": ("#dbeaf6", "#0069a8"),
+    "orange": ("#fbe6d8", "#c65102"),
+    "green": ("#dcefe8", "#00805e"),
+    "pink": ("#f4e3ef", "#a9488a"),
+    "sky": ("#e2f0fa", "#3a96cf"),
+    "yellow": ("#f5ecd6", "#a87900"),
 }
-_DOT: Mapping[Kind | Literal["failed"], str] = {
-    "foundation": 'fillcolor="#eef0f2", color="#5b6672"',
-    "greedy": 'fillcolor="#dbeaf6", color="#0069a8"',
-    "exploration": 'fillcolor="#fbe6d8", color="#c65102"',
-    "grid": 'fillcolor="#dcefe8", color="#00805e"',
-    "search": 'fillcolor="#f4e3ef", color="#a9488a"',
-    "failed": 'fillcolor="#fefefe", color="#b3261e", fontcolor="#b3261e"',
-}
+_NEUTRAL = ("#eef0f2", "#5b6672")
 
 
 def members_of(state: RunState, model: str | None) -> tuple[str, ...]:
@@ -55,8 +51,10 @@ def mermaid(state: RunState, names: Collection[str]) -> str:
     for parent, model in _edges(state, ids):
         arrow = "-.->" if model.kind == "exploration" else "-->"
         lines.append(f"  {ids[parent]} {arrow} {ids[model.name]}")
-    kinds = {_kind(state.models[name]) for name in names}
-    lines += [f"  classDef {kind} {style}" for kind, style in _MERMAID.items() if kind in kinds]
+    for kind in dict.fromkeys(_kind(state.models[name]) for name in names):
+        fill, stroke = _colours(kind, state)
+        ink = f"{_RED},stroke-dasharray:4 3" if kind == _FAILED else _INK
+        lines.append(f"  classDef {kind} fill:{fill},stroke:{stroke},color:{ink}")
     if state.best is not None and state.best.name in ids:
         lines.append(f"  style {ids[state.best.name]} stroke-width:4px")
     return "\n".join(lines) + "\n"
@@ -75,7 +73,10 @@ def dot(state: RunState, names: Collection[str]) -> str:
         model = state.models[name]
         best = ", penwidth=3" if model is state.best else ""
         label = _dot_text(_label(model, state))
-        lines.append(f"  {node} [label={label}, {_DOT[_kind(model)]}{best}];")
+        fill, stroke = _colours(_kind(model), state)
+        ink = f', fontcolor="{_RED}"' if model.failure else ""
+        style = f'fillcolor="{fill}", color="{stroke}"{ink}'
+        lines.append(f"  {node} [label={label}, {style}{best}];")
     for number in range(len(state.generations)):
         born = [ids[name] for name in names if state.models[name].generation == number]
         if born:
@@ -94,8 +95,16 @@ def _edges(state: RunState, names: Collection[str]) -> Iterator[tuple[str, Model
                 yield parent, model
 
 
-def _kind(model: Model) -> Kind | Literal["failed"]:
-    return "failed" if model.failure is not None else model.kind
+def _kind(model: Model) -> str:
+    return _FAILED if model.failure is not None else model.kind
+
+
+def _colours(kind: str, state: RunState) -> tuple[str, str]:
+    """Fill and stroke; neutral ones for foundation models and for kinds that nobody describes."""
+    if kind == _FAILED:
+        return "#fefefe", _RED
+    described = merge_kinds(state.start).get(kind)
+    return _FILL_AND_STROKE[described.colour] if described else _NEUTRAL
 
 
 def _label(model: Model, state: RunState) -> list[str]:

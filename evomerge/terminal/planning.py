@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from evomerge.domain.retention import Retention
+from evomerge.domain.model import Retention
 from evomerge.planning import ModelFacts, Plan, Range, Rate
 from evomerge.planning.requirements import GenerationPlan
 from evomerge.terminal import figures

@@ -13,13 +13,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from evomerge.config import Config
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import EvomergeError
 from evomerge.domain.events import Event
-from evomerge.domain.model import StrategyName
 from evomerge.domain.state import RunState
 from evomerge.driver import drive
 from evomerge.evolution import TestGains, untested
@@ -146,7 +145,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """The command; `words` are its arguments, those of the process if None."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--strategy", default="kinship", choices=get_args(StrategyName))
+    parser.add_argument("--strategy", default="kinship")
     parser.add_argument("--generations", type=int, default=3)
     parser.add_argument("--k", type=int, default=3)
     parser.add_argument("--retention", default="all", choices=["all", "pool", "best"])

@@ -20,15 +20,13 @@ from evomerge.domain.model import Model
 from evomerge.domain.population import rank
 from evomerge.domain.scores import Scores
 from evomerge.domain.state import RunState, apply, fold
-from evomerge.domain.stopping import (
+from evomerge.driver import drive
+from evomerge.stopping import (
     Criterion,
     KinshipSaturation,
     NoImprovement,
-    NoImprovementRule,
     PoolUnchanged,
-    SaturationRule,
 )
-from evomerge.driver import drive
 from evomerge.store.run_directory import RunDirectory
 from evomerge.testing.landscape_run import Silence
 from evomerge.wiring import LocalWorkplace
@@ -43,8 +41,8 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 CRITERIA: dict[str, Criterion] = {
     "pool_unchanged": PoolUnchanged(),
-    "kinship_saturation 0.9": KinshipSaturation(kinship_saturation=SaturationRule(threshold=0.9)),
-    "no_improvement 2": NoImprovement(no_improvement=NoImprovementRule(patience=2)),
+    "kinship_saturation 0.9": KinshipSaturation(threshold=0.9),
+    "no_improvement 2": NoImprovement(patience=2),
 }
 OF_PAIRS = ("greedy", "kinship", "random", "complementary", "steady_state")
 OF_ALL = ("seed_grid", "coefficient_search", "portfolio")

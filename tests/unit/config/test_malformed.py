@@ -76,7 +76,7 @@ EDITS = [
     ("low: 1", "hf_token: canary", 23, "evaluation.model_args.hf_token", "a secret has no place"),
     ("low: 1", "device: cpu", 23, "evaluation.model_args.device", "execution.devices"),
     ("- pool_unchanged", "- pool_unchange", 25, "stopping.0", "did you mean `pool_unchanged`"),
-    ("- pool_unchanged", "- no_improvement", 25, "stopping.0", "{patience: 2}"),
+    ("- pool_unchanged", "- no_improvement", 25, "stopping.0", "{patience: ...}"),
     ("- pool_unchanged", "- max_hours", 25, "stopping.0", "`- max_hours: ...`"),
     ("- pool_unchanged", "- {max_hours: 1, max_generations: 2}", 25, "stopping.0", "one criterion"),
     ("  method: ties", "  method: ties\n  tokenizer: unoin", 12, "merge.tokenizer", "auto, union"),

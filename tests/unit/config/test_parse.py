@@ -8,7 +8,7 @@ from evomerge.config import Config, Filtered
 from evomerge.config.texts import spread
 from evomerge.configfile import anchored, config_id, dump, load, load_recorded, parse, taken_out
 from evomerge.domain.errors import ConfigError
-from evomerge.domain.stopping import KinshipSaturation, MaxHours, PoolUnchanged
+from evomerge.stopping import KinshipSaturation, MaxHours, PoolUnchanged
 
 
 def test_values_and_defaults(good):
@@ -110,7 +110,7 @@ def test_overrides(good):
             'evaluation.model_args."a.b"=x=y',
             "stopping=[kinship_saturation]",
             "stopping.0.kinship_saturation.threshold=0.8",
-            "strategy.exploration.prefer=random",
+            "strategy.exploration.prefer=highest",
             "retention=best",
         ],
     )
@@ -121,8 +121,8 @@ def test_overrides(good):
     assert config.merge.parameters.weight == [0.1, 0.9]
     assert config.evaluation.model_args["a.b"] == "x=y"
     assert isinstance(config.stopping[0], KinshipSaturation)
-    assert config.stopping[0].kinship_saturation.threshold == 0.8
-    assert config.strategy.exploration.prefer == "random"
+    assert config.stopping[0].threshold == 0.8
+    assert config.strategy.exploration.prefer == "highest"
 
 
 def test_an_override_can_bring_a_whole_section(good):

@@ -6,18 +6,25 @@ from evomerge.configfile import config_id, parse
 from evomerge.domain.errors import ConfigError
 
 
-def test_a_removed_key_at_its_former_default_is_passed_over(good):
-    old = good.replace("  k: 3\n", "  k: 3\n  search: {algorithm: bayes, children: 1, step: 0.2}\n")
-    assert old != good
-    assert config_id(parse(old, "x")) == config_id(parse(good, "x"))
+@pytest.fixture
+def searching(good):
+    return good.replace("name: kinship", "name: coefficient_search")
+
+
+def test_a_removed_key_at_its_former_default_is_passed_over(searching):
+    old = searching.replace(
+        "  k: 3\n", "  k: 3\n  search: {algorithm: bayes, children: 1, step: 0.2}\n"
+    )
+    assert old != searching
+    assert config_id(parse(old, "x")) == config_id(parse(searching, "x"))
 
 
 @pytest.mark.parametrize(
     ("setting", "key"),
     [("algorithm: es", "algorithm"), ("algorithm: cma", "algorithm"), ("step: 0.3", "step")],
 )
-def test_what_is_gone_is_refused_with_when_and_why(good, setting, key):
-    asked = good.replace("  k: 3\n", f"  k: 3\n  search:\n    {setting}\n")
+def test_what_is_gone_is_refused_with_when_and_why(searching, setting, key):
+    asked = searching.replace("  k: 3\n", f"  k: 3\n  search:\n    {setting}\n")
     line = asked[: asked.index(setting)].count("\n") + 1
     with pytest.raises(ConfigError) as refused:
         parse(asked, "x.yaml")

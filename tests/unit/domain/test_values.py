@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from evomerge.config.choices import AnyCriterion
 from evomerge.domain.identity import canonical_json, content_id, derived_seed
 from evomerge.domain.kinship import KinshipMatrix, KinshipReading, Metric
 from evomerge.domain.recipe import Ingredient, Recipe
 from evomerge.domain.scores import TaskScore
-from evomerge.domain.stopping import AnyCriterion
 
 json_values = st.recursive(
     st.none()

@@ -6,7 +6,7 @@ import io
 import json
 from pathlib import Path
 from random import Random
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from evomerge.cli import plan as command
 from evomerge.cli import run as run_command
-from evomerge.config import Config, StrategyConfig
+from evomerge.config import Config
 from evomerge.configfile import load
 from evomerge.domain.events import Event, ModelConfirmed, ModelMerged, ModelScored
 from evomerge.domain.scores import Scores, TaskScore
@@ -34,6 +34,7 @@ from evomerge.planning import (
     make_plan,
 )
 from evomerge.planning.courses import _drive
+from evomerge.strategies import STRATEGIES
 from evomerge.terminal.planning import plan_view
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -170,8 +171,7 @@ def test_five_models_have_ten_pairs() -> None:
 def test_the_first_generation_is_the_strategy_s() -> None:
     config = load(CONFIGS / "tiny.yaml")
     assert first_generation(config) == 10
-    one_by_one = config.strategy.model_copy(update={"name": "steady_state"})
-    assert first_generation(config.model_copy(update={"strategy": one_by_one})) == 1
+    assert first_generation(load(CONFIGS / "tiny.yaml", ["strategy.name=steady_state"])) == 1
 
 
 def test_a_plan_of_elites_imagines_elites() -> None:
@@ -251,12 +251,13 @@ def test_it_fits_the_terminal(width: int) -> None:
 def test_no_scores_lead_out_of_the_bounds(
     seed: int, n: int, k: int, name: str, candidates: str, ties: bool
 ) -> None:
+    explores = {} if name == "greedy" else {"exploration": {"candidates": candidates}}
     config = Config.model_validate(
         {
             "run": {"name": "law"},
             "base_model": "org/base",
             "foundation_models": [f"org/f{number}" for number in range(n)],
-            "strategy": {"name": name, "k": k, "exploration": {"candidates": candidates}},
+            "strategy": {"name": name, "k": k, **explores},
             "merge": {"method": "slerp"},
             "evaluation": {"tasks": ["a"]},
             "stopping": ["pool_unchanged", {"max_generations": 5}],
@@ -312,12 +313,9 @@ def test_every_config_of_the_repository_can_be_planned(path: Path) -> None:
     assert plan_of(load(path)).bounded
 
 
-@pytest.mark.parametrize("name", get_args(StrategyConfig.model_fields["name"].annotation), ids=str)
+@pytest.mark.parametrize("name", [*STRATEGIES.own])
 def test_every_strategy_can_be_planned(name: str) -> None:
-    config = paper()
-    strategy = config.strategy.model_copy(update={"name": name})
-    merge = load(CONFIGS / "mistral7b-ties.yaml").merge
-    plan = plan_of(config.model_copy(update={"strategy": strategy, "merge": merge}))
+    plan = plan_of(load(CONFIGS / "mistral7b-ties.yaml", [f"strategy.name={name}"]))
     assert plan.bounded
     assert plan.merges.high >= 1
 

@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from typing import get_args
 
 import pytest
 
@@ -187,29 +188,41 @@ def test_a_template_that_shows_a_method_is_a_bug():
         environment().from_string("{{ row.items }}").render(row=row)
 
 
-def test_every_kind_of_merge_has_a_look():
+def test_every_kind_of_merge_has_a_look(tmp_path):
     """A report once failed on the runs of a strategy whose kind had no colour."""
-    from typing import get_args
+    from dataclasses import replace
 
-    from evomerge.domain.model import MergeKind
-    from evomerge.report import curves, palette, tree
+    from evomerge.domain.model import Colour, MergeKind
+    from evomerge.report import palette
+    from evomerge.strategies import OWN_KINDS
     from evomerge.terminal import graph
 
-    kinds = {"foundation", *get_args(MergeKind)}
-    assert set(palette.KINDS) == set(palette.MARKERS) == kinds
-    assert set(curves._LABELS) == kinds
-    assert set(tree._LINES) == set(get_args(MergeKind))
-    assert set(graph._MERMAID) == set(graph._DOT) == kinds | {"failed"}
+    assert set(palette._MARKERS) == set(graph._FILL_AND_STROKE) == set(get_args(Colour))
+    assert len({kind.colour for kind in OWN_KINDS}) == len({kind.name for kind in OWN_KINDS}) == 4
+
+    state = run_landscape(tmp_path, landscape_config(stopping=[{"max_generations": 1}]))
+    child = next(model for model in state.models.values() if model.generation)
+    seen = replace(state, models=state.models.changed(replace(child, kind="grafted")))
+    neutral = palette.looks(seen)["grafted"]
+    assert (neutral.label, neutral.colour) == ("grafted", palette.MUTED)
+    assert "classDef grafted fill:#eef0f2" in graph.mermaid(seen, [child.name])
+
+    grafted = MergeKind(name="grafted", label="graft", colour="sky")
+    told = replace(seen, started=state.start.model_copy(update={"kinds": (grafted,)}))
+    assert palette.looks(told)["grafted"] == palette.Look("graft", palette.SKY, "v")
+    assert "#e2f0fa" in graph.dot(told, [child.name])
 
 
 @pytest.mark.parametrize("strategy", ["coefficient_search", "portfolio", "seed_grid"])
 def test_a_run_over_all_models_at_once_is_shown(tmp_path, strategy):
-    settings = {"name": strategy, "k": 3, "search": {"algorithm": "random"}}
-    config = landscape_config(strategy=settings, stopping=[{"max_evaluations": 20}])
+    search = {} if strategy == "seed_grid" else {"search": {"algorithm": "random"}}
+    config = landscape_config(
+        strategy={"name": strategy, **search}, stopping=[{"max_evaluations": 20}]
+    )
     state = run_landscape(tmp_path, config)
     assert {"grid"} <= {model.kind for model in state.models.values()}
     run = RunDirectory(tmp_path / "runs" / "landscape")
     subject = read_subject(run)
     text = "".join(Reader(as_page(subject, drawn(subject, png=False))).text)
-    assert "Green: points of the grid." in text
+    assert "Green: point of the grid." in text
     assert "only the best one's lines are drawn" in text

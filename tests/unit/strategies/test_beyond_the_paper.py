@@ -13,22 +13,19 @@ from evomerge.domain.model import Candidate, Coefficients, Proposal
 from evomerge.domain.objective import Objective
 from evomerge.domain.recipe import Ingredient, Recipe
 from evomerge.domain.scores import Scores, TaskScore, newly_solved, solved_items
-from evomerge.domain.stopping import MaxEvaluations
 from evomerge.evolution import evolve
 from evomerge.imagined import ImaginedExecutor, MemoryLedger, imagined_start
 from evomerge.imagined.landscape import Landscape
 from evomerge.imagined.recorded import replay_config
-from evomerge.strategies import (
-    CoefficientSearch,
-    Complementary,
-    Greedy,
-    KinshipGuided,
-    Portfolio,
-    SeedGrid,
-    SteadyState,
-)
-from evomerge.strategies.coefficient_search import _merge_of_all
-from evomerge.strategies.surrogate import Observation, suggest
+from evomerge.stopping import MaxEvaluations
+from evomerge.strategies.coefficient_search import CoefficientSearch, _merge_of_all
+from evomerge.strategies.complementary import Complementary
+from evomerge.strategies.greedy import Greedy
+from evomerge.strategies.kinship import KinshipGuided
+from evomerge.strategies.portfolio import Portfolio
+from evomerge.strategies.seed_grid import SeedGrid
+from evomerge.strategies.steady_state import SteadyState
+from evomerge.surrogate import Observation, suggest
 
 NAMES = ("ash", "birch", "cedar")
 GOAL = (0.9, 0.4, 0.7)
@@ -96,7 +93,7 @@ def run(strategy, evaluations=40, ledger=None, pool="top_k"):
 
 
 def test_the_seed_grid_merges_all_foundation_models_at_once():
-    state = run(SeedGrid(2))
+    state = run(SeedGrid(k=2))
     grid = [m for m in state.models.values() if m.generation == 1]
     assert len(grid) == 9
     assert {m.kind for m in grid} == {"grid"}
@@ -108,7 +105,7 @@ def test_the_seed_grid_merges_all_foundation_models_at_once():
 @cache
 def searched(children):
     """The end of a search with the surrogate; a fit takes a tenth of a second."""
-    return run(CoefficientSearch(2, children=children), evaluations=20)
+    return run(CoefficientSearch(k=2, search={"children": children}), evaluations=20)
 
 
 @pytest.mark.parametrize("children", [1, 3])
@@ -125,13 +122,13 @@ def test_the_surrogate_climbs_within_twenty_evaluations(children):
 
 
 def test_random_points_are_not_as_good():
-    drawn = run(CoefficientSearch(2, algorithm="random"), evaluations=20)
+    drawn = run(CoefficientSearch(k=2, search={"algorithm": "random"}), evaluations=20)
     assert drawn.best.score < searched(1).best.score
 
 
 def test_a_foundation_model_of_weight_zero_is_no_parent():
     """But a merge has two at least."""
-    foundation = run(Greedy(2), evaluations=3).at_generation(0)
+    foundation = run(Greedy(k=2), evaluations=3).at_generation(0)
     for weights, parents in (((0.5, 0.0, 0.7), NAMES[::2]), ((0.0, 0.0, 0.7), NAMES)):
         proposal = _merge_of_all(foundation, Coefficients.at(weights, None))
         assert proposal.parents == parents
@@ -184,15 +181,15 @@ def test_a_failed_merge_is_not_sought_again():
 @pytest.mark.parametrize(
     ("strategy", "cuts"),
     [
-        (CoefficientSearch(2), range(5, 9, 3)),
-        (CoefficientSearch(2, children=3), range(6, 10, 2)),
-        (CoefficientSearch(2, algorithm="random", children=2), range(5, 12, 2)),
+        (CoefficientSearch(k=2), range(5, 9, 3)),
+        (CoefficientSearch(k=2, search={"children": 3}), range(6, 10, 2)),
+        (CoefficientSearch(k=2, search={"algorithm": "random", "children": 2}), range(5, 12, 2)),
         (
-            Portfolio(2, Complementary(2, scales=(0.5,)), CoefficientSearch(2, algorithm="random")),
+            Portfolio(k=2, exploration={"additive": (0.5,)}, search={"algorithm": "random"}),
             range(6, 24),
         ),
-        (Portfolio(2, Complementary(2, scales=(0.5,)), CoefficientSearch(2)), range(6, 11, 3)),
-        (SteadyState(2), range(13, 32)),
+        (Portfolio(k=2, exploration={"additive": (0.5,)}), range(6, 11, 3)),
+        (SteadyState(k=2), range(13, 32)),
     ],
     ids=str,
 )
@@ -246,14 +243,14 @@ class Breaking:
 
 
 def test_steady_state_makes_one_child_a_generation():
-    state = run(SteadyState(2, scales=(0.5,)), evaluations=12)
+    state = run(SteadyState(k=2), evaluations=12)
     assert all(len(g.candidates) == 1 for g in state.generations[1:])
 
 
 def test_additive_children_come_beside_the_average():
     kin = {("ash", "birch"): 0.1, ("ash", "cedar"): 0.2, ("birch", "cedar"): 0.3}
-    strategy = KinshipGuided(2, candidates="repository", scales=(0.5, 1.0))
-    state = run(Greedy(2), evaluations=4)
+    strategy = KinshipGuided(k=2, exploration={"candidates": "repository", "additive": (0.5, 1.0)})
+    state = run(Greedy(k=2), evaluations=4)
     matrix = KinshipMatrix(
         Metric.PCC,
         kin | {tuple(sorted((n, m))): 0.5 for n in NAMES for m in state.models if m not in NAMES},
@@ -309,13 +306,13 @@ def test_the_partner_is_the_complement_and_not_the_least_related():
 
     related = {("ash", "birch"): 0.0, ("ash", "cedar"): 0.9, ("ash", "model-1-1"): 0.95}
     kinship = KinshipMatrix(Metric.PCC, related)
-    (merge,) = Complementary(2, candidates="repository").explore(ledger.state, kinship, ())
+    (merge,) = Complementary(k=2).explore(ledger.state, kinship, ())
     assert merge.parents == ("ash", "cedar")
     assert "solves 2 items that ash, the best model, fails" in merge.reason
 
 
 def test_elites_keep_a_skill_in_the_pool():
-    plain, elites = run(Greedy(2), 6), run(Greedy(2), 6, pool="elites")
+    plain, elites = run(Greedy(k=2), 6), run(Greedy(k=2), 6, pool="elites")
     assert len(plain.pool) == 2
     assert {m.name for m in plain.pool} <= {m.name for m in elites.ranking}
     best_at = {

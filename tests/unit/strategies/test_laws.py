@@ -9,46 +9,45 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from evomerge.config.choices import AnyCriterion
 from evomerge.domain.kinship import KinshipMatrix, KinshipReading, Metric, pair
 from evomerge.domain.model import Model
 from evomerge.domain.population import Population
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.domain.state import Generation, RunState
-from evomerge.domain.stopping import CRITERIA, AnyCriterion
 from evomerge.imagined import imagined_start
 from evomerge.imagined.landscape import Landscape
 from evomerge.imagined.recorded import replay_config
-from evomerge.strategies import (
-    CoefficientSearch,
-    Complementary,
-    Greedy,
-    KinshipGuided,
-    Portfolio,
-    RandomExploration,
-    SeedGrid,
-    SteadyState,
-)
+from evomerge.stopping import CRITERIA
+from evomerge.strategies.coefficient_search import CoefficientSearch
+from evomerge.strategies.complementary import Complementary
+from evomerge.strategies.greedy import Greedy
+from evomerge.strategies.kinship import KinshipGuided
+from evomerge.strategies.portfolio import Portfolio
+from evomerge.strategies.random import RandomExploration
+from evomerge.strategies.seed_grid import SeedGrid
+from evomerge.strategies.steady_state import SteadyState
 
 STRATEGIES = [
-    Greedy(3),
-    KinshipGuided(3),
-    KinshipGuided(2, candidates="repository", prefer="highest"),
-    KinshipGuided(3, candidates="pool", prefer="random"),
-    RandomExploration(3, candidates="repository"),
-    Complementary(3),
+    Greedy(),
+    KinshipGuided(),
+    KinshipGuided(k=2, exploration={"candidates": "repository", "prefer": "highest"}),
+    KinshipGuided(exploration={"candidates": "pool"}),
+    RandomExploration(exploration={"candidates": "repository"}),
+    Complementary(),
 ]
 EVERY_STRATEGY = [
     *STRATEGIES,
-    KinshipGuided(3, scales=(0.5, 1.0)),
-    Complementary(3, scales=(0.5,)),
-    SteadyState(3),
-    SeedGrid(3),
-    CoefficientSearch(3, algorithm="random"),
-    Portfolio(3, Complementary(3, scales=(0.5,)), CoefficientSearch(3, algorithm="random")),
+    KinshipGuided(exploration={"additive": (0.5, 1.0)}),
+    Complementary(exploration={"additive": (0.5,)}),
+    SteadyState(),
+    SeedGrid(),
+    CoefficientSearch(search={"algorithm": "random"}),
+    Portfolio(exploration={"additive": (0.5,)}, search={"algorithm": "random"}),
 ]
 SURROGATE = [
-    CoefficientSearch(3, children=2),
-    Portfolio(3, Complementary(3, scales=(0.5,)), CoefficientSearch(3)),
+    CoefficientSearch(search={"children": 2}),
+    Portfolio(exploration={"additive": (0.5,)}),
 ]
 
 CRITERIA_OF_EVERY_KIND = TypeAdapter(list[AnyCriterion]).validate_python(
@@ -128,7 +127,7 @@ def test_it_reads_only_the_pairs_that_it_states(strategy, world):
 
 
 def test_every_criterion_is_under_the_laws():
-    assert {next(iter(each.model_dump())) for each in CRITERIA_OF_EVERY_KIND} == set(CRITERIA)
+    assert {next(iter(each.model_dump())) for each in CRITERIA_OF_EVERY_KIND} == set(CRITERIA.own)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA_OF_EVERY_KIND, ids=str)
@@ -205,7 +204,7 @@ def test_the_better_parent_comes_first(strategy, world):
 @given(world=worlds())
 def test_the_exploration_partner_is_the_least_related_candidate(world):
     models, generations, values = world
-    strategy = KinshipGuided(3, candidates="repository")
+    strategy = KinshipGuided(exploration={"candidates": "repository"})
     state = state_of(models, generations, 3)
     proposals = propose(strategy, models, generations, values)
     explored = [p for p in proposals if p.kind == "exploration"]
@@ -230,6 +229,6 @@ def test_under_euclidean_the_least_related_is_the_most_distant():
     models += [scored("model-1-1", 1, 50.0, ("b", "c"))]
     values = {("a", "b"): 1.0, ("a", "c"): 9.0, ("b", "c"): 5.0}
     values |= {(name, "model-1-1"): 3.0 for name in "abc"}
-    strategy = KinshipGuided(2)
+    strategy = KinshipGuided(k=2)
     assert propose(strategy, models, 1, values, Metric.EUCLIDEAN)[-1].parents == ("a", "c")
     assert propose(strategy, models, 1, values, Metric.PCC)[-1].parents == ("a", "b")

@@ -9,21 +9,25 @@ from evomerge.domain.digest import decision_digest
 from evomerge.domain.events import GenerationFinished, GenerationProposed, KinshipMeasured
 from evomerge.domain.kinship import KinshipReading, pair
 from evomerge.domain.state import fold
-from evomerge.domain.stopping import KinshipSaturation, MaxGenerations, SaturationRule
 from evomerge.evolution import evolve
 from evomerge.imagined import ImaginedExecutor, MemoryLedger, imagined_start, points
 from evomerge.imagined.landscape import Landscape
 from evomerge.imagined.recorded import _write_recipe, replay_config
-from evomerge.strategies import Greedy, KinshipGuided, RandomExploration, SeedGrid, SteadyState
+from evomerge.stopping import KinshipSaturation, MaxGenerations
+from evomerge.strategies.greedy import Greedy
+from evomerge.strategies.kinship import KinshipGuided
+from evomerge.strategies.random import RandomExploration
+from evomerge.strategies.seed_grid import SeedGrid
+from evomerge.strategies.steady_state import SteadyState
 
 FIVE = (MaxGenerations(max_generations=5),)
 FOUNDATION = {f"f{i}": 40.0 - i for i in range(4)}
 STRATEGIES = [
-    Greedy(3),
-    KinshipGuided(3, "repository"),
-    RandomExploration(3, "repository"),
-    SteadyState(3, "repository"),
-    SeedGrid(3),
+    Greedy(),
+    KinshipGuided(exploration={"candidates": "repository"}),
+    RandomExploration(exploration={"candidates": "repository"}),
+    SteadyState(),
+    SeedGrid(),
 ]
 
 
@@ -54,7 +58,7 @@ class Watched:
     """A strategy, with the pairs that it stated."""
 
     def __init__(self, strategy):
-        self.strategy, self.k, self.stated = strategy, strategy.k, set()
+        self.strategy, self.k, self.kinds, self.stated = strategy, strategy.k, strategy.kinds, set()
 
     def pairs(self, state):
         pairs = self.strategy.pairs(state)
@@ -103,21 +107,21 @@ def test_the_stated_pairs_and_the_parents_are_measured_once_and_no_other(strateg
 
 
 def test_greedy_measures_the_parents_of_its_merges():
-    _, executor, state = run(Greedy(3))
+    _, executor, state = run(Greedy())
     assert set(executor.asked) == parents_in(state)
 
 
 def test_a_criterion_has_its_pairs_before_the_generation_is_closed():
-    rule = KinshipSaturation(kinship_saturation=SaturationRule(threshold=0.95))
-    ledger, executor, state = run(Greedy(3), (rule, MaxGenerations(max_generations=4)))
+    rule = KinshipSaturation(threshold=0.95)
+    ledger, executor, state = run(Greedy(), (rule, MaxGenerations(max_generations=4)))
     for generation in state.generations[1:]:
         assert {pair(*each) for each in combinations(generation.pool, 2)} <= set(executor.asked)
     for place, entry in enumerate(ledger.entries):
         if isinstance(entry.event, GenerationFinished) and entry.event.generation:
             before = fold(ledger.entries[:place])
             assert before.kinship.mean(entry.event.pool) is not None
-    low = KinshipSaturation(kinship_saturation=SaturationRule(threshold=-1))
-    _, executor, state = run(Greedy(3), (low,))
+    low = KinshipSaturation(threshold=-1)
+    _, executor, state = run(Greedy(), (low,))
     assert len(state.generations) == 2, "no criterion applies to generation 0"
     assert state.stop.startswith("kinship_saturation")
 

@@ -11,13 +11,17 @@ from evomerge.domain.digest import decision_digest, decisions
 from evomerge.domain.events import MergesSkipped
 from evomerge.domain.kinship import KinshipReading, pair
 from evomerge.domain.model import Coefficients, SkippedMerge
-from evomerge.domain.stopping import MaxEvaluations, MaxGenerations
 from evomerge.evolution import evolve
 from evomerge.imagined import ImaginedExecutor, MemoryLedger, imagined_start, points
 from evomerge.imagined.landscape import Landscape
 from evomerge.imagined.recorded import _write_recipe, replay_config
-from evomerge.strategies import Greedy, KinshipGuided, RandomExploration
-from evomerge.strategies.base import propose_merge
+from evomerge.stopping import MaxEvaluations, MaxGenerations
+from evomerge.strategies.greedy import Greedy
+from evomerge.strategies.kinship import KinshipGuided
+from evomerge.strategies.random import RandomExploration
+from evomerge.strategies.seed_grid import GRID
+from evomerge.strategies.steps import EXPLORATION, propose_merge
+from evomerge.strategies.strategy import Strategy
 
 THREE = (MaxGenerations(max_generations=3),)
 
@@ -38,7 +42,7 @@ def run(kinship, above, strategy=None, criteria=THREE, founders=4):
         return KinshipReading(models=(a.name, b.name), pcc=kinship(*pair(a.name, b.name)))
 
     ledger = MemoryLedger()
-    strategy = strategy or Greedy(3)
+    strategy = strategy or Greedy()
     config = replay_config(
         landscape,
         run={"name": "w", "seed": 3},
@@ -55,10 +59,10 @@ def table(values):
 
 
 def test_a_skipped_pair_makes_room_for_the_next_one():
-    free = run(table({}), 0.99, Greedy(4), (MaxGenerations(max_generations=2),))
+    free = run(table({}), 0.99, Greedy(k=4), (MaxGenerations(max_generations=2),))
     first = [frozenset(model.parents) for model in free.at_generation(2)]
     assert len(first) == 4
-    state = run(table({first[1]: 0.994}), 0.99, Greedy(4), (MaxGenerations(max_generations=2),))
+    state = run(table({first[1]: 0.994}), 0.99, Greedy(k=4), (MaxGenerations(max_generations=2),))
     merged = [frozenset(model.parents) for model in state.at_generation(2)]
     assert len(merged) == 4, "k pairs are merged all the same"
     assert first[1] not in merged
@@ -104,7 +108,11 @@ def test_off_by_default():
 
 @pytest.mark.parametrize(
     "strategy",
-    [Greedy(3), KinshipGuided(3, "repository"), RandomExploration(2, "repository")],
+    [
+        Greedy(),
+        KinshipGuided(exploration={"candidates": "repository"}),
+        RandomExploration(k=2, exploration={"candidates": "repository"}),
+    ],
     ids=str,
 )
 @given(data=st.data())
@@ -165,13 +173,13 @@ def test_a_skip_of_another_generation_or_of_nobody_cannot_be_in_a_journal():
             ledger.record(event)
 
 
-class Stubborn:
+class Stubborn(Strategy):
     """Wants the same pair, and its additive kin, for ever; and a search over all."""
 
-    k = 3
+    kinds = (EXPLORATION, GRID)
 
-    def pairs(self, state):
-        return ()
+    def most_children(self, foundation):
+        return 3
 
     def propose(self, state, kinship, rng):
         parents = sorted(state.at_generation(0), key=lambda model: model.name)
@@ -179,9 +187,9 @@ class Stubborn:
         weights = Coefficients(method="task_arithmetic", weights=(1.0, 0.5))
         of_all = Coefficients(method="task_arithmetic", weights=(0.5,) * len(every))
         return (
-            propose_merge("exploration", pair, "again"),
-            propose_merge("exploration", pair, "again, added", weights),
-            propose_merge("search", every, "all", of_all),
+            propose_merge(EXPLORATION, pair, "again"),
+            propose_merge(EXPLORATION, pair, "again, added", weights),
+            propose_merge(GRID, every, "all", of_all),
         )
 
 
@@ -189,4 +197,4 @@ def test_a_strategy_that_insists_is_not_asked_for_ever_and_searches_are_not_judg
     state = run(lambda a, b: 0.999, 0.99, Stubborn(), (MaxGenerations(max_generations=2),))
     assert state.finished
     assert [merge.parents for merge in state.skipped] == [("f0", "f1")]
-    assert {model.kind for model in state.models.values()} == {"foundation", "search"}
+    assert {model.kind for model in state.models.values()} == {"foundation", "grid"}

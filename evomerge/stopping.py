@@ -5,42 +5,54 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from evomerge.domain.kinship import Pair, all_pairs
+from evomerge.domain.settings import identity, named
 from evomerge.domain.state import RunState, highest_worth
 from evomerge.domain.value import Value
+from evomerge.plugins import Registry
 
 
-class Criterion(Protocol):
-    """One reason to stop."""
+class Criterion(Value, ABC):
+    """A reason to end a run; a frozen value whose fields are its options.
 
-    def pairs(self, state: RunState) -> tuple[Pair, ...]:
-        """The pairs of models whose kinship `reached` reads in this state.
+    Attributes:
+        main: the option that stands for all of them: `max_generations: 10`.
+    """
+
+    main: ClassVar[str | None] = None
+
+    name: str = identity(default="", description="which one it is")
+
+    @abstractmethod
+    def reached(self, state: RunState) -> str | None:
+        """One sentence that says why to stop now, or None to go on.
 
         Args:
             state: when all children of its last generation are scored or failed.
         """
 
-    def reached(self, state: RunState) -> str | None:
-        """One sentence that says why to stop now, or None to go on."""
-
-
-class _OfScores(Value):
-    """A criterion that reads no kinship."""
-
     def pairs(self, state: RunState) -> tuple[Pair, ...]:
-        """None."""
+        """The pairs of models whose kinship `reached` reads in this state; here none."""
         return ()
 
+    @model_serializer(mode="wrap")
+    def _spelled(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As a config has it: `{name: options}`."""
+        options = handler(self)
+        name = options.pop("name")
+        return {name: options[self.main] if self.main else options or True}
 
-class PoolUnchanged(_OfScores):
+
+class PoolUnchanged(Criterion):
     """S' = S: the generation changed nothing in the top k (Algorithm 1, line 13)."""
 
-    pool_unchanged: Literal[True] = True
+    name: Literal["pool_unchanged"] = named("pool_unchanged")
 
     def reached(self, state: RunState) -> str | None:
         """Compare the pool with that of the generation before."""
@@ -53,50 +65,39 @@ class PoolUnchanged(_OfScores):
         return "pool_unchanged: no child entered the top k"
 
 
-class NoImprovementRule(Value):
-    """How long the best score may stand still."""
+class NoImprovement(Criterion):
+    """The best score has not risen for `patience` generations."""
 
-    patience: int = Field(ge=1, description="generations without improvement before the stop")
-    min_delta: float = Field(
+    name: Literal["no_improvement"] = named("no_improvement")
+    patience: int = identity(ge=1, description="generations without improvement before the stop")
+    min_delta: float = identity(
         default=0.0, ge=0, description="points by which the best score must rise to count"
     )
 
-
-class NoImprovement(_OfScores):
-    """The best score has not risen for `patience` generations."""
-
-    no_improvement: NoImprovementRule
-
     def reached(self, state: RunState) -> str | None:
         """Count generations since the best score last rose by more than `min_delta`."""
-        rule = self.no_improvement
         *closed, last = state.generations
         tops = [generation.top for generation in closed]
         tops.append(highest_worth(state.at_generation(last.number)))
         best, last_rise = None, 0
         for number, top in enumerate(tops):
-            if top is not None and (best is None or top.exceeds(best, by=rule.min_delta)):
+            if top is not None and (best is None or top.exceeds(best, by=self.min_delta)):
                 best, last_rise = top, number
-        if last.number - last_rise < rule.patience:
+        if last.number - last_rise < self.patience:
             return None
-        return f"no_improvement: best score unchanged for {rule.patience} generations"
+        return f"no_improvement: best score unchanged for {self.patience} generations"
 
 
-class SaturationRule(Value):
-    """When a pool counts as saturated."""
+class KinshipSaturation(Criterion):
+    """The mean pairwise kinship of S exceeds the threshold (the paper's section 5.3)."""
 
-    threshold: float = Field(
+    name: Literal["kinship_saturation"] = named("kinship_saturation")
+    threshold: float = identity(
         default=0.9,
         ge=-1,
         le=1,
         description="mean pairwise kinship of the pool above which the run stops",
     )
-
-
-class KinshipSaturation(Value):
-    """The mean pairwise kinship of S exceeds the threshold (the paper's section 5.3)."""
-
-    kinship_saturation: SaturationRule
 
     def pairs(self, state: RunState) -> tuple[Pair, ...]:
         """Every pair of the pool."""
@@ -105,15 +106,20 @@ class KinshipSaturation(Value):
     def reached(self, state: RunState) -> str | None:
         """Compare the pool's mean kinship with the threshold."""
         mean = state.kinship.mean([model.name for model in state.pool])
-        if mean is None or mean <= self.kinship_saturation.threshold:
+        if mean is None or mean <= self.threshold:
             return None
         return f"kinship_saturation: mean kinship of the pool is {mean:.3f}"
 
 
-class MaxGenerations(_OfScores):
+class MaxGenerations(Criterion):
     """A number of generations, foundation models not counted."""
 
-    max_generations: int = Field(ge=1)
+    main = "max_generations"
+
+    name: Literal["max_generations"] = named("max_generations")
+    max_generations: int = identity(
+        ge=1, description="A number of generations, foundation models not counted."
+    )
 
     def reached(self, state: RunState) -> str | None:
         """Compare the number of the last generation."""
@@ -122,13 +128,18 @@ class MaxGenerations(_OfScores):
         return f"max_generations: {self.max_generations} generations done"
 
 
-class MaxEvaluations(_OfScores):
+class MaxEvaluations(Criterion):
     """A number of scored models, foundation models included.
 
     A generation is cut to what is left, so that the budget is never overshot.
     """
 
-    max_evaluations: int = Field(ge=1)
+    main = "max_evaluations"
+
+    name: Literal["max_evaluations"] = named("max_evaluations")
+    max_evaluations: int = identity(
+        ge=1, description="A number of scored models, foundation models included."
+    )
 
     def reached(self, state: RunState) -> str | None:
         """Compare the number of scored models."""
@@ -137,10 +148,13 @@ class MaxEvaluations(_OfScores):
         return f"max_evaluations: {state.evaluations} models scored"
 
 
-class MaxHours(_OfScores):
+class MaxHours(Criterion):
     """Hours of work, pauses between an interruption and its resume left out."""
 
-    max_hours: float = Field(gt=0)
+    main = "max_hours"
+
+    name: Literal["max_hours"] = named("max_hours")
+    max_hours: float = identity(gt=0, description="Hours of work, pauses left out.")
 
     def reached(self, state: RunState) -> str | None:
         """Compare the time spent."""
@@ -148,47 +162,22 @@ class MaxHours(_OfScores):
         return None if hours < self.max_hours else f"max_hours: {hours:.2f} hours spent"
 
 
-CRITERIA: dict[str, type[Value]] = {
-    "pool_unchanged": PoolUnchanged,
-    "no_improvement": NoImprovement,
-    "kinship_saturation": KinshipSaturation,
-    "max_generations": MaxGenerations,
-    "max_evaluations": MaxEvaluations,
-    "max_hours": MaxHours,
-}
-
-
-def _spelled_out(value: Any) -> Any:
-    """A criterion named without settings, as the mapping that it stands for."""
-    settings = {"pool_unchanged": True, "kinship_saturation": {}}
-    return {value: settings[value]} if isinstance(value, str) and value in settings else value
-
-
-def _tag(value: Any) -> str | None:
-    """The criterion that a mapping names: its only key."""
-    if isinstance(value, Value):
-        return next(iter(type(value).model_fields))
-    keys = list(value) if isinstance(value, dict) else []
-    return keys[0] if len(keys) == 1 and keys[0] in CRITERIA else None
-
-
-_Spelled = Annotated[
-    Annotated[PoolUnchanged, Tag("pool_unchanged")]
-    | Annotated[NoImprovement, Tag("no_improvement")]
-    | Annotated[KinshipSaturation, Tag("kinship_saturation")]
-    | Annotated[MaxGenerations, Tag("max_generations")]
-    | Annotated[MaxEvaluations, Tag("max_evaluations")]
-    | Annotated[MaxHours, Tag("max_hours")],
-    Discriminator(_tag),
-]
-
-AnyCriterion = Annotated[
-    _Spelled,
-    BeforeValidator(
-        _spelled_out,
-        json_schema_input_type=Literal["pool_unchanged", "kinship_saturation"] | _Spelled,
-    ),
-]
+CRITERIA: Registry[Criterion] = Registry(
+    "a stopping criterion",
+    Criterion,  # type: ignore[type-abstract]
+    {
+        str(kind.model_fields["name"].default): kind
+        for kind in (
+            PoolUnchanged,
+            NoImprovement,
+            KinshipSaturation,
+            MaxGenerations,
+            MaxEvaluations,
+            MaxHours,
+        )
+    },
+    "evomerge.stopping",
+)
 
 
 def first_reached(criteria: Sequence[Criterion], state: RunState) -> str | None:

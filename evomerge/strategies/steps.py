@@ -1,52 +1,49 @@
-"""The contract of a strategy, and the steps of Algorithm 1 that several of them share."""
+"""The steps of Algorithm 1 of arXiv 2410.12613 that strategies share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from random import Random
-from typing import Literal, Protocol
+from typing import Annotated
+
+from pydantic import Field
 
 from evomerge.domain.kinship import KinshipMatrix, Pair, pair
-from evomerge.domain.model import Coefficients, MergeKind, Model, Proposal
+from evomerge.domain.model import CandidateSet, Coefficients, MergeKind, Model, Proposal
 from evomerge.domain.objective import Worth
 from evomerge.domain.population import rank
+from evomerge.domain.settings import identity
 from evomerge.domain.state import RunState
+from evomerge.domain.value import Value
 
-_WORTH = {"top_k": "mean score", "elites": "the score of the better parent on each task"}
-CandidateSet = Literal["grandparent_generation", "repository", "pool"]
-Parents = frozenset[str]
+GREEDY = MergeKind(name="greedy", label="greedy merge", colour="blue")
+EXPLORATION = MergeKind(name="exploration", label="exploration merge", colour="orange")
+
+Scales = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=4)], ...],
+    Field(max_length=20),
+]
+"""Weights of task vectors."""
 
 
-class Strategy(Protocol):
-    """Chooses merges; holds no state of its own, so that a resumed run decides alike.
+class Partners(Value):
+    """Who may be the partner of the best model."""
 
-    Attributes:
-        k: the size of the pool S.
-    """
+    candidates: CandidateSet | None = identity(
+        default=None,
+        description="who may be the partner: models two generations before the child (as in the "
+        "paper; the default of kinship and random), all models (of the others), or the pool",
+    )
 
-    @property
-    def k(self) -> int: ...
 
-    def pairs(self, state: RunState) -> tuple[Pair, ...]:
-        """The pairs of models whose kinship `propose` reads in this state.
+class ExplorationOptions(Partners):
+    """How the partner of the best model is chosen, and what is merged with it."""
 
-        They are measured exactly before it is called; of other pairs it is told nothing.
-
-        Args:
-            state: at the end of a generation, when all of its children are scored or failed.
-        """
-
-    def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
-        """The merges of the next generation, greedy ones first, in the order of their names.
-
-        The kinship of each merge's parents is measured and added to the proposal by the loop.
-
-        Args:
-            state: at the end of a generation.
-            kinship: readings of `pairs(state)`.
-            rng: seeded from the run's seed and the generation; the only source of chance.
-        """
+    additive: Scales = identity(
+        default=(),
+        description="also base + delta of the best + a · delta of the partner for each a; 0.5 is "
+        "a good start; the paper has none",
+    )
 
 
 def greedy_pairs(state: RunState) -> tuple[Proposal, ...]:
@@ -60,21 +57,31 @@ def greedy_pairs(state: RunState) -> tuple[Proposal, ...]:
     first = state.generation is not None and state.generation.number == 0
     members = state.ranking if first else state.pool
     pairs = [(a, b) for a, b in combinations(members, 2) if not state.tried(a.name, b.name)]
-    worth = potential if state.start.pool == "elites" else mean_worth
+    elites = state.start.pool == "elites"
+    worth, measure = (
+        (potential, "the score of the better parent on each task")
+        if elites
+        else (mean_worth, "mean score")
+    )
     pairs.sort(
         key=lambda pair: (*(-each for each in worth(pair)), sorted(model.name for model in pair))
     )
     chosen = pairs if first else pairs[: state.k]
     return tuple(
         propose_merge(
-            "greedy",
+            GREEDY,
             pair,
             "every pair of foundation models is merged first"
             if first
-            else f"pair {place} of the pool by {_WORTH[state.start.pool]}",
+            else f"pair {place} of the pool by {measure}",
         )
         for place, pair in enumerate(chosen, start=1)
     )
+
+
+def most_pairs(k: int, foundation: int) -> int:
+    """At most so many greedy merges in one generation."""
+    return max(k, foundation * (foundation - 1) // 2)
 
 
 def exploration_candidates(
@@ -135,10 +142,10 @@ def exploration(
         scales: for each a, one more child base + delta_best + a · delta_partner. The config's merge
             method may average, which halves what the partner brings; a sum does not.
     """
-    plain = propose_merge("exploration", (best, partner), f"exploration: {why}")
+    plain = propose_merge(EXPLORATION, (best, partner), f"exploration: {why}")
     added = (
         propose_merge(
-            "exploration",
+            EXPLORATION,
             (best, partner),
             f"exploration: {why}; its task vector is added at {scale:g}",
             Coefficients.at((1.0, scale), None),
@@ -167,7 +174,7 @@ def propose_merge(
     ordered = sorted(parents, key=rank) if coefficients is None else parents
     names = tuple(model.name for model in ordered)
     return Proposal(
-        kind=kind,
+        kind=kind.name,
         parents=names,
         mean_score=mean_score(ordered),
         reason=reason,
