@@ -1,6 +1,6 @@
-"""The command line: each command is parsing plus one call, in a file of its own.
+"""The command line: one module per command, which parses arguments and makes one call.
 
-Commands are imported when they are asked for, so that `--help` and `status` stay quick.
+Commands are imported on use, so that `--help` and `status` stay fast.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from evomerge import __version__
 from evomerge.domain.errors import EvomergeError
 
 COMMANDS = {
-    "doctor": "what would go wrong later, told before anything is downloaded",
-    "plan": "what a run will ask for: downloads, merges, disk, hours, cost",
+    "doctor": "check machine, models and tasks before anything is downloaded",
+    "plan": "estimate downloads, merges, disk, hours and cost of a run",
     "run": "evolve the models of a config; an unfinished run is resumed",
-    "resume": "go on with an interrupted run",
-    "status": "where a run stands",
+    "resume": "resume an interrupted run",
+    "status": "show progress, best model and pool of a run",
     "watch": "follow a run from another terminal",
-    "list": "all runs of a runs folder",
-    "tree": "the lineage of a model",
-    "show": "one model's whole story",
-    "compare": "several runs side by side",
-    "gain": "is the gain real, or chance?",
-    "report": "a run as one page: figures, family tree, all models",
-    "analyze": "does kinship tell what a merge brings?",
-    "kinship": "how alike models changed from their base",
-    "simulate": "compare strategies on imagined models, before paying",
-    "replay": "what a strategy would choose on recorded scores",
-    "digest": "the decision digest of a run",
+    "list": "list all runs of a runs folder",
+    "tree": "draw the lineage of a model",
+    "show": "show details of one model",
+    "compare": "compare several runs",
+    "gain": "test whether gains are statistically significant",
+    "report": "write a run as one page: figures, lineage, all models",
+    "analyze": "correlate kinship with merge gain",
+    "kinship": "measure how similarly models changed from their base",
+    "simulate": "compare strategies on synthetic models, before paying",
+    "replay": "replay a strategy over recorded scores",
+    "digest": "print the decision digest of a run",
     "verify": "check every byte of a run",
-    "export": "a model as a folder for others, with its model card",
-    "rebuild": "make pruned weights again",
-    "gc": "free what no run refers to",
+    "export": "write a model as a Hugging Face folder with its model card",
+    "rebuild": "recreate pruned weights",
+    "gc": "delete artefacts that no run needs",
     "validate": "check a config",
-    "slurm": "a batch script that queues itself again and goes on",
+    "slurm": "print a batch script that requeues and resumes itself",
     "init": "write a commented config to start from",
-    "schema": "the JSON Schema of configs",
-    "completion": "what a shell needs to complete commands and options",
+    "schema": "print the JSON Schema of configs",
+    "completion": "print the shell completion script",
 }
 
 
@@ -49,11 +49,11 @@ class LazyGroup(click.Group):
     """Imports a command's module when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands, in the order of a newcomer's path."""
+        """All commands, in the order in which a new user needs them."""
         return [*COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, or None if there is no such name."""
+        """The command, or None if no command has this name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"evomerge.cli.{cmd_name}").command
@@ -62,7 +62,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with the nearest name for a typo."""
+        """Resolve as click does, and suggest the closest name for a typo."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -75,7 +75,7 @@ class LazyGroup(click.Group):
             raise click.UsageError(message, ctx) from None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Commands by their names, which must not wait for imports, then the options."""
+        """Complete commands from their names, without imports, then options."""
         names = [name for name in COMMANDS if name.startswith(incomplete)]
         items = [CompletionItem(name, help=COMMANDS[name]) for name in names]
         return items + click.Command.shell_complete(self, ctx, incomplete)
@@ -93,7 +93,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """The console script; exits with the codes of `evomerge.domain.errors`."""
+    """The console script; exits with the exit codes of `evomerge.domain.errors`."""
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except EvomergeError as error:
@@ -105,11 +105,11 @@ def main() -> None:
     except click.exceptions.Abort:
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of stdout went away (`| head`); Python would complain again at exit.
+        # Broken pipe (`| head`); Python would report it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
         if error.filename is None:
-            raise  # no file of the user's is at fault
+            raise  # not caused by a file of the user
         click.echo(f"evomerge: {error.filename}: {error.strerror}", err=True)
         sys.exit(3)

@@ -1,4 +1,4 @@
-"""`evomerge analyze`: does kinship tell what a merge brings? And when did a search saturate?"""
+"""`evomerge analyze`: correlations of kinship and merge gain, and the stages of a search."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ def command(sources: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
     """Correlate kinship with merge gain, and with its size, over runs or tables of merges.
 
     A CSV file has a column `gain` and one or more of kinship, pcc, cosine (cs), euclidean (ed);
-    with `generation` and `score` (atp) the stages are told too. A JSON file holds such tables as
-    lists of objects by name, as the paper's evolution paths. plots/kinship-gain.csv will do.
+    with `generation` and `score` (atp) the stages are shown too. A JSON file maps names to such
+    tables (lists of objects), as the paper's evolution paths do. plots/kinship-gain.csv of a
+    report has the right format.
 
     \b
     JSON output: {"format": 1, "rule": text, "series": [{"name", "merges", "kinship":
@@ -47,7 +48,7 @@ def command(sources: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
 
 
 def as_document(found: list[Series]) -> dict[str, Any]:
-    """The JSON form."""
+    """The output of `evomerge analyze --json`."""
     return {"format": 1, "rule": RULE, "series": [_document(series) for series in found]}
 
 
@@ -65,7 +66,7 @@ def _document(series: Series) -> dict[str, Any]:
 
 
 def _read(source: str, runs_dir: Path) -> list[Series]:
-    """The series of a run or a file.
+    """The series of merges of a run or a file.
 
     Raises:
         ConfigError: the file holds no table of merges; says where and why.

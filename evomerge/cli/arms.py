@@ -26,8 +26,8 @@ class ArmRun:
     """One run of a comparison.
 
     Attributes:
-        config: the user's, with the arm's strategy, seed and run name.
-        title: `greedy`, or `greedy, seed 1` where there are repeats.
+        config: the user's config with the arm's strategy, seed and run name.
+        title: `greedy`, or `greedy, seed 1` with repeats.
     """
 
     config: Config
@@ -35,12 +35,12 @@ class ArmRun:
 
     @property
     def run(self) -> RunDirectory:
-        """Where the arm lives."""
+        """The folder of the arm's run."""
         return RunDirectory(self.config.run.dir / self.config.run.name)
 
 
 def parsed_arms(text: str) -> tuple[str, ...]:
-    """The strategies of `--arms a,b,…`, in their order.
+    """The strategies of `--arms a,b,…`, in the given order.
 
     Raises:
         UsageError: one is not known, comes twice, or is the only one.
@@ -65,13 +65,13 @@ def parsed_arms(text: str) -> tuple[str, ...]:
 def planned(
     path: Path, overrides: Sequence[str], strategies: Sequence[str], repeats: int
 ) -> list[ArmRun]:
-    """The arms in the order in which they run: all strategies of a seed, then the next seed.
+    """The arms in execution order: all strategies of a seed, then the next seed.
 
-    With one repeat the runs are called `<run.name>-<strategy>`, with more of them
-    `<run.name>-<strategy>-seed<seed>`, the seeds counting up from `run.seed`.
+    With one repeat the runs are named `<run.name>-<strategy>`, with more
+    `<run.name>-<strategy>-seed<seed>`, where seeds count up from `run.seed`.
 
     Raises:
-        ConfigError: the config, or a name made from its `run.name`, cannot be used.
+        ConfigError: the config, or a name derived from its `run.name`, is invalid.
     """
     base = load(path, overrides)
     return [
@@ -94,13 +94,13 @@ def _arm(
 def run_arms(
     arms: Sequence[ArmRun], command: str, *, accept_drift: bool, plain: bool
 ) -> Iterator[RunDirectory]:
-    """Run or resume one arm after the other; yields each as it is done.
+    """Run or resume the arms one after the other; yields each when it is finished.
 
     Args:
-        command: what to run again after an interruption.
+        command: the command that resumes after an interruption.
 
     Raises:
-        UsageError: an arm was started with another config; nothing was run then.
+        UsageError: an arm was started with a different config; nothing has run.
         StoppedError: an arm stopped; its remedy is `command`.
     """
     for arm in arms:
@@ -111,13 +111,13 @@ def run_arms(
             driven(arm.run, arm.config, accept_drift=accept_drift, plain=plain)
         except StoppedError as stopped:
             if stopped.remedy is None:
-                stopped.remedy = f"go on with: {command}"
+                stopped.remedy = f"resume with: {command}"
             raise
         yield arm.run
 
 
 def command_again(path: Path, overrides: Sequence[str], arms: str, repeats: int) -> str:
-    """The command that goes on with these arms."""
+    """The command that resumes these arms."""
     words = ["evomerge", "run", str(path), "--arms", arms]
     words += ["--repeats", str(repeats)] if repeats > 1 else []
     for override in overrides:

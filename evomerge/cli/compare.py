@@ -1,4 +1,4 @@
-"""`evomerge compare`: several runs side by side."""
+"""`evomerge compare`: a comparison of several runs."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def command(
     objective: ObjectiveName | None,
     as_json: bool,
 ) -> None:
-    """Compare RUNS, two or more: what each reached, at which cost, and where they parted.
+    """Compare two or more RUNS: their scores and costs, and where they diverge.
 
-    Runs that differ in nothing but the seed are repeats of one arm: their median and range are
-    shown. Runs that searched for different objectives are judged by that of the first one. "work"
-    is the time that an arm takes alone, "spent" what it took with what it reused. Exit code 4:
-    their scores do not mean the same (other tasks, split, settings or versions).
+    Runs that differ only in the seed are repeats of one arm, shown as median and range. Runs
+    with different objectives are judged by the first one's. "work" is the time without reuse,
+    "spent" the time with results reused from the store. Exit code 4: the scores are not
+    comparable (different tasks, split, settings or versions).
 
     \b
     JSON output (unknown values are null, numbers are not rounded):
@@ -71,7 +71,7 @@ def command(
     found = [find_run(run, runs_dir) for run in dict.fromkeys(runs)]
     if len({run.path for run in found}) < 2:
         raise UsageError(
-            "a comparison needs two runs or more", "`evomerge list` shows those there are"
+            "a comparison needs two runs or more", "list the runs with `evomerge list`"
         )
     print_comparison(found, as_json=as_json, html=html, objective=objective)
 
@@ -83,7 +83,7 @@ def print_comparison(
     html: Path | None = None,
     objective: ObjectiveName | None = None,
 ) -> None:
-    """Compare `runs` and print the result on stdout, or write it as a page."""
+    """Compare `runs` and print the result to stdout, or write it as a page."""
     from evomerge.cli.winners import winners
     from evomerge.terminal.comparison import ComparisonView
     from evomerge.terminal.comparison_document import comparison_document
@@ -104,11 +104,11 @@ def print_comparison(
 def comparison_of(
     runs: Sequence[RunDirectory], objective: ObjectiveName | None = None
 ) -> Comparison:
-    """The comparison of runs on disk, by an objective or, if None, by that of the first one.
+    """Compare runs on disk by `objective`, by default the objective of the first run.
 
     Raises:
         UsageError: a run has no score yet.
-        IncomparableError: their scores were not measured in the same way.
+        IncomparableError: their scores were measured with different settings.
     """
     journals = [run.read() for run in runs]
     for run, entries in zip(runs, journals, strict=True):
@@ -127,13 +127,13 @@ def comparison_of(
 
 
 def _distinct(runs: Sequence[RunDirectory]) -> list[str]:
-    """The names of runs; of equally named ones the paths."""
+    """The names of the runs, or their paths if names are not unique."""
     names = [run.name for run in runs]
     return [run.name if names.count(run.name) == 1 else str(run.path) for run in runs]
 
 
 def _settings(run: RunDirectory) -> dict[str, Any]:
-    """The settings of a run that can change a result; none if it has no readable config."""
+    """The settings of a run that can change a result; empty without a readable config."""
     try:
         return identity_of(load_recorded(run.config))
     except ConfigError:

@@ -1,4 +1,4 @@
-"""`evomerge completion`: what a shell needs to complete commands and options."""
+"""`evomerge completion`: the completion script of a shell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from click.shell_completion import get_completion_class
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
-    """Print the script that lets SHELL complete commands, options and files.
+    """Print the script with which SHELL completes commands, options and files.
 
     \b
     bash: eval "$(evomerge completion bash)"        in ~/.bashrc
@@ -20,6 +20,6 @@ def command(shell: str) -> None:
 
     completion = get_completion_class(shell)
     if completion is None:  # pragma: no cover - click knows the three
-        raise click.UsageError(f"click completes nothing in {shell}")
-    # The name of the variable is the one that click derives from the program's.
+        raise click.UsageError(f"click has no completion for {shell}")
+    # click derives the name of this variable from the name of the program
     click.echo(completion(cli, {}, "evomerge", "_EVOMERGE_COMPLETE").source())

@@ -1,4 +1,4 @@
-"""`evomerge digest`: did two runs decide alike?"""
+"""`evomerge digest`: a hash of a run's decisions, to compare two runs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from evomerge.store.run_directory import find_run
 def command(run: str, runs_dir: Path, as_json: bool) -> None:
     """Print the decision digest of RUN: a name below the runs folder, or a path.
 
-    It covers recipes, parents, seeds, scores, kinship and selection, and no time, host or path:
-    a resumed run has the digest of an uninterrupted one. --json also prints what it covers.
+    It covers recipes, parents, seeds, scores, kinship and selection, but no times, hosts or
+    paths: a resumed run has the digest of an uninterrupted one. --json also prints the data
+    that is hashed.
     """
     state = fold(find_run(run, runs_dir).read())
     digest = decision_digest(state)

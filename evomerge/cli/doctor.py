@@ -1,4 +1,4 @@
-"""`evomerge doctor`: everything that could go wrong later, before anything is downloaded."""
+"""`evomerge doctor`: checks of machine, models and tasks before anything is downloaded."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _MARKS = {"problem": "✗", "warning": "!", "fine": "✓"}
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path), required=False)
 @set_option
-@click.option("--quick", is_flag=True, help="Without the tasks, whose loading takes a while.")
+@click.option("--quick", is_flag=True, help="Skip the tasks, which are slow to load.")
 @json_option
 def command(config: Path | None, overrides: tuple[str, ...], quick: bool, as_json: bool) -> None:
-    """Look at this machine, and at the models and tasks of CONFIG: what would fail later?
+    """Check this machine, and the models and tasks of CONFIG, for what would fail later.
 
     GPUs, memory, disk, file system, versions, the hub; then every model's architecture, shapes,
-    vocabulary, tokenizer, dtype, and the tasks. Models are compared from their configs and file
-    headers; no weight is downloaded. Exit code 0, or 3 when there is a problem.
+    vocabulary, tokenizer, dtype, and the tasks. Models are compared by their configs and file
+    headers; no weights are downloaded. Exit code 0, or 3 if there is a problem.
 
     \b
     JSON output: {"format": 1, "findings": [{"grade": "problem|warning|fine",
@@ -52,7 +52,7 @@ def command(config: Path | None, overrides: tuple[str, ...], quick: bool, as_jso
 
 
 def _machine() -> Iterator[Finding]:
-    """Without a config: the machine and the current folder."""
+    """Findings about the machine and the current folder, for use without a config."""
     from evomerge.adapters import machine
 
     yield machine.check_versions("hf")
@@ -87,7 +87,7 @@ def _everything(config: Config, quick: bool) -> Iterator[Finding]:
 
 
 def _models(config: Config) -> Iterator[Finding]:
-    """What the models look like beside each other; no weight is downloaded."""
+    """Findings about the models and their compatibility; no weights are downloaded."""
     from evomerge.adapters.foundation import Merging, examine, summary
 
     models = [config.base_model, *config.foundation_models]
@@ -99,7 +99,7 @@ def _models(config: Config) -> Iterator[Finding]:
 
 
 def _tasks(config: Config) -> Finding:
-    """Whether every task, metric and filter is there, asked of lm-eval itself."""
+    """Check with lm-eval that every task, metric and filter exists."""
     from evomerge.wiring import described
 
     names = ", ".join(task.name for task in config.evaluation.every_task.values())
@@ -111,7 +111,7 @@ def _tasks(config: Config) -> Finding:
 
 
 def _print(findings: list[Finding]) -> None:
-    """One finding after the other, the remedy below what it mends."""
+    """Print the findings, each followed by its remedy."""
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)

@@ -1,4 +1,4 @@
-"""What `run` and `resume` share: drive a run and tell what happens."""
+"""Code shared by `run` and `resume`: drive a run and show its progress."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from evomerge.store.run_directory import RunDirectory
 
 
 def driving_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--accept-drift, --plain and --json."""
+    """Add the options --accept-drift, --plain and --json."""
     command = json_option(command)
     command = click.option("--plain", is_flag=True, help="One line per event, also on a terminal.")(
         command
@@ -34,32 +34,32 @@ def driving_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--accept-drift",
         is_flag=True,
-        help="Go on although models or library versions changed since the start.",
+        help="Continue although models or library versions changed since the start.",
     )(command)
 
 
 def refuse_another_config(run: RunDirectory, config: Config) -> None:
-    """See that a run that exists was started with `config`.
+    """Check that an existing run was started with `config`.
 
     Raises:
-        UsageError: it was not; names what differs.
+        UsageError: it was started with a different config; names the differing keys.
     """
     changed = differences(load_recorded(run.config), config).identity if run.exists else ()
     if changed:
         raise UsageError(
             f"run {run.name} was started with another config:\n  " + "\n  ".join(changed),
-            "give the new one its own `run.name` (what is equal is reused from the store), or "
-            f"finish the old one with `evomerge resume {run.name}`",
+            "choose another `run.name` (equal results are reused from the store), or "
+            f"finish the old run with `evomerge resume {run.name}`",
         )
 
 
 def driven(run: RunDirectory, config: Config, *, accept_drift: bool, plain: bool) -> RunState:
-    """Drive `run` to its end with a view on stderr."""
+    """Drive `run` to its end with progress on stderr."""
     from evomerge.report.refresh import ReportRefresher
     from evomerge.terminal import reporter
     from evomerge.wiring import LocalWorkplace, mirrors_of
 
-    # The view is closed first: it leaves its summary while the last report is drawn.
+    # The view is closed first, so that its summary is visible while the last report is drawn.
     with (
         ExitStack() as stack,
         reporter(sys.stderr, plain=plain) as view,
@@ -81,7 +81,7 @@ def driven(run: RunDirectory, config: Config, *, accept_drift: bool, plain: bool
 def drive_and_report(
     run: RunDirectory, config: Config, *, accept_drift: bool, plain: bool, as_json: bool
 ) -> RunState:
-    """Drive `run` to its end with a view on stderr, then print its result on stdout."""
+    """Drive `run` to its end with progress on stderr, then print its result to stdout."""
     from evomerge.terminal import result_document, result_text
 
     done_before = _finished(run)
@@ -89,12 +89,12 @@ def drive_and_report(
         state = driven(run, config, accept_drift=accept_drift, plain=plain)
     except StoppedError as stopped:
         if stopped.remedy is None and run.exists:
-            stopped.remedy = f"go on with: {resume_command(run)}"
+            stopped.remedy = f"resume with: {resume_command(run)}"
         raise
     seen = not done_before and sys.stdout.isatty() and sys.stderr.isatty()
     if as_json:
         click.echo(json.dumps(result_document(state), ensure_ascii=False))
-    elif not seen:  # the view's last picture says it all
+    elif not seen:  # otherwise the summary of the view is on the screen
         click.echo(result_text(state, baseline_beside(run, state)))
     return state
 
@@ -108,7 +108,7 @@ def _tracker_off(why: str) -> None:
 
 
 def resume_command(run: RunDirectory) -> str:
-    """The command that goes on with `run` from the current folder."""
+    """The command that resumes `run` from the current folder."""
     words = ["evomerge", "resume", run.name]
     runs = run.path.parent
     if runs != Path.cwd() / "runs":

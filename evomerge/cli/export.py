@@ -1,4 +1,4 @@
-"""`evomerge export`: a model of a run as a folder for others, and on the hub if asked."""
+"""`evomerge export`: write a model of a run as a folder, and optionally upload it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 @click.argument("model", required=False)
 @click.option("--to", type=click.Path(path_type=Path), required=True, help="The new folder.")
 @runs_dir_option
-@click.option("--copy", is_flag=True, help="Copy weights even where a hard link would do.")
+@click.option("--copy", is_flag=True, help="Copy the weights instead of hard-linking them.")
 @click.option("--push", metavar="ORG/NAME", help="Upload the folder to the hub afterwards.")
-@click.option("--public", is_flag=True, help="With --push: for everyone, not private.")
-@click.option("--dry-run", is_flag=True, help="With --push: only say what would be uploaded.")
+@click.option("--public", is_flag=True, help="With --push: make the repository public.")
+@click.option("--dry-run", is_flag=True, help="With --push: only show what would be uploaded.")
 def command(
     run: str,
     model: str | None,
@@ -40,9 +40,9 @@ def command(
 ) -> None:
     """Write MODEL of RUN (default: the best) as a complete Hugging Face model folder.
 
-    With weights, tokenizer, chat template, generation config, and a model card that tells lineage,
-    recipe, scores and kinship. Pruned weights are made again first. Weights are hard links into
-    the store where they can be: do not change them in place, or use --copy.
+    It has weights, tokenizer, chat template, generation config, and a model card with lineage,
+    recipe, scores and kinship. Pruned weights are recreated first. Weights are hard links into
+    the store if possible: do not change them in place, or use --copy.
 
     --push uploads the folder to the hub as a private repository (HF_TOKEN or `hf auth login`).
     """
@@ -78,7 +78,7 @@ def _chosen(name: str | None, state: RunState, run: RunDirectory) -> Model:
     chosen = state.models[model_named(name, state, run.name)]
     if chosen.candidate is None:
         raise UsageError(
-            f"{name} is a foundation model; it was not made here", "name an offspring to export"
+            f"{name} is a foundation model, not a merge", "name an offspring to export"
         )
     if not chosen.merged:
         raise UsageError(f"{name} was never merged", "name a model with weights")
@@ -104,7 +104,7 @@ def _exported(
 
 
 def _weights(model: Model, state: RunState, run: RunDirectory) -> Path:
-    """The folder of a whole model; pruned weights are made again."""
+    """The folder of a complete model; pruned weights are recreated."""
     import sys
 
     from evomerge.driver import rebuild, signals_stop

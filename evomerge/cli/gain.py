@@ -1,4 +1,4 @@
-"""`evomerge gain`: is what a run gained more than chance?"""
+"""`evomerge gain`: significance tests for the gains of a run."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from evomerge.terminal.naming import model_named
 @click.argument("run")
 @click.argument("models", nargs=-1, metavar="[A B]")
 @runs_dir_option
-@click.option("--by-task", is_flag=True, help="Each task as well.")
+@click.option("--by-task", is_flag=True, help="Also show each task.")
 @json_option
 def command(
     run: str, models: tuple[str, ...], runs_dir: Path, by_task: bool, as_json: bool
 ) -> None:
-    """Test whether models of RUN differ by more than chance.
+    """Test whether the differences between models of RUN are significant.
 
-    A against B, or, without names, the best model against every foundation model and against its
-    parents, on held-out items where all of them were scored on those. Both answered the same
-    items, so they are compared item by item: the difference in points of the run's objective with
-    its 95 % interval, and p, corrected (Holm) over all comparisons of the table.
+    A against B, or, without names, the best model against every foundation model and its
+    parents, on held-out items if all of them were scored there. The tests are paired by item:
+    the difference in points of the run's objective with its 95 % interval, and p, with Holm's
+    correction over all comparisons of the table.
 
     \b
     JSON output: {"format": 1, "run", "part": "selection|held_out", "missing": [text],
@@ -68,7 +68,7 @@ def command(
 
 
 def _part(matches: Matches) -> Part:
-    """Held-out items where both models were scored on them."""
+    """The held-out split if both models of every pair were scored on it, else selection."""
     return (
         "held_out"
         if all(a.on("held_out") and b.on("held_out") for a, b, _ in matches)
@@ -77,7 +77,7 @@ def _part(matches: Matches) -> Part:
 
 
 def _chosen(names: tuple[str, ...], state: RunState, run: str) -> Matches:
-    """Two scored models of the run."""
+    """The two models that the user named, which must have scores."""
     a, b = (state.models[model_named(name, state, run)] for name in names)
     if a is b:
         raise UsageError(f"{a.name} cannot be compared with itself")

@@ -1,4 +1,4 @@
-"""`evomerge gc`: show, then free, what no run refers to."""
+"""`evomerge gc`: show, then delete, artefacts that no run needs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from evomerge.store.run_directory import STORE_FOLDER
 
 @click.command()
 @runs_dir_option
-@click.option("--yes", is_flag=True, help="Free it; without this it is only shown.")
+@click.option("--yes", is_flag=True, help="Delete the artefacts instead of only showing them.")
 @json_option
 def command(runs_dir: Path, yes: bool, as_json: bool) -> None:
-    """Show what lies in the store of a runs folder and no run needs; --yes frees it.
+    """Show the artefacts in the store that no run needs; --yes deletes them.
 
-    That is what belongs to no run, and weights that every run's retention lets go.
+    These are artefacts that belong to no run, and weights that no run's retention keeps.
 
     JSON output: {"freed": true|false, "bytes", "artefacts": [{"name", "size", "weights_only"}]}.
     """

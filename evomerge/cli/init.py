@@ -1,4 +1,4 @@
-"""`evomerge init`: a commented config to start from."""
+"""`evomerge init`: write a commented config to start from."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from evomerge.domain.errors import UsageError
 
 TEMPLATE = """\
 # A config of evomerge. Check it with `evomerge validate FILE`, start it with `evomerge run FILE`.
-# Only what has no default must be here; the rest shows the defaults or a sensible choice.
-# Relative paths start at the folder in which evomerge is called.
+# Only keys without a default are required; the others show the default or a sensible choice.
+# Relative paths start at the current folder.
 
 run:
   name: my-run  # the folder of this run: runs/my-run
-  dir: runs  # runs below one folder share models and scores that they have in common
-  seed: 0  # every random choice is drawn from it
+  dir: runs  # runs in the same folder share merged models and scores
+  seed: 0  # seeds every random choice
 
 # The pre-trained model that all foundation models were fine-tuned from.
 base_model: mistralai/Mistral-7B-v0.1
@@ -42,11 +42,11 @@ merge:
   method: ties  # slerp, linear, task_arithmetic, ties, dare_ties, dare_linear, della, mergekit
   parameters:
     weight: 0.5  # of each parent's task vector (its difference from the base)
-    density: 0.5  # share of each task vector that is kept
+    density: 0.5  # fraction of each task vector that is kept
   dtype: bfloat16  # of the merged weights
 
 kinship:
-  metric: pcc  # pcc, cosine or euclidean: how alike two models changed from the base
+  metric: pcc  # pcc, cosine or euclidean: similarity of the changes of two models from the base
 
 evaluation:
   tasks:  # the score of a model is the weighted mean over these lm-eval tasks, 0 to 100
@@ -59,17 +59,17 @@ evaluation:
       filter: strict-match  # lm-eval scores this task under two filters; one must be chosen
       fewshot: 5
       limit: 200
-  split: {held_out: 0.5}  # share of each task's items that the search never sees; none: all seen
-  final_tasks: []  # further tasks, scored only at the end, as `tasks`
-  batch_size: 8  # fixed: another batch size can change a score
-  dtype: bfloat16  # of the model while it is scored
+  split: {held_out: 0.5}  # fraction of each task's items held out from the search; or none
+  final_tasks: []  # further tasks in the format of `tasks`, scored only at the end
+  batch_size: 8  # fixed, since another batch size can change a score
+  dtype: bfloat16  # of the model during evaluation
 
-stopping:  # looked at after each generation; the first that is reached ends the run
-  - no_improvement: {patience: 2}  # the best score stood still for two generations
-  - max_generations: 10  # in any case
+stopping:  # checked after each generation; the first criterion that is met ends the run
+  - no_improvement: {patience: 2}  # no better score for two generations
+  - max_generations: 10  # upper limit
 
 execution:
-  devices: [auto]  # one evaluation worker each: cpu, cuda:0, cuda:1; auto: all GPUs
+  devices: [auto]  # one evaluation worker per device: cpu, cuda:0, cuda:1; auto: all GPUs
 
 retention: pool  # whose weights stay on disk: all, pool (possible parents), best
 """

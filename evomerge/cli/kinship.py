@@ -1,4 +1,4 @@
-"""`evomerge kinship`: how alike models changed from their base, without a run or of one."""
+"""`evomerge kinship`: kinship of given models, or of the models of a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARITY_METRICS = ("pcc", "cosine_abs", "euclidean")
 
 @dataclass(frozen=True)
 class Measurement:
-    """What the options say about the numbers themselves."""
+    """The options that determine which numbers are computed."""
 
     metrics: tuple[str, ...]
     by: Literal["layer", "kind", "tensor"] | None
@@ -34,7 +34,7 @@ class Measurement:
     low_precision: bool
 
     def check(self) -> None:
-        """See that the options go together; raises UsageError."""
+        """Check that the options are compatible; raises UsageError."""
         if self.low_precision and not self.parity:
             raise UsageError("--low-precision is a quirk of the public tool", "add --parity")
         if self.parity and (self.by or self.exclude):
@@ -43,7 +43,7 @@ class Measurement:
             raise UsageError(f"the public tool has only {', '.join(PARITY_METRICS)}")
 
     def chosen(self, several: bool) -> tuple[str, ...]:
-        """The metrics that were asked for; none named: pcc, or all where `several` are shown."""
+        """The metrics that were named; by default pcc, or all if `several` can be shown."""
         if self.metrics:
             return self.metrics
         if not several:
@@ -62,15 +62,15 @@ class Measurement:
     multiple=True,
     help="May be repeated. Default: pcc on a terminal and as PNG, else pcc, cosine and euclidean.",
 )
-@click.option("--by", type=click.Choice(["layer", "kind", "tensor"]), help="Also part by part.")
+@click.option("--by", type=click.Choice(["layer", "kind", "tensor"]), help="Also per tensor group.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave tensors out: '*norm*'.")
-@click.option("--split", is_flag=True, help="Mean of the tensors' kinships, weighted by size.")
-@click.option("--parity", is_flag=True, help="As the public merge_cal has it, quirks and all.")
+@click.option("--split", is_flag=True, help="Mean over tensors, weighted by size.")
+@click.option("--parity", is_flag=True, help="Reproduce the public merge_cal, quirks included.")
 @click.option("--low-precision", is_flag=True, help="With --parity: deltas rounded to 8 bits.")
 @json_option
-@click.option("--csv", "as_csv", is_flag=True, help="One line a pair: part, metric, a, b, value.")
-@forms.file_option("--html", "A page with heatmaps, light and dark, that needs no network.")
-@forms.file_option("--png", "A heatmap as a picture, kin beside kin from 13 models on.")
+@click.option("--csv", "as_csv", is_flag=True, help="One line per pair: part, metric, a, b, value.")
+@forms.file_option("--html", "A self-contained page with heatmaps.")
+@forms.file_option("--png", "A heatmap as an image, clustered by kinship from 13 models on.")
 def command(
     models: tuple[str, ...],
     base: str | None,
@@ -81,7 +81,7 @@ def command(
     png: str | None,
     **options: Any,
 ) -> None:
-    """Kinship of models (hub ids or folders) over their --base, or of the models of a RUN.
+    """Measure kinship of models (hub ids or folders) over --base, or of the models of a RUN.
 
     \b
     JSON output: {"base", "models": [name], "pcc": [[…]], "cosine": [[…]], "euclidean": [[…]],
@@ -143,4 +143,4 @@ def _measure(subject: Subject, metrics: tuple[str, ...], measurement: Measuremen
 
 
 def _silently(done: int, total: int) -> None:
-    """No progress is shown."""
+    """No-op progress callback."""

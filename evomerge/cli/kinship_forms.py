@@ -1,4 +1,4 @@
-"""The forms in which `evomerge kinship` answers: terminal, JSON, CSV, page, picture."""
+"""Output formats of `evomerge kinship`: terminal, JSON, CSV, page, image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STDOUT = "-"
 
 
 def file_option(name: str, text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`--html [FILE]`, `--png [FILE]`: a file of that ending, or stdout where none is named."""
+    """An option `--html [FILE]` or `--png [FILE]`: writes to FILE, or to stdout without one."""
     ending = name.replace("--", ".")
 
     def check(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
@@ -46,7 +46,7 @@ def show(
     html: str | None,
     png: str | None,
 ) -> None:
-    """Write matrices in the forms that were asked for; on the terminal where none was."""
+    """Write matrices in the requested formats; by default as text to the terminal."""
     for warning in warnings:
         click.echo(f"note: {warning}", err=True)
     if html is not None:
@@ -67,7 +67,7 @@ def show(
 
 
 def as_document(base: str, tables: KinshipTables, warnings: Sequence[str]) -> dict[str, object]:
-    """The JSON form."""
+    """The output of `evomerge kinship --json`."""
     parts = {part: dict(matrices) for part, matrices in tables.parts.items() if part}
     return {
         "base": base,

@@ -1,4 +1,4 @@
-"""Whom `evomerge kinship` is about: models that are named, or the models of a run."""
+"""The models that `evomerge kinship` measures: given ones, or those of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured: names and folders, and where passes over this base are stored.
+    """The models to measure, and where measurements over their base are stored.
 
     Attributes:
         ids: content ids by name.

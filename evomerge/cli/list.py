@@ -19,7 +19,7 @@ from evomerge.terminal.documents import runs_document
 @runs_dir_option
 @json_option
 def command(runs_dir: Path, as_json: bool) -> None:
-    """List all runs of the runs folder, one line each; a damaged one is named and passed over.
+    """List all runs of the runs folder, one line each, damaged runs included.
 
     \b
     JSON output: {"format": 1, "runs": [RUN]}, RUN as in `evomerge status --help` up to "hours";
@@ -38,7 +38,7 @@ def command(runs_dir: Path, as_json: bool) -> None:
 
 
 def standing_of(directory: RunDirectory) -> Standing:
-    """How a run stands; a journal that cannot be read makes it `damaged`."""
+    """The status of a run; `damaged` if its journal cannot be read."""
     try:
         return Standing.of(directory.name, directory.path, directory.read(), directory.holder())
     except (DamagedError, OSError, ValueError) as error:

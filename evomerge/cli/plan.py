@@ -1,4 +1,4 @@
-"""`evomerge plan`: what a run will ask for, before it starts."""
+"""`evomerge plan`: the requirements of a run, before it starts."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from evomerge.store.run_directory import list_runs
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @set_option
-@click.option("--price", type=click.FloatRange(0), help="Of one GPU-hour: 2.5.")
+@click.option("--price", type=click.FloatRange(0), help="Price of one GPU-hour, for example 2.5.")
 @click.option(
     "--hours-per-evaluation", type=click.FloatRange(0, min_open=True),
-    help="Of one model on one GPU. Default: from earlier runs, else a stated estimate.",
+    help="For one model on one GPU. Default: from earlier runs, else an estimate.",
 )  # fmt: skip
-@click.option("--gpus", type=click.IntRange(1), help="Default: the config's devices.")
+@click.option("--gpus", type=click.IntRange(1), help="GPUs. Default: one per device in the config.")
 @click.option(
     "--model-size", type=click.FloatRange(0, min_open=True), metavar="GB",
-    help="Of the models whose size is not known, when the hub cannot be reached.",
+    help="Size of models whose size is unknown because the hub cannot be reached.",
 )  # fmt: skip
 @json_option
 def command(
@@ -40,11 +40,11 @@ def command(
     model_size: float | None,
     as_json: bool,
 ) -> None:
-    """Say what a run of CONFIG will ask for: downloads, merges, disk, memory, hours, cost.
+    """Estimate what a run of CONFIG needs: downloads, merges, disk, memory, hours, cost.
 
-    Nothing is downloaded but file headers, and nothing is written. The search itself is driven
-    over imagined scores, from the least to the most work. Hours come from earlier runs of the
-    same models in the same runs folder; where there are none, from stated estimates.
+    Only file headers are downloaded, and nothing is written. The search is simulated with
+    synthetic scores for the least and the most work. Hours come from earlier runs of the same
+    models in the same runs folder, or else from estimates, which are marked as such.
 
     \b
     JSON output: {"format": 1, "models": [{"name", "source", "where", "commit", "size",
@@ -54,8 +54,8 @@ def command(
      "download", "unsized", "disk": {"all", "pool", "best"}, "peaks", "adapters", "adapted",
      "memory", "rates",
      "hours", "workers", "retention", "price", "cost": RANGE or null}
-    RANGE: {"low", "high"}; where "bounded" is false, "high" is that of 20 generations.
-    Sizes in bytes, null when they are not known.
+    RANGE: {"low", "high"}; if "bounded" is false, "high" is that of 20 generations.
+    Sizes in bytes, null if unknown.
     """
     show_plan(
         anchored(load(config, overrides), Path.cwd()),
@@ -76,7 +76,7 @@ def show_plan(
     gpus: int | None = None,
     model_size: float | None = None,
 ) -> None:
-    """Print the plan of an anchored config; `model_size` in GB stands for sizes not known."""
+    """Print the plan of an anchored config; `model_size` in GB replaces unknown sizes."""
     from evomerge.terminal import stdout_console
     from evomerge.terminal.planning import plan_document, plan_view
 
@@ -103,7 +103,7 @@ def planned(
         size = round(model_size * 1e9)
         models = tuple(replace(m, size=size) if m.size is None else m for m in models)
     devices = machine.devices(config.execution.devices)
-    # `auto` on a machine without a GPU: this is where one plans, not where it will run.
+    # `auto` on a machine without a GPU: the run will probably execute on another machine.
     elsewhere = config.execution.devices == ("auto",) and devices == ("cpu",)
     on_gpu = gpus is not None or devices != ("cpu",) or elsewhere
     rates = known_rates(
@@ -124,7 +124,7 @@ def planned(
 
 
 def _records(runs: Path) -> list[Record]:
-    """The runs of a runs folder, those left out that cannot be read."""
+    """The runs of a runs folder, without those that cannot be read."""
     found = []
     for run in list_runs(runs):
         try:
@@ -136,6 +136,6 @@ def _records(runs: Path) -> list[Record]:
 
 
 def _free(runs: Path) -> int:
-    """Bytes free where the runs folder is or will be."""
+    """Free bytes on the disk of the runs folder, which need not exist yet."""
     existing = next(each for each in (runs, *runs.absolute().parents) if each.is_dir())
     return shutil.disk_usage(existing).free

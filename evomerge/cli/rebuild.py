@@ -1,4 +1,4 @@
-"""`evomerge rebuild`: make pruned weights again and prove that they are the same."""
+"""`evomerge rebuild`: recreate pruned weights and check that they are identical."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from evomerge.store.recorded import find_own_run
 @click.argument("model")
 @runs_dir_option
 def command(run: str, model: str, runs_dir: Path) -> None:
-    """Make the weights of MODEL of RUN again from its lineage, and print their folder.
+    """Recreate the weights of MODEL of RUN from its lineage, and print their folder.
 
-    Every pruned ancestor is made again on the way. The sha256 of each file is compared with the one
-    that was recorded before pruning; a difference is an error, and nothing is replaced.
+    Pruned ancestors are recreated too. The SHA-256 of each file is compared with the one that was
+    recorded before pruning; a difference is an error, and nothing is replaced.
     """
     from evomerge.driver import rebuild, signals_stop
     from evomerge.terminal import reporter
@@ -33,7 +33,7 @@ def command(run: str, model: str, runs_dir: Path) -> None:
     state = fold(found.read())
     wanted = state.models[model_named(model, state, found.name)]
     if wanted.candidate is None:
-        raise UsageError(f"{model} is a foundation model; only offspring are made by evomerge")
+        raise UsageError(f"{model} is a foundation model; only offspring can be rebuilt")
     with signals_stop(), reporter(sys.stderr, plain=True) as observer:
         workplace = LocalWorkplace(load_recorded(found.config), found)
         folder = rebuild(workplace, state, wanted, observer)

@@ -1,4 +1,4 @@
-"""`evomerge replay`: a strategy over recorded scores and kinship."""
+"""`evomerge replay`: run a strategy over recorded scores and kinship."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from evomerge.strategies import STRATEGIES, options_of
 @click.option(
     "--candidates",
     type=click.Choice(["grandparent_generation", "repository", "pool"]),
-    help="Who may be the partner of an exploration merge. Default: grandparent_generation.",
+    help="Candidates for the partner of an exploration merge. Default: grandparent_generation.",
 )
 @click.option(
     "--prefer",
@@ -45,12 +45,12 @@ from evomerge.strategies import STRATEGIES, options_of
     type=click.Choice([str(metric) for metric in Metric]),
     default=str(Metric.PCC),
     show_default=True,
-    help="What the recorded kinship values are.",
+    help="Metric of the recorded kinship values.",
 )
 @click.option("--max-generations", type=click.IntRange(min=1), help="Default: the landscape's.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True,
               help="Of random choices.")  # fmt: skip
-@click.option("--save", metavar="NAME", help="Keep the replay as a finished run of this name.")
+@click.option("--save", metavar="NAME", help="Save the replay as a finished run of this name.")
 @runs_dir_option
 @json_option
 def command(
@@ -66,10 +66,10 @@ def command(
     runs_dir: Path,
     as_json: bool,
 ) -> None:
-    """What would a strategy have chosen? Replays it over LANDSCAPE, a JSON file.
+    """Replay a strategy over LANDSCAPE, a JSON file of recorded scores and kinship.
 
-    With --save the replay becomes a run that report and compare can show. It has scores and
-    kinship as recorded, and nothing else: no weights, no error bars, no times.
+    With --save the replay becomes a run for `report` and `compare`. It has the recorded scores
+    and kinship only: no weights, standard errors or times.
 
     \b
     LANDSCAPE: {"format": 1, "name": …, "k": 3, "strategy": "kinship", "max_generations": 5,
@@ -106,13 +106,13 @@ def command(
 
 
 def _keep(run: RunDirectory, result: Replay, world: Landscape) -> None:
-    """The replay as a run; kinship that nobody recorded is not in it.
+    """Save the replay as a run; pairs without recorded kinship are left out.
 
     Raises:
-        UsageError: the replay is not at its end, or the name is taken or no name of a run.
+        UsageError: the replay is not finished, or the name is taken or invalid.
     """
     if not result.state.finished:
-        raise UsageError(f"the replay did not reach an end: {result.stop}", "nothing was saved")
+        raise UsageError(f"the replay did not finish: {result.stop}", "nothing was saved")
     try:
         RunConfig(name=run.name)
     except ValidationError as error:
@@ -134,7 +134,7 @@ def read_landscape(path: Path) -> Landscape:
     """The landscape in a file.
 
     Raises:
-        ConfigError: the file is not readable or no landscape; names every problem.
+        ConfigError: the file is not readable or not a landscape; names every problem.
     """
     try:
         return Landscape.model_validate_json(path.read_bytes())
@@ -150,7 +150,7 @@ def read_landscape(path: Path) -> Landscape:
 
 
 def as_document(result: Replay) -> dict[str, object]:
-    """The JSON form of a replay."""
+    """The output of `evomerge replay --json`."""
     return {
         "generations": [
             [
@@ -169,7 +169,7 @@ def as_document(result: Replay) -> dict[str, object]:
 
 
 def as_text(result: Replay) -> str:
-    """A replay for a reader: one line a merge."""
+    """A replay as text, one line per merge."""
     lines = []
     for number, generation in enumerate(result.generations, start=1):
         lines.append(f"generation {number}")

@@ -1,4 +1,4 @@
-"""`evomerge report`: a run as one page."""
+"""`evomerge report`: write the report of a run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from evomerge.store.run_directory import find_run
 @click.command()
 @click.argument("run")
 @runs_dir_option
-@click.option("--no-plots", is_flag=True, help="Write the page only, not the files of plots/.")
+@click.option("--no-plots", is_flag=True, help="Write only the page, not the files in plots/.")
 @click.option("--open", "opened", is_flag=True, help="Show it in the browser.")
-@click.option("--background", is_flag=True, hidden=True, help="Leave the processor to others.")
+@click.option("--background", is_flag=True, hidden=True, help="Run with low CPU priority.")
 def command(run: str, runs_dir: Path, no_plots: bool, opened: bool, background: bool) -> None:
-    """Write the report of RUN: <run>/report.html, one file that needs no network.
+    """Write the report of RUN to <run>/report.html, a self-contained page.
 
-    Figures are also written as SVG, PNG and the CSV behind them to <run>/plots/. A run writes its
-    report itself after every generation; this writes it anew, at any time. Prints its path.
+    Figures are also written to <run>/plots/ as SVG, PNG, and CSV of their data. A run updates its
+    report after every generation; this command rewrites it at any time. Prints its path.
     """
     if background:
         os.nice(10)

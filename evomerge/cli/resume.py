@@ -1,4 +1,4 @@
-"""`evomerge resume`: go on with a run from its own copy of the config."""
+"""`evomerge resume`: resume a run from its copy of the config."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evomerge.store.recorded import find_own_run
 @runs_dir_option
 @driving_options
 def command(run: str, runs_dir: Path, accept_drift: bool, plain: bool, as_json: bool) -> None:
-    """Go on with RUN: a name below the runs folder, or a path. A finished run is left as it is."""
+    """Resume RUN: a name below the runs folder, or a path. A finished run is not changed."""
     found = find_own_run(run, runs_dir)
     drive_and_report(
         found, load_recorded(found.config), accept_drift=accept_drift, plain=plain, as_json=as_json

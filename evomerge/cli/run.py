@@ -1,4 +1,4 @@
-"""`evomerge run`: start a run or the arms of a comparison, or go on with them."""
+"""`evomerge run`: start or resume a run, or the arms of a comparison."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from evomerge.store.run_directory import RunDirectory
     type=click.IntRange(min=1, max=1000),
     default=1,
     show_default=True,
-    help="With --arms: every arm so many times, with seeds run.seed, run.seed + 1, …",
+    help="With --arms: number of runs of every arm, with seeds run.seed, run.seed + 1, …",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what it would ask for: `evomerge plan`.")
+@click.option("--dry-run", is_flag=True, help="Only print the plan, as `evomerge plan` does.")
 @driving_options
 def command(
     config: Path,
@@ -44,12 +44,12 @@ def command(
 ) -> None:
     """Evolve the models of CONFIG, a YAML file.
 
-    The run lives in <run.dir>/<run.name>. If it is there and unfinished, it is resumed; if it is
-    finished, nothing is done. Ctrl-C stops it at any time without losing what was done.
+    The folder of the run is <run.dir>/<run.name>. An unfinished run is resumed; a finished run
+    is not changed. Ctrl-C stops the run at any time; finished work is kept.
 
-    With --arms every arm is a run of its own, <run.name>-<strategy> (with --repeats
-    <run.name>-<strategy>-seed<seed>); the same command goes on where it was interrupted. It ends
-    with what `evomerge compare` says of them.
+    With --arms every arm is a separate run, <run.name>-<strategy> (with --repeats
+    <run.name>-<strategy>-seed<seed>), and the output of `evomerge compare` follows. The same
+    command resumes after an interruption.
     """
     if arms is not None:
         _arms(config, overrides, arms, repeats, accept_drift, plain, as_json)

@@ -1,4 +1,4 @@
-"""`evomerge schema`: the JSON Schema of a config, for editors, and its reference, for readers."""
+"""`evomerge schema`: the JSON Schema of configs for editors, and their reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`evomerge show`: one model's whole story."""
+"""`evomerge show`: details of one model."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from evomerge.terminal.naming import model_named
 def command(
     run: str, model: str, runs_dir: Path, samples: int, as_yaml: bool, as_json: bool
 ) -> None:
-    """Show one MODEL of RUN: parents, recipe, scores against its parents, why it was made.
+    """Show one MODEL of RUN: parents, recipe, scores beside its parents', reason of the merge.
 
-    Items that it gets right and all of its parents wrong ("won"), and that it gets wrong and a
-    parent right ("lost"), are counted and told by example. In mergekit's configuration models
-    bear their content ids; it runs in a folder where they lie under these names.
+    Items that it answers correctly and all parents wrongly ("won"), and that it answers wrongly
+    and a parent correctly ("lost"), are counted, with examples. mergekit's configuration names
+    models by content id, so run it in a folder that has them under these names.
 
     \b
     JSON output: the keys of MODEL as in `evomerge status --help`, and
@@ -90,7 +90,7 @@ def _print(
 
 
 def _mergekit(model: Model) -> str | None:
-    """The configuration that made a model, as it is kept with its weights."""
+    """The mergekit configuration of a model, as stored with its weights."""
     from evomerge.adapters.mergekit import mergekit_yaml
 
     return None if model.candidate is None else mergekit_yaml(model.candidate.recipe)

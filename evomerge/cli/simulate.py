@@ -1,4 +1,4 @@
-"""`evomerge simulate`: strategies on synthetic landscapes, before anything is paid for."""
+"""`evomerge simulate`: compare strategies on synthetic landscapes, before paying for a run."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ DEFAULT = "greedy,kinship,complementary,seed_grid,coefficient_search,portfolio"
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @set_option
-@click.option("--strategies", default=DEFAULT, show_default=True, help="Compared, by comma.")
-@click.option("--k", "sizes", help="Sizes of the pool, by comma. Default: the config's.")
+@click.option("--strategies", default=DEFAULT, show_default=True, help="Separated by commas.")
+@click.option("--k", "sizes", help="Pool sizes, separated by commas. Default: the config's.")
 @click.option("--evaluations", type=click.IntRange(6, 1000), default=40, show_default=True,
-              help="The budget, foundation models included.")  # fmt: skip
+              help="The budget, including the foundation models.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(2, 100_000), default=50, show_default=True,
-              help="Landscapes; every arm sees the same ones.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the landscapes.")
+              help="Number of landscapes, which all arms share.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the landscapes.")
 @click.option("--models", type=click.IntRange(2, 20), help="Default: as many as in the config.")
 @click.option("--interference", type=click.FloatRange(0, 1), default=0.1, show_default=True,
-              help="Harm that each fine-tune does to the skills of the others.")  # fmt: skip
+              help="How much each fine-tune harms the skills of the others.")  # fmt: skip
 @click.option("--items", type=click.IntRange(10), default=300, show_default=True,
-              help="Items of each task that an evaluation sees.")  # fmt: skip
-@click.option("--jobs", type=click.IntRange(1), help="Processes. Default: one for each core.")
+              help="Items of each task in an evaluation.")  # fmt: skip
+@click.option("--jobs", type=click.IntRange(1), help="Processes. Default: one per core.")
 @json_option
 def command(
     config: Path,
@@ -48,17 +48,18 @@ def command(
     jobs: int | None,
     as_json: bool,
 ) -> None:
-    """Compare strategies under CONFIG's merge method on imagined models.
+    """Compare strategies with CONFIG's merge method on synthetic models.
 
-    Nothing of CONFIG's models or tasks is read. The landscapes are vectors with skills that
-    interfere and evaluations with noise: they tell which strategy, k and budget is worth paying
-    for, not which score to expect. A search takes a fraction of a second, but some ten where
-    `bayes` chooses the coefficients: name few --strategies or --seeds with it.
+    CONFIG's models and tasks are not read. The landscapes have interfering skills and noisy
+    evaluations: they show which strategy, k and budget is worth paying for, not which score to
+    expect. A search takes a fraction of a second, but about ten seconds if `bayes` chooses the
+    coefficients: use few --strategies or --seeds with it.
 
     \b
     JSON output: {"format": 1, "settings": {…}, "arms": [{"name", "strategy", "k", "method",
      "after": {"10": {"mean", "stderr"}, …}, "weakest", "curse", "evaluations"}]}
-    Scores are true ones (over endless items) of the model that looked best, by the objective.
+    Scores are true scores (without noise) of the model with the best measured score,
+    by the objective.
     """
     from rich.console import Console
 
@@ -69,14 +70,14 @@ def command(
     loaded = load(config, overrides)
     if loaded.merge.method not in METHODS:
         raise UsageError(
-            f"merge.method: the simulation has no {loaded.merge.method!r}",
+            f"merge.method: the simulation does not support {loaded.merge.method!r}",
             f"pass --set merge.method=…, one of {', '.join(METHODS)}",
         )
     settings = LandscapeSettings(models or len(loaded.foundation_models), interference, items)
     if evaluations <= settings.models:
         raise UsageError(
             f"--evaluations {evaluations}: scoring the {settings.models} foundation models takes "
-            f"{settings.models}, which leaves none for a merge"
+            f"{settings.models}, which leaves no budget for a merge"
         )
     names = _listed("--strategies", strategies, (*STRATEGIES.names, loaded.strategy.name))
     ks = _listed("--k", sizes, [str(k) for k in range(2, 101)]) if sizes else [loaded.strategy.k]

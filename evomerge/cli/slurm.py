@@ -1,4 +1,4 @@
-"""`evomerge slurm`: a batch script that stops in time, queues itself again and goes on."""
+"""`evomerge slurm`: a batch script that stops before its time limit, requeues and resumes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _TIME = re.compile(r"(\d+-)?\d{1,3}(:\d{2}){0,2}")
 _DIRECTIVE = re.compile(r"[a-z][a-z-]*(=[^\n]+)?")
 
 BODY = """\
-# Slurm sends USR1 to this shell {warning} s before the time is up; it is passed on. evomerge then
-# stops at once with exit code 75, everything done is kept, and the job is put back into the queue:
-# the same command goes on from there. A run that stops for another reason (a full disk, a damaged
-# model: exit codes 75 without USR1, 3, 2) is not queued again, since it would stop again.
+# Slurm sends USR1 to this shell {warning} s before the time limit; it is forwarded. evomerge then
+# stops at once with exit code 75, finished work is kept, and the job is requeued: the same command
+# resumes the run. A run that stops for another reason (a full disk, a damaged model: exit codes 75
+# without USR1, 3, 2) is not requeued, since it would stop again.
 ending=
 pass_on() {{
     ending=$1
@@ -48,10 +48,10 @@ done
 case "$ending:$code" in
 USR1:75 | USR1:138)
     if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {requeues} ]; then
-        echo "the time is up; job $SLURM_JOB_ID goes back into the queue" >&2
+        echo "time limit reached; requeueing job $SLURM_JOB_ID" >&2
         exec scontrol requeue "$SLURM_JOB_ID"
     fi
-    echo "the time is up, and the job was queued again {requeues} times already" >&2
+    echo "time limit reached, and the job was requeued {requeues} times already" >&2
     ;;
 esac
 exit "$code"
@@ -61,18 +61,18 @@ exit "$code"
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @set_option
-@click.option("--partition", help="Where the cluster should run it.")
-@click.option("--gpus", type=click.IntRange(0), help="Default: as many as the config's devices.")
+@click.option("--partition", help="Partition of the cluster.")
+@click.option("--gpus", type=click.IntRange(0), help="Default: one per device in the config.")
 @click.option("--cpus", type=click.IntRange(1), default=8, show_default=True, help="CPU cores.")
-@click.option("--memory", help="RAM of the job: 64G. Default: the cluster's.")
+@click.option("--memory", help="RAM of the job, for example 64G. Default: the cluster's.")
 @click.option("--time", "limit", default="24:00:00", show_default=True, help="Of one allocation.")
 @click.option(
     "--warning", type=click.IntRange(30, 65535), default=120, show_default=True,
-    help="Seconds before its end at which the run stops.",
+    help="Seconds before the time limit at which the run stops.",
 )  # fmt: skip
 @click.option(
     "--requeues", type=click.IntRange(0), default=100, show_default=True,
-    help="How often the job may put itself back into the queue.",
+    help="How often the job may requeue itself.",
 )  # fmt: skip
 @click.option(
     "--sbatch", "further", multiple=True, metavar="NAME[=VALUE]",
@@ -90,21 +90,21 @@ def command(
     requeues: int,
     further: tuple[str, ...],
 ) -> None:
-    """Print a Slurm batch script that runs CONFIG, over as many allocations as it takes.
+    """Print a Slurm batch script that runs CONFIG over as many allocations as needed.
 
-    The job runs in the current folder and leaves its output there.
+    The job runs in the current folder and writes its output there.
 
     \b
         evomerge slurm my.yaml --partition gpu --time 08:00:00 > my.sbatch
         sbatch my.sbatch
 
-    Where compute nodes have no network, download models and tasks on the login node first and
+    If compute nodes have no network, download models and tasks on the login node first and
     set HF_HUB_OFFLINE=1: the job inherits the environment.
     """
     loaded = load(config, overrides)
     if not _TIME.fullmatch(limit):
         raise UsageError(
-            f"--time: Slurm does not know {limit!r}", "write 30, 08:00:00 or 2-00:00:00"
+            f"--time: {limit!r} is not a Slurm time limit", "write 30, 08:00:00 or 2-00:00:00"
         )
     if wrong := next((each for each in further if not _DIRECTIVE.fullmatch(each)), None):
         raise UsageError(f"--sbatch: expected NAME or NAME=VALUE, got {wrong!r}", "account=abc")
@@ -133,13 +133,13 @@ def command(
 def batch_script(
     directives: Sequence[str], words: Sequence[str], *, warning: int, requeues: int
 ) -> str:
-    """A batch script that passes USR1 and TERM on to the command `words`.
+    """A batch script that forwards USR1 and TERM to the command `words`.
 
     Args:
-        directives: `name` or `name=value`, as `#SBATCH --` takes them.
+        directives: `name` or `name=value`, for `#SBATCH --`.
         warning: seconds between USR1 and the end of the allocation.
-        requeues: how often the job may queue itself again; a run whose single steps are longer
-            than an allocation would otherwise go round for ever.
+        requeues: how often the job may requeue itself; without a limit, a run whose single steps
+            exceed an allocation would loop forever.
     """
     lines = ["#!/bin/bash", *(f"#SBATCH --{directive}" for directive in directives), ""]
     return (
@@ -150,7 +150,7 @@ def batch_script(
 
 
 def devices_of(config: Config) -> int:
-    """How many GPUs the config names; one where it leaves the choice to the machine."""
+    """The number of GPUs that the config names; 1 if devices are chosen at run time."""
     devices = set(spread(config.execution.devices))
     if "auto" in devices:
         return 1
@@ -158,17 +158,17 @@ def devices_of(config: Config) -> int:
 
 
 def evomerge_command() -> list[str]:
-    """This very evomerge, found again by a shell that knows nothing of virtual environments."""
+    """The command of this installation, independent of PATH and virtual environments."""
     script = Path(sys.executable).with_name("evomerge")
     return [str(script)] if script.is_file() else [sys.executable, "-P", "-m", "evomerge"]
 
 
 def _quoted(text: str) -> str:
-    """A value of a directive; Slurm takes double quotes and knows no way out of them.
+    """A quoted value of a directive; Slurm has double quotes but no escape character.
 
     Raises:
-        UsageError: the text holds a quote or a line's end.
+        UsageError: the text contains a quote or a newline.
     """
     if any(mark in text for mark in '"\n\\'):
-        raise UsageError(f"{text!r} cannot stand in a Slurm directive", "choose another folder")
+        raise UsageError(f"{text!r} cannot be in a Slurm directive", "choose another folder")
     return f'"{text}"' if re.search(r"[\s#']", text) else text

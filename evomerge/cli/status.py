@@ -1,4 +1,4 @@
-"""`evomerge status`: where a run stands."""
+"""`evomerge status`: progress, best model and pool of a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from evomerge.terminal.documents import status_document
 @runs_dir_option
 @json_option
 def command(run: str, runs_dir: Path, as_json: bool) -> None:
-    """Show where RUN stands: a name below the runs folder, or a path. It may be at work.
+    """Show the status of RUN, a name below the runs folder or a path. It may be running.
 
     \b
     JSON output (unknown values are null, numbers are not rounded):

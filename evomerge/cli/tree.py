@@ -1,4 +1,4 @@
-"""`evomerge tree`: the lineage of a model."""
+"""`evomerge tree`: draw the lineage of a model."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def command(
 ) -> None:
     """Draw the lineage of MODEL, or of the best model of RUN (a name or a path).
 
-    `evomerge tree RUN --mermaid` goes into Markdown within ```mermaid, `evomerge tree RUN --dot |
-    dot -Tsvg` draws a picture.
+    Put the output of --mermaid into a ```mermaid block of Markdown; `evomerge tree RUN --dot |
+    dot -Tsvg` draws an image.
 
     \b
     JSON output: {"format": 1, "model": name, "models": [MODEL]}: the model, then all of its
@@ -41,7 +41,7 @@ def command(
         raise UsageError(f"--json and --{form} ask for two outputs", "choose one")
     if whole and (model is not None or form is None):
         raise UsageError(
-            "--all is for --mermaid and --dot, without a MODEL",
+            "--all needs --mermaid or --dot, and no MODEL",
             "`evomerge status RUN` lists all generations",
         )
     directory = find_run(run, runs_dir)
@@ -65,7 +65,7 @@ def command(
 
 
 def _root(model: str | None, state: RunState, run: str) -> str:
-    """The model that is asked for, or the best one."""
+    """The named model, or the best one."""
     if model is not None:
         return model_named(model, state, run)
     if state.best is None:

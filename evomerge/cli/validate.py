@@ -1,4 +1,4 @@
-"""`evomerge validate`: is this config right?"""
+"""`evomerge validate`: check a config."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from evomerge.domain.errors import ConfigError
 @set_option
 @json_option
 def command(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Check a config file and say what it asks for.
+    """Check a config file and summarise it.
 
-    Every problem is told at once, with its line. Nothing is downloaded and no model is read.
+    All problems are shown at once, with their lines. Nothing is downloaded and no model is read.
     """
     try:
         loaded = load(config, overrides)

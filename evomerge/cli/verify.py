@@ -1,4 +1,4 @@
-"""`evomerge verify`: is everything of a run what was written?"""
+"""`evomerge verify`: check a run for damage."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ from evomerge.store.verification import Inspection, verify, verify_links
 def command(run: str, runs_dir: Path, as_json: bool) -> None:
     """Check the journal of RUN and read every byte of its weights, evaluations and kinship.
 
-    Pruned weights are whole in the sense of their recipe: `evomerge rebuild` makes them again.
-    Exits with 3 when something is damaged or missing; resuming the run makes that again.
+    Pruned weights count as undamaged: `evomerge rebuild` recreates them. Exit code 3 if something
+    is damaged or missing; resuming the run recreates it.
+
+    \b
     JSON output: {"whole", "pruned", "damaged", "missing", "findings": [{"name", "verdict",
     "problems"}]}.
     """
@@ -51,13 +53,13 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
     faults = [problem for inspection in inspections for problem in inspection.problems]
     if faults:
         raise DamagedError(
-            "\n".join([f"run {found.name} is not what was written:", *faults]),
-            "resume the run or rebuild the models to have them made again",
+            "\n".join([f"run {found.name} is damaged:", *faults]),
+            "resume the run, or recreate single models with `evomerge rebuild`",
         )
 
 
 def _kinship_files(folder: Path) -> list[Inspection]:
-    """The stored measuring passes and weight samples over the run's base."""
+    """The stored kinship measurements and weight samples over the run's base."""
     inspections = []
     read = {".pass": Pass.from_bytes, ".sample": Sample.from_bytes}
     for path in sorted(each for each in folder.glob("*.*") if each.suffix in read):

@@ -18,7 +18,7 @@ from evomerge.store.run_directory import RunDirectory, list_runs
 from evomerge.terminal import LiveReporter, PlainReporter, reporter
 
 _EVERY = 0.5
-"""Seconds between two looks."""
+"""Seconds between two polls of the journal."""
 
 
 @click.command()
@@ -26,10 +26,10 @@ _EVERY = 0.5
 @runs_dir_option
 @click.option("--plain", is_flag=True, help="One line per event, also on a terminal.")
 def command(run: str, runs_dir: Path, plain: bool) -> None:
-    """Follow RUN, a name below the runs folder or a path, and end with it.
+    """Follow RUN, a name below the runs folder or a path, until it ends.
 
-    Shows what its driver shows; nothing is changed, and Ctrl-C ends the watching only. A run that
-    does not exist yet is waited for; one whose driver was killed is watched on until it is resumed.
+    The output is that of `evomerge run`. Nothing is changed, and Ctrl-C does not stop the run. The
+    command waits for a run that does not exist yet, and for a stopped run to be resumed.
     """
     directory = _located(run, runs_dir)
     with reporter(sys.stdout, plain=plain) as view:
@@ -39,7 +39,7 @@ def command(run: str, runs_dir: Path, plain: bool) -> None:
 
 
 class Watcher:
-    """Tells a view what happens in a run that another process drives."""
+    """Shows the progress of a run that another process drives."""
 
     def __init__(self, run: RunDirectory, view: LiveReporter | PlainReporter) -> None:
         self._run = run
@@ -50,10 +50,10 @@ class Watcher:
         self._heard = 0.0
 
     def look(self) -> bool:
-        """Tell what is new; whether the run is at its end.
+        """Show new events; returns whether the run is finished.
 
         Raises:
-            DamagedError: the journal is damaged, or another one took its place.
+            DamagedError: the journal is damaged, or was replaced by another one.
         """
         entries = self._tail.read()
         for entry in entries:
@@ -69,11 +69,11 @@ class Watcher:
         return False
 
     def _standing(self) -> str:
-        """Why nothing goes on; empty while a driver is at work."""
+        """Why there is no progress; empty while a driver is running."""
         if self._run.holder() is not None:
             return "" if self._state.started else "its driver checks models, tasks and disk"
         if self._state.started:
-            return f"not running; it goes on with: {resume_command(self._run)}"
+            return f"not running; resume with: {resume_command(self._run)}"
         return _no_such_run(self._run)
 
     def _tell(self, note: str) -> None:
@@ -96,7 +96,7 @@ class Watcher:
 
 
 def _located(run: str, runs_dir: Path) -> RunDirectory:
-    """Where the run is, or where it will be."""
+    """The folder of the run, which need not exist yet."""
     for path in (runs_dir / run, Path(run)):
         if RunDirectory(path).exists:
             return RunDirectory(path.resolve())

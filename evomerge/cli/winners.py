@@ -1,4 +1,4 @@
-"""Whether the winners of two arms differ by more than chance, from their stored item results."""
+"""Significance tests between the best models of arms, from their stored sample logs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
 
 
 def winners(comparison: Comparison, runs: Mapping[str, RunDirectory]) -> Gains:
-    """The best model of every arm's median run against that of the first arm, item by item.
+    """Paired tests of the best model of every arm's median run against that of the first arm.
 
-    On held-out items where all of them were scored on these, else on those that chose them.
+    They use held-out items if all these models were scored on them, else selection items.
 
     Args:
-        runs: by the names that the members of the comparison bear.
+        runs: run folders by the names of the comparison's members.
 
     Raises:
-        DamagedError: a sample log is not what was written.
+        DamagedError: a sample log is damaged.
     """
     first, *others = medians = [arm.median for arm in comparison.arms]
     confirmed = all(member.best.on("held_out") for member in medians)
@@ -55,12 +55,12 @@ def _labelled(member: Member) -> Model:
 
 
 def _named(member: Member) -> str:
-    """A model of one run among those of others."""
+    """The label of a run's best model among the models of other runs."""
     return f"{member.best.name} of {member.name}"
 
 
 def _filters(configs: Sequence[Path]) -> dict[str, str | None]:
-    """The filter that counts for each task; none where no config can be read."""
+    """The filter of each task; empty without a readable config."""
     found: dict[str, str | None] = {}
     for config in configs:
         try:

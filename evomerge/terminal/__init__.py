@@ -1,7 +1,7 @@
-"""What a person sees of a run: pure renderers of its state, and the observers that show them.
+"""Terminal output: pure renderers of a run's state, and the observers that display them.
 
-Nothing here imports torch, reads a run's files or decides anything. Whatever comes from outside
-(names, reasons) is shown as it is spelled: it is never read as markup, and never moves the cursor.
+Nothing here imports torch, reads a run's files or makes decisions. Untrusted text (names, reasons)
+is printed literally: it is never interpreted as markup, and its control characters are removed.
 """
 
 from __future__ import annotations

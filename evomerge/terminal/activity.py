@@ -1,4 +1,4 @@
-"""What is being worked on right now, and how long such work took so far."""
+"""The jobs in progress, and how long earlier jobs of the same kind took."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from evomerge.domain.events import (
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
 
-_REMEMBERED = 16  # durations: enough to be steady, few enough to follow a change
-_TELLING = 0.05  # below this share of a job, its pace says nothing of its length
+_REMEMBERED = 16  # durations: enough for a stable mean, few enough to follow a change
+_TELLING = 0.05  # below this fraction of a job, its rate does not predict its duration
 
 
 @dataclass(frozen=True)
 class Job:
-    """One merge, evaluation or measurement that goes on.
+    """One merge, evaluation or kinship measurement in progress.
 
     Attributes:
         activity: `merge`, `score` or `kinship`.
-        seconds: since it was first heard of.
+        seconds: time since its first progress report.
     """
 
     model: str
@@ -44,28 +44,28 @@ class Job:
 
     @property
     def share(self) -> float | None:
-        """The share that is done, from 0 to 1; None where the whole is not known."""
+        """The completed fraction, 0 to 1; None if the total is unknown."""
         return min(1.0, max(0.0, self.done / self.total)) if self.total > 0 else None
 
     @property
     def expected(self) -> float | None:
-        """How long it takes as a whole at its pace so far; None where that is not yet known."""
+        """Expected total duration in seconds at the current rate; None if not yet known."""
         share = self.share
         return self.seconds / share if share is not None and share >= _TELLING else None
 
     @property
     def rate(self) -> float | None:
-        """Units of its work per second so far; None before the first one is done."""
+        """Units of work per second so far; None before the first one is done."""
         return self.done / self.seconds if self.done > 0 and self.seconds >= 1.0 else None
 
     @property
     def left(self) -> float | None:
-        """Seconds until it is done, at its pace so far."""
+        """Expected seconds until it is done, at the current rate."""
         return None if self.expected is None else max(0.0, self.expected - self.seconds)
 
 
 class Activity:
-    """The jobs of all workers; told by any thread, read by any other."""
+    """The jobs of all workers. Thread-safe."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -77,16 +77,16 @@ class Activity:
 
     @property
     def widest(self) -> int:
-        """The most jobs that went on at once so far, at least one."""
+        """The largest number of concurrent jobs so far, at least 1."""
         return self._widest
 
     def progressed(
         self, model: str, activity: str, done: int, total: int, seconds: float = 0.0
     ) -> None:
-        """Work on `model` goes on; a job that falls back has started anew.
+        """Record progress on `model`; if `done` decreases, the job was restarted.
 
         Args:
-            seconds: for which it has gone on when it is first heard of.
+            seconds: how long the job has been running at its first report.
         """
         key = (model, activity)
         with self._lock:
@@ -97,7 +97,7 @@ class Activity:
             self._widest = max(self._widest, len(self._jobs))
 
     def happened(self, event: Event) -> None:
-        """Forget jobs that are done, remember how long they took unless they were reused."""
+        """Drop finished jobs and keep their durations, unless their results were reused."""
         with self._lock:
             match event:
                 case ModelMerged():
@@ -115,12 +115,12 @@ class Activity:
                     self._end(lambda _: True)
 
     def nothing(self) -> None:
-        """Nothing goes on any more."""
+        """Drop all jobs: nothing is in progress."""
         with self._lock:
             self._end(lambda _: True)
 
     def jobs(self) -> tuple[Job, ...]:
-        """What goes on now, in the order in which it began."""
+        """The jobs in progress, in the order in which they started."""
         with self._lock:
             now = self._now()
             return tuple(
@@ -128,7 +128,7 @@ class Activity:
             )
 
     def typical(self, activity: str, jobs: Iterable[Job]) -> float | None:
-        """How long such work takes: the mean so far, else what the jobs under way promise."""
+        """Typical duration in seconds: the mean of finished jobs, else estimated from `jobs`."""
         with self._lock:
             seconds = list(self._durations.get(activity, ()))
         if not seconds:
@@ -147,7 +147,7 @@ class Activity:
 
 
 def seconds_left(state: RunState, activity: Activity) -> float | None:
-    """An estimate of the time to the end of the open generation; None without any ground."""
+    """Estimated seconds to the end of the open generation; None without data to estimate from."""
     jobs = activity.jobs()
     by_model = {(job.model, job.activity): job for job in jobs}
     typical = {kind: activity.typical(kind, jobs) for kind in ("merge", "score", "kinship")}
@@ -167,5 +167,5 @@ def seconds_left(state: RunState, activity: Activity) -> float | None:
 
 
 def _stages(model: Model) -> tuple[str, ...]:
-    """The work that a model still needs."""
+    """The stages that a model still has to go through."""
     return ("score",) if model.merged or not model.parents else ("merge", "score")

@@ -1,4 +1,4 @@
-"""What merging all foundation models at once gave, in words."""
+"""The baseline (merging all foundation models at once) as text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from evomerge.terminal import figures
 
 
 def baseline_sentence(baseline: Baseline, state: RunState) -> str:
-    """What merging all models at once gave, and by how much the run's best model exceeds it."""
+    """The score of merging all models at once, and the best model's gain over it."""
     best, grid = state.best, baseline.best
     text = grid_text(baseline)
     if best is None or best.content_id == grid.content_id:

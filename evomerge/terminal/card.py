@@ -1,6 +1,6 @@
-"""The model card of an exported model: what it is made of, how it scored, how to make it again.
+"""The model card of an exported model: its lineage, its scores and how to reproduce it.
 
-Only names and hub ids are told of other models: no path of the machine that made it.
+Other models appear by name and hub id only: no local path is disclosed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from evomerge.terminal.skills import kept_means, lost_list
 
 TAGS = ("merge", "mergekit", "evomerge")
 _FLATTERED = """\
-The models were chosen by these scores, so they flatter the best one a little; a benchmark that the
-search did not see says more."""
-_LONG_LINEAGE = 40  # of names; a longer expression says nothing that the tree does not
+Models were selected by these scores, so the score of the best one is biased upward; a benchmark
+that the search did not use is a better estimate."""
+_LONG_LINEAGE = 40  # names; a longer expression is less readable than the tree
 
 
 def model_card(
@@ -43,7 +43,7 @@ def model_card(
         config: the run's own.
         hub: hub ids of the base and the foundation models by name; local ones are left out.
         merges: mergekit configurations of the whole lineage, as YAML documents.
-        title: what the model is called.
+        title: heading of the card.
     """
     parts = [
         _front_matter(model, state, hub),
@@ -85,16 +85,16 @@ def _introduction(model: Model, state: RunState, hub: Mapping[str, str]) -> Iter
         "No weight was trained."
     )
     if expression is not None:
-        yield f"\nIt descends as `{expression.replace('`', '')}` from:\n"
+        yield f"\nIts lineage is `{expression.replace('`', '')}`, from these models:\n"
     else:
-        yield "\nIt descends from:\n"
+        yield "\nIts foundation models are:\n"
     unit = "% kept" if start.objective == "relative" else "points"
     adapters = {each.name for each in start.foundation if each.adapter is not None}
     for name in _foundation(model, state):
         own = state.models[name]
         what = ", a LoRA adapter on the base model" if name in adapters else ""
         yield f"- {_link(name, hub)}{what}, {figures.score(own)} {unit}"
-    yield "\nThe licences of all of them apply."
+    yield "\nThe licences of all these models apply."
 
 
 def _scores(model: Model, state: RunState, config: Config) -> Iterator[str]:
@@ -129,12 +129,12 @@ def _scores(model: Model, state: RunState, config: Config) -> Iterator[str]:
 
 
 def _confirmed(model: Model, state: RunState) -> Iterator[str]:
-    """What the search never saw, beside what it saw; nothing where no such score is known."""
+    """Selection scores beside held-out and final scores; empty if there are no such scores."""
     models = [model, *(state.models[name] for name in _foundation(model, state))]
     parts = [part for part in state.start.confirmation if model.on(part) is not None]
     if not parts:
         return
-    yield "\nThe search chose by the scores above. On what it never saw:\n"
+    yield "\nThe search selected by the scores above. Scores on data that it did not use:\n"
     yield "| model | selection | " + " | ".join(PARTS[part] for part in parts) + " |"
     yield "| --- | ---: |" + " ---: |" * len(parts)
     for each in models:
@@ -143,7 +143,7 @@ def _confirmed(model: Model, state: RunState) -> Iterator[str]:
 
 
 def _settings(model: Model, state: RunState, config: Config) -> Iterator[str]:
-    """How the scores were measured, so that they can be measured again."""
+    """The evaluation settings, for reproducing the scores."""
     evaluation = config.evaluation
     versions = state.start.versions
     yield f"lm-evaluation-harness {versions.get('lm_eval', '?')}, backend {evaluation.backend}"
@@ -176,8 +176,8 @@ def _kinship(model: Model, state: RunState) -> Iterator[str]:
 
 def _how_to_merge(model: Model, state: RunState) -> Iterator[str]:
     yield (
-        "Each document is one merge for mergekit, in the order in which they were made. "
-        "Models that are not on the hub go by their names."
+        "Each document is the mergekit configuration of one merge, in the order of creation. "
+        "Models that are not on the hub are given by name."
     )
     for name in (*reversed(ancestors(model.name, state.models)), model.name):
         candidate = state.models[name].candidate
@@ -208,5 +208,5 @@ def _link(name: str, hub: Mapping[str, str]) -> str:
 
 
 def _text(text: str) -> str:
-    """`text` as Markdown: on one line, and never markup."""
+    """`text` escaped for Markdown, on one line."""
     return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in printable(text))

@@ -1,4 +1,4 @@
-"""Tables that show as many of their columns as fit, and never a wrapped line."""
+"""Tables that show as many columns as fit, without wrapping lines."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from rich.text import Text
 from evomerge.terminal.figures import spelled
 
 GAP = 2
-"""Blank columns between two columns of a table."""
+"""Spaces between two columns of a table."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its header and a cell for every row.
+    """One column: its header and one cell per row.
 
-    Numbers are aligned right and are never cut; names may be, with an ellipsis.
+    Numbers are right-aligned and never truncated; text may be truncated with an ellipsis.
     """
 
     header: str
@@ -31,7 +31,7 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Terminal columns that the widest cell needs."""
+        """Width of the widest cell in terminal columns."""
         return max([cell_len(self.header), *(cell.cell_len for cell in self.cells)])
 
 
@@ -46,9 +46,9 @@ def numbers(header: str, cells: Iterable[str | Text]) -> Column:
 
 
 class Fitted:
-    """A table in the first of its variants that fits the width at hand.
+    """A table shown as the first of its variants that fits the available width.
 
-    Where none fits, the last is shown with its texts cut.
+    If no variant fits, the last one is shown with truncated text.
     """
 
     def __init__(self, *variants: Sequence[Column]) -> None:
@@ -90,13 +90,13 @@ def _table(columns: Sequence[Column], width: int) -> Table:
 
 
 def _granted(columns: Sequence[Column], width: int) -> list[int]:
-    """Widths that sum up to `width` at most, taken from the widest texts first."""
+    """Column widths that sum to at most `width`; the widest text columns shrink first."""
     granted = [column.width for column in columns]
     excess = _width(columns) - width
     texts = [place for place, column in enumerate(columns) if column.justify == "left"]
     while excess > 0:
         widest = max(texts, key=lambda place: granted[place], default=None)
-        if widest is None or granted[widest] <= 4:  # nothing sensible is left to cut
+        if widest is None or granted[widest] <= 4:  # too narrow to truncate further
             break
         granted[widest] -= 1
         excess -= 1

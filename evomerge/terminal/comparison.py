@@ -1,4 +1,4 @@
-"""Runs side by side, for a terminal."""
+"""The comparison of runs, for a terminal."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from evomerge.terminal.skills import kept_means, lost_list
 from evomerge.terminal.tables import gain_text, kinship_text, name_text
 from evomerge.terminal.verdicts import exploration_sentence, parting_sentences, verdict
 
-_ROWS = 6  # merges of one generation that are told one by one
+_ROWS = 6  # merges of one generation that are listed
 
 
 class ComparisonView:
-    """The whole comparison: arms, equal budgets, each arm against the first, all merges."""
+    """The full comparison: arms, equal budgets, each arm against the first, all merges."""
 
     def __init__(self, comparison: Comparison, winners: Gains | None = None) -> None:
         self._comparison = comparison
@@ -59,7 +59,7 @@ class ComparisonView:
 
 
 def title(comparison: Comparison) -> Text:
-    """How many arms and runs, and on what they were scored."""
+    """The number of arms and runs, and the tasks that they were scored on."""
     arms, runs = len(comparison.arms), len(comparison.members)
     scores = comparison.members[0].best.scores
     tasks = ", ".join(task.task for task in scores.tasks) if scores else ""
@@ -70,7 +70,7 @@ def title(comparison: Comparison) -> Text:
 
 
 def arms_table(comparison: Comparison) -> Fitted:
-    """One row per arm; with several repeats medians, and the range of the best score."""
+    """One row per arm; with repeats, medians and the range of the best score."""
     arms = comparison.arms
     top = max(arm.score.median for arm in arms)
     label = words("arm", (spelled(arm.label, _bold(arm.score.median == top)) for arm in arms))
@@ -110,7 +110,7 @@ def arms_table(comparison: Comparison) -> Fitted:
 
 
 def budgets_table(comparison: Comparison) -> Fitted:
-    """The best score of each arm when all had spent the same."""
+    """The best score of each arm at equal budgets."""
     budgets = [
         budget
         for unit in UNITS
@@ -128,7 +128,7 @@ def budgets_table(comparison: Comparison) -> Fitted:
 
 
 def merges_table(arms: Sequence[Arm]) -> Fitted:
-    """Generation by generation, the merges of every arm's median run, best first."""
+    """The merges of every arm's median run by generation, best first."""
     states = [arm.median.state for arm in arms]
     last = max(len(state.generations) for state in states) - 1
     rows: list[tuple[str, list[Model | int | None]]] = []
@@ -152,7 +152,7 @@ def merges_table(arms: Sequence[Arm]) -> Fitted:
 
 
 def amount(unit: Unit, value: float) -> str:
-    """A budget in words: `14 evaluations`, `3.2 h of work`."""
+    """A budget as text: `14 evaluations`, `3.2 h of work`."""
     if unit == "hours":
         return f"{figures.duration(value * 3600)} of work"
     return figures.count(int(value), unit[:-1])
@@ -169,7 +169,7 @@ def spread_points(spread: Spread | None) -> str:
 
 
 def _few(budgets: list[Budget], unit: Unit) -> list[Budget]:
-    """All quarters of the evaluations, of the other units the half and the whole."""
+    """Every quarter of the evaluations; of the other units, half and all."""
     return budgets if unit == "evaluations" else budgets[1::2]
 
 
@@ -186,7 +186,7 @@ def _versus(versus: Versus, comparison: Comparison) -> Iterator[RenderableType]:
 
 
 def _significance(winners: Gains) -> Iterator[RenderableType]:
-    """Whether the winners differ by more than chance."""
+    """The significance tests between the arms' best models."""
     yield Text("winners on the same items", style="dim")
     for each in winners.comparisons:
         yield Padding(gain_verdict(each), (0, 0, 0, 2), expand=False)
@@ -203,7 +203,7 @@ def _arm_score(arm: Arm) -> str:
 
 
 def held_out_text(arm: Arm) -> str:
-    """What the best model of an arm scored on held-out items; of several repeats their median."""
+    """The held-out score of an arm's best model; with repeats, the median."""
     if arm.held_out is None:
         return MISSING
     if len(arm.members) > 1:

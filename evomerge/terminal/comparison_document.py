@@ -1,4 +1,4 @@
-"""A comparison as JSON. Numbers are not rounded; what is unknown is null."""
+"""A comparison as JSON. Numbers are not rounded; unknown values are null."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OF_WINNERS = {"part", "comparisons", "missing"}
 
 
 def comparison_document(comparison: Comparison, winners: Gains) -> Document:
-    """`evomerge compare --json`."""
+    """The output of `evomerge compare --json`."""
     return {
         "format": FORMAT,
         "evaluation_id": comparison.members[0].best.scores.evaluation_id

@@ -1,4 +1,4 @@
-"""What the search saw beside what it never saw, and what else to know of the scores."""
+"""Selection scores beside held-out and final scores, and warnings about evaluations."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from evomerge.terminal.figures import printable, spelled
 from evomerge.terminal.sentences import PARTS, best_over_foundation
 from evomerge.terminal.tables import FAILURE, name_text
 
-SEEN = "scores are of the items that selection saw (evaluation.split is none)"
+SEEN = "scores are measured on the selection items (evaluation.split is none)"
 
 
 def confirmation_table(state: RunState) -> Fitted:
-    """The best and the foundation models: scores that selection saw, held-out ones, the gap."""
+    """The best and the foundation models: selection score, held-out score and their gap."""
     models = [model for model in state.finalists if model.confirmed]
     model = words("at the end", (name_text(m, bold=m is state.best) for m in models))
     seen = numbers("selection", (figures.score(m) for m in models))
@@ -31,7 +31,7 @@ def confirmation_table(state: RunState) -> Fitted:
 
 
 def confirmed_text(state: RunState) -> Text | None:
-    """The held-out score of the best model, its gap, and its gain; None where nothing is due."""
+    """The best model's held-out score, gap and gain; None if the run has no held-out split."""
     if state.best is None:
         return None
     if "held_out" not in state.start.confirmation:
@@ -39,7 +39,7 @@ def confirmed_text(state: RunState) -> Text | None:
     held_out = state.best.estimate("held_out")
     if held_out is None:
         failure = state.best.confirmed.get("held_out")
-        waiting = "scored when the search has ended"
+        waiting = "scored at the end of the search"
         if isinstance(failure, Failure):
             return spelled(f"failed: {failure.reason}", FAILURE)
         return Text(waiting, "dim")
@@ -55,9 +55,9 @@ def confirmed_text(state: RunState) -> Text | None:
 
 
 def held_out_gain(state: RunState) -> tuple[Model, float] | None:
-    """The best foundation model, and the held-out points by which the best model exceeds it.
+    """The best foundation model, and the best model's held-out gain over it in points.
 
-    Both were chosen by the scores that selection saw.
+    Both were chosen by their selection scores.
     """
     over = best_over_foundation(state)
     if over is None or state.best is None or over[0] is state.best:
@@ -67,7 +67,7 @@ def held_out_gain(state: RunState) -> tuple[Model, float] | None:
 
 
 def warnings_text(state: RunState) -> Text | None:
-    """One line for each kind of trouble that evaluations had; None without any."""
+    """One line for each kind of evaluation warning; None if there are no warnings."""
     said = told_once(state.models.values())
     return Text("\n".join(map(printable, said)), style="yellow") if said else None
 

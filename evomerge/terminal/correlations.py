@@ -1,4 +1,4 @@
-"""Kinship against gain, and the stages of a search, for a terminal."""
+"""Correlations of kinship and gain, and the stages of a search, for a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from evomerge.terminal.figures import MISSING, count, gain, printable
 
 
 def analysis_view(found: Sequence[Series]) -> RenderableType:
-    """Each series with its correlations and, where they are known, its stages."""
+    """Each series with its correlations and, if known, its stages."""
     parts: list[RenderableType] = []
     for series in found:
         merges = count(len(series.rows), "merge")

@@ -1,4 +1,4 @@
-"""The picture that the live view shows: a pure function of what is known at one moment."""
+"""The frame of the live view: a pure function of a `Scene`."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _BAR = (10, 40)
 
 @dataclass(frozen=True)
 class Scene:
-    """One moment of a run.
+    """The data of one frame.
 
     Attributes:
-        slots: how many rows to keep for jobs, so that the picture stands still.
-        events: with the time at which each happened, the last one last.
-        elapsed: seconds of work on the run.
+        slots: rows reserved for jobs, so that the layout does not move.
+        events: (time in seconds, sentence), oldest first.
+        elapsed: seconds spent on the run.
         left: seconds to the end of the generation; None where unknown.
-        note: what a watcher should know, such as that nobody drives the run.
+        note: a notice for the user, for example that no driver is running.
     """
 
     state: RunState
@@ -49,11 +49,11 @@ class Scene:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the picture that can do with fewer rows.
+    """A section of the frame whose number of rows can shrink.
 
     Attributes:
-        overhead: rows around its content: a blank line, a header.
-        wish: rows of content that show all of it.
+        overhead: rows around the content: a blank line, a header.
+        wish: rows that the whole content needs.
     """
 
     overhead: int
@@ -61,7 +61,7 @@ class Section:
 
 
 class Dashboard:
-    """A scene, fitted to the width and height of the terminal."""
+    """A scene fitted to the width and height of the terminal."""
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
@@ -97,10 +97,10 @@ class Dashboard:
 
 
 def allot(rows: int, sections: Sequence[Section]) -> list[int]:
-    """Rows of content for each section, the first ones served first.
+    """Rows of content for each section, allotted in the order of `sections`.
 
-    Every section that finds room gets one row before any gets more; one that finds none gets
-    nothing and needs no overhead.
+    Every section that fits gets one row before any gets more; a section that does not fit gets
+    no rows and no overhead.
     """
     given = []
     for section in sections:
@@ -116,7 +116,7 @@ def allot(rows: int, sections: Sequence[Section]) -> list[int]:
 
 
 def header(scene: Scene) -> RenderableType:
-    """Who runs: name, strategy, metric; and how far it is: generation, elapsed time."""
+    """The run (name, strategy, metric) and its progress (generation, elapsed time)."""
     start = scene.state.start
     left = spelled(start.name, "bold")
     about = f"{start.strategy} strategy, k {start.k}, {start.metric.value}"
@@ -131,7 +131,7 @@ def header(scene: Scene) -> RenderableType:
 
 
 def work(scene: Scene, rows: int, width: int) -> RenderableType:
-    """The bar of the generation, and one for every job; free rows keep the picture still."""
+    """The bar of the generation and one per job, padded so that the layout does not move."""
     state = scene.state
     born = state.at_generation(state.generations[-1].number)
     done = sum(m.scores is not None or m.failure is not None for m in born)
@@ -175,7 +175,7 @@ def _bar(grid: Table, job: Job, width: int, left: float | None) -> None:
 
 
 def _choices(scene: Scene, rows: int) -> RenderResult:
-    """The merges of the generation; where not all fit, those that go on and the best first."""
+    """The merges of the generation; if not all fit, those in progress and the best ones."""
     state = scene.state
     busy = {job.model: job for job in scene.jobs}
     born = state.at_generation(state.generations[-1].number)
@@ -195,7 +195,7 @@ def _outcome(job: Job) -> Text:
 
 
 def last_events(events: Sequence[tuple[float, Sentence]]) -> RenderableType:
-    """What happened last, one line each."""
+    """The most recent events, one line each."""
     clocks = [figures.clock(at) for at, _ in events]
     clock_width = max(map(len, clocks))
     verb_width = max(len(sentence.verb) for _, sentence in events)

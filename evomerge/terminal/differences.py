@@ -1,4 +1,4 @@
-"""Comparisons of models in words: better, worse, or perhaps noise."""
+"""Comparisons of models as text: better, worse, or possibly noise."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from evomerge.domain.objective import TITLES
 from evomerge.domain.scores import Part
 
 _PARTS: dict[Part, str] = {
-    "held_out": "on held-out items, which selection never saw",
-    "final": "on tasks that selection never saw",
-    "selection": "on the items that selected the best model: its gain is overestimated, and p too "
-    "small",
+    "held_out": "on held-out items, which were not used for selection",
+    "final": "on tasks that were not used for selection",
+    "selection": "on the items that selected the best model: its gain is overestimated and its p "
+    "value too small",
 }
 _PARTS_IN_SHORT: dict[Part, str] = {
     "held_out": "held-out items",
     "final": "final tasks",
-    "selection": "the items that selected it",
+    "selection": "the selection items",
 }
 
 
 def part_note(part: Part) -> str:
-    """Which items were compared, and what that means for a model that they selected."""
+    """The compared items, and how selecting on them biases the result."""
     return _PARTS[part]
 
 
 def gains_line(gains: Gains) -> str:
-    """A run's gains in a line: the best model against the best foundation model."""
+    """A run's gains on one line: the best model against the best foundation model."""
     if not gains.comparisons:
         return "nothing could be compared: " + "; ".join(gains.missing[:1])
     first, *others = gains.comparisons
@@ -36,7 +36,7 @@ def gains_line(gains: Gains) -> str:
 
 
 def verdict_sentence(comparison: ModelComparison) -> str:
-    """One sentence about a comparison; p is the corrected one."""
+    """One sentence about a comparison; p is Holm-corrected."""
     each, d = comparison, comparison.difference
     p = "p < 0.001" if each.corrected < 0.001 else f"p = {each.corrected:.3f}"
     if each.certain:

@@ -1,6 +1,6 @@
-"""JSON documents of a run for scripts. Numbers are not rounded; what is unknown is null.
+"""JSON documents of a run for scripts. Numbers are not rounded; unknown values are null.
 
-Keys are added, never renamed or removed, while `format` stays the same.
+Within one value of `format`, keys may be added but are never renamed or removed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Document = dict[str, Any]
 
 
 def status_document(standing: Standing, resume: str | None, now: float) -> Document:
-    """`evomerge status --json`."""
+    """The output of `evomerge status --json`."""
     last_at = standing.state.last_at
     return {
         **run_document(standing),
@@ -42,7 +42,7 @@ def status_document(standing: Standing, resume: str | None, now: float) -> Docum
 
 
 def baseline_brief(baseline: Baseline) -> Document:
-    """What merging all foundation models at once gave."""
+    """The baseline: merging all foundation models at once."""
     return {
         "run": baseline.run,
         "evaluations": baseline.evaluations,
@@ -53,7 +53,7 @@ def baseline_brief(baseline: Baseline) -> Document:
 
 
 def run_document(standing: Standing) -> Document:
-    """One item of `evomerge list --json`."""
+    """One run in the output of `evomerge list --json`."""
     return {
         "format": FORMAT,
         "name": standing.name,
@@ -66,7 +66,7 @@ def run_document(standing: Standing) -> Document:
 
 
 def result_document(state: RunState) -> Document:
-    """`evomerge run --json`: what a run came to, with the lineage of its best model."""
+    """The output of `evomerge run --json`: the result, with the lineage of the best model."""
     best = state.best
     names = [] if best is None else [best.name, *ancestors(best.name, state.models)]
     return {
@@ -80,12 +80,12 @@ def result_document(state: RunState) -> Document:
 
 
 def runs_document(standings: Sequence[Standing]) -> Document:
-    """`evomerge list --json`."""
+    """The output of `evomerge list --json`."""
     return {"format": FORMAT, "runs": [run_document(standing) for standing in standings]}
 
 
 def tree_document(state: RunState, model: str) -> Document:
-    """`evomerge tree --json`: the model, then its ancestors, nearest first, each once."""
+    """The output of `evomerge tree --json`: the model, then its ancestors, nearest first."""
     names = [model, *ancestors(model, state.models)]
     return {
         "format": FORMAT,
@@ -96,7 +96,7 @@ def tree_document(state: RunState, model: str) -> Document:
 
 
 def model_document(state: RunState, model: str) -> Document:
-    """`evomerge show --json`."""
+    """The output of `evomerge show --json`."""
     subject = state.models[model]
     proposal = subject.candidate and subject.candidate.proposal
     recipe = subject.candidate and subject.candidate.recipe
@@ -122,7 +122,7 @@ def model_document(state: RunState, model: str) -> Document:
 
 
 def gains_document(run: str, gains: Gains) -> Document:
-    """`evomerge gain --json`."""
+    """The output of `evomerge gain --json`."""
     comparisons = [
         {**each.model_dump(mode="json"), "certain": each.certain} for each in gains.comparisons
     ]
@@ -167,7 +167,7 @@ def _result(state: RunState) -> Document:
 
 
 def _course(state: RunState) -> Document:
-    """The pool now and after every generation; a run without a first event has none."""
+    """The pool now and after every generation; empty for a run without events."""
     return {
         "pool": []
         if state.started is None
@@ -191,7 +191,7 @@ def _skipped(merges: Sequence[SkippedMerge]) -> list[Document]:
 
 
 def model_brief(model: Model, state: RunState) -> Document:
-    """MODEL, as `evomerge status --help` describes it."""
+    """MODEL as documented in `evomerge status --help`."""
     proposal = model.candidate and model.candidate.proposal
     return {
         "name": model.name,

@@ -1,4 +1,4 @@
-"""Numbers and names as text: one spelling of each, wherever it is shown."""
+"""Formatting of numbers and names, shared by all output."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from evomerge.domain.model import Model
 from evomerge.domain.scores import Part, TaskScore
 
 MISSING = "–"
-"""Stands for a number that is not known, or not defined."""
+"""Placeholder for an unknown or undefined number."""
 
 
 def printable(text: str) -> str:
-    """`text` on one line, without characters that would move a cursor or change a colour."""
+    """`text` on one line, without control characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def spelled(text: str, style: str = "") -> Text:
-    """`text` for rich: on one line, cut with an ellipsis where there is no room, never markup."""
+    """`text` for rich: literal (no markup), on one line, truncated with an ellipsis."""
     return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis")
 
 
 def points(value: float | None, stderr: float | None = None) -> str:
-    """A score: `71.30`, with its standard error `71.30 ± 1.2`."""
+    """A score in points: `71.30`, with a standard error `71.30 ± 1.2`."""
     if value is None:
         return MISSING
     return f"{value:.2f}" if stderr is None else f"{value:.2f} ± {stderr:.1f}"
@@ -42,14 +42,14 @@ def task_points(task: TaskScore, with_error: bool = False) -> str:
 
 
 def gain(value: float | None) -> str:
-    """A difference of scores, always with its sign; what rounds to nothing is `0.00`."""
+    """A difference of scores in points with its sign; `0.00` if it rounds to zero."""
     if value is None:
         return MISSING
     return "0.00" if abs(value) < 0.005 else f"{value:+.2f}"
 
 
 def gain_style(value: float | None) -> str:
-    """The style of a difference; the sign tells the same without colours."""
+    """The style of a difference; the sign carries the same information without colours."""
     if value is None or abs(value) < 0.005:
         return "dim"
     return "green" if value > 0 else "red"
@@ -70,7 +70,7 @@ def parents(names: tuple[str, ...]) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Time that passed, as a clock shows it: `00:41`, `1:02:03`, `2d 01:02:03`."""
+    """Elapsed time: `00:41`, `1:02:03`, `2d 01:02:03`."""
     minutes, rest = divmod(int(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -80,7 +80,7 @@ def clock(seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A span of time in its natural unit: `4.2 s`, `42 s`, `12 min`, `3.4 h`, `5 days`."""
+    """A duration with a suitable unit: `4.2 s`, `42 s`, `12 min`, `3.4 h`, `5 days`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     if seconds < 99.5:
@@ -91,7 +91,7 @@ def duration(seconds: float) -> str:
 
 
 def rate(per_second: float) -> str:
-    """A pace in seven columns at most: `24 G/s`, `1234/s`, `12.3/s`, `4.2/min`, `3.1/h`."""
+    """A rate in at most seven columns: `24 G/s`, `1234/s`, `12.3/s`, `4.2/min`, `3.1/h`."""
     for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if per_second >= 10 * scale:
             return f"{per_second / scale:.0f} {unit}/s"
@@ -102,7 +102,7 @@ def rate(per_second: float) -> str:
 
 
 def progress(done: int, total: int) -> str:
-    """How far work is in nine columns: `12/300`, of large numbers `41 %`; "" if it has no end."""
+    """Progress in at most nine columns: `12/300`, or `41 %` if large; "" if total is unknown."""
     if total <= 0:
         return ""
     return f"{done}/{total}" if total < 10_000 else f"{100 * done // total} %"

@@ -1,4 +1,4 @@
-"""What a model won and lost against its parents, item by item."""
+"""Items that a model gained and lost against its parents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PROMPT = 60  # characters of a question's end, and of an answer
 
 
 def flips_view(tasks: Sequence[TaskFlips]) -> RenderableType:
-    """A row per task, then the examples."""
+    """A table with one row per task, then the examples."""
     told = [task for task in tasks if task.missing is None]
     parts: list[RenderableType] = [_table(told)] if told else []
     parts += [

@@ -1,4 +1,4 @@
-"""Comparisons of models as a table and as plain sentences."""
+"""Significance tests between models as a table and as sentences."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from evomerge.terminal.figures import MISSING, spelled
 
 
 def gains_panel(gains: Gains, by_task: bool = False, chosen: bool = False) -> RenderableType:
-    """The table, what it means, and what could not be compared.
+    """The table, its interpretation, and the models that could not be compared.
 
     Args:
-        by_task: a row for every task as well.
-        chosen: a user chose the models: nothing was selected by a search.
+        by_task: also show one row per task.
+        chosen: the user named the models, so no selection bias has to be noted.
     """
     parts: list[RenderableType] = []
     if gains.comparisons:
@@ -34,7 +34,7 @@ def gains_panel(gains: Gains, by_task: bool = False, chosen: bool = False) -> Re
 
 
 def gains_table(comparisons: Sequence[ModelComparison], by_task: bool = False) -> Fitted:
-    """A row for each comparison: difference in points, its interval, p, corrected p."""
+    """One row per comparison: difference in points, 95 % interval, p, corrected p."""
     rows = [row for each in comparisons for row in _rows(each, by_task)]
     differences = [difference for *_, difference, _ in rows]
     a = words("model", (spelled(name) for name, *_ in rows))
@@ -66,7 +66,7 @@ def _rows(each: ModelComparison, by_task: bool) -> list[tuple[str, str, str, Dif
 
 
 def verdict(comparison: ModelComparison) -> Text:
-    """One sentence: better, worse, or perhaps noise."""
+    """One sentence: better, worse, or possibly noise."""
     text = verdict_sentence(comparison)
     if not comparison.certain:
         return spelled(text, "yellow")
@@ -79,7 +79,7 @@ def probability(p: float) -> str:
 
 
 def _telling(comparisons: Sequence[ModelComparison]) -> list[ModelComparison]:
-    """The first, against the best foundation model, and every other that is no clear gain."""
+    """The first (against the best foundation model), and all others without a clear gain."""
     first, *others = comparisons
     doubtful = [each for each in others if not each.certain or each.difference.value < 0]
     return [first, *doubtful]

@@ -1,6 +1,6 @@
-"""Family trees as text for other tools: Mermaid (Markdown, GitHub) and DOT (Graphviz).
+"""Lineages as text for other tools: Mermaid (Markdown, GitHub) and DOT (Graphviz).
 
-Names and figures are data there: whatever a label holds is spelled so that it cannot end it.
+Labels are escaped, so that no name can end or inject syntax.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NEUTRAL = ("#eef0f2", "#5b6672")
 
 
 def members_of(state: RunState, model: str | None) -> tuple[str, ...]:
-    """A model and its ancestors, or all models, in the order of the run."""
+    """A model and its ancestors, or all models if None, in the run's order."""
     if model is None:
         return tuple(state.models)
     wanted = {model, *ancestors(model, state.models)}
@@ -61,7 +61,7 @@ def mermaid(state: RunState, names: Collection[str]) -> str:
 
 
 def dot(state: RunState, names: Collection[str]) -> str:
-    """A DOT digraph of the models `names`, one rank a generation."""
+    """A DOT digraph of the models `names`, one rank per generation."""
     ids = {name: f"m{place}" for place, name in enumerate(names)}
     lines = [
         "digraph lineage {",
@@ -121,7 +121,7 @@ def _label(model: Model, state: RunState) -> list[str]:
 
 
 def _mermaid_text(text: str) -> str:
-    """`text` within quotes: Mermaid reads #code; as a character, and everything else as data."""
+    """`text` in quotes, special characters as Mermaid's `#code;` entities."""
     return "".join(
         c if c.isalnum() or c in " .,:±+-–_×()" else f"#{ord(c)};" for c in printable(text)
     )

@@ -1,4 +1,4 @@
-"""A kinship matrix in the terminal: numbers on a shade, legible without colour."""
+"""A kinship matrix in the terminal: numbers on shaded cells, legible without colour."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from rich.text import Text
 from evomerge.terminal.figures import MISSING, printable
 
 _SHADES = ("#f7fbff", "#deebf7", "#c6dbef", "#9ecae1", "#6baed6", "#4292c6", "#2171b5", "#084594")
-"""ColorBrewer's sequential blues: ordered for every kind of colour vision."""
+"""ColorBrewer's sequential blues, which are safe for all kinds of colour vision."""
 
 
 def heatmap(
     title: str, metric: str, models: Sequence[str], matrix: Sequence[Sequence[float | None]]
 ) -> Group:
-    """The lower triangle under its title, models numbered in the heading so that it stays narrow.
+    """The lower triangle under its title; the header numbers the models to stay narrow.
 
-    Darker is closer kin for similarities and further apart for `euclidean`.
+    Darker means more similar for similarities and more distant for `euclidean`.
     """
     largest = max((v for row in matrix for v in row if v is not None), default=0.0) or 1.0
     compact = len(models) > 12
@@ -36,7 +36,7 @@ def heatmap(
 
 
 def headed(title: str, table: Table) -> Group:
-    """A table under its title, which is folded at the width of the terminal, not of the table."""
+    """A table under its title, which wraps at the width of the terminal, not of the table."""
     return Group(Text(printable(title), style="italic", overflow="fold"), table)
 
 
@@ -44,13 +44,13 @@ def _cell(value: float | None, scale: float, compact: bool) -> Text:
     if value is None:
         return Text(MISSING)
     text = f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
-    if compact:  # a triangle of thirty models is to fit a wide terminal
+    if compact:  # thirty models have to fit a wide terminal
         text = text.replace("0.", ".", 1)
     return Text(text if compact else f" {text}", style=shaded(value / scale))
 
 
 def shaded(share: float) -> str:
-    """The style of a value that is this share of the most: black or white on a shade of blue."""
+    """The style for a value at `share` (0 to 1) of the maximum: text on a shade of blue."""
     share = min(max(share, 0.0), 1.0)
     place = min(int(share * len(_SHADES)), len(_SHADES) - 1)
     return f"{'white' if place > len(_SHADES) // 2 else 'black'} on {_SHADES[place]}"

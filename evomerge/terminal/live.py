@@ -1,4 +1,4 @@
-"""A run as a picture that stands still: for a person at a terminal."""
+"""The live view of a run, redrawn in place, for interactive terminals."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from evomerge.terminal.figures import clock, printable, spelled
 from evomerge.terminal.sentences import Sentence, sentences
 from evomerge.terminal.summary import summary
 
-_FRAMES = 4  # per second: steady to the eye, nothing to the machine
+_FRAMES = 4  # per second: smooth enough, with negligible load
 _KEPT_EVENTS = 12
 
 
 class LiveReporter:
-    """An `Observer` that shows a run on a terminal while it is entered, and leaves the summary.
+    """An `Observer` and context manager that shows a run live and leaves the summary at exit.
 
-    What other threads print or log meanwhile goes above the picture. Nothing is drawn by the
-    thread that tells of events: a terminal that hangs does not hold up the run.
+    Output and logs of other threads appear above the frame. Drawing happens in a separate thread,
+    so a blocked terminal does not block the run.
     """
 
     def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
@@ -65,24 +65,24 @@ class LiveReporter:
             self._console.print(summary(self._state))
 
     def checking(self, what: str) -> None:
-        """Say what is looked at before the run starts or goes on."""
+        """Show which check is in progress before the run starts or resumes."""
         with self._lock:
             self._checking = what
 
     def noted(self, note: str) -> None:
-        """Show a note, and that nothing goes on; an empty one takes it away."""
+        """Show a note and drop the jobs in progress; an empty note clears it."""
         with self._lock:
             self._note = note
         if note:
             self._activity.nothing()
 
     def behind(self, seconds: float) -> None:
-        """The last event happened so long ago."""
+        """Set the age of the last event in seconds."""
         with self._lock:
             self._state_at = self._now() - seconds
 
     def happened(self, event: Event, state: RunState) -> None:
-        """Take note of an event; the picture follows at its next frame."""
+        """Record an event; it appears in the next frame."""
         self._activity.happened(event)
         gist = sentences(event, state)[0]
         with self._lock:
@@ -92,11 +92,11 @@ class LiveReporter:
     def progressed(
         self, model: str, activity: str, done: int, total: int, seconds: float = 0.0
     ) -> None:
-        """Take note of progress; from any thread."""
+        """Record progress. Thread-safe."""
         self._activity.progressed(model, activity, done, total, seconds)
 
     def render(self) -> RenderableType:
-        """The picture of this moment."""
+        """The current frame."""
         with self._lock:
             state, since = self._state, self._now() - self._state_at
             events, checking, note = tuple(self._events), self._checking, self._note
@@ -115,7 +115,7 @@ class LiveReporter:
         )
 
     def _waiting(self, note: str, checking: str) -> RenderableType:
-        """One line while nothing is known of the run yet."""
+        """One line, shown before the first event."""
         if note:
             return spelled(note, "yellow")
         elapsed = clock(self._now() - self._began)
@@ -128,16 +128,16 @@ class LiveReporter:
 
 
 class _SteadyLive(Live):
-    """A live display that survives a change of the terminal's width.
+    """A live display that handles a change of the terminal's width.
 
-    The terminal breaks the lines of the last frame anew, so that its height is no longer known;
-    the only way to a clean picture is a clean screen.
+    The terminal rewraps the lines of the last frame, so its height is no longer known and the
+    screen has to be cleared.
     """
 
     _width: int | None = None
 
     def refresh(self) -> None:
-        """Draw the next frame, on a clean screen if the width changed."""
+        """Draw the next frame; clear the screen first if the width changed."""
         width = self.console.width
         if self._width not in (None, width) and self.is_started:
             self.console.control(Control.home(), Control.clear())
@@ -147,9 +147,9 @@ class _SteadyLive(Live):
 
 @contextmanager
 def _logs_above() -> Iterator[None]:
-    """Let log handlers that kept the real stderr or stdout write above the picture instead.
+    """Redirect log handlers that hold the real stderr or stdout to above the frame.
 
-    They were made before the live display put its own streams in the place of those.
+    They were created before the live display replaced these streams.
     """
     real = {sys.__stderr__: sys.stderr, sys.__stdout__: sys.stdout}
     moved: list[tuple[logging.StreamHandler[Any], Any]] = []

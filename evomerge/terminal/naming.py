@@ -1,4 +1,4 @@
-"""Models as a user names them."""
+"""Look-up of models by the name that a user gave."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from evomerge.domain.state import RunState
 
 
 def model_named(name: str, state: RunState, run: str) -> str:
-    """`name`, which is a model of the run.
+    """Return `name` if the run has such a model.
 
     Raises:
-        UsageError: it is not; names the nearest ones.
+        UsageError: it has not; the remedy suggests similar names.
     """
     if name in state.models:
         return name

@@ -1,4 +1,4 @@
-"""One model's story."""
+"""Details of one model."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ Fact = tuple[str, RenderableType]
 
 
 def model_panel(state: RunState, model: str) -> Panel:
-    """Everything that the run knows of one model.
+    """All details of one model.
 
-    Where it comes from, why it was made and with which recipe, what it scored against its
-    parents, and what became of it.
+    Its origin, the reason for the merge, its recipe, its scores beside those of its parents, and
+    whether it is in the pool or failed.
 
     Raises:
         KeyError: the run has no such model.
@@ -55,7 +55,7 @@ def model_panel(state: RunState, model: str) -> Panel:
 
 
 def facts_table(facts: list[Fact]) -> Table:
-    """Labels and what they label, the latter wrapped beside its label."""
+    """A table of labels and values; long values wrap beside their label."""
     table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -89,7 +89,7 @@ def _origin(model: Model, state: RunState) -> Iterator[Fact]:
 
 
 def _relatives(model: Model, state: RunState) -> list[str]:
-    """Every other model with its kinship, the closest one first."""
+    """All other models with their kinship to this one, closest first."""
     closeness = {
         name: value
         for name in state.models
@@ -143,7 +143,7 @@ def _outcome(model: Model, state: RunState) -> Iterator[Fact]:
 
 
 def _confirmed(model: Model) -> Iterator[Fact]:
-    """What came of scoring it on what the search never saw."""
+    """The results of held-out evaluation."""
     for part, outcome in model.confirmed.items():
         if isinstance(outcome, Failure):
             yield PARTS[part], Text(printable(f"not scored: {outcome.reason}"), FAILURE)
@@ -158,7 +158,7 @@ def _confirmed(model: Model) -> Iterator[Fact]:
 
 
 def _scores(model: Model, state: RunState) -> Fitted:
-    """Task by task beside the parents, then the model's kinship to each of them."""
+    """Task scores beside those of the parents, then the kinship to each parent."""
     tasks = () if model.scores is None else model.scores.tasks
     parents = [state.models[name] for name in model.parents]
     last = ["mean", "kinship to it"] if parents else ["mean"]

@@ -1,4 +1,4 @@
-"""A run as lines of text: for logs, pipes and terminals that cannot redraw."""
+"""Progress as lines of text, for logs, pipes and terminals that cannot redraw."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from evomerge.terminal.sentences import Sentence, sentences
 from evomerge.terminal.summary import summary
 
 HEARTBEAT = 600.0
-"""Seconds after which work that is still going on is mentioned again."""
+"""Seconds between two progress lines of one task."""
 
 _ASCII = str.maketrans({"±": "+-", "×": "x", "–": "-", "…": "...", "─": "-", "│": "|"})
 _SUMMARY_WIDTH = 100
@@ -29,8 +29,8 @@ class PlainReporter:
 
         [00:41] gen 2  scored    model-2-1  71.30 ± 1.2  gain +2.10  (sort 52.5, copy 90.1)  12 s
 
-    Time is the time spent on the run, pauses left out. A stream that cannot be written to any
-    more is left alone: watching a run never ends it. Safe from any thread.
+    The time is the time spent on the run, without pauses. Write errors of the stream are ignored,
+    so that they never end the run. Thread-safe.
     """
 
     def __init__(
@@ -57,25 +57,25 @@ class PlainReporter:
         return None
 
     def checking(self, what: str) -> None:
-        """Say what is looked at before the run starts or goes on."""
+        """Write which check is in progress before the run starts or resumes."""
         with self._lock:
             sentence = Sentence("run", "checking", "", printable(what))
             self._write(line(sentence, self._now() - self._began) + "\n")
 
     def noted(self, note: str) -> None:
-        """Write a note; an empty one is none."""
+        """Write a note; an empty one is ignored."""
         with self._lock:
             if note:
                 elapsed = 0.0 if self._state is None else self._state.seconds
                 self._write(line(Sentence("run", "note", "", printable(note)), elapsed) + "\n")
 
     def behind(self, seconds: float) -> None:
-        """The last event happened so long ago."""
+        """Set the age of the last event in seconds."""
         with self._lock:
             self._state_at = self._now() - seconds
 
     def happened(self, event: Event, state: RunState) -> None:
-        """Write the lines of `event`, and the summary after the last event of a run."""
+        """Write the lines of `event`, and the summary after the last event of the run."""
         with self._lock:
             if self._state is None:
                 self._make_room(state.models.values())
@@ -90,7 +90,7 @@ class PlainReporter:
     def progressed(
         self, model: str, activity: str, done: int, total: int, seconds: float = 0.0
     ) -> None:
-        """Mention work that goes on for long, once per heartbeat."""
+        """Write a progress line for long tasks, once per heartbeat."""
         with self._lock:
             key, now = (model, activity), self._now()
             if 0 < total <= done:
@@ -130,7 +130,7 @@ class PlainReporter:
         try:
             self._stream.write(text)
             self._stream.flush()
-        except (OSError, ValueError):  # the reader went away, or the stream was closed
+        except (OSError, ValueError):  # broken pipe, or a closed stream
             self._broken = True
 
 

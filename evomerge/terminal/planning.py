@@ -1,4 +1,4 @@
-"""The plan of a run on one screen, and as a document."""
+"""The plan of a run as text and as JSON."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from evomerge.terminal.figures import MISSING, printable, spelled
 from evomerge.terminal.panel import Fact, facts_table
 
 FORMAT = 1
-_SHOWN = 5  # generations of a search without an end
+_SHOWN = 5  # generations of an unbounded search
 
 Spell = Callable[[float], str]
 
 
 def plan_view(plan: Plan, free: int | None) -> RenderableType:
-    """Everything that a run will ask for.
+    """Everything that a run will need.
 
     Args:
-        free: bytes that are free where the runs folder will be.
+        free: free bytes on the disk of the runs folder.
     """
     return Group(
         Text.assemble((printable(plan.name), "bold"), "  ", _headline(plan)),
@@ -46,7 +46,7 @@ def plan_view(plan: Plan, free: int | None) -> RenderableType:
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
-    """`evomerge plan --json`; bytes, seconds and hours are not rounded."""
+    """The output of `evomerge plan --json`; bytes, seconds and hours are not rounded."""
     document = asdict(plan)
     for facts, model in zip(document["models"], plan.models, strict=True):
         facts["download"] = model.download
@@ -110,7 +110,7 @@ def _generations(plan: Plan) -> Fitted:
 
 
 def _asked(generation: GenerationPlan) -> tuple[str, str, str, str]:
-    """What a generation asks for, as it is shown."""
+    """The requirements of a generation, formatted."""
     return (
         _span(generation.merges, _whole),
         _span(generation.explored, _whole),
@@ -122,7 +122,7 @@ def _asked(generation: GenerationPlan) -> tuple[str, str, str, str]:
 def _stretches(
     generations: Sequence[GenerationPlan],
 ) -> Iterator[tuple[str, tuple[str, str, str, str]]]:
-    """Neighbours that ask for the same on one line: `4 – 12, each`."""
+    """Consecutive generations with the same requirements on one line: `4 – 12, each`."""
     for asked, group in groupby(generations, _asked):
         first, *more = [each.number for each in group]
         yield (f"{first} – {more[-1]}, each" if more else str(first)), asked
@@ -137,7 +137,7 @@ def _hour_span(seconds: Range) -> str:
 
 
 def _total(plan: Plan, span: Range, spell: Spell) -> str:
-    """A sum over the run; a search without an end has only a least one."""
+    """A total over the run; an unbounded search has only a lower bound."""
     return _span(span, spell) if plan.bounded else f"{spell(span.low)} or more"
 
 
@@ -146,7 +146,7 @@ def _ends(plan: Plan) -> Iterator[Fact]:
     if plan.bounded:
         yield "at most", Text(_end(plan.length.high, plan.longest))
     else:
-        text = "no limit: as long as children improve, the search goes on"
+        text = "no limit: the search goes on as long as offspring improve"
         yield "at most", Text(f"{text}; add `max_generations` to `stopping`", "yellow")
 
 
@@ -175,7 +175,7 @@ def _disk(plan: Plan, free: int | None) -> Iterator[Fact]:
 
 
 def _kept(plan: Plan, retention: Retention) -> Text:
-    """The most that a retention has on disk at once."""
+    """The peak disk use of a retention policy."""
     chosen = retention == plan.retention
     children = figures.count(plan.peaks[retention], "child", "children")
     if not plan.bounded and retention == "all":
@@ -215,7 +215,7 @@ def _hours(plan: Plan) -> Fitted:
             words("stage", [stage[0] for stage in stages]),
             numbers("each", [stage[1] for stage in stages]),
             numbers("in all", [stage[2] for stage in stages]),
-            words("how it is known", [stage[3] for stage in stages]),
+            words("source", [stage[3] for stage in stages]),
         ]
     )
 
@@ -229,18 +229,18 @@ def _stage(name: str, rate: Rate, hours: str) -> tuple[str, str, str, str]:
 
 def _notes(plan: Plan) -> Iterator[Text]:
     if plan.child is None:
-        text = "The hub was not reached: say how large a model is with --model-size GB."
+        text = "The hub was not reached: give the size of a model with --model-size GB."
         yield Text(text, "yellow")
     workers = figures.count(plan.workers, "worker")
     if _timed(plan):
         yield Text(
-            f"The clock: {workers} scoring while the next child is merged; download left out.",
+            f"Wall clock: {workers} scoring while the next child is merged; without downloads.",
             "dim",
         )
     if plan.cost is not None and plan.price is not None:
         gpus = figures.count(plan.gpus, "GPU")
-        yield Text(f"The cost: {gpus} for as long, at {plan.price:g} an hour each.", "dim")
-    yield Text("How much is done depends on the scores: from the least to the most.", "dim")
+        yield Text(f"Cost: {gpus} for that time, at {plan.price:g} an hour each.", "dim")
+    yield Text("Ranges are bounds: how much has to be done depends on the scores.", "dim")
 
 
 def _timed(plan: Plan) -> bool:

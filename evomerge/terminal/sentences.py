@@ -1,4 +1,4 @@
-"""Events in words, for the plain lines and for the last events of the live view."""
+"""Events as sentences, for the plain lines and for the recent events of the live view."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PARTS: dict[Part, str] = {
     "held_out": "held-out",
     "final": "final tasks",
 }
-"""What the parts of an evaluation are called."""
+"""Titles of the splits."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Sentence:
 
     Attributes:
         where: `run`, or the generation.
-        model: whom it is about; empty where it is about no single model.
-        style: of the verb where it stands out, for a terminal with colours.
+        model: name of the model concerned; empty if the event concerns no single model.
+        style: rich style of the verb, or empty.
     """
 
     where: str
@@ -61,16 +61,16 @@ class Sentence:
 
 
 def sentences(event: Event, state: RunState) -> list[Sentence]:
-    """What to say of `event`, the gist first; `state` is the state after it.
+    """Sentences for `event`, the main one first; `state` is the state after the event.
 
-    A proposed generation has one more sentence for every merge, skipped merges too where they are
-    several, a score one for every kind of trouble that no model before it had; all others have one.
+    A proposed generation yields one more sentence per merge, skipped merges too if there are
+    several, and a score one more per new kind of warning; all other events yield one.
     """
     return _said(event, state)
 
 
 def best_over_foundation(state: RunState) -> tuple[Model, float] | None:
-    """The best foundation model, and the points by which the run's best model exceeds it."""
+    """The best foundation model, and the gain of the run's best model over it in points."""
     scored = [model for model in state.at_generation(0) if model.scores is not None]
     foundation = min(scored, key=rank, default=None)
     if foundation is None or state.best is None:
@@ -80,7 +80,7 @@ def best_over_foundation(state: RunState) -> tuple[Model, float] | None:
 
 @singledispatch
 def _said(event: object, state: RunState) -> list[Sentence]:
-    raise TypeError(f"no words for {type(event).__name__}")
+    raise TypeError(f"no sentence for {type(event).__name__}")
 
 
 @_said.register

@@ -1,4 +1,4 @@
-"""What a simulation found, as a table and as a document."""
+"""The results of a simulation as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORMAT = 1
 
 @contextmanager
 def progress_line(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, nothing elsewhere; yields what takes (done, total)."""
+    """A progress bar, on terminals only; yields a callback that takes (done, total)."""
     columns = (TextColumn(what), BarColumn(30), MofNCompleteColumn(), TimeRemainingColumn())
     hidden = not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
@@ -32,7 +32,7 @@ def progress_line(console: Console, what: str) -> Iterator[Callable[[int, int], 
 def simulation_view(
     arms: Sequence[SimulatedArm], settings: LandscapeSettings, evaluations: int, seeds: int
 ) -> RenderableType:
-    """The arms, best first, with what they had after a quarter, half and all of the budget."""
+    """The arms, best first, with their scores after a quarter, half and all of the budget."""
     ordered = sorted(arms, key=lambda arm: -arm.after(evaluations)[0])
     first = ordered[0]
     marks = _marks(settings, evaluations)
@@ -51,7 +51,7 @@ def simulation_view(
         f"landscapes, interference {settings.interference:g}, {settings.items} items a task",
     )
     notes = (
-        "The true score of the model that looked best, mean over the landscapes ± its standard "
+        "True score of the model with the best measured score, mean over landscapes ± standard "
         "error. weakest: its weakest task. beaten: the share of landscapes on which "
         f"{first.name} ends above. Landscapes are imagined: trust the order, not the numbers."
     )
@@ -71,7 +71,7 @@ def simulation_view(
 def simulation_document(
     arms: Sequence[SimulatedArm], settings: LandscapeSettings, evaluations: int, seeds: int
 ) -> dict[str, Any]:
-    """`evomerge simulate --json`."""
+    """The output of `evomerge simulate --json`."""
     marks = _marks(settings, evaluations)
     return {
         "format": FORMAT,
@@ -101,7 +101,7 @@ def simulation_document(
 
 
 def _marks(settings: LandscapeSettings, evaluations: int) -> list[int]:
-    """A quarter, half, three quarters and all of the budget, as far as there are children."""
+    """A quarter, half, three quarters and all of the budget, where offspring exist by then."""
     marks = [evaluations * quarter // 4 for quarter in (1, 2, 3, 4)]
     return [mark for mark in marks if mark > settings.models]
 

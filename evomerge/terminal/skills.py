@@ -1,4 +1,4 @@
-"""What a score is, and the skills kept and lost, in words."""
+"""The meaning of a score, and the skills kept and lost, as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evomerge.domain.skills import Skill, Skills
 _ITEMS: dict[Part, str] = {
     "held_out": "held-out items",
     "final": "final tasks",
-    "selection": "the items that selection saw",
+    "selection": "selection items",
 }
 
 
@@ -30,12 +30,12 @@ def kept_sentence(skills: Skills) -> str:
 
 
 def lost_list(skills: Skills) -> str:
-    """The lost skills with what is left of them: `reverse 12.0 of 88.0`; "none" without any."""
+    """The lost skills with the scores left: `reverse 12.0 of 88.0`; "none" if no skill is lost."""
     return ", ".join(map(_left, skills.lost)) or "none"
 
 
 def kept_means(skills: Skills) -> str:
-    """When a skill counts as kept, and on which items that was seen."""
+    """The criterion for a kept skill, and the items it was measured on."""
     return (
         f"tasks with at least {100 * skills.kept_at:g} % of the best foundation model's score, "
         f"on {_ITEMS[skills.part]}"
@@ -43,12 +43,12 @@ def kept_means(skills: Skills) -> str:
 
 
 def kept_in_short(skills: Skills) -> str:
-    """The same in a few words."""
+    """A short form of `kept_means`."""
     return f"from {100 * skills.kept_at:g} % of the best foundation model, {_ITEMS[skills.part]}"
 
 
 def lost_by_pool(lost: Sequence[Skill]) -> str:
-    """The warning that no member of the pool keeps these skills."""
+    """The warning that no model of the pool keeps these skills."""
     return f"warning: the pool lost {', '.join(map(_left, lost))}"
 
 

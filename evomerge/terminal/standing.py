@@ -1,4 +1,4 @@
-"""How a run stands, seen from outside: at work, stopped or finished, and how to go on."""
+"""The status of a run: running, stopped or finished, and how to resume it."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ Status = Literal["running", "stopped", "finished", "damaged"]
 _STYLES = {"running": "cyan", "stopped": "yellow", "finished": "green", "damaged": "red"}
 
 _BEFORE_ANY_RUN = 1e9
-"""Seconds since 1970, in 2001: only recorded results, whose clock starts at 0, are older."""
+"""Seconds since 1970 (in 2001). Only imported results, whose clock starts at 0, are older."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One run at one moment.
+    """A snapshot of one run.
 
     Attributes:
-        holder: who drives it now; None if nobody does.
+        holder: the process that drives it now; None if there is none.
         last_event: the type of the last event.
-        damage: why the journal could not be read; the state is empty then.
-        baseline: what merging all foundation models at once gave, where that is known.
+        damage: why the journal could not be read; the state is then empty.
+        baseline: the result of merging all foundation models at once, if known.
     """
 
     name: str
@@ -55,10 +55,10 @@ class Standing:
     def of(
         cls, name: str, path: Path, entries: Sequence[Entry], holder: str | None = None
     ) -> Standing:
-        """The standing of a run whose journal holds `entries`.
+        """Build the status of a run from the entries of its journal.
 
         Raises:
-            ValueError: an entry cannot follow the ones before it.
+            ValueError: the sequence of entries is invalid.
         """
         events = [entry.event for entry in entries]
         last = events[-1].type if events else None
@@ -66,7 +66,7 @@ class Standing:
 
     @property
     def status(self) -> Status:
-        """Whether the run is at work, at its end, or waits to be resumed."""
+        """Whether the run is running, finished, or stopped."""
         if self.damage is not None:
             return "damaged"
         if self.state.finished:
@@ -75,23 +75,23 @@ class Standing:
 
     @property
     def gain(self) -> float | None:
-        """Points of the best model over the best foundation model."""
+        """Gain of the best model over the best foundation model, in points."""
         over = best_over_foundation(self.state)
         return None if over is None else over[1]
 
     @property
     def generation(self) -> int | None:
-        """The generation that was proposed last; None for a run without a first event."""
+        """The last proposed generation; None for a run without events."""
         return len(self.state.generations) - 1 if self.state.generations else None
 
 
 def standing_panel(
     standing: Standing, resume: str | None = None, now: float | None = None
 ) -> RenderableType:
-    """A run's status for a reader: what it is, how far it is, its best model, pool, generations.
+    """A run's settings, progress, best model, pool and generations.
 
     Args:
-        resume: the command that goes on with it, if it is stopped.
+        resume: the command that resumes the run, if it is stopped.
         now: seconds since 1970.
     """
     state = standing.state
@@ -124,7 +124,7 @@ def standing_panel(
 
 
 def standings_table(standings: Sequence[Standing]) -> Fitted:
-    """All runs of a folder, one line each."""
+    """The runs of a folder, one row each."""
     states = [standing.state for standing in standings]
     bests = [state.best for state in states]
     gains = [standing.gain for standing in standings]

@@ -1,4 +1,4 @@
-"""What is left on the screen when a driver ends."""
+"""The summary that is shown when a driver ends."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from evomerge.terminal.skills import kept_sentence, meaning
 from evomerge.terminal.tables import generations_table, kind_style, pool_table
 from evomerge.terminal.tree import lineage_tree
 
-_LEAVES = 12  # of a lineage that is still read at a glance
+_LEAVES = 12  # longest lineage expression that is printed on one line
 
 
 def summary(state: RunState) -> RenderableType:
-    """How a run stands when its driver ends, be that the end of the run or not.
+    """The summary when a driver ends, whether or not the run is finished.
 
-    Best model, gain over the best foundation model, counts, generations, pool, and the lineage
-    of the best model.
+    Best model, gain over the best foundation model, counts, generations, pool, and the best
+    model's lineage.
     """
     if state.started is None:
         return Text("nothing is recorded yet", style="dim")
@@ -53,7 +53,7 @@ def summary(state: RunState) -> RenderableType:
 
 
 def outcome_facts(state: RunState, baseline: Baseline | None = None) -> list[Fact]:
-    """The best model, what its score is worth, the work done, and what went wrong with it."""
+    """The best model, its held-out score and gains, the counts of work, and warnings."""
     confirmed, warned = confirmed_text(state), warnings_text(state)
     facts: list[Fact] = [("best", best_text(state))]
     if state.start.objective != "mean":
@@ -72,7 +72,7 @@ def outcome_facts(state: RunState, baseline: Baseline | None = None) -> list[Fac
 
 
 def reused_text(state: RunState) -> str:
-    """How much of the work was in the store already."""
+    """How many merges and evaluations were reused from the store."""
     scored = state.evaluations + state.confirmations
     return (
         f"{state.reused_merges} of {figures.count(state.merges, 'merge')} and "
@@ -85,10 +85,10 @@ def _reused(state: RunState) -> int:
 
 
 def result_text(state: RunState, baseline: Baseline | None = None) -> str:
-    """What a run came to, for stdout: the best model, its lineage, and why the run ended.
+    """The result of a run for stdout: the best model, its lineage, and the stopping reason.
 
-    One line each, with one for what the score is worth and one for what was reused; a lineage too
-    long for a line is left to `evomerge tree`.
+    One line each, plus lines for held-out evaluation and for reused work. A lineage that is too
+    long for one line is replaced by a hint at `evomerge tree`.
     """
     if state.best is None:
         return "no model is scored yet"
@@ -121,7 +121,7 @@ def result_text(state: RunState, baseline: Baseline | None = None) -> str:
 
 
 def best_text(state: RunState) -> Text:
-    """The best model so far, its score, and what it gains over the best foundation model."""
+    """The best model so far, its score, and its gain over the best foundation model."""
     best, over = state.best, best_over_foundation(state)
     if best is None or over is None:
         return Text("no model is scored yet", style="dim")
@@ -136,7 +136,7 @@ def best_text(state: RunState) -> Text:
 
 
 def counts_text(state: RunState) -> Text:
-    """Merges, evaluations, failures, and the time that they took."""
+    """The number of merges, evaluations and failures, and the time they took."""
     failures = state.models.failures
     parts = [
         figures.count(len(state.generations) - 1, "generation"),

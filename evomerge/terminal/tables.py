@@ -1,4 +1,4 @@
-"""The pool, the generations and the last choices of a run as tables."""
+"""Tables of the pool, the generations and the merges of the last generation."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FAILURE = "red"
 
 
 def pool_table(state: RunState, rows: int | None = None) -> Fitted:
-    """S, best first, with scores and gains, and the task scores, parents and kinship that fit.
+    """The pool, best first: scores and gains; task scores, parents and kinship as they fit.
 
     Args:
-        rows: show no more than the best so many.
+        rows: show at most this many models.
     """
     pool = state.pool[:rows]
     model = words("pool", (name_text(m, bold=m is state.best) for m in pool))
@@ -41,9 +41,9 @@ def pool_table(state: RunState, rows: int | None = None) -> Fitted:
 
 
 def generations_table(state: RunState) -> Fitted:
-    """One row per closed generation: its best child, the best so far, and the pool it left.
+    """One row per closed generation: its best child, the best model so far, the pool after it.
 
-    The kinship is the mean over all pairs of that pool.
+    The kinship is the mean over all pairs of the pool.
     """
     rows = [generation for generation in state.generations if generation.pool is not None]
     best_child = [_best_of(generation, state) for generation in rows]
@@ -67,11 +67,11 @@ def generations_table(state: RunState) -> Fitted:
 def choices_table(
     state: RunState, outcomes: Mapping[str, Text], models: Sequence[Model] | None = None
 ) -> Fitted:
-    """The merges of the last generation: parents, their kinship, and what became of each.
+    """The merges of the last generation: parents, their kinship, and the outcome.
 
     Args:
-        outcomes: what to say of a model that has neither a score nor a failure.
-        models: show these of the generation; all of it if None.
+        outcomes: text by model, for models that have neither a score nor a failure.
+        models: show only these of the generation; all if None.
     """
     last = state.generations[-1]
     shown = state.at_generation(last.number) if models is None else models
@@ -94,7 +94,7 @@ def choices_table(
 
 
 def skipped_lines(state: RunState, at_most: int = 8) -> Text:
-    """The merges that were skipped, the last ones, one line each."""
+    """The most recent skipped merges, one line each."""
     merges = state.skipped[-at_most:]
     lines = [f"gen {merge.generation}  {merge.reason}" for merge in merges]
     if len(state.skipped) > at_most:
@@ -103,7 +103,7 @@ def skipped_lines(state: RunState, at_most: int = 8) -> Text:
 
 
 def task_columns(models: Sequence[Model], with_errors: bool = False) -> list[Column]:
-    """A column for every task that one of the models was scored on."""
+    """One column per task that any of the models was scored on."""
     scores = [
         {} if model.scores is None else {task.task: task for task in model.scores.tasks}
         for model in models
@@ -122,14 +122,14 @@ def task_columns(models: Sequence[Model], with_errors: bool = False) -> list[Col
 
 
 def name_text(model: Model | None, bold: bool = False) -> Text:
-    """The name of a model; exploration children stand out."""
+    """The name of a model; exploration offspring are highlighted."""
     if model is None:
         return spelled(MISSING, "dim")
     return spelled(model.name, f"bold {kind_style(model)}" if bold else kind_style(model))
 
 
 def kind_style(model: Model) -> str:
-    """The style that tells exploration children from the others."""
+    """The style that marks exploration offspring."""
     return EXPLORATION if model.kind == "exploration" else ""
 
 
@@ -140,13 +140,13 @@ def gain_text(model: Model, state: RunState) -> Text:
 
 
 def kinship_text(model: Model, state: RunState) -> Text:
-    """The kinship of a model's parents when they were chosen."""
+    """The kinship of a model's parents when the pair was chosen."""
     value = parents_kinship(model)
     return spelled(figures.kinship(value, state.start.metric), "dim" if value is None else "")
 
 
 def parents_kinship(model: Model) -> float | None:
-    """The kinship of a model's parents as the choice recorded it."""
+    """The kinship of a model's parents as recorded with the proposal."""
     return None if model.candidate is None else model.candidate.proposal.kinship
 
 
@@ -156,7 +156,7 @@ def reason(model: Model) -> str:
 
 
 def outcome_text(model: Model, state: RunState, outcomes: Mapping[str, Text]) -> Text:
-    """What became of a model: its score and gain, its failure, or what `outcomes` says."""
+    """The outcome of a model: its score and gain, its failure, or its text in `outcomes`."""
     if model.failure is not None:
         return spelled(f"failed: {model.failure.stage}", FAILURE)
     if model.scores is None:

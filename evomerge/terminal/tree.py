@@ -15,8 +15,8 @@ from evomerge.terminal import figures
 from evomerge.terminal.figures import printable, spelled
 from evomerge.terminal.tables import gain_text, kinship_text, name_text, outcome_text
 
-_INDENT = 4  # of one level of a rich tree
-_NAME_LIMIT = 40  # beyond it, alignment costs more than it gives
+_INDENT = 4  # columns of one level of a rich tree
+_NAME_LIMIT = 40  # longer names are not aligned, to save width
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class _Node:
 
 
 def lineage_tree(state: RunState, model: str) -> Tree:
-    """The family tree of `model`: score, merge gain, kinship of the parents, kind.
+    """The lineage of `model`: score, merge gain, kinship of the parents, kind.
 
-    An ancestor that appears again is named, but its own lineage is drawn only once: a deep
-    lineage stays as long as the run has models.
+    The lineage of an ancestor that appears several times is drawn only once, so that the tree
+    has at most one branch per model of the run.
 
     Raises:
         KeyError: the run has no such model.
@@ -53,7 +53,7 @@ def lineage_tree(state: RunState, model: str) -> Tree:
 
 
 def _walk(state: RunState, root: str) -> Iterator[_Node]:
-    """The tree from the top, depth first, without recursion: lineages may be deep."""
+    """The nodes from the root, depth first; iterative, since lineages may be deep."""
     seen: set[str] = set()
     stack = [(root, 0)]
     while stack:

@@ -1,4 +1,4 @@
-"""What a comparison comes to, in sentences."""
+"""The conclusions of a comparison, in sentences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMED = 3
 
 
 def verdict(versus: Versus, comparison: Comparison) -> Text:
-    """Who is ahead, by how much, and at which cost."""
+    """Which arm is ahead, by how much, and at which cost."""
     median = versus.points.median
     points = f"{spread_gain(versus.points)} points" if figures.gain(median) != "0.00" else "equal"
     text = Text.assemble(
@@ -43,7 +43,7 @@ def spread_gain(spread: Spread) -> str:
 
 
 def parting_sentences(versus: Versus) -> Iterator[str]:
-    """Where the two arms part; of several seeds the first is told in full."""
+    """Where the two arms diverge; with several seeds, only the first in full."""
     yield parting_sentence(versus.partings[0], versus)
     others = [parting.generation for parting in versus.partings[1:]]
     if others:
@@ -51,14 +51,14 @@ def parting_sentences(versus: Versus) -> Iterator[str]:
         where = [f"generation {', '.join(map(str, places))}"] if places else []
         where += ["nowhere"] if None in others else []
         count = figures.count(len(others), "other seed")
-        yield f"with {count} they part in {' or '.join(where)}".replace("in nowhere", "nowhere")
+        yield f"with {count} they diverge in {' or '.join(where)}".replace("in nowhere", "nowhere")
 
 
 def parting_sentence(parting: Parting, versus: Versus) -> str:
-    """Where two runs part, and how."""
+    """Where two runs diverge, and how."""
     if parting.generation is None:
         return "all their merges are the same"
-    where = f"they part in generation {parting.generation}: "
+    where = f"they diverge in generation {parting.generation}: "
     if parting.ended is not None:
         label = versus.first if parting.ended == parting.first else versus.second
         return f"{where}{label} had ended ({parting.why})"
@@ -74,7 +74,7 @@ def parting_sentence(parting: Parting, versus: Versus) -> str:
 
 
 def exploration_sentence(arm: Arm, explored: Exploration) -> str:
-    """What exploration bought in an arm's median run, and what it cost."""
+    """The gain and cost of exploration in an arm's median run."""
     failed = f" ({explored.failed} failed)" if explored.failed else ""
     line = ", ".join(explored.winning[:_NAMED])
     more = len(explored.winning) - _NAMED

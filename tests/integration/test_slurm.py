@@ -109,7 +109,7 @@ stopping: [{{max_generations: 1}}]
     assert job.returncode == 0, said
     assert cluster.asked.read_text() == f"requeue {JOB}\n"
     assert "stopped by SIGUSR1; everything done is kept" in said
-    assert f"job {JOB} goes back into the queue" in said
+    assert f"requeueing job {JOB}" in said
     before = fold(read_journal(journal).entries)
     assert not before.finished
 

@@ -106,7 +106,7 @@ def test_the_same_command_goes_on_after_a_signal(place, capsys):
     with pytest.raises(SignalledError) as stopped:
         command("--arms", "greedy,kinship", "--set", "stopping=[{max_generations: 2}]")
     assert stopped.value.exit_code == 130
-    assert stopped.value.remedy.startswith("go on with: evomerge run ")
+    assert stopped.value.remedy.startswith("resume with: evomerge run ")
     assert "--arms greedy,kinship --set" in stopped.value.remedy
     assert names(runs) == ["land-greedy", "land-kinship"][: len(names(runs))]
 

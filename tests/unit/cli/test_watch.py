@@ -62,7 +62,7 @@ def test_it_follows_a_run_from_before_its_start_over_a_kill_to_its_end(run, whol
         assert screen.new().count("\n") >= 8
     watcher.look()
     said = screen.new()
-    assert "not running; it goes on with: evomerge resume landscape --dir" in said
+    assert "not running; resume with: evomerge resume landscape --dir" in said
     with exclusive(lock, "run"):
         run.journal.write_bytes(b"".join(whole[:-1]))
         assert not watcher.look()

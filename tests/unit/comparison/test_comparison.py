@@ -203,7 +203,7 @@ def test_the_view_fits(comparison, width):
         console.print(ComparisonView(comparison))
     text = captured.get()
     assert all(cell_len(line) <= width for line in text.splitlines()), text
-    for part in ("2 arms, 4 runs", "kinship against greedy", "they part in generation 2",
+    for part in ("2 arms, 4 runs", "kinship against greedy", "they diverge in generation 2",
                  "exploration:", "at equal budgets", "model-2-exp"):  # fmt: skip
         assert part in text, part
 
@@ -267,7 +267,7 @@ def test_held_out_items_decide_where_all_winners_were_scored_on_them(landscape, 
     command("greedy-1", "kinship-2", "--dir", str(landscape))
     shown = capsys.readouterr().out
     assert "held-out" in shown
-    assert "on held-out items, which selection never saw" in shown
+    assert "on held-out items, which were not used for selection" in shown
 
 
 class _Page(HTMLParser):

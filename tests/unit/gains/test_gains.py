@@ -137,7 +137,7 @@ def test_the_command_says_it_plainly(made):
     best, other = state.best, next(m for m in state.ranking if m.generation == 0)
     gain = best.estimate("held_out").value - other.estimate("held_out").value
     assert f"{best.name} is better than {other.name} by {gain:.1f} points" in shown
-    assert "selection never saw" in shown
+    assert "not used for selection" in shown
     assert "p < 0.001" in shown
     assert "Holm" in shown
     assert "task-1" not in shown

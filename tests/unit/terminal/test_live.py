@@ -235,10 +235,10 @@ def test_a_note_stops_the_clock_and_takes_the_jobs_away(working: Story) -> None:
     view.progressed("model-2-2", "score", 10, 400, seconds=5.0)
     assert "02:27" in drawn(view.render(), 80)
     assert "2.0/s" in drawn(view.render(), 80)
-    view.noted("not running; it goes on with: evomerge resume tiny")
+    view.noted("not running; resume with: evomerge resume tiny")
     now[0] = 50.0
     text = drawn(view.render(), 80)
-    assert "not running; it goes on with: evomerge resume tiny" in text
+    assert "not running; resume with: evomerge resume tiny" in text
     assert "02:24" in text
     assert "10/400" not in text
 
