@@ -1,1 +1,1 @@
-"""What the events of runs say: curves, merges, correlations, stages, costs. Pure; draws nothing."""
+"""Analysis of runs from their events: curves, merges, correlations, stages, costs. Pure."""

@@ -1,4 +1,4 @@
-"""The order in which a kinship matrix shows its families: average-linkage clustering."""
+"""The order of models in a kinship matrix by average-linkage clustering."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evomerge.domain.kinship import KinshipMatrix, Metric
 
-_FINEST = 150  # models up to which neighbours are also ordered as near as can be
+_FINEST = 150  # largest number of models with optimal leaf ordering, which is slow
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,9 @@ class Clustering:
     """Models in the order of a dendrogram's leaves.
 
     Attributes:
-        order: names, kin next to kin.
-        links: the dendrogram: (x0, x1, x2, x3), (y0, y1, y2, y3) of every join, leaf i at x = i,
-            y a distance (1 − kinship, or Euclidean); empty for fewer than three models.
+        order: names, similar models next to each other.
+        links: the dendrogram: (x0, x1, x2, x3), (y0, y1, y2, y3) of every join; leaf i is at
+            x = i, y is a distance (1 − kinship, or Euclidean). Empty for fewer than three models.
     """
 
     order: tuple[str, ...]
@@ -25,7 +25,7 @@ class Clustering:
 
 
 def cluster(models: Sequence[str], kinship: KinshipMatrix) -> Clustering:
-    """Cluster `models`; a pair without a kinship counts as the most distant one known."""
+    """Cluster `models`; a pair of unknown kinship gets the largest known distance."""
     if len(models) < 3:
         return Clustering(tuple(models))
     import numpy as np
@@ -46,7 +46,7 @@ def cluster(models: Sequence[str], kinship: KinshipMatrix) -> Clustering:
     np.fill_diagonal(apart, 0.0)
     joins = hierarchy.linkage(squareform(apart), method="average", optimal_ordering=n <= _FINEST)
     drawn = hierarchy.dendrogram(joins, no_plot=True)
-    # scipy puts leaf i at 10 i + 5.
+    # scipy places leaf i at 10 i + 5.
     links = tuple(
         (tuple((x - 5) / 10 for x in xs), tuple(float(y) for y in ys))
         for xs, ys in zip(drawn["icoord"], drawn["dcoord"], strict=True)

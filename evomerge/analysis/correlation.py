@@ -1,7 +1,7 @@
-"""Does kinship tell what a merge will bring? Correlations with their uncertainty.
+"""Correlations of kinship and merge gain, with confidence intervals.
 
-Pearson's r and Spearman's rho with two-sided p values are scipy's; the interval of r is the
-percentile bootstrap (Efron 1979) over pairs, seeded, so that it can be repeated.
+Pearson's r and Spearman's rho with two-sided p values are scipy's; the interval of r is a seeded
+percentile bootstrap (Efron 1979) over pairs.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Correlation:
-    """How two quantities go together over `n` pairs.
+    """The correlation of two quantities over `n` pairs.
 
     Attributes:
-        r: Pearson's correlation with its two-sided p value; None below three pairs, or where one
-            of the quantities does not vary. `rho` is Spearman's.
-        low: with `high` the bootstrap interval of r (`CONFIDENCE`).
+        r: Pearson's correlation with its two-sided p value; None for fewer than three pairs, or
+            if one of the quantities is constant. `rho` is Spearman's.
+        low: `low` and `high` are the bootstrap interval of r (`CONFIDENCE`).
     """
 
     n: int
@@ -35,20 +35,20 @@ class Correlation:
 
 
 def correlate(x: Sequence[float], y: Sequence[float], *, seed: int = 0) -> Correlation:
-    """The correlation of two equally long sequences.
+    """The correlation of two sequences of equal length.
 
     Raises:
         ValueError: the lengths differ.
     """
     n = len(x)
     if len(y) != n:
-        raise ValueError(f"{n} values of one quantity, {len(y)} of the other")
+        raise ValueError(f"sequences of different lengths: {n} and {len(y)}")
     if n < 3 or len(set(x)) < 2 or len(set(y)) < 2:
         return Correlation(n)
     from scipy import stats
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # nearly constant input; r says it all
+        warnings.simplefilter("ignore")  # scipy's warnings about nearly constant input
         pearson, spearman = stats.pearsonr(x, y), stats.spearmanr(x, y)
     low, high = _bootstrap(x, y, seed)
     return Correlation(
@@ -65,14 +65,14 @@ def correlate(x: Sequence[float], y: Sequence[float], *, seed: int = 0) -> Corre
 def _bootstrap(
     x: Sequence[float], y: Sequence[float], seed: int
 ) -> tuple[float | None, float | None]:
-    """The interval of Pearson's r; resamples in which a quantity does not vary are left out."""
+    """The interval of Pearson's r; resamples with a constant quantity are left out."""
     import numpy as np
 
     n = len(x)
     xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
     generator = np.random.default_rng(seed)
     found: list[Any] = []
-    rows = max(1, 2_000_000 // n)  # bounds the memory of a block
+    rows = max(1, 2_000_000 // n)  # limits the memory of a block
     for start in range(0, RESAMPLES, rows):
         chosen = generator.integers(0, n, size=(min(rows, RESAMPLES - start), n))
         a, b = xs[chosen], ys[chosen]

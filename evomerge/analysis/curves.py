@@ -1,4 +1,4 @@
-"""How a search went, generation by generation."""
+"""The progress of a search by generation."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from evomerge.domain.state import RunState
 
 @dataclass(frozen=True)
 class Step:
-    """Where the search stood at the end of one generation.
+    """The state of the search at the end of one generation.
 
     Attributes:
         best: the best model so far.
-        born: the scored models of this generation, in order.
-        pool: names of the pool S, best first; of an open generation, of what is scored so far.
+        born: the scored models of this generation, in proposal order.
+        pool: names of the pool S, best first; for an open generation, of the models scored so far.
         pool_score: mean score of the pool in points.
-        pool_kinship: mean kinship over all pairs of the pool; None if a pair has none.
+        pool_kinship: mean kinship over all pairs of the pool; None if a pair is not measured.
     """
 
     generation: int
@@ -31,7 +31,7 @@ class Step:
 
 
 def steps(state: RunState) -> tuple[Step, ...]:
-    """One `Step` per generation that has a scored model behind it, in order."""
+    """One `Step` per generation by which a model has been scored, in order."""
     found: list[Step] = []
     known: list[Model] = []
     for generation in state.generations:

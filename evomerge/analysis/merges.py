@@ -1,4 +1,4 @@
-"""Every merge of a run as a row: how akin its parents were, and what it brought."""
+"""The merges of a run as rows: kinship of the parents and merge gain."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Merge:
     """A scored merge.
 
     Attributes:
-        kinship: of the parents, by metric (the mean over pairs for more than two); metrics under
-            which it is not known or not defined are left out.
+        kinship: of the parents, by metric (the mean over pairs for more than two parents);
+            metrics with unknown or undefined values are left out.
         gain: score of the child minus the mean score of its parents, in points.
     """
 
@@ -31,7 +31,7 @@ class Merge:
 
 
 def merges(state: RunState, leave_out: Collection[str] = ()) -> tuple[Merge, ...]:
-    """The scored merges of a run, in order, without the models named in `leave_out`."""
+    """The scored merges of a run in order, without the models named in `leave_out`."""
     found = []
     for model in state.models.values():
         gain = merge_gain(model, state.models)
@@ -44,7 +44,7 @@ def merges(state: RunState, leave_out: Collection[str] = ()) -> tuple[Merge, ...
 
 
 def parents_kinship(model: Model, state: RunState) -> dict[Metric, float]:
-    """The kinship of a model's parents by metric: as measured, else as known at the choice."""
+    """The kinship of a model's parents by metric: as measured, else as recorded when chosen."""
     readings = [state.readings.get(each) for each in all_pairs(model.parents)]
     values = {metric: _mean(readings, metric) for metric in Metric}
     if values[state.start.metric] is None and model.candidate is not None:

@@ -1,4 +1,4 @@
-"""Merges of any source as one kind of table: runs, CSV files, the paper's evolution paths."""
+"""Tables of merges from any source: runs, CSV files, the paper's evolution paths."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from evomerge.analysis.correlation import Correlation, correlate
 from evomerge.analysis.stages import Point, Stages, stages
 
 COLUMNS = ("kinship", "pcc", "cosine", "cs", "euclidean", "ed")
-"""What a kinship may be called; `cs` and `ed` are the paper's names of cosine and distance."""
+"""Accepted column names of kinship; `cs` and `ed` are the paper's for cosine and distance."""
 
 SCORES = ("score", "atp")
-"""What a score may be called; `atp` is the paper's average task performance."""
+"""Accepted column names of scores; `atp` is the paper's average task performance."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """Merges in the order in which they were made.
+    """A table of merges in order of creation.
 
     Attributes:
-        rows: each with `gain` in points, and kinship under some of `COLUMNS`.
-        points: what the rule of stages looks at; empty where scores or generations are unknown.
+        rows: each with `gain` in points, and kinship under some names of `COLUMNS`.
+        points: input of the stage rule; empty if scores or generations are unknown.
     """
 
     name: str
@@ -31,26 +31,26 @@ class Series:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The names under which a kinship is known."""
+        """The column names of kinship that occur."""
         return tuple(name for name in COLUMNS if any(name in row for row in self.rows))
 
     @property
     def stages(self) -> Stages | None:
-        """Learning and saturation; None where scores by generation are unknown."""
+        """The learning and saturation stages; None if scores by generation are unknown."""
         return stages(self.points) if self.points else None
 
     def correlations(self, metric: str) -> tuple[Correlation, Correlation]:
-        """Kinship under `metric` with gain, and with |gain|."""
+        """Correlations of kinship under `metric` with gain, and with |gain|."""
         known = [row for row in self.rows if metric in row]
         kinship, gains = [row[metric] for row in known], [row["gain"] for row in known]
         return correlate(kinship, gains), correlate(kinship, [abs(gain) for gain in gains])
 
 
 def series_of(name: str, table: Sequence[Mapping[str, Any]]) -> Series:
-    """Merges from the rows of a table; columns of other names are passed over.
+    """Merges from the rows of a table; unknown columns are ignored.
 
     Raises:
-        ValueError: says which row lacks what, counted from 1; or that there is no kinship at all.
+        ValueError: a row (counted from 1) has a missing or wrong value, or no column is kinship.
     """
     rows: list[dict[str, float]] = []
     points: list[Point] = []
@@ -74,21 +74,21 @@ def series_of(name: str, table: Sequence[Mapping[str, Any]]) -> Series:
 
 
 def together(several: Sequence[Series]) -> Series:
-    """All merges of several series, each once: arms share their first generations.
+    """All merges of several series without duplicates: arms share their first generations.
 
-    Merges with the same gain, kinship and score are taken for the same. Stages are those of one
-    search only, so there are none.
+    Merges with equal gain, kinship and score count as duplicates. The result has no stages, which
+    are defined for a single search only.
     """
     once: dict[tuple[tuple[str, float], ...], Mapping[str, float]] = {}
     for series in several:
         for row in series.rows:
             key = tuple(sorted((k, v) for k, v in row.items() if k != "generation"))
             once.setdefault(key, row)
-    return Series("together, each merge once", tuple(once.values()))
+    return Series("all, without duplicates", tuple(once.values()))
 
 
 def _best_of_each(points: Sequence[Point]) -> list[Point]:
-    """One point a generation, in order: that of its best child."""
+    """One point per generation, in order: that of its best child."""
     best: dict[int, Point] = {}
     for point in points:
         known = best.get(point.generation)
@@ -101,7 +101,7 @@ def _number(value: Any, key: str, row: int) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"row {row}: {key} is {value!r}, a number was expected") from None
+        raise ValueError(f"row {row}: {key} is {value!r}, expected a number") from None
     if number != number or number in {float("inf"), float("-inf")}:  # noqa: PLR0124 - NaN
-        raise ValueError(f"row {row}: {key} is {value!r}, a finite number was expected")
+        raise ValueError(f"row {row}: {key} is {value!r}, expected a finite number")
     return number

@@ -1,9 +1,9 @@
-"""The stages of an evolution, told apart by a rule instead of by eye (the paper's section 4).
+"""The stages of a search (section 4 of the paper), determined by a rule.
 
-The rule: let the best score so far rise from its first value to its last. The learning stage lasts
-through the generation in which `SHARE` of that whole rise is reached; the generations after it are
-the saturation stage. There is no saturation stage unless it is at least `SHORTEST` generations
-long: a search that is still climbing, or was stopped early, shows none.
+The total rise is the last value of the best score so far minus its first. The learning stage ends
+with the generation in which `SHARE` of the total rise is reached; later generations are the
+saturation stage. It must be at least `SHORTEST` generations long: a search that is still
+improving, or was stopped early, has no saturation stage.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ SHARE = 0.9
 SHORTEST = 2
 
 RULE = (
-    f"learning lasts until the best score so far has made {SHARE:.0%} of its whole rise; what "
-    f"follows is saturation, if it is at least {SHORTEST} generations long"
+    f"learning ends when the best score so far reaches {SHARE:.0%} of its total rise; the rest is "
+    f"saturation, if it is at least {SHORTEST} generations long"
 )
 
 
 @dataclass(frozen=True)
 class Point:
-    """One generation of an evolution: what the rule and its reader look at.
+    """One generation of a search, as input of the stage rule.
 
     Attributes:
-        score: of the generation's model or best child, in points; None if there is none.
-        kinship: of its parents, or of the pool; None where not known.
-        gain: merge gain, or the mean of it over the generation; None where there is none.
+        score: of the generation's best child, in points; None if no child was scored.
+        kinship: of its parents, or of the pool; None if unknown.
+        gain: merge gain, or its mean over the generation; None if unknown.
     """
 
     generation: int
@@ -40,7 +40,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of generations, with its means of kinship and of |gain| (None where unknown)."""
+    """A range of generations, with its mean kinship and mean |gain| (None if unknown)."""
 
     first: int
     last: int
@@ -51,7 +51,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Stages:
-    """Learning and saturation; None for a stage that is not there. `why` says why, in words."""
+    """The learning and saturation stages, None if absent; `why` is the reason as text."""
 
     learning: Stage | None
     saturation: Stage | None
@@ -59,7 +59,7 @@ class Stages:
 
 
 def stages(points: Sequence[Point]) -> Stages:
-    """Divide an evolution, its `points` in the order of generations, by the rule above."""
+    """Apply the rule of this module to `points`, which are in the order of generations."""
     known = [point for point in points if point.score is not None]
     if len(known) < 2:
         return Stages(None, None, "fewer than two generations have a score")
@@ -67,7 +67,7 @@ def stages(points: Sequence[Point]) -> Stages:
     rise = best[-1] - best[0]
     if rise <= 0:
         return Stages(None, None, "the best score never rose")
-    # Rounding must not push the end of learning one generation on.
+    # Tolerance: rounding must not move the end of learning by one generation.
     reached = best[0] + SHARE * rise - 1e-9
     turn = next(index for index, score in enumerate(best) if score >= reached)
     rest = len(known) - 1 - turn

@@ -1,4 +1,4 @@
-"""What a run did and what it was spared: time and reuse, by model and in all."""
+"""Time and reuse of a run, by model and in total."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evomerge.domain.state import Entry
 
 @dataclass(frozen=True)
 class ModelWork:
-    """What one model took, in seconds; None where that step was not done in this run."""
+    """The time of one model in seconds; None for steps that this run did not execute."""
 
     merge: float | None = None
     merge_reused: bool = False
@@ -27,15 +27,15 @@ class ModelWork:
 
 @dataclass(frozen=True)
 class Work:
-    """What a run took in all.
+    """The total work of a run.
 
     Attributes:
         models: by name.
-        merge: seconds of merging; `score` of evaluating, `kinship` of measuring, `confirm` of
-            scoring on what the search never saw. Workers may run side by side, so their sum may
-            exceed the time that passed.
-        merges_reused: merges that were in the store; `scores_reused` evaluations.
-        resumed: how often a driver took the run up again.
+        merge: seconds of merging; `score` of evaluation, `kinship` of kinship measurement,
+            `confirm` of held-out evaluation. Workers run in parallel, so the sum may exceed the
+            elapsed time.
+        merges_reused: merges reused from the store; `scores_reused`: evaluations.
+        resumed: how often the run was resumed.
     """
 
     models: Mapping[str, ModelWork] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Work:
 
 
 def work(entries: Iterable[Entry]) -> Work:
-    """The work that a journal tells of."""
+    """The work recorded in a journal."""
     models: dict[str, ModelWork] = {}
     kinship, confirm, resumed = 0.0, 0.0, 0
     for entry in entries:

@@ -1,5 +1,5 @@
-"""Runs as pictures and pages: figures by matplotlib, pages by Jinja2, one self-contained file.
+"""Reports as self-contained HTML pages: figures by matplotlib, templates by Jinja2.
 
-`palette` and `figure` are the look of every figure, `page` that of every page; the other modules
-say what a run's report shows. matplotlib is imported where something is drawn, never before.
+`palette` and `figure` define the style of figures, `page` that of pages; the other modules define
+the content of reports. matplotlib is imported only where something is drawn, since it is slow.
 """

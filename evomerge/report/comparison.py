@@ -1,4 +1,4 @@
-"""A comparison of runs as one page."""
+"""The page of a comparison of runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _DASHES = ("solid", "dashed", "dotted", "dashdot")
 
 
 def page(comparison: Comparison, winners: Gains) -> str:
-    """The comparison as HTML, self-contained."""
+    """The comparison as a self-contained HTML page."""
     return render(
         "comparison.html",
         title=" against ".join(arm.label for arm in comparison.arms),
@@ -68,7 +68,7 @@ def page(comparison: Comparison, winners: Gains) -> str:
 
 
 def curves(comparison: Comparison) -> list[Figure]:
-    """Best so far against evaluations, merges and hours of work, where all runs know them."""
+    """Best score so far against evaluations, merges and hours of work, if all runs have them."""
     units: tuple[Unit, ...] = ("evaluations", "merges", "hours")
     return [
         _curve(comparison, unit)
@@ -114,7 +114,7 @@ def _curve(comparison: Comparison, unit: Unit) -> Figure:
                 where="post",
                 color=palette.SERIES[place % len(palette.SERIES)],
                 linestyle=_DASHES[place % len(_DASHES)],
-                # Arms agree for long stretches: what lies below must show on both sides.
+                # Arms often coincide, so the line below must be visible on both sides.
                 linewidth=(1.8 + 1.4 * (len(comparison.arms) - 1 - place))
                 * (1.0 if member is arm.median else 0.5),
                 alpha=1.0 if member is arm.median else 0.55,
@@ -139,9 +139,9 @@ def _curve(comparison: Comparison, unit: Unit) -> Figure:
     return Figure(
         name=f"best-by-{unit}",
         title=f"Best score so far against {'work' if unit == 'hours' else unit}",
-        caption="A dot marks where a run ended; its line goes on level. "
+        caption="A dot marks the end of a run; its line continues horizontally. "
         + ("The thick line is an arm's median run. " if _repeats(comparison) else "")
-        + ("Work that was reused counts at what it took the run that made it."
+        + ("Reused work counts with the time it took originally."
            if unit == "hours" else ""),
         alt="; ".join(f"{m.name} reaches {m.score:.2f}" for _, _, m, _ in lines),
         columns=("run", named.partition(" ")[0], "best_score"),
@@ -152,12 +152,12 @@ def _curve(comparison: Comparison, unit: Unit) -> Figure:
 
 
 def _points(member: Member, unit: Unit, scale: float) -> list[tuple[float, float]]:
-    """(spent, best score) of every moment."""
+    """(cost, best score) after every event that changed them."""
     return [(scale * (spent_at(m, unit) or 0.0), m.best.score or 0.0) for m in member.course]
 
 
 def _axis(comparison: Comparison, unit: Unit) -> tuple[str, float]:
-    """What an axis is called, and what it counts per unit: short runs are told in seconds."""
+    """The label of an axis and its scale factor; short runs are shown in seconds."""
     if unit != "hours":
         return unit, 1.0
     longest = max(spent_at(m.course[-1], unit) or 0.0 for m in comparison.members)
@@ -216,7 +216,7 @@ def _leads(best: Sequence[Any], spread: Any) -> bool:
 
 
 def _generations(arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """The merges of every arm's median run, side by side, best first."""
+    """The merges of every arm's median run by generation, best first."""
     members = [arm.median for arm in arms]
     last = max(len(member.state.generations) for member in members) - 1
     found = []

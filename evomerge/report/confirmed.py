@@ -1,4 +1,4 @@
-"""Is the gain real? Held-out scores and paired tests, as far as a run made them."""
+"""Tables of held-out evaluation and of paired significance tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PARTS: tuple[tuple[Part, str], ...] = (("held_out", "held-out"), ("final", "fin
 
 
 def confirmation_rows(state: RunState) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows: what selection saw beside what it never saw; ([], []) where nothing is."""
+    """Headers and rows: selection score, held-out scores, gap; ([], []) without such scores."""
     models = [model for model in state.ranking if model.confirmed]
     parts = [(part, head) for part, head in _PARTS if any(m.on(part) for m in models)]
     if not parts:
@@ -22,17 +22,17 @@ def confirmation_rows(state: RunState) -> tuple[list[str], list[list[str]]]:
     for model in models:
         cells = [model.name, *(_score(model, part) for part in ("selection", *dict(parts)))]
         rows.append([*cells, "" if model.selection_gap is None else minus(model.selection_gap)])
-    return ["model", "seen by selection", *(head for _, head in parts), "gap"], rows
+    return ["model", "selection", *(head for _, head in parts), "gap"], rows
 
 
 def gain_rows(state: RunState) -> list[dict[str, str]]:
-    """The paired comparisons of the best model, one row each."""
+    """The paired tests of the best model, one row each."""
     return [] if state.gains is None else [_row(each) for each in state.gains.comparisons]
 
 
 def _row(each: ModelComparison) -> dict[str, str]:
     found = each.difference
-    sure = "more than chance" if each.certain else "may be chance"
+    sure = "significant" if each.certain else "not significant"
     p = "< 0.001" if each.corrected < 0.001 else f"{each.corrected:.3f}"
     return {
         "against": f"{each.b} ({each.relation})",

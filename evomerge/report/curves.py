@@ -1,4 +1,4 @@
-"""The course of a run: every child and the best so far; the pool's scores and its kinship."""
+"""Figures over generations: all scores and the best so far; the pool's scores and kinship."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def best_so_far(subject: Subject) -> Figure:
     return Figure(
         name="best-so-far",
         title="Every model by generation, and the best so far",
-        caption=f"{bars} The best of many noisy scores flatters: the more models were scored, the "
-        "more of its lead is luck.",
+        caption=f"{bars} The best of many noisy scores is biased upward: the more models were "
+        "scored, the larger the bias.",
         alt=f"scores by generation; the best is {best.name if best else 'not known'}",
         columns=("generation", "model", "kind", "score", "stderr", "best_so_far"),
         rows=rows,
@@ -125,7 +125,7 @@ def _draw_best_line(axes: Axes, subject: Subject, places: dict[str, float]) -> N
 
 
 def _places(models: list[Model]) -> dict[str, float]:
-    """Where a model stands on the axis of generations: brothers side by side."""
+    """The x position of every model; models of one generation are side by side."""
     places: dict[str, float] = {}
     by_generation: dict[int, list[Model]] = {}
     for model in models:
@@ -138,7 +138,7 @@ def _places(models: list[Model]) -> dict[str, float]:
 
 
 def pool_kinship(subject: Subject) -> Figure:
-    """Figure 4 of the paper: scores, and below them how akin the pool has become."""
+    """Figure 4 of the paper: scores, and below them the pool's mean kinship."""
     metric = subject.state.start.metric
     threshold, criterion = subject.saturation
     rows: list[tuple[Value, ...]] = [
@@ -148,14 +148,14 @@ def pool_kinship(subject: Subject) -> Figure:
     line = (
         f"The dashed line is this run's saturation threshold, {threshold:g}."
         if criterion
-        else f"The dashed line, {threshold:g}, is the paper's early stop; it was no criterion here."
+        else f"The dashed line, {threshold:g}, is the paper's early stop, which was not used here."
     )
     if metric is Metric.EUCLIDEAN:
         line = "A distance has no saturation threshold."
     return Figure(
         name="pool-kinship",
         title="Score and mean kinship of the pool",
-        caption=f"When the pool's members have become close kin, merges bring little. {line} "
+        caption=f"Merges of closely related models gain little. {line} "
         "Shaded: the saturation stage.",
         alt="scores and mean kinship of the pool by generation",
         columns=("generation", "best_score", "pool_score", "pool_kinship", "pool"),

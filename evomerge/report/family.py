@@ -1,7 +1,7 @@
-"""Where the models of a family tree stand: generations in rows, few crossings. Pure geometry.
+"""Layout of the family tree: generations in rows, few edge crossings. Pure geometry.
 
-A long run has more models than a picture can hold. Then the best model, its line and, generation
-by generation, the best of the others are shown, and what is left out is counted.
+If a run has too many models for one figure, the best model, its ancestors and the best others of
+each generation are shown, and the hidden ones are counted.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from evomerge.domain.population import Rank, rank
 from evomerge.domain.state import RunState
 
 BUDGET = 110
-"""Models that a picture holds."""
+"""The largest number of models in the figure."""
 
 _SWEEPS = 6
 
 
 @dataclass(frozen=True)
 class Row:
-    """The models of one generation that are shown, from left to right.
+    """The visible models of one generation, from left to right.
 
     Attributes:
-        hidden: how many of the generation are not shown.
-        until: the last generation of a gap, if this row stands for generations of which none is
-            shown; None otherwise.
+        hidden: number of models of the generation that are not shown.
+        until: the last generation of a gap, if this row represents several generations without
+            visible models; otherwise None.
     """
 
     generation: int
@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Family:
-    """The rows of a tree from the foundation models on; `place` is x from 0 to 1 by name."""
+    """The rows of a tree, foundation models first; `place` is x from 0 to 1 by name."""
 
     rows: tuple[Row, ...]
     place: Mapping[str, float]
@@ -50,7 +50,7 @@ class Family:
 
 
 def family(state: RunState, budget: int = BUDGET) -> Family:
-    """Lay out at most `budget` models of a run; all of them if they fit."""
+    """Lay out at most `budget` models of a run."""
     shown = _chosen(state, budget)
     layers = [
         (g.number, [m.name for m in state.at_generation(g.number) if m.name in shown])
@@ -72,7 +72,7 @@ def family(state: RunState, budget: int = BUDGET) -> Family:
 
 
 def _chosen(state: RunState, budget: int) -> set[str]:
-    """The best model and its line first, then a fair share of every generation, best first."""
+    """The best model and its ancestors, then evenly from every generation, best first."""
     if len(state.models) <= budget:
         return set(state.models)
     best = state.best
@@ -93,7 +93,7 @@ def _standing(model: Model) -> tuple[bool, Rank]:
 def _ordered(
     layers: Sequence[Sequence[str]], parents: Mapping[str, Sequence[str]]
 ) -> list[list[str]]:
-    """Each layer ordered so that edges are short: barycentres, down and up (Sugiyama 1981)."""
+    """Order each layer for short edges: barycentres, down and up (Sugiyama 1981)."""
     order = [list(names) for names in layers]
     children: dict[str, list[str]] = {name: [] for names in order for name in names}
     for name, above in parents.items():

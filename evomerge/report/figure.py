@@ -1,6 +1,6 @@
-"""A figure and its files: SVG for pages and print, PNG, and the CSV of the data behind it.
+"""A figure and its files: SVG for pages and print, PNG, and CSV of its data.
 
-Files are deterministic: the same data and libraries give the same bytes. Nothing needs a display.
+Files are deterministic: the same data and libraries give the same bytes. No display is needed.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ Value = str | float | None
 
 @dataclass
 class Tips:
-    """What a pointer is told over parts of a figure, by the `gid` of an artist.
+    """Tooltips and links of a figure, by the `gid` of an artist.
 
-    `each` has a text for every point of a scatter (in its order), `one` a text for a whole artist;
-    `link` sends a click on an artist to a place of the page.
+    `each` has one text per point of a scatter (in its order), `one` a text for a whole artist;
+    `link` is an anchor of the page that a click on the artist goes to.
     """
 
     each: dict[str, Sequence[str]] = field(default_factory=dict)
@@ -46,14 +46,14 @@ class Tips:
 
 @dataclass(frozen=True)
 class Figure:
-    """What is to be drawn, and the data behind it.
+    """A figure to be drawn, and its data.
 
     Attributes:
-        name: of its files and of its place on a page: lower-case letters and hyphens.
-        title: one line that says what is seen.
-        caption: how to read it, as plain text.
-        alt: what it shows, for those who do not see it.
-        columns: of the CSV; `rows` in the same order, None where nothing is known.
+        name: file name and HTML id: lower-case letters and hyphens.
+        title: one line.
+        caption: plain text on how to read the figure.
+        alt: alternative text for screen readers.
+        columns: headers of the CSV; `rows` in the same order, None for unknown values.
         paint: draws on a canvas of `size` inches with the colours of `palette`.
     """
 
@@ -69,7 +69,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure as files: `svg` has its colours as CSS variables with the light ones as fallback."""
+    """A figure as files: colours in `svg` are CSS variables, light colours are the fallback."""
 
     figure: Figure
     svg: str
@@ -88,7 +88,7 @@ class Drawing:
 
 
 def draw(figure: Figure, *, png: bool = True) -> Drawing:
-    """Paint a figure and make its files; without `png` that one is empty (it costs most)."""
+    """Draw a figure; without `png` the PNG, which takes longest, is left empty."""
     from matplotlib.figure import Figure as Canvas
 
     with _style(figure.name):
@@ -103,7 +103,7 @@ def draw(figure: Figure, *, png: bool = True) -> Drawing:
 
 
 def as_csv(columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> str:
-    """A table as CSV with `\\n` line ends; None is an empty field."""
+    """A table as CSV with `\\n` line endings; None is an empty field."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -112,7 +112,7 @@ def as_csv(columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> str:
 
 
 def axes_grid(axes: Axes, axis: Literal["both", "x", "y"] = "y") -> None:
-    """A quiet frame: grid lines along `axis`, no box."""
+    """Draw grid lines along `axis`, without a box."""
     axes.grid(visible=True, axis=axis, color=palette.GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -120,7 +120,7 @@ def axes_grid(axes: Axes, axis: Literal["both", "x", "y"] = "y") -> None:
 
 
 def generations_axis(axes: Axes, last: int) -> None:
-    """Whole generations below a figure."""
+    """Label the x axis with integer generations."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
@@ -151,7 +151,7 @@ def _style(salt: str) -> Iterator[None]:
         "svg.fonttype": "none",
         "svg.hashsalt": f"evomerge {salt}",
         "text.color": palette.INK,
-        "text.parse_math": False,  # a model's name may hold dollars
+        "text.parse_math": False,  # a model's name may contain dollar signs
         "xtick.color": palette.FAINT,
         "xtick.labelcolor": palette.MUTED,
         "xtick.labelsize": 9,
@@ -164,10 +164,10 @@ def _style(salt: str) -> Iterator[None]:
 
 
 def _for_a_page(svg: str, figure: Figure, tips: Tips) -> str:
-    """An SVG of matplotlib with themed colours, tips and ids that are unique on a page."""
+    """The SVG of matplotlib with themed colours, tooltips and ids that are unique on a page."""
     ET.register_namespace("", SVG)
     ET.register_namespace("xlink", XLINK)
-    root = ET.fromstring(svg)  # noqa: S314 - written by matplotlib a moment ago
+    root = ET.fromstring(svg)  # noqa: S314 - our own matplotlib output
     for metadata in root.findall(f"{{{SVG}}}metadata"):
         root.remove(metadata)
     _add_tips(root, tips)
@@ -186,7 +186,7 @@ def _for_a_page(svg: str, figure: Figure, tips: Tips) -> str:
 
 
 def _shorten(element: ET.Element) -> None:
-    """Coordinates to a hundredth of a point, pictures with a palette: a third of the size."""
+    """Round coordinates to 0.01 pt and use palette images, for a third of the size."""
     for key in ("d", "x", "y"):
         value = element.get(key)
         if value is not None:
@@ -227,7 +227,7 @@ def _add_tips(root: ET.Element, tips: Tips) -> None:
         defined = {e for d in group.iter(f"{{{SVG}}}defs") for e in d.iter()}
         uses = [e for e in group.iter(f"{{{SVG}}}use") if e not in defined]
         paths = [e for e in group.iter(f"{{{SVG}}}path") if e not in defined]
-        # A scatter whose points all look different is written as paths.
+        # matplotlib writes a scatter whose points all differ as paths.
         for shape, text in zip(uses or paths, texts, strict=False):
             _say(shape, text)
     for gid, text in tips.one.items():

@@ -1,4 +1,4 @@
-"""Does kinship tell what a merge brings? Figure 2 and Table 1 of the paper."""
+"""Merge gain against the parents' kinship: Figure 2 and Table 1 of the paper."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def correlations(merges: Sequence[Merge], metric: Metric) -> tuple[Correlation, Correlation]:
-    """Kinship with gain, and with |gain|."""
+    """Correlations of kinship with gain, and with |gain|."""
     known = [merge for merge in merges if metric in merge.kinship]
     kinship = [merge.kinship[metric] for merge in known]
     gains = [merge.gain for merge in known]
@@ -28,7 +28,7 @@ def correlations(merges: Sequence[Merge], metric: Metric) -> tuple[Correlation, 
 
 
 def kinship_and_gain(subject: Subject) -> Figure:
-    """Every merge: the kinship of its parents against its gain, and against |gain|."""
+    """Scatter plots of the parents' kinship against gain, and against |gain|."""
     metric = subject.state.start.metric
     known = [merge for merge in subject.merges if metric in merge.kinship]
     rows: list[tuple[Value, ...]] = [
@@ -51,8 +51,8 @@ def kinship_and_gain(subject: Subject) -> Figure:
         name="kinship-gain",
         title="Kinship of the parents against merge gain",
         caption="Merge gain: score of the child minus the mean score of its parents. In brackets "
-        "the 95 % bootstrap interval of Pearson's r. Kinship grows and gains shrink as a run goes "
-        f"on, so part of any correlation is time.{left_out}",
+        "the 95 % bootstrap interval of Pearson's r. Over a run kinship grows and gains shrink, "
+        f"so part of any correlation is due to time.{left_out}",
         alt=f"gain: {correlation(plain)}; absolute gain: {correlation(absolute)}",
         columns=("generation", "model", "kind", "parents", *(m.value for m in Metric), "gain"),
         rows=rows,
@@ -112,7 +112,7 @@ def _paint(
 
 
 def _trend(axes: Axes, xs: list[float], ys: list[float]) -> None:
-    """The line of least squares, for the eye."""
+    """Draw the least-squares line."""
     import numpy as np
 
     if len(set(xs)) < 3:

@@ -1,4 +1,4 @@
-"""The kinship of all models as a heatmap, kin next to kin (Figure 5 of the paper)."""
+"""The kinship of all models as a clustered heatmap (Figure 5 of the paper)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-_VALUES = 26  # models up to which every cell shows its number
+_VALUES = 26  # largest number of models with a number in every cell
 _SHADES = 32
-_NAMES = 70  # models up to which every row shows its name
+_NAMES = 70  # largest number of models with a name on every row
 
 
 def heatmap(subject: Subject) -> Figure:
-    """All scored models, in the order of a clustering."""
+    """All scored models, ordered by clustering."""
     state, metric = subject.state, subject.state.start.metric
     measured = {name for pair, v in state.kinship.values.items() if v is not None for name in pair}
     scored = [model.name for model in state.models.values() if model.scores is not None]
@@ -43,7 +43,7 @@ def heatmap(subject: Subject) -> Figure:
         name="kinship",
         title=f"Kinship of all models ({metric.value})",
         caption=f"{METRICS[metric].capitalize()}. Rows are ordered by average-linkage clustering, "
-        f"so that families stand together; the tree above joins them.{gaps}",
+        f"which places related models together; its dendrogram is above.{gaps}",
         alt=f"kinship matrix of {len(names)} models",
         columns=("model", *order),
         rows=rows,
@@ -124,10 +124,10 @@ def _name_rows(axes: Axes, subject: Subject, order: tuple[str, ...]) -> None:
 
 
 def _write_values(axes: Axes, image: Any, values: Any) -> None:
-    """The number in every cell.
+    """Write the number into every cell.
 
     Args:
-        values: float64, [models, models], NaN where there is none.
+        values: float64, [models, models], NaN for unknown kinship.
     """
     for i, row in enumerate(values):
         for j, value in enumerate(row):

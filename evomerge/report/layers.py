@@ -1,7 +1,7 @@
-"""How far each layer of the best model is from its parents (Figure 7 of the paper).
+"""Weight changes per layer between the best model and its parents (Figure 7 of the paper).
 
-Told from the Gram matrices that kinship left in the store; no weight is read and torch is not
-needed. What was never measured, or is from another machine's store, is simply not told.
+They are computed from the Gram matrices that kinship measurements stored; no weights are read and
+torch is not needed. Pairs that are not in the store are left out.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LayerChange:
-    """The change of one layer between the best model and another.
+    """The difference of one layer between the best model and another model.
 
     Attributes:
         other: a parent, or the base model.
-        layer: counted from 0; `kind` is attention or mlp.
+        layer: index from 0; `kind` is attention or mlp.
         rms: root mean square of the difference of weights, sqrt(Σ(a − b)² / n).
     """
 
@@ -36,10 +36,10 @@ class LayerChange:
 
 
 def layer_changes(state: RunState, passes: Path) -> tuple[LayerChange, ...]:
-    """The best model against each of its parents, by layer and kind; () where nothing is known.
+    """The best model against each of its parents, by layer and kind; () if not measured.
 
     Args:
-        passes: the folder of stored passes over the run's base.
+        passes: the folder of stored measurements over the run's base.
     """
     best = state.best
     if best is None or not best.parents or not passes.is_dir():

@@ -1,4 +1,4 @@
-"""Kinship matrices as heatmaps and as a page of their own."""
+"""Kinship matrices as heatmaps, and the page of `evomerge kinship --html`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 Matrix = Sequence[Sequence[float | None]]
 
 CLUSTERED = 12
-"""Larger matrices are shown in the order of their families."""
+"""Larger matrices are ordered by clustering."""
 
 _LONGEST_NAME = 28
 _WITH_NUMBERS = 40
 _SAYS = {
     "pcc": "Pearson correlation of the weight deltas: 1 is the same direction, 0 unrelated.",
     "cosine": "Cosine of the weight deltas: 1 is the same direction, 0 unrelated.",
-    "cosine_abs": "Absolute cosine of the weight deltas, as the public tool has it.",
+    "cosine_abs": "Absolute cosine of the weight deltas, as in the public tool.",
     "euclidean": "Euclidean distance of the weights: 0 is the same model.",
 }
 
@@ -34,10 +34,10 @@ _SAYS = {
 def heatmap(
     title: str, metric: str, models: Sequence[str], matrix: Matrix, *, titled: bool = False
 ) -> Figure:
-    """The figure of a symmetric matrix [models][models]; None is shown as undefined.
+    """The heatmap of a symmetric matrix [models][models]; None is shown as undefined.
 
     Args:
-        titled: the title is written into the picture too, which stands alone then.
+        titled: draw the title into the image too, for use outside a page.
     """
     order = _order(metric, models, matrix)
     values = [[matrix[i][j] for j in order] for i in order]
@@ -45,7 +45,7 @@ def heatmap(
     undefined = sum(matrix[i][j] is None for i in range(len(models)) for j in range(i))
     caption = _SAYS.get(metric, "")
     if len(models) > CLUSTERED:
-        caption += " Ordered by average-linkage clustering, so that kin stand together."
+        caption += " Ordered by average-linkage clustering."
     if undefined:
         caption += f" A dash is undefined ({undefined} of the pairs)."
     side = max(3.0, 0.45 * len(models) + 0.6)
@@ -79,7 +79,7 @@ def _paint(canvas: Canvas, title: str, metric: str, names: Sequence[str], values
     distance = metric == "euclidean"
     low = 0.0 if distance else min(0.0, float(np.nanmin(shown, initial=0.0)))
     high = float(np.nanmax(shown, initial=0.0)) or 1.0 if distance else 1.0
-    # Closer kin are brighter under every metric.
+    # More similar pairs are brighter under every metric.
     colours = mpl.colormaps[palette.KINSHIP + ("_r" if distance else "")]
     axes.set_facecolor(palette.GRID)
     edges = np.arange(len(names) + 1) - 0.5
@@ -114,7 +114,7 @@ def _write_numbers(axes: Axes, values: Matrix, colour: object) -> None:
 
 
 def number(value: float | None) -> str:
-    """A value as a cell has room for it; a dash where it is undefined."""
+    """A value formatted for a narrow cell; a dash if it is undefined."""
     if value is None:
         return "–"
     if abs(value) >= 10:
@@ -135,7 +135,7 @@ def _order(metric: str, models: Sequence[str], matrix: Matrix) -> list[int]:
 
 
 def _short(name: str) -> str:
-    """Its beginning and its end: versions stand there."""
+    """The beginning and the end of a name, where versions usually are."""
     if len(name) <= _LONGEST_NAME:
         return name
     half = _LONGEST_NAME // 2
@@ -158,10 +158,10 @@ def kinship_page(
     parts: Mapping[str, Mapping[str, Matrix]],
     notes: Sequence[str] = (),
 ) -> str:
-    """A page of heatmaps, each with a table of its values; it needs no network.
+    """A self-contained page of heatmaps, each with a table of its values.
 
     Args:
-        parts: matrices by part and metric; the part "" is the whole of the models.
+        parts: matrices by tensor group and metric; the group "" is the whole model.
         notes: warnings, one sentence each.
     """
     sections = [

@@ -1,4 +1,4 @@
-"""Pages: one file that needs no network and no script, readable in light and dark."""
+"""HTML pages: one self-contained file, readable without scripts, in light and dark themes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 def render(template: str, /, **context: Any) -> str:
-    """The page of a template of this package; whatever stands in `context` is escaped.
+    """Render a template of this package; all values of `context` are escaped.
 
-    A template extends `base.html` and fills its blocks `title`, `header` and `content`. A drawing
-    is put in by `{{ shown(drawing) }}` from `figures.html`.
+    A template extends `base.html` and fills its blocks `title`, `header` and `content`. It shows a
+    drawing with `{{ shown(drawing) }}` from `figures.html`.
     """
     return environment().get_template(template).render(**context)
 
 
 @cache
 def environment() -> Environment:
-    """The templates, escaping everything that is not markup of our own."""
+    """The Jinja2 environment, which escapes everything but our own markup."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -46,10 +46,10 @@ def environment() -> Environment:
 
 
 def _a_value(value: object) -> object:
-    """What a template shows: `row.items` of a dict is its method, and never what was meant.
+    """Reject methods as values: `row.items` of a dict is its method, not its key.
 
     Raises:
-        TypeError: it is no value.
+        TypeError: the value is callable.
     """
     if isroutine(value):
         raise TypeError(f"a template shows {value!r}; write row['name']")

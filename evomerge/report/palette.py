@@ -1,9 +1,9 @@
-"""Colours: safe for colour-blind eyes, one set for light and one for dark.
+"""Colour-blind-safe colours, one set for the light and one for the dark theme.
 
-Figures are drawn once, in the light colours. In an SVG each of them then becomes a CSS variable
-with the light colour as its fallback (`figure`), so that the page's theme decides how it looks and
-the file on its own is still right. Hues are those of Okabe and Ito (2008), darkened or lightened to
-stand out on either ground; sequences are cividis and viridis (matplotlib).
+Figures are drawn once, in the light colours. In an SVG each colour then becomes a CSS variable
+with the light colour as its fallback (`figure`), so that it follows the page's theme and is also
+correct as a separate file. Hues are those of Okabe and Ito (2008), darkened or lightened for
+contrast on either background; sequential maps are cividis and viridis (matplotlib).
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ NAMES = {
 }  # fmt: skip
 
 SERIES = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY)
-"""One colour an arm, in this order; beyond six, lines differ by their dashes too."""
+"""Colours of arms, in this order; from the seventh arm on, lines also differ by dashes."""
 
 
 class Look(NamedTuple):
-    """How models of a kind are drawn: markers tell them apart where colours do not."""
+    """Label, colour and marker of a kind of model; markers also distinguish similar colours."""
 
     label: str
     colour: str
@@ -75,7 +75,7 @@ KINSHIP = "cividis"
 
 
 def looks(state: RunState) -> dict[str, Look]:
-    """The look of every kind of models in a run, as they came in; a neutral one where unknown."""
+    """The look of every kind of model in a run; a neutral look for unknown kinds."""
     known = merge_kinds(state.start)
     found = {}
     for kind in dict.fromkeys(model.kind for model in state.models.values()):
@@ -89,14 +89,14 @@ def looks(state: RunState) -> dict[str, Look]:
 
 
 def variables(colours: dict[str, str] | None = None) -> str:
-    """The palette as CSS declarations: the light one, or with the values of `colours`."""
+    """The palette as CSS declarations: the light palette, or the values of `colours`."""
     return "; ".join(
         f"--{name}: {(colours or {}).get(colour, colour)}" for colour, name in NAMES.items()
     )
 
 
 def readable_on(red: float, green: float, blue: float) -> str:
-    """Black or white, whichever is read better on a colour given as sRGB from 0 to 1 (WCAG)."""
+    """Black or white, whichever has more contrast (WCAG) to a colour in sRGB from 0 to 1."""
     linear = [
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
         for part in (red, green, blue)

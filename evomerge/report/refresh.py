@@ -1,8 +1,8 @@
-"""Keep the report of a run at work up to date, without holding up or endangering the run.
+"""Updates of a running run's report that neither block nor endanger the run.
 
-Drawing takes a few seconds of CPU and matplotlib a good deal of memory, so it is done by a child
-process of low priority that reads the journal; the driver only starts it. One draws at a time:
-generations that end meanwhile, or soon after, are caught up on by the next drawing.
+Drawing takes a few seconds of CPU and matplotlib a lot of memory, so a child process of low
+priority does it from the journal; the driver only starts it. One process draws at a time;
+generations that end meanwhile, or soon after, are covered by the next drawing.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from evomerge.store.faults import VARIABLE
 from evomerge.store.run_directory import RunDirectory
 
 LOG = "report.log"
-_PATIENCE = 120.0  # seconds that the end of a run waits for its report
-_PACE = 30.0  # seconds between two drawings; tiny generations take less than drawing them does
+_PATIENCE = 120.0  # seconds to wait for the report at the end of a run
+_PACE = 30.0  # seconds between two drawings; small generations are faster than drawing
 
 
 class ReportRefresher:
-    """An `Observer` that has the report drawn as generations end, and at the end of the run.
+    """An `Observer` that updates the report after generations and at the end of the run.
 
-    Whatever goes wrong with a report is told to `warn` in one line; nothing is ever raised.
+    Errors are passed to `warn`, one line each, and never raised.
     """
 
     def __init__(self, run: RunDirectory, warn: Callable[[str], None], pace: float = _PACE) -> None:
@@ -47,14 +47,14 @@ class ReportRefresher:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Draw the last report, if the run is at its end; one that was stopped is not held up."""
+        """Draw the last report if the run is finished; a stopped run does not wait for it."""
         if error is None and self._finished:
             self._await()
             self._start("--background")
             self._await()
 
     def happened(self, event: Event, state: RunState) -> None:
-        """Have the report drawn if a generation has ended since it was drawn last."""
+        """Start drawing if a generation has ended since the last drawing."""
         self._due |= isinstance(event, GenerationFinished)
         self._finished |= isinstance(event, RunFinished)
         if self._finished or not self._due or self._drawing():
@@ -64,7 +64,7 @@ class ReportRefresher:
             self._start("--background", "--no-plots")
 
     def progressed(self, model: str, activity: str, done: int, total: int) -> None:
-        """Nothing is drawn in the middle of a step."""
+        """Do nothing: reports are not updated during a step."""
 
     def _drawing(self) -> bool:
         if self._child is None:
@@ -85,7 +85,7 @@ class ReportRefresher:
                     stdout=log,
                     stderr=log,
                     env=environment,
-                    start_new_session=True,  # Ctrl-C is meant for the driver
+                    start_new_session=True,  # Ctrl-C should reach only the driver
                 )
         except OSError as error:
             self._warn(f"the report could not be written: {error}")
@@ -98,7 +98,7 @@ class ReportRefresher:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
-            self._warn(f"the report took longer than {_PATIENCE:.0f} s and was given up")
+            self._warn(f"the report was abandoned after {_PATIENCE:.0f} s")
         self._child = None
 
     def _judge(self, code: int) -> None:

@@ -1,4 +1,4 @@
-"""The report of one run: its figures, its page, and where they are written."""
+"""The report of one run: its figures, its page and its files."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ _PAINTERS: tuple[Callable[[Subject], Figure | None], ...] = (
 
 
 def write_report(run: RunDirectory, *, plots: bool = True) -> Path:
-    """Write `report.html` and, with `plots`, the files of its figures; the page's path.
+    """Write `report.html` and, with `plots`, the files of its figures; returns the page's path.
 
-    Every file is replaced as a whole, so that a reader never sees half a page.
+    Every file is replaced atomically, so that a reader never sees a partial page.
 
     Raises:
         DamagedError: the journal is damaged.
@@ -65,7 +65,7 @@ def write_report(run: RunDirectory, *, plots: bool = True) -> Path:
 
 
 def drawn(subject: Subject, *, png: bool = True) -> dict[str, Drawing]:
-    """All figures of a run that has a scored model, by name."""
+    """All figures by name, for a run that has a scored model."""
     if subject.state.best is None:
         return {}
     figures_ = (paint(subject) for paint in _PAINTERS)
@@ -73,7 +73,7 @@ def drawn(subject: Subject, *, png: bool = True) -> dict[str, Drawing]:
 
 
 def as_page(subject: Subject, drawings: dict[str, Drawing]) -> str:
-    """The report as one HTML file; the same journal gives the same page."""
+    """The report as an HTML page, deterministic for the same journal."""
     state = subject.state
     plain, absolute = correlations(subject.merges, state.start.metric)
     return render(

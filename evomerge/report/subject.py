@@ -1,4 +1,4 @@
-"""What a report is made of: everything that a run's folder and the store know about it."""
+"""The data of a report, read from a run's folder and the store."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ PAPERS_THRESHOLD = 0.9
 
 @dataclass(frozen=True)
 class Subject:
-    """A run as its report sees it; figures and tables follow from it alone.
+    """All data of a run's report.
 
     Attributes:
-        config: the resolved config, as it stands in the run's folder.
+        config: the text of the resolved config in the run's folder.
         environment: versions and hardware at the start.
-        baseline: what merging all foundation models at once gave, where that is known.
-        changes: how far the best model's layers are from its parents; empty where not known.
+        baseline: the result of merging all foundation models at once, if known.
+        changes: weight changes of the best model's layers against its parents; empty if unknown.
     """
 
     name: str
@@ -49,22 +49,22 @@ class Subject:
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
-        """The course of the search by generation."""
+        """The progress of the search by generation."""
         return steps(self.state)
 
     @cached_property
     def work(self) -> Work:
-        """What it took."""
+        """Time and reuse."""
         return work(self.entries)
 
     @cached_property
     def recorded(self) -> Recorded | None:
-        """Where results come from that were not computed by this run."""
+        """The source of results that were not computed by this run, else None."""
         return recorded_in(self.environment)
 
     @cached_property
     def merges(self) -> tuple[Merge, ...]:
-        """The scored merges whose parents are known for certain."""
+        """The scored merges, without those of uncertain parents."""
         return merges(self.state, self.recorded.assumed_parents if self.recorded else ())
 
     @cached_property
@@ -77,12 +77,12 @@ class Subject:
 
     @cached_property
     def stages(self) -> Stages:
-        """Learning and saturation."""
+        """The learning and saturation stages."""
         return stages(stage_points(self.state))
 
     @property
     def saturation(self) -> tuple[float, bool]:
-        """The threshold of the pool's mean kinship, and whether it is a criterion of this run."""
+        """The threshold of the pool's mean kinship, and whether this run stops at it."""
         with contextlib.suppress(yaml.YAMLError, AttributeError, TypeError, ValueError):
             for criterion in yaml.safe_load(self.config).get("stopping", ()):
                 if isinstance(criterion, dict) and "kinship_saturation" in criterion:
@@ -91,7 +91,7 @@ class Subject:
 
 
 def stage_points(state: RunState) -> list[Point]:
-    """A run as points of the rule of stages: its best child, mean gain and pool by generation."""
+    """Input of the stage rule by generation: best child, mean gain and pool kinship."""
     points = []
     for step in steps(state):
         gains = [merge_gain(model, state.models) for model in step.born]
@@ -103,11 +103,11 @@ def stage_points(state: RunState) -> list[Point]:
 
 
 def read_subject(run: RunDirectory) -> Subject:
-    """Everything about a run; the journal is all that must be there.
+    """Read the data of a run; only the journal is required.
 
     Raises:
         DamagedError: the journal is damaged.
-        ValueError: its events cannot have happened.
+        ValueError: the sequence of its events is invalid.
     """
     entries = tuple(run.read())
     state = fold(entries)

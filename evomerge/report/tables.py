@@ -1,4 +1,4 @@
-"""The words and numbers of a run's report: headline, models, lineage."""
+"""Tables of a run's report: headline, models, lineage, correlations, stages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from evomerge.terminal.skills import kept_in_short, lost_list
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table: what is shown, what it is sorted by, what a pointer is told."""
+    """A table cell: text, sort key and tooltip."""
 
     text: str
     sort: str | float = ""
@@ -38,7 +38,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Fact:
-    """One figure of the headline."""
+    """One number of the headline."""
 
     label: str
     value: str
@@ -47,7 +47,7 @@ class Fact:
 
 
 def headline(subject: Subject) -> list[Fact]:
-    """The best model, what it gains, what it cost, what was reused."""
+    """The best model, its gain, its cost, and reused work."""
     state, work = subject.state, subject.work
     best = state.best
     if best is None:
@@ -83,21 +83,21 @@ def headline(subject: Subject) -> list[Fact]:
         spent = (
             f"merging {figures.duration(work.merge)}, scoring {figures.duration(work.score)}, "
             f"kinship {figures.duration(work.kinship)}"
-        ) + (f", confirming {figures.duration(work.confirm)}" if work.confirm else "")
+        ) + (f", held-out evaluation {figures.duration(work.confirm)}" if work.confirm else "")
         facts.append(Fact("time", figures.duration(state.seconds), spent))
         reused = work.merges_reused + work.scores_reused
         detail = (
             f"{figures.count(work.merges_reused, 'merge')} and "
-            f"{figures.count(work.scores_reused, 'evaluation')} were in the store"
+            f"{figures.count(work.scores_reused, 'evaluation')} came from the store"
             if reused
-            else "nothing was in the store before"
+            else "nothing was reused from the store"
         )
         facts.append(Fact("reused", str(reused), detail))
     return facts
 
 
 def _against(baseline: Baseline, best: Model) -> Fact:
-    """What the search gained over merging all foundation models at once."""
+    """The gain of the search over merging all foundation models at once."""
     gain = (best.score or 0.0) - (baseline.best.score or 0.0)
     return Fact(
         "gain over all at once",
@@ -122,12 +122,12 @@ def _half(model: Model) -> float | None:
 
 
 def minus_sign(text: str) -> str:
-    """The text with a true minus sign."""
+    """`text` with a typographic minus sign."""
     return text.replace("-", "−")
 
 
 def models_table(subject: Subject) -> dict[str, Any]:
-    """All models, the best first: heads (text, whether numbers) and rows of cells."""
+    """All models, best first: headers (text, whether numeric) and rows of cells."""
     state = subject.state
     tasks = task_names(subject)
     numbers = {name: index for index, name in enumerate(state.models)}
@@ -153,7 +153,7 @@ def models_table(subject: Subject) -> dict[str, Any]:
 
 
 def task_names(subject: Subject) -> list[str]:
-    """The tasks in the order of the config; none where the one task is the score."""
+    """The tasks in the order of the config; empty if a single task is the score."""
     scored = next((model.scores for model in subject.state.ranking if model.scores), None)
     names = [] if scored is None else [task.task for task in scored.tasks]
     return names if len(names) > 1 else []
@@ -231,7 +231,7 @@ def _why(model: Model) -> str:
 
 
 def lineage_rows(subject: Subject) -> list[dict[str, str]]:
-    """The merges that lead to the best model, oldest first."""
+    """The merges in the best model's lineage, oldest first."""
     state, best = subject.state, subject.state.best
     if best is None:
         return []
@@ -250,7 +250,7 @@ def lineage_rows(subject: Subject) -> list[dict[str, str]]:
 
 
 def recipe_text(subject: Subject) -> str:
-    """The recipe of the best model as YAML, with names in the place of content ids."""
+    """The recipe of the best model as YAML, with names instead of content ids."""
     best = subject.state.best
     if best is None or best.candidate is None:
         return ""
@@ -265,7 +265,7 @@ def recipe_text(subject: Subject) -> str:
 
 
 def commands(subject: Subject) -> dict[str, str]:
-    """What to type to get at the best model again."""
+    """Shell commands for using and recreating the best model."""
     run, best = subject.name, subject.state.best
     name = "MODEL" if best is None else best.name
     return {
@@ -277,7 +277,7 @@ def commands(subject: Subject) -> dict[str, str]:
 
 
 def correlation_rows(plain: Correlation, absolute: Correlation) -> list[list[str]]:
-    """Kinship with gain and with |gain|: Pearson and Spearman, interval, p and n."""
+    """Correlations of kinship with gain and |gain|: Pearson and Spearman, interval, p and n."""
     rows = []
     for what, found in (("merge gain", plain), ("|merge gain|", absolute)):
         if found.r is None or found.rho is None:

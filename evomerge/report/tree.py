@@ -1,4 +1,4 @@
-"""The family tree as a picture (Figure 6b of the paper)."""
+"""The family tree as a figure (Figure 6b of the paper)."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 # All in inches.
 _WIDTH = 11.5
-_MARGIN = 1.15  # on the left, for the generations
-_PITCH = 1.12  # from row to row
+_MARGIN = 1.15  # left margin, for the generation labels
+_PITCH = 1.12  # distance between rows
 _BOX = (1.12, 0.46)
 _NARROWEST = 0.8
 _GAP = 0.10
-_STEM = 0.24  # from the place where two parents meet down to their child
+_STEM = 0.24  # from the joint of the parents' edges down to the child
 _TOP = 0.55
 
 
 def family_tree(subject: Subject) -> Figure:
-    """Generations from top to bottom; the best model's line stands out."""
+    """Generations from top to bottom, with the best model's lineage highlighted."""
     state = subject.state
     tree = family(state)
     rows: list[tuple[Value, ...]] = []
@@ -54,8 +54,8 @@ def family_tree(subject: Subject) -> Figure:
         )
     hidden = len(state.models) - len(tree.shown)
     left_out = (
-        f" {hidden} of {len(state.models)} models are not shown: those of each generation that "
-        "scored least and are no ancestors of the best."
+        f" {hidden} of {len(state.models)} models are not shown: those with the lowest scores of "
+        "each generation that are not ancestors of the best."
         if hidden
         else ""
     )
@@ -64,10 +64,10 @@ def family_tree(subject: Subject) -> Figure:
     return Figure(
         name="family-tree",
         title="Family tree",
-        caption=f"Boxes are coloured by score. {_lines(state)} Strong lines lead to the best "
-        "model. The number where parents meet is their kinship "
+        caption=f"Boxes are coloured by score. {_lines(state)} Thick lines lead to the best "
+        "model. The number at the joint of two parents is their kinship "
         f"({state.start.metric.value}).{left_out}",
-        alt="the family tree of the run; the table of models says the same in words",
+        alt="the family tree of the run; the table of models has the same data",
         columns=(
             "generation",
             "model",
@@ -86,7 +86,7 @@ def family_tree(subject: Subject) -> Figure:
 
 
 def _lines(state: RunState) -> str:
-    """What the colours of lines mean, as far as they occur."""
+    """The legend of the line colours that occur."""
     looks = palette.looks(state)
     texts = [_line(kind, look) for kind, look in looks.items() if kind != "foundation"]
     if looks.keys() & _of_all(state):
@@ -105,7 +105,7 @@ def _of_all(state: RunState) -> set[str]:
 
 
 class _Tree:
-    """Draws one tree; a coordinate is an inch, the origin is at the bottom on the left."""
+    """Draws one tree; coordinates are inches from the bottom left."""
 
     def __init__(self, subject: Subject, tree: Family, canvas: Canvas) -> None:
         import matplotlib as mpl
@@ -126,7 +126,7 @@ class _Tree:
         self._looks, self._of_all = palette.looks(subject.state), _of_all(subject.state)
 
     def paint(self) -> Tips:
-        """Edges first, boxes over them."""
+        """Draw the edges, then the boxes over them."""
         for row, y in self._rows():
             self._label(row.generation, row.until, row.hidden, y, bool(row.models))
         numbers = {name: index for index, name in enumerate(self._subject.state.models)}
@@ -148,7 +148,7 @@ class _Tree:
         for row, y in self._rows():
             slot = room / max(1, len(row.models))
             width = min(_BOX[0], slot - _GAP)
-            spread = min(slot, _BOX[0] * 1.9) / slot  # a row of few models is not torn apart
+            spread = min(slot, _BOX[0] * 1.9) / slot  # a row with few models stays together
             for name in row.models:
                 x = 0.5 + (self._tree.place[name] - 0.5) * spread
                 places[name] = (_MARGIN + x * room, y, width)
@@ -172,7 +172,7 @@ class _Tree:
 
         strong = self._strong(model.name)
         if model.kind in self._of_all and not strong:
-            return  # each would cross all rows above it, from every foundation model
+            return  # its edges from all foundation models would cross all rows above
         x, y, _ = self._places[model.name]
         child_top = y + _BOX[1] / 2
         joint = child_top + _STEM
@@ -199,7 +199,7 @@ class _Tree:
             self._kinship(model, x, joint, strong)
 
     def _ways(self, px: float, py: float, x: float, y: float) -> list[tuple[float, float]]:
-        """Where an edge passes the rows between a parent and its child: beside their boxes."""
+        """Waypoints of an edge between the boxes of the rows that it crosses."""
         ways: list[tuple[float, float]] = []
         for row, level in self._rows():
             if not y + 0.01 < level < py - 0.01 or not row.models:
@@ -273,7 +273,7 @@ class _Tree:
         )
 
     def _scale(self) -> None:
-        """The colours of scores, above the tree."""
+        """Draw the colour bar of scores above the tree."""
         from matplotlib.cm import ScalarMappable
 
         place = self._canvas.add_axes(

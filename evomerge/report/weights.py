@@ -1,4 +1,4 @@
-"""How far each layer of the best model is from its parents: Figure 7 of the paper."""
+"""The figure of weight changes per layer (Figure 7 of the paper)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def weight_change(subject: Subject) -> Figure | None:
-    """The change of weights by layer, attention and MLP; None where it was never measured."""
+    """Weight changes by layer, for attention and MLP; None if they were not measured."""
     best = subject.state.best
     if best is None or not subject.changes:
         return None
     return Figure(
         name="weight-change",
-        title=f"How far {elided(best.name, 40)} is from its parents, layer by layer",
+        title=f"Weight change of {elided(best.name, 40)} against its parents, by layer",
         caption="Root mean square of the difference of weights, over the attention and the MLP "
-        "weights of a layer: small where the child took a parent's layer nearly as it was. The "
-        "grey line is its whole change from the base model, for scale. Told from the kinship "
-        "statistics in the store.",
+        "weights of a layer: small if the child has nearly the weights of the parent. The grey "
+        "line is the difference from the base model, for scale. Computed from the stored kinship "
+        "measurements.",
         alt="weight change of the best model against its parents, by layer",
         columns=("layer", "kind", "against", "rms"),
         rows=[(each.layer, each.kind, each.other, each.rms) for each in subject.changes],

@@ -1,4 +1,4 @@
-"""Names and numbers as figures and pages of a report spell them."""
+"""Formatting of names and numbers in reports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METRICS = {
 
 
 def elided(name: str, length: int) -> str:
-    """A name on one line of at most `length` characters; the middle goes first."""
+    """A name on one line of at most `length` characters, shortened in the middle."""
     name = printable(name)
     if len(name) <= length:
         return name
@@ -28,14 +28,14 @@ def elided(name: str, length: int) -> str:
 
 
 def points(value: float | None, error: float | None = None) -> str:
-    """A score, with the half width of its interval where there is one."""
+    """A score in points, with the half-width of its 95 % interval if known."""
     if value is None:
         return MISSING
     return f"{value:.2f}" if error is None else f"{value:.2f} ± {error:.2f}"
 
 
 def probability(p: float | None) -> str:
-    """A p value as it is printed: `p = 0.06`, `p < 0.001`."""
+    """A formatted p value: `p = 0.06`, `p < 0.001`."""
     if p is None:
         return "p –"
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
@@ -52,12 +52,12 @@ def correlation(found: Correlation) -> str:
 
 
 def minus(value: float, digits: int = 2) -> str:
-    """A number with a true minus sign."""
+    """A number with a typographic minus sign."""
     return f"{value:.{digits}f}".replace("-", "−")
 
 
 def tip(model: Model, state: RunState) -> str:
-    """A model in a few lines, for a pointer that rests on it."""
+    """The tooltip of a model, in a few lines."""
     lines = [printable(model.name)]
     if model.parents:
         lines.append(printable(figures.parents(model.parents)))

@@ -52,9 +52,7 @@ def test_a_skill_is_kept_from_a_share_of_the_best_foundation_model():
         ("cedar", False),
     ]
     assert lost_list(skills) == "t2 10.0 of 95.0"
-    assert kept_sentence(skills) == (
-        "2 of 3 kept, selection items (lost: t2 10.0 of 95.0)"
-    )
+    assert kept_sentence(skills) == ("2 of 3 kept, selection items (lost: t2 10.0 of 95.0)")
     assert skills_of(run(kept_at=0.95)).kept == 1
     assert skills_of(run(kept_at=0.1)).kept == 3
     assert skills_of(run(RunResumed(skill_kept_at=0.95))).kept == 1

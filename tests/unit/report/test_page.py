@@ -62,7 +62,7 @@ def test_links_inside_the_page_lead_somewhere_and_ids_are_unique(page):
 
 def test_it_says_what_the_paper_has_and_what_it_lacks(page):
     text = "".join(Reader(page).text)
-    for words in ("model-5-1", "69.13", "+2.85", "19 merges", "recorded results, not a run",
+    for words in ("model-5-1", "69.13", "+2.85", "19 merges", "imported results, not a run",
                   "no standard errors", "model-4-exp, model-5-exp", "(assumed)"):  # fmt: skip
         assert words in text, words
     assert "object at 0x" not in text
@@ -174,7 +174,7 @@ def test_held_out_scores_and_paired_tests_are_shown_where_a_run_made_them(paper)
     entries = (*paper.entries[:-1], *at, paper.entries[-1])
     text = "".join(Reader(as_page(Subject("x", entries, fold(entries)), {})).text)
     for words in ("67.50 ± 1.96", "1.63", "Open-chat (foundation)", "+2.40", "0.30 to 4.50",
-                  "0.040", "more than chance", "67.50 on held-out items"):  # fmt: skip
+                  "0.040", "significant", "67.50 on held-out items"):  # fmt: skip
         assert words in text, words
     assert "object at 0x" not in text
 
