@@ -29,7 +29,7 @@ Status = Literal["running", "stopped", "finished", "damaged"]
 _STYLES = {"running": "cyan", "stopped": "yellow", "finished": "green", "damaged": "red"}
 
 _BEFORE_ANY_RUN = 1e9
-"""Seconds since 1970 (in 2001). Only imported results, whose clock starts at 0, are older."""
+"""Seconds since 1970 (in 2001). Only recorded results, whose clock starts at 0, are older."""
 
 
 @dataclass(frozen=True)

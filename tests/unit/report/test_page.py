@@ -62,7 +62,7 @@ def test_links_inside_the_page_lead_somewhere_and_ids_are_unique(page):
 
 def test_it_says_what_the_paper_has_and_what_it_lacks(page):
     text = "".join(Reader(page).text)
-    for words in ("model-5-1", "69.13", "+2.85", "19 merges", "imported results, not a run",
+    for words in ("model-5-1", "69.13", "+2.85", "19 merges", "recorded results, not a run",
                   "no standard errors", "model-4-exp, model-5-exp", "(assumed)"):  # fmt: skip
         assert words in text, words
     assert "object at 0x" not in text
