@@ -1,4 +1,4 @@
-"""Runs side by side: what each arm reached, at which cost, and where they parted. Pure."""
+"""Comparison of runs: scores and costs of each arm, and where they diverge. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that differ in nothing but the seed are repeats of one arm."""
+"""Arms: runs that differ only in the seed are repeats of one arm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evomerge.domain.identity import canonical_json
 _SEED = "run.seed"
 _STRATEGY = "strategy.name"
 _CANDIDATES = "strategy.exploration.candidates"
-_TOLD, _LONG = 3, 40  # settings that a label can hold, and characters of each
+_TOLD, _LONG = 3, 40  # settings in a label, and characters of each
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> Spread | None:
-        """The spread of `values`; None if there is none, or one is not known."""
+        """The spread of `values`; None if there are no values or one is unknown."""
         known = [*values]
         numbers = [value for value in known if value is not None]
         if not numbers or len(numbers) < len(known):
@@ -40,7 +40,7 @@ class Arm:
     """The repeats of one experiment, by seed.
 
     Attributes:
-        label: in what it differs from the other arms: `kinship`, `kinship, strategy.k=4`.
+        label: its differences from the other arms: `kinship`, `kinship, strategy.k=4`.
     """
 
     label: str
@@ -48,26 +48,26 @@ class Arm:
 
     @property
     def median(self) -> Member:
-        """The repeat whose best score is the median; with an even number, the lower one."""
+        """The repeat with the median best score; the lower one for an even number of repeats."""
         ordered = sorted(self.members, key=lambda member: (member.score, -member.seed))
         return ordered[(len(ordered) - 1) // 2]
 
     @property
     def score(self) -> Spread:
-        """Of the best scores, in points."""
+        """The spread of the best scores, in points."""
         spread = Spread.of(member.score for member in self.members)
         assert spread is not None, "an arm has a member"  # noqa: S101
         return spread
 
     @property
     def held_out(self) -> Spread | None:
-        """Of the best models' scores on the items that no search saw; None if one has none."""
+        """The spread of the best models' held-out scores; None if one is missing."""
         confirmed = [member.best.estimate("held_out") for member in self.members]
         return Spread.of(None if each is None else each.value for each in confirmed)
 
     @property
     def alike(self) -> bool:
-        """Whether several repeats decided exactly alike but for the seed: they are one sample."""
+        """Whether all repeats made the same decisions, so that they are a single sample."""
         if len(self.members) < 2:
             return False
         if len({_glance(member) for member in self.members}) > 1:
@@ -77,7 +77,7 @@ class Arm:
 
 
 def grouped(members: Sequence[Member]) -> tuple[Arm, ...]:
-    """The arms of `members`, in the order in which their first one is given."""
+    """The arms of `members`, in the order of their first members."""
     groups: dict[str, list[Member]] = {}
     for member in members:
         groups.setdefault(canonical_json(_experiment(member)), []).append(member)
@@ -90,12 +90,12 @@ def grouped(members: Sequence[Member]) -> tuple[Arm, ...]:
 
 
 def _glance(member: Member) -> tuple[tuple[str, float | None], ...]:
-    """Names and scores: runs that differ in them did not decide alike."""
+    """Names and scores, as a cheap check: runs that differ here made different decisions."""
     return tuple((model.name, model.score) for model in member.state.models.values())
 
 
 def _experiment(member: Member) -> Mapping[str, Any]:
-    """Everything but the seed that makes a run what it is."""
+    """The identity of a run without its seed."""
     start = member.state.start
     settings = {key: value for key, value in member.settings.items() if key != _SEED} or {
         _STRATEGY: start.strategy,
@@ -109,9 +109,9 @@ def _experiment(member: Member) -> Mapping[str, Any]:
 
 
 def _label(own: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:
-    """The strategy, and the settings in which this arm differs from others if they are short.
+    """The strategy, and the settings that distinguish this arm, as far as they are short.
 
-    An option that only one's own strategy has tells it from none of the others.
+    Options that no other arm's strategy has are left out: the strategy implies them.
     """
     differing = [
         key
@@ -127,7 +127,7 @@ def _label(own: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _distinct(labels: Sequence[str], groups: Sequence[Sequence[Member]]) -> list[str]:
-    """Labels that two arms share are replaced by the name of the arm's first run."""
+    """Replace labels that two arms share by the name of the arm's first run."""
     return [
         group[0].name if labels.count(label) > 1 else label
         for label, group in zip(labels, groups, strict=True)
@@ -135,7 +135,7 @@ def _distinct(labels: Sequence[str], groups: Sequence[Sequence[Member]]) -> list
 
 
 def _without_seed(member: Member) -> Any:
-    """The state with seed 0 in the places that only name it."""
+    """The state with the seed set to 0 where it is only recorded."""
     from dataclasses import replace
 
     return replace(member.state, started=member.state.start.model_copy(update={"seed": 0}))

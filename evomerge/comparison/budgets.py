@@ -1,4 +1,4 @@
-"""What each arm had reached when all had spent the same."""
+"""The best score of each arm at equal budgets."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Budget:
     """One budget that every run has used up.
 
     Attributes:
-        amount: in `unit`; hours are hours of work, reused work counted at its price.
-        best: the best score of each arm within it, in the arms' order; None where an arm has no
-            score yet.
+        amount: in `unit`; hours are hours of work, reused work counts with its original time.
+        best: the best score of each arm within the budget, in the arms' order; None if an arm
+            has no score by then.
     """
 
     unit: Unit
@@ -31,7 +31,7 @@ class Budget:
 
 
 def spent_at(moment: Moment, unit: Unit) -> float | None:
-    """How much of `unit` was spent at a moment; None where it is not known."""
+    """The amount of `unit` spent at a moment; None if unknown."""
     match unit:
         case "evaluations":
             return moment.evaluations
@@ -42,7 +42,7 @@ def spent_at(moment: Moment, unit: Unit) -> float | None:
 
 
 def best_within(member: Member, unit: Unit, amount: float) -> float | None:
-    """The best score of a run when it had spent `amount`; None before its first score."""
+    """The best score of a run within `amount`; None before its first score."""
     best = None
     for moment in member.course:
         spent = spent_at(moment, unit)
@@ -53,7 +53,7 @@ def best_within(member: Member, unit: Unit, amount: float) -> float | None:
 
 
 def equal_budgets(arms: Sequence[Arm]) -> tuple[Budget, ...]:
-    """Quarters of what the run that spent least has spent, in every unit that all runs know."""
+    """Quarters of the smallest total of all runs, in every unit that is known for all runs."""
     members = [member for arm in arms for member in arm.members]
     budgets: list[Budget] = []
     for unit in UNITS:

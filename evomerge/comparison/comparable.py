@@ -1,4 +1,4 @@
-"""Whether the scores of several runs mean the same, and if not, why."""
+"""Checks that the scores of several runs are comparable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN = 70  # characters of a value
 
 
 def require_comparable(members: Sequence[Member]) -> None:
-    """See that every score of every run was measured in the same way.
+    """Check that all scores of all runs were measured with the same settings.
 
     Raises:
         IncomparableError: names what differs: settings, versions, or task files and data.
@@ -23,9 +23,9 @@ def require_comparable(members: Sequence[Member]) -> None:
         ids = _evaluation_ids(member)
         if len(ids) > 1:
             raise IncomparableError(
-                f"the scores of {member.name} are not comparable among themselves: it went on "
+                f"the scores of {member.name} are not comparable with each other: it was resumed "
                 f"with another evaluation ({', '.join(sorted(ids))})",
-                "start the run anew under another name; models and kinship are reused",
+                "start the run again under another name; models and kinship are reused",
             )
     first = members[0]
     lines = [
@@ -35,14 +35,14 @@ def require_comparable(members: Sequence[Member]) -> None:
     ]
     if lines:
         raise IncomparableError(
-            "\n  ".join(["these runs were not scored in the same way:", *lines]),
-            "compare runs with equal tasks, settings and versions; weights that are in the store "
-            "are scored anew without a merge",
+            "\n  ".join(["these runs were not scored with the same settings:", *lines]),
+            "compare runs with equal tasks, settings and versions; models in the store can be "
+            "scored again without a merge",
         )
 
 
 def caveats(members: Sequence[Member]) -> list[str]:
-    """What a reader should know of runs whose scores can be compared, a sentence each."""
+    """Caveats about runs whose scores are comparable, one sentence each."""
     first, said = members[0], []
     for other in members[1:]:
         if _foundation(other) != _foundation(first):
@@ -60,7 +60,7 @@ def caveats(members: Sequence[Member]) -> list[str]:
         if member.objective != by
     ]
     said += [
-        f"{member.name} is not finished; its figures are those so far"
+        f"{member.name} is not finished; its numbers are preliminary"
         for member in members
         if not member.state.finished
     ]
@@ -76,7 +76,7 @@ def _foundation(member: Member) -> set[str]:
 
 
 def _differences(first: Member, other: Member) -> list[str]:
-    """In what two evaluations differ, `key: first's, other's`."""
+    """The differences of two evaluations, `key: other's, there first's`."""
     found = _unequal(
         {k: v for k, v in first.settings.items() if k.startswith(_EVALUATION)},
         {k: v for k, v in other.settings.items() if k.startswith(_EVALUATION)},
@@ -87,7 +87,7 @@ def _differences(first: Member, other: Member) -> list[str]:
 
 
 def _tasks(member: Member) -> dict[str, object]:
-    """What the scores themselves tell of the tasks, for runs without a readable config."""
+    """Facts about the tasks from the scores, for runs without a readable config."""
     scores = member.best.scores
     return {
         f"task {task.task}": f"{task.metric} of {task.samples} items"

@@ -1,4 +1,4 @@
-"""The comparison as a whole."""
+"""The result of a comparison."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from evomerge.domain.objective import ObjectiveName
 
 @dataclass(frozen=True)
 class Versus:
-    """One arm against the first one.
+    """One arm against the first arm.
 
     Attributes:
-        points: best score at the end minus that of the first arm; with several seeds that both
-            arms ran, the spread of the differences by seed, else the difference of the medians.
-        at_equal: the same when both had made as many evaluations, which are `evaluations`.
-        extra_evaluations: at their end; the median over the seeds.
+        points: final best score minus that of the first arm; if both arms ran several common
+            seeds, the spread of the differences by seed, else the difference of the medians.
+        at_equal: the same at an equal number of evaluations, given by `evaluations`.
+        extra_evaluations: number at the end minus the first arm's; the median over seeds.
         paired: seeds that both arms ran.
-        partings: one per seed that both ran, else of the median runs.
+        partings: one per common seed, else that of the median runs.
     """
 
     first: str
@@ -44,8 +44,8 @@ class Comparison:
 
     Attributes:
         versus: every arm but the first against the first one.
-        caveats: what a reader should know, a sentence each.
-        baseline: what merging all foundation models at once gave, where that is known.
+        caveats: one sentence each.
+        baseline: the result of merging all foundation models at once, if known.
     """
 
     arms: tuple[Arm, ...]
@@ -56,20 +56,20 @@ class Comparison:
 
     @property
     def objective(self) -> ObjectiveName:
-        """What every score of it is, that of the first run."""
+        """The objective of all scores, which is that of the first run."""
         return self.arms[0].median.state.start.objective
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """Every run, arm by arm."""
+        """All runs, arm by arm."""
         return tuple(member for arm in self.arms for member in arm.members)
 
 
 def compare(members: Sequence[Member], baseline: Baseline | None = None) -> Comparison:
-    """Compare two runs or more, all of them judged by the objective of the first one.
+    """Compare two or more runs by the objective of the first one.
 
     Raises:
-        IncomparableError: their scores were not measured in the same way.
+        IncomparableError: their scores were measured with different settings.
     """
     require_comparable(members)
     first, *others = members
@@ -78,8 +78,8 @@ def compare(members: Sequence[Member], baseline: Baseline | None = None) -> Comp
     arms = grouped(members)
     said = caveats(members)
     said += [
-        f"the {len(arm.members)} repeats of {arm.label} decided exactly alike: their seeds "
-        "change nothing, so they count as one"
+        f"the {len(arm.members)} repeats of {arm.label} made identical decisions: the seed has "
+        "no effect, so they count as one"
         for arm in arms
         if arm.alike
     ]
@@ -106,7 +106,7 @@ def _versus(first: Arm, second: Arm) -> Versus:
 
 
 def _couples(first: Arm, second: Arm) -> list[tuple[Member, Member]]:
-    """The runs of equal seeds; the median runs where no seed is in both, or one comes twice."""
+    """Runs paired by seed; the median runs if no seed is common, or a seed occurs twice."""
     ours = {member.seed: member for member in first.members}
     theirs = {member.seed: member for member in second.members}
     unique = len(ours) == len(first.members) and len(theirs) == len(second.members)

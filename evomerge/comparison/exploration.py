@@ -1,4 +1,4 @@
-"""What exploration merges bought, and what they cost."""
+"""The gain and cost of exploration merges."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from evomerge.domain.state import RunState
 
 @dataclass(frozen=True)
 class Exploration:
-    """The children of exploration in one run.
+    """The exploration offspring of one run.
 
     Attributes:
         children: how many were proposed; each costs a merge and an evaluation.
-        failed: of them.
-        pooled: of them in the pool at the end of their generation.
-        winning: names of those in the lineage of the best model, itself included.
-        gain: their mean merge gain in points; None without any.
-        greedy_gain: that of the other children.
-        offspring: of all models of the run.
+        failed: number of children that failed.
+        pooled: number of children in the pool at the end of their generation.
+        winning: names of children in the lineage of the best model, itself included.
+        gain: mean merge gain of the children in points; None if there are no scored children.
+        greedy_gain: mean merge gain of the other offspring.
+        offspring: number of offspring in the run, of any kind.
     """
 
     children: int
@@ -36,7 +36,7 @@ class Exploration:
 
 
 def exploration_of(member: Member) -> Exploration:
-    """What exploration did in a run; without any, all counts are 0."""
+    """The statistics of exploration in a run; all counts are 0 without exploration."""
     state = member.state
     offspring = [model for model in state.models.values() if model.parents]
     explored = [model for model in offspring if model.kind == "exploration"]

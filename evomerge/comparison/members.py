@@ -1,4 +1,4 @@
-"""One run as a comparison sees it: its state, its course, and what each step of it cost."""
+"""One run of a comparison: its state, and the cost of each of its steps."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PieceOfWork = tuple[Literal["merge", "score", "kinship"], str]
 
 @dataclass(frozen=True)
 class Moment:
-    """How a run stood when a model had just been scored.
+    """The state of a run right after a model was scored.
 
     Attributes:
         evaluations: models scored so far, foundation models included.
-        merges: children that were brought to their end so far, scored or failed, one merge each.
-        spent: seconds that drivers had spent, reused work counting next to nothing.
-        work: seconds of work up to here had nothing been reused; None where that is not known.
-        best: the best model so far by what the run searched for.
+        merges: children finished so far, scored or failed, one merge each.
+        spent: elapsed seconds of the drivers, with reuse.
+        work: seconds of work so far as if nothing had been reused; None if unknown.
+        best: the best model so far by the run's own objective.
     """
 
     evaluations: int
@@ -40,11 +40,11 @@ class Member:
     """One run of a comparison.
 
     Attributes:
-        settings: those that can change a result, by dotted path; empty where the run has no
-            readable config.
+        settings: settings that can change a result, by dotted path; empty without a readable
+            config.
         course: in the order in which models were scored, at least one.
-        reused: merges and evaluations that were taken from the store.
-        objective: what the run itself searched for; its models may be judged by another one here.
+        reused: merges and evaluations that were reused from the store.
+        objective: the objective of the search; the comparison may use a different one.
     """
 
     name: str
@@ -55,9 +55,9 @@ class Member:
     objective: ObjectiveName = "mean"
 
     def judged_in(self, state: RunState) -> Member:
-        """The same run in a state of it that judges its models otherwise.
+        """A copy of the run with a state of another objective.
 
-        The best ones stay those that the run itself would have chosen.
+        The best models of its course remain those of the run's own objective.
         """
         course = (replace(each, best=state.models[each.best.name]) for each in self.course)
         return replace(self, state=state, course=tuple(course))
@@ -69,7 +69,7 @@ class Member:
 
     @property
     def best(self) -> Model:
-        """The best model of the run, with what came of it after the search."""
+        """The best model of the run, with its held-out scores."""
         return self.state.models[self.course[-1].best.name]
 
     @property
@@ -79,14 +79,14 @@ class Member:
 
     @property
     def gain(self) -> float | None:
-        """The points by which the best model exceeds the best foundation model."""
+        """Gain of the best model over the best foundation model, in points."""
         foundation = [model for model in self.state.at_generation(0) if model.scores is not None]
         first = min(foundation, key=rank, default=None)
         return None if first is None else self.score - (first.score or 0.0)
 
 
 def prices(journals: Iterable[Sequence[Entry]]) -> dict[PieceOfWork, float]:
-    """What every artefact took in seconds, told by the run that made it."""
+    """The seconds that every artefact took in the run that made it."""
     found: dict[PieceOfWork, float] = {}
     for entries in journals:
         ids = _content_ids(entries)
@@ -103,13 +103,13 @@ def member_of(
     settings: Mapping[str, Any],
     known: Mapping[PieceOfWork, float] | None = None,
 ) -> Member:
-    """The run whose journal holds `entries`.
+    """Build a member from the journal entries of a run.
 
     Args:
-        known: `prices` of all runs of the comparison; only the run's own if None.
+        known: `prices` of all runs of the comparison; by default those of this run only.
 
     Raises:
-        ValueError: an entry cannot follow the ones before it, or no model is scored yet.
+        ValueError: the sequence of entries is invalid, or no model is scored yet.
     """
     known = prices([entries]) if known is None else known
     ids = _content_ids(entries)
@@ -130,7 +130,7 @@ def member_of(
             course.append(Moment(len(course) + 1, merges, state.seconds, work, model))
     if not course:
         raise ValueError(f"no model of {name} is scored yet")
-    if not work and not state.seconds:  # recorded results tell of no time
+    if not work and not state.seconds:  # recorded results have no times
         course = [replace(moment, work=None) for moment in course]
     course = [*_best_so_far(course, state)]
     return Member(name, state, settings, tuple(course), reused, state.start.objective)
@@ -162,7 +162,7 @@ def _step(event: ModelMerged | ModelScored, ids: Mapping[str, str]) -> PieceOfWo
 
 
 def _cost(event: Event, ids: Mapping[str, str], known: Mapping[PieceOfWork, float]) -> float | None:
-    """Seconds of work of an event as if nothing had been there; None if nobody told."""
+    """Seconds of work of an event without reuse; None if no run recorded them."""
     if isinstance(event, KinshipMeasured):
         return event.seconds
     if not isinstance(event, ModelMerged | ModelScored):

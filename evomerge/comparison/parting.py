@@ -1,4 +1,4 @@
-"""Where two runs part: the first generation whose proposals differ, and how."""
+"""Where two runs diverge: the first generation whose proposals differ."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from evomerge.domain.state import RunState
 
 @dataclass(frozen=True)
 class Parting:
-    """How the courses of two runs relate.
+    """The divergence of two runs.
 
     Attributes:
-        generation: the first whose merges differ; None if all that both made are the same.
-        shared: merges of that generation that both made; their names may differ.
+        generation: the first one whose merges differ; None if all merges of both are the same.
+        shared: number of merges of that generation that both made; their names may differ.
         only_first: merges of that generation that only the first run made.
-        only_second: and those that only the second one made.
-        ended: the name of the run that had ended before that generation, if that is how they part.
-        why: the reason for which it ended.
+        only_second: merges of that generation that only the second run made.
+        ended: the name of the run that ended before that generation, if one did.
+        why: its stopping reason.
     """
 
     first: str
@@ -37,8 +37,8 @@ class Parting:
 def parting(first: Member, second: Member) -> Parting:
     """Compare two runs generation by generation.
 
-    Two merges are the same if they join the same families: a child is known by its tree of
-    foundation models, whatever its name, kind or the order of its parents.
+    Two merges are the same if their lineages are: a child is identified by its tree of foundation
+    models, not by its name, kind or the order of its parents.
     """
     ours, theirs = families(first.state), families(second.state)
     last = max(len(first.state.generations), len(second.state.generations)) - 1
@@ -62,7 +62,7 @@ def parting(first: Member, second: Member) -> Parting:
 
 
 def families(state: RunState) -> Mapping[str, str]:
-    """An id of every model's family tree: equal for equal trees over the same foundation models."""
+    """An id of every model's lineage, equal for equal trees over the same foundation models."""
     found: dict[str, str] = {}
     for name, model in state.models.items():
         parents = sorted(found[parent] for parent in model.parents)

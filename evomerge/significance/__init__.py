@@ -1,8 +1,8 @@
-"""Is a difference real? Paired statistics over the per-item results of two models.
+"""Paired significance tests over the per-item results of two models.
 
-Pure: numpy and scipy, no file, no model. All of it is paired: both models answered the same items,
-so that an item's difficulty cancels out (Miller 2024, *Adding Error Bars to Evals*,
-arXiv 2411.00640, section 4.2). Items are taken as drawn independently from what a task measures.
+Pure: numpy and scipy, no files, no models. All tests are paired: both models answered the same
+items, so that an item's difficulty cancels out (Miller 2024, *Adding Error Bars to Evals*,
+arXiv 2411.00640, section 4.2). Items are assumed to be independent samples of a task.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An objective of many rows of task scores at once."""
+"""Objectives vectorised over arrays of task scores."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Floats: TypeAlias = NDArray[np.float64]
 
 
 def values(objective: Combination, points: Floats) -> Floats:
-    """`Combination.value` along the first axis.
+    """`Combination.value`, vectorised along the first axis.
 
     Args:
         points: scores of each task in points, shape (tasks, …).
 
     Returns:
-        One value for each of the rest, shape (…).
+        The objective in points, shape (…).
     """
     rest = (1,) * (points.ndim - 1)
     scaled = np.reshape(objective.offsets, (-1, *rest)) + points * np.reshape(
@@ -37,6 +37,6 @@ def difference(objective: Combination, means: Floats) -> Floats:
     """The objective of one model minus that of another, in points.
 
     Args:
-        means: of both models' items, from 0 to 1, shape (tasks, 2, …).
+        means: mean item results of both models, from 0 to 1, shape (tasks, 2, …).
     """
     return values(objective, 100.0 * means[:, 0]) - values(objective, 100.0 * means[:, 1])

@@ -1,4 +1,4 @@
-"""Several comparisons at once: Holm's step-down correction."""
+"""Holm's step-down correction for multiple comparisons."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """Corrected p values, in the order given: none is below its own p, and their order is kept.
+    """Corrected p values in the given order: each is at least its p, and ranks are preserved.
 
-    Calling significant what is below α errs in any of the comparisons with probability α at most,
-    however they depend on each other (Holm 1979, *A simple sequentially rejective multiple test
-    procedure*, Scandinavian Journal of Statistics 6:65–70).
+    Rejecting at corrected p below α bounds the family-wise error rate by α under any dependence
+    (Holm 1979, *A simple sequentially rejective multiple test procedure*, Scandinavian Journal of
+    Statistics 6:65–70).
     """
     corrected = [1.0] * len(values)
     largest = 0.0

@@ -1,4 +1,4 @@
-"""Confidence intervals at 95 %: of a mean difference, and of a weighted sum of such."""
+"""95 % confidence intervals of a mean difference, and of a weighted sum of differences."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 LEVEL = 0.95
 Z = 1.959963984540054
-"""The normal quantile of the two-sided `LEVEL`."""
+"""Normal quantile of the two-sided `LEVEL`."""
 _RESAMPLES = 9_999
 
 
 def bootstrap_interval(differences: NDArray[np.float64], seed: int) -> tuple[float, float]:
-    """The BCa bootstrap interval of the mean of `differences`, one an item.
+    """The BCa bootstrap interval of the mean of `differences`, shape (items,).
 
-    Items are drawn with both models' results together; bias-corrected and accelerated (Efron 1987,
-    *Better bootstrap confidence intervals*, JASA 82:171–185), as scipy does it. Where all
-    differences are equal there is nothing to draw from, and the interval is their value.
+    Items are resampled with both models' results together; bias-corrected and accelerated (Efron
+    1987, *Better bootstrap confidence intervals*, JASA 82:171–185), by scipy. If all differences
+    are equal, the interval has zero width.
     """
     from scipy.stats import bootstrap
 
@@ -43,15 +43,15 @@ def combined(
     intervals: Sequence[tuple[float, float]],
     shares: Sequence[float],
 ) -> tuple[float, float]:
-    """The interval of Σ share · estimate over independent estimates.
+    """The confidence interval of Σ share · estimate over independent estimates.
 
-    Each side's distance is the root of the summed squares of the weighted distances on that side:
-    no normality is assumed, and skewed intervals stay skewed (MOVER: Zou & Donner 2008,
+    Each side's distance is the root of the summed squares of the weighted distances on that side,
+    without assuming normality; skew is preserved (MOVER: Zou & Donner 2008,
     *Construction of confidence limits about effect measures*, Statistics in Medicine
     27:1693–1702).
 
     Args:
-        shares: positive; they sum up to one for a weighted mean.
+        shares: positive; they sum to 1 for a weighted mean.
     """
     centre = math.fsum(s * e for s, e in zip(shares, estimates, strict=True))
     rows = list(zip(shares, estimates, intervals, strict=True))

@@ -1,4 +1,4 @@
-"""Right or wrong on each item: McNemar's exact test and Tango's interval."""
+"""Paired binary results: McNemar's exact test and Tango's interval."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _NEAR = 1e-9
 
 
 def exact_p(only_a: int, only_b: int) -> float:
-    """The two-sided p of McNemar's exact test.
+    """The two-sided p value of McNemar's exact test.
 
-    Under the hypothesis of equal models each item that only one of them got right is as likely to
-    be a's as b's: a binomial with one half (McNemar 1947, Psychometrika 12:153–157). It errs on
-    the safe side: p values are never too small.
+    If the models are equal, each item that only one of them answers correctly is a's or b's with
+    probability 1/2: a binomial test (McNemar 1947, Psychometrika 12:153–157). It is conservative:
+    p values are never too small.
 
     Args:
-        only_a: items that a got right and b did not.
-        only_b: the other way round.
+        only_a: number of items that only a answered correctly.
+        only_b: number of items that only b answered correctly.
     """
     from scipy.special import bdtr
 
@@ -29,16 +29,16 @@ def exact_p(only_a: int, only_b: int) -> float:
 
 
 def tango_interval(only_a: int, only_b: int, items: int) -> tuple[float, float]:
-    """The 95 % interval of share(a) − share(b), by inverting the score test.
+    """The 95 % interval of accuracy(a) − accuracy(b), by inverting the score test.
 
-    Unlike a bootstrap it stays honest where few items, or none, tell the models apart (Tango 1998,
+    Unlike a bootstrap it keeps its coverage with few or no discordant items (Tango 1998,
     *Equivalence test and confidence interval for the difference in proportions for the
     paired-sample design*, Statistics in Medicine 17:891–908).
     """
     from scipy.optimize import brentq
 
     def variance(delta: float) -> float:
-        """Of only_a − only_b under the hypothesis that the difference is `delta`."""
+        """Variance of only_a − only_b under the hypothesis that the difference is `delta`."""
         b = -only_a - only_b + (2 * items - only_a + only_b) * delta
         c = -only_b * delta * (1.0 - delta)
         q = (math.sqrt(max(0.0, b * b - 8.0 * items * c)) - b) / (4.0 * items)
@@ -51,7 +51,7 @@ def tango_interval(only_a: int, only_b: int, items: int) -> tuple[float, float]:
         return only_a - only_b - items * delta + Z * math.sqrt(variance(delta))
 
     estimate = (only_a - only_b) / items
-    # at the estimate itself the variance may be zero, which would pass for a root
+    # the variance may be zero at the estimate itself, which would look like a root
     low = -1.0 if only_b == items else float(brentq(above, -1.0, estimate - _NEAR))
     high = 1.0 if only_a == items else float(brentq(below, estimate + _NEAR, 1.0))
     return low, high

@@ -1,15 +1,15 @@
-"""Two models on the same items: their difference, how sure it is, and whether it may be chance.
+"""The difference of two models on the same items, with its 95 % interval and p value.
 
 | items are | interval | p |
 | --- | --- | --- |
-| right or wrong (0 or 1) | Tango's score interval | McNemar's exact test |
-| anything else in [0, 1] | BCa bootstrap over items | sign-flip permutation |
+| binary (0 or 1) | Tango's score interval | McNemar's exact test |
+| other values in [0, 1] | BCa bootstrap over items | sign-flip permutation |
 | several tasks, `mean` or `relative` | MOVER over tasks | sign-flip permutation within tasks |
 | several tasks, `worst` or `geometric` | bootstrap within tasks | the larger one of two |
 
-The last two p are that of swaps within tasks, which is right for models that are alike on every
-task, and that of the bootstrap, which is right for models that are level on the whole only.
-The reference of `relative` is taken as known: it scales each task's difference.
+The last two p values are those of swaps within tasks, valid for models that are equal on every
+task, and of the bootstrap, valid for models that are equal only overall. The reference of
+`relative` is treated as a constant that scales each task's difference.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _POINTS = 100.0
 
 @dataclass(frozen=True)
 class Pairs:
-    """One task's per-item results of two models.
+    """Per-item results of two models on one task.
 
     Attributes:
-        weight: of the task in the score.
-        a: of the first model, one an item, in [0, 1].
-        b: of the second, on the same items in the same order.
+        weight: weight of the task in the score.
+        a: results of the first model in [0, 1], shape (items,).
+        b: results of the second model, on the same items in the same order.
 
     Raises:
-        ValueError: there is no item, or the models have not the same number of them.
+        ValueError: there are no items, or the numbers of items differ.
     """
 
     task: str
@@ -56,12 +56,12 @@ class Pairs:
 
     @property
     def differences(self) -> NDArray[np.float64]:
-        """The first model's result minus the second's, one an item."""
+        """Results of the first model minus those of the second, shape (items,)."""
         return self.a - self.b
 
     @property
     def binary(self) -> bool:
-        """Whether every item is right or wrong for both models."""
+        """Whether all results are 0 or 1."""
         both = np.concatenate([self.a, self.b])
         return bool(np.all((both == 0.0) | (both == 1.0)))
 
@@ -69,7 +69,7 @@ class Pairs:
 def task_difference(pairs: Pairs, seed: int = 0) -> TaskDifference:
     """The difference a − b on one task.
 
-    Swapping the models changes signs and nothing else; the same `seed` gives the same numbers.
+    Swapping the models only changes signs; the same `seed` gives the same numbers.
     """
     return TaskDifference(
         task=pairs.task,
@@ -82,10 +82,10 @@ def task_difference(pairs: Pairs, seed: int = 0) -> TaskDifference:
 def overall(
     tasks: Sequence[Pairs], objective: Objective | None = None, seed: int = 0
 ) -> Difference:
-    """The difference a − b by an objective, the mean if None; of one task, that of the task.
+    """The difference a − b by an objective, by default the mean.
 
     Raises:
-        ValueError: there is no task, or the objective's reference is not known.
+        ValueError: there are no tasks, or the objective's reference is unknown.
     """
     over = (objective or Objective()).over(
         [pairs.task for pairs in tasks], [pairs.weight for pairs in tasks]
@@ -115,7 +115,7 @@ def _resampled(tasks: Sequence[Pairs], over: Combination, seed: int) -> Differen
     a, b = [pairs.a for pairs in tasks], [pairs.b for pairs in tasks]
     means = np.array([[pairs.a.mean(), pairs.b.mean()] for pairs in tasks])
     value = float(difference(over, means))
-    # Always drawn in one direction, so that swapping the models changes signs and nothing else.
+    # Resampled in a fixed direction, so that swapping the models only changes signs.
     turned = (value, *map(bytes, a)) < (0.0, *map(bytes, b))
     drawn = bootstrap(b, a, over, seed) if turned else bootstrap(a, b, over, seed)
     low, high = (-drawn.high, -drawn.low) if turned else (drawn.low, drawn.high)

@@ -1,4 +1,4 @@
-"""Chance, drawn: sign-flip tests of paired differences, over one task or several."""
+"""Sign-flip permutation tests of paired differences, over one or several tasks."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from evomerge.domain.objective import Combination
 from evomerge.significance.combination import Floats, difference
 
 _DRAWS = 19_999
-_BLOCK = 1 << 23  # signs drawn at a time
-_FLOOR = 1e-18  # of a variance: where all items agree it is zero
+_BLOCK = 1 << 23  # signs per block
+_FLOOR = 1e-18  # lower bound of a variance, which is zero if all items agree
 
 
 def flip_p(differences: Sequence[Floats], shares: Sequence[float], seed: int) -> float:
-    """The two-sided p of Σ share · mean(differences of a task) under random signs.
+    """The two-sided p value of Σ share · mean(differences of a task) under random signs.
 
-    If the models are equal, swapping their answers to an item changes nothing, so every sign of
-    every difference is as likely as the other: an exact test for any metric, stratified by task
-    (Fisher 1935). The statistic is divided by its standard error, anew for every draw, so that the
-    test also holds for models that differ on each task and are equal on the whole only (Janssen
+    If the models are equal, swapping their answers to an item changes nothing, so both signs of
+    every difference are equally likely: an exact test for any metric, stratified by task
+    (Fisher 1935). The statistic is studentized in every draw, so that the test is also valid for
+    models that differ on single tasks and are equal only overall (Janssen
     1997, *Studentized permutation tests for non-i.i.d. hypotheses*, Statistics & Probability
     Letters 36:9–21). p is (hits + 1) / (draws + 1) (Phipson & Smyth 2010, *Permutation p-values
     should never be zero*, SAGMB 9:39): the smallest is 1/20,000.
 
     Args:
-        differences: of each task, one an item.
-        shares: of each task in the mean.
+        differences: for each task, an array of shape (items,).
+        shares: weight of each task in the mean.
     """
     rng = np.random.default_rng(seed)
     observed, drawn = _Statistic(1), _Statistic(_DRAWS)
@@ -35,15 +35,15 @@ def flip_p(differences: Sequence[Floats], shares: Sequence[float], seed: int) ->
         sums = _flipped_sums(np.abs(values[values != 0.0]), rng)
         observed.add(np.array([values.sum()]), values, share)
         drawn.add(sums, values, share)
-    bar = float(observed.values[0]) * (1.0 - 1e-9)  # sums in another order are no other sums
+    bar = float(observed.values[0]) * (1.0 - 1e-9)  # tolerance for the order of summation
     return float((np.count_nonzero(drawn.values >= bar) + 1) / (_DRAWS + 1))
 
 
 def swap_p(a: Sequence[Floats], b: Sequence[Floats], objective: Combination, seed: int) -> float:
-    """The two-sided p of objective(a) − objective(b) when the models swap their results on items.
+    """The two-sided p value of objective(a) − objective(b) under swaps of item results.
 
-    The same test for an objective that is no mean. It is exact where the models are equal on every
-    item; models that differ on the tasks and are level on the whole it may tell apart.
+    The same test for an objective that is not a mean. It is exact if the models are equal on every
+    item; it may reject for models that differ on single tasks and are equal only overall.
 
     Args:
         a, b: each task's results on the same items in the same order, in [0, 1].
@@ -69,7 +69,7 @@ class _Statistic:
         self._variance = np.zeros(draws)
 
     def add(self, sums: Floats, values: Floats, share: float) -> None:
-        """Add a task whose signed differences sum up to `sums`; their squares keep no sign."""
+        """Add a task whose signed differences sum to `sums`; squares do not depend on signs."""
         items = len(values)
         means = sums / items
         spread = np.maximum(float(np.dot(values, values)) / items - means**2, 0.0)
@@ -83,10 +83,10 @@ class _Statistic:
 
 
 def _flipped_sums(sizes: Floats, rng: np.random.Generator) -> Floats:
-    """Sums of `sizes` with random signs, `_DRAWS` of them."""
+    """`_DRAWS` sums of `sizes` with random signs."""
     if len(sizes) == 0:
         return np.zeros(_DRAWS)
-    if np.all(sizes == sizes[0]):  # right or wrong: the signs only need counting
+    if np.all(sizes == sizes[0]):  # binary items: only the number of signs matters
         positive = rng.binomial(len(sizes), 0.5, _DRAWS)
         return np.asarray(sizes[0] * (2.0 * positive - len(sizes)))
     sums = np.empty(_DRAWS)

@@ -1,4 +1,4 @@
-"""The difference of two models by an objective that is no mean: a bootstrap over their items."""
+"""Bootstrap of the difference of two models by an objective that is not a mean."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from evomerge.significance.combination import Floats, difference
 from evomerge.significance.intervals import LEVEL
 
 _RESAMPLES = 9_999
-_FEW = 16  # kinds of items up to which counts are drawn rather than items
-_BLOCK = 4_000_000  # items drawn at a time
+_FEW = 16  # largest number of distinct items for which counts are drawn instead of items
+_BLOCK = 4_000_000  # items per block
 _OUTCOMES = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 _UNSEEN = 0.5
-"""Added to each outcome of a right-or-wrong item (Jeffreys' prior): models that agree on every item
-that is there need not do so on those that are not."""
+"""Pseudo-count for each outcome of a binary item (Jeffreys' prior): models that agree on every
+observed item may differ on unobserved ones."""
 
 
 class Resampled(NamedTuple):
-    """A 95 % interval in points, and the two-sided p at whose level an interval ends at 0."""
+    """A 95 % interval in points, and the two-sided p value from inverting the interval at 0."""
 
     low: float
     high: float
@@ -31,13 +31,12 @@ class Resampled(NamedTuple):
 def bootstrap(
     a: Sequence[Floats], b: Sequence[Floats], objective: Combination, seed: int
 ) -> Resampled:
-    """The percentile bootstrap of objective(a) − objective(b), items drawn within each task.
+    """The percentile bootstrap of objective(a) − objective(b), resampled within each task.
 
-    An item is drawn with both models' results. The lowest of several tasks has no derivative where
-    two of them are level, so that corrections by derivatives (BCa) make the interval too short
-    there, while that by percentiles is on the safe side (for what holds in such a case see Andrews
-    2000, *Inconsistency of the bootstrap when a parameter is on the boundary of the parameter
-    space*, Econometrica 68:399–405).
+    An item is resampled with both models' results. The minimum over tasks is not differentiable
+    where two tasks tie, so that BCa intervals are too short there, while percentile intervals are
+    conservative (see Andrews 2000, *Inconsistency of the bootstrap when a parameter is on the
+    boundary of the parameter space*, Econometrica 68:399–405).
 
     Args:
         a, b: each task's results on the same items in the same order, in [0, 1].
@@ -51,7 +50,7 @@ def bootstrap(
 
 
 def _means(items: Floats, rng: np.random.Generator) -> Floats:
-    """Both models' means over as many items drawn from these, shape (2, resamples).
+    """Means of both models over bootstrap samples of the items, shape (2, resamples).
 
     Args:
         items: shape (items, 2).

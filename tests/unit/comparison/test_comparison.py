@@ -115,7 +115,7 @@ def test_a_run_against_itself(members):
     assert parting(one, one).generation is None
     result = compare([one, one])
     assert result.arms[0].alike
-    assert "decided exactly alike" in result.caveats[0]
+    assert "made identical decisions" in result.caveats[0]
 
 
 def test_the_first_generation_that_differs(members):
@@ -174,7 +174,7 @@ def test_other_scores_are_refused_by_name(journals):
     with pytest.raises(IncomparableError, match="files or data of a task differ"):
         compare([member_of("one", journals["greedy-1"], {}), bare])
     mixed = member_of("mixed", [*journals["greedy-1"][:4], *other[4:]], {})
-    with pytest.raises(IncomparableError, match="among themselves"):
+    with pytest.raises(IncomparableError, match="with each other"):
         compare([one, mixed])
 
 
