@@ -1,4 +1,4 @@
-"""A model of the store as a folder of its own, complete or not there at all."""
+"""Export of a model from the store to a new folder, atomically."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from evomerge.store.atomic import storage_faults, sync_tree
 
 CARD = "README.md"
 _OURS = {MANIFEST, PRUNED, CONFIG_FILE, RECIPE_FILE, CARD}
-"""Of the store; the card holds what of it concerns others."""
+"""Files of the store that are not exported; the model card has their relevant content."""
 _PLACES = ("_name_or_path", "name_or_path")
-"""Keys in which libraries note the folder that a model was loaded from."""
+"""Keys in which libraries record the folder that a model was loaded from."""
 
 
 def export_folder(model: Path, to: Path, card: str, *, copy: bool) -> list[Path]:
-    """Write a complete model folder; the files in it, by name.
+    """Write a complete model folder; returns its files, sorted by name.
 
     Args:
-        model: a whole artefact of the store.
-        to: a folder that is not there yet, or empty.
-        copy: copy weights even where they could be linked.
+        model: folder of a complete artefact of the store.
+        to: a folder that does not exist, or is empty.
+        copy: copy weights instead of hard-linking them.
 
     Raises:
-        UsageError: `to` is in the way.
+        UsageError: `to` exists already.
         StoppedError: the disk is full or failing.
     """
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
@@ -67,12 +67,12 @@ def _put(file: Path, into: Path, *, copy: bool) -> None:
     else:
         try:
             os.link(file, into)
-        except OSError:  # another disk, or a file system without links
+        except OSError:  # another disk, or a file system without hard links
             shutil.copyfile(file, into)
 
 
 def _without_places(text: str) -> str:
-    """A JSON file without the paths that libraries leave in it; as it was if there are none."""
+    """A JSON file without the local paths that libraries write; unchanged if it has none."""
     try:
         content = json.loads(text)
     except ValueError:
@@ -94,7 +94,7 @@ def lineage_yaml(state: RunState, lineage: list[Model], hub: Mapping[str, str]) 
     spelled = {content_id: hub.get(name, name) for content_id, name in names.items()}
     base = spelled[state.start.base.content_id]
     for each in state.start.foundation:
-        if each.adapter is not None:  # as mergekit spells a model with an adapter
+        if each.adapter is not None:  # mergekit's notation of a model with an adapter
             spelled[each.content_id] = f"{base}+{spelled[each.content_id]}"
     documents = [
         {"name": model.name, **_named(model.candidate.recipe, spelled)}
@@ -107,7 +107,7 @@ def lineage_yaml(state: RunState, lineage: list[Model], hub: Mapping[str, str]) 
 
 
 def _named(recipe: Recipe, names: Mapping[str, str]) -> dict[str, Any]:
-    """A mergekit configuration with names in the place of content ids, local paths left out."""
+    """A mergekit configuration with names instead of content ids, without local paths."""
     config = mergekit_config(recipe)
     name: Callable[[str], str] = lambda content_id: names.get(content_id, Path(content_id).name)  # noqa: E731
     config["models"] = [{**each, "model": name(each["model"])} for each in config["models"]]

@@ -1,6 +1,6 @@
-"""Whether the weights of a file are numbers: NaN and infinity are found by their bits.
+"""Detection of NaN and infinity in weight files by their bit patterns.
 
-A model with one NaN answers as if nothing were wrong, and makes a NaN of every merge it is in.
+A model with a single NaN may still give answers, but it spreads NaN to all of its merges.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy.typing as npt
 from evomerge.kinship.headers import StoredTensor
 
 _BLOCK = 1 << 22
-"""Bytes looked at in one go."""
+"""Bytes per block."""
 
-# dtype -> (type of the same width, bits without the sign, the least of these that is no number)
+# dtype -> (integer type of the same width, mask without the sign, smallest non-finite pattern)
 _FORMS: dict[str, tuple[npt.DTypeLike, int, int]] = {
     "F64": (np.uint64, (1 << 63) - 1, 0x7FF0_0000_0000_0000),
     "F32": (np.uint32, 0x7FFF_FFFF, 0x7F80_0000),
@@ -28,7 +28,7 @@ _FORMS: dict[str, tuple[npt.DTypeLike, int, int]] = {
 
 
 def first_not_finite(file: Path, tensors: Iterable[StoredTensor]) -> str | None:
-    """The name of the first of the `tensors` of `file` that holds NaN or infinity, by position."""
+    """The name of the first of `tensors`, by position in `file`, that has NaN or infinity."""
     ordered = sorted(tensors, key=lambda tensor: tensor.offset)
     with file.open("rb", buffering=0) as stream:
         for tensor in ordered:
@@ -37,7 +37,7 @@ def first_not_finite(file: Path, tensors: Iterable[StoredTensor]) -> str | None:
             while left > 0:
                 block = stream.read(min(left, _BLOCK))
                 if not block:
-                    break  # the file became shorter: whoever reads it next will say so
+                    break  # the file was truncated; the next reader reports it
                 left -= len(block)
                 if not _finite(block, tensor.dtype):
                     return tensor.name

@@ -1,4 +1,4 @@
-"""Where the weights of a run's foundation models are now, without looking into them."""
+"""Locations of the weights of a run's foundation models."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from evomerge.domain.model import Foundation
 
 
 def folder_of(model: Foundation, store: Path) -> Path:
-    """The folder of a foundation model or the base as a run recorded it; perhaps it is gone.
+    """The folder of a foundation model or the base as recorded in a run; it may not exist.
 
-    A hub model is looked for in the cache of huggingface_hub, at the recorded commit; nothing is
-    downloaded. What an adapter was merged into lies in the store.
+    A hub model is looked up in the cache of huggingface_hub at the recorded commit; nothing is
+    downloaded. A merged adapter is in the store.
     """
     if model.adapter is not None:
         return store / "models" / model.content_id

@@ -1,4 +1,4 @@
-"""What the hub knows of a model before its weights are downloaded: commit, files, tensor shapes.
+"""Metadata of models on the hub, without downloading weights: commit, files, tensor shapes.
 
 huggingface_hub reads HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE and HF_TOKEN by itself. Shapes come from
 range requests for the headers of safetensors files, a few kilobytes each.
@@ -29,8 +29,8 @@ class RemoteModel:
     """A model on the hub at one commit.
 
     Attributes:
-        size: bytes of its safetensors files.
-        tensors: by name; empty where it has no safetensors.
+        size: total bytes of its safetensors files.
+        tensors: by name; empty without safetensors files.
     """
 
     repo: str
@@ -40,22 +40,22 @@ class RemoteModel:
 
 
 class UnreachableError(Exception):
-    """The hub gave no answer; nothing is known of the model."""
+    """The hub did not answer."""
 
 
 def offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids to ask the hub."""
+    """Whether HF_HUB_OFFLINE is set."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
 
 
 def remote_model(repo: str, revision: str | None) -> RemoteModel:
-    """Ask the hub about a model; nothing is downloaded but file headers.
+    """Request the metadata of a model; only file headers are downloaded.
 
     Raises:
-        UnreachableError: there is no network, or it is switched off.
-        PreflightError: the hub does not have it, or does not give it to this user.
+        UnreachableError: there is no network, or HF_HUB_OFFLINE is set.
+        PreflightError: the model does not exist, or this user may not access it.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import NotASafetensorsRepoError
@@ -85,19 +85,19 @@ def remote_model(repo: str, revision: str | None) -> RemoteModel:
 
 
 def has_file(repo: str, revision: str, name: str) -> bool:
-    """Whether the hub has a file; False where it gives no answer."""
+    """Whether the hub has a file; False if it does not answer."""
     from huggingface_hub import HfApi
 
     if offline():
         return False
     try:
         return bool(HfApi().file_exists(repo, name, revision=revision))
-    except Exception:  # what matters of it is said where the file is fetched
+    except Exception:  # the download reports the error, if it matters
         return False
 
 
 def remote_adapter(repo: str, revision: str, name: str) -> RemoteModel | None:
-    """The adapter weights of a repository; None where there is no file `name`.
+    """The adapter weights of a repository; None if there is no file `name`.
 
     Raises:
         UnreachableError, PreflightError: as `remote_model`.
@@ -121,20 +121,20 @@ def remote_adapter(repo: str, revision: str, name: str) -> RemoteModel | None:
 
 
 def cached_snapshot(repo: str, revision: str | None) -> Path | None:
-    """The folder of a model in the hub's cache, perhaps without some of its files."""
+    """The folder of a model in the hub's cache, possibly incomplete; None if not cached."""
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(repo, revision=revision, local_files_only=True))
-    except Exception:  # whatever the cache holds, it is no snapshot
+    except Exception:  # the cache has no valid snapshot
         return None
 
 
 def refusal(repo: str, revision: str | None, error: Exception) -> PreflightError | UnreachableError:
-    """What an error of huggingface_hub means; its text may hold headers and is never shown."""
+    """Convert an error of huggingface_hub; its text may contain headers, so it is never shown."""
     from huggingface_hub import errors
 
-    known: tuple[tuple[type[Exception], str, str], ...] = (  # the special ones come first
+    known: tuple[tuple[type[Exception], str, str], ...] = (  # subclasses first
         (
             errors.HFValidationError,
             "it is neither a folder here nor a hub id (org/name[@revision])",
@@ -142,7 +142,7 @@ def refusal(repo: str, revision: str | None, error: Exception) -> PreflightError
         ),
         (
             errors.GatedRepoError,
-            "the hub asks for a licence to be accepted before it gives this model",
+            "the licence of this model has to be accepted on the hub first",
             f"accept it at https://huggingface.co/{repo} and set HF_TOKEN",
         ),
         (
@@ -158,7 +158,7 @@ def refusal(repo: str, revision: str | None, error: Exception) -> PreflightError
         (
             errors.LocalEntryNotFoundError,
             "neither a folder here nor in the hub's cache, and the hub cannot be reached",
-            "check the spelling, HF_HOME and HF_HUB_OFFLINE, or download it where the net is",
+            "check the spelling, HF_HOME and HF_HUB_OFFLINE, or download it with network access",
         ),
     )
     for kind, message, remedy in known:
@@ -172,16 +172,16 @@ def refusal(repo: str, revision: str | None, error: Exception) -> PreflightError
 
 
 def _no_answer(error: Exception) -> bool:
-    """Whether the hub was not reached at all; huggingface_hub lets httpx's errors through."""
+    """Whether the hub could not be reached; huggingface_hub does not wrap httpx's errors."""
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"TransportError", "ConnectionError", "OfflineModeIsEnabled"})
 
 
 def download(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
-    """The snapshot of a hub model, with the files that match; an interrupted one goes on.
+    """Download the matching files of a hub model; an interrupted download is resumed.
 
     Raises:
-        PreflightError: it cannot be had.
+        PreflightError: the model cannot be downloaded.
     """
     from huggingface_hub import snapshot_download
 
@@ -200,15 +200,15 @@ def _unavailable(repo: str, revision: str | None, error: Exception) -> Preflight
     if isinstance(refused, PreflightError):
         return refused
     return PreflightError(
-        "the hub cannot be reached", "try again where the net is; what was fetched is kept"
+        "the hub cannot be reached", "try again with network access; partial downloads are kept"
     )
 
 
 def upload(folder: Path, repo: str, *, private: bool) -> str:
-    """Upload a model folder to the hub; the address of the model.
+    """Upload a model folder to the hub; returns the URL of the model.
 
     Raises:
-        PreflightError: the hub cannot be reached, or does not let this user write there.
+        PreflightError: the hub cannot be reached, or this user has no write access.
     """
     from huggingface_hub import HfApi
 
@@ -216,7 +216,7 @@ def upload(folder: Path, repo: str, *, private: bool) -> str:
     try:
         url = api.create_repo(repo, private=private, exist_ok=True)
         api.upload_folder(repo_id=repo, folder_path=folder)
-    except Exception as error:  # its text may hold headers
+    except Exception as error:  # its text may contain headers
         raise PreflightError(
             f"{repo} cannot be uploaded: {type(error).__name__}",
             "log in with a token that may write (`hf auth login`, or HF_TOKEN); what is in "

@@ -1,8 +1,8 @@
-"""What reading every byte of a local file told, remembered: its sha256, and whether it is finite.
+"""Cache of file checks that read every byte: SHA-256, and whether all weights are finite.
 
-Weights are large, so each file is read once; the memory can be deleted at any time and costs time
-only. It is believed while a file's size, modification time and inode stay, and only as a whole: a
-flipped bit in it would make another model of a foundation model.
+Weights are large, so each file is read once. The cache can be deleted at any time. An entry is
+valid while a file's size, modification time and inode are unchanged. The cache has a checksum: a
+flipped bit in it would change the id of a foundation model.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _READERS = 4
 
 
 class KnownFiles:
-    """The memory in one JSON file; what it does not hold is read from the files themselves."""
+    """The cache in one JSON file; missing entries are computed from the files."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -37,11 +37,11 @@ class KnownFiles:
         self._load()
 
     def sha256(self, files: Sequence[Path]) -> dict[Path, str]:
-        """The digest of each file, in hex."""
+        """The SHA-256 of each file, in hex."""
         return dict(zip(files, _in_parallel(self._sum, files), strict=True))
 
     def not_finite(self, weights: Iterable[StoredTensor]) -> str | None:
-        """The name of the first tensor that holds NaN or infinity, in the order of the files."""
+        """The name of the first tensor with NaN or infinity, in the order of the files."""
         by_file: dict[Path, list[StoredTensor]] = {}
         for tensor in weights:
             by_file.setdefault(tensor.file, []).append(tensor)
@@ -49,7 +49,7 @@ class KnownFiles:
         return next((name for name in found if name is not None), None)
 
     def save(self) -> None:
-        """Write what was learned; others may have written meanwhile, and lose only time.
+        """Write the cache; concurrent writers may lose entries, which only costs time.
 
         Raises:
             PreflightError: the file cannot be written.
@@ -66,7 +66,7 @@ class KnownFiles:
             write_atomic(self._path, json.dumps(content, indent=0))
         except OSError as error:
             raise PreflightError(
-                f"{self._path} cannot be written: {error.strerror}", "delete it, or mend its folder"
+                f"{self._path} cannot be written: {error.strerror}", "delete it, or fix its folder"
             ) from error
         self._changed = False
 
@@ -109,7 +109,7 @@ class KnownFiles:
 
 
 def _in_parallel(work: Callable[[Path], T], files: Sequence[Path]) -> list[T]:
-    with ThreadPoolExecutor(max_workers=_READERS) as pool:  # hashlib and numpy leave the GIL
+    with ThreadPoolExecutor(max_workers=_READERS) as pool:  # hashlib and numpy release the GIL
         return list(pool.map(work, files))
 
 

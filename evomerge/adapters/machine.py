@@ -1,4 +1,4 @@
-"""What this machine offers: GPUs, memory, disk, file system, versions, the way to the hub."""
+"""Checks of this machine: GPUs, memory, disk, file system, versions, access to the hub."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SHARED = (
     "glusterfs",
     "fuse.sshfs",
 )
-"""File systems of many machines, on which a lock may be granted twice."""
+"""Network file systems, where locks may not work between machines."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Gpu:
 
 
 def gpus() -> tuple[Gpu, ...] | None:
-    """The GPUs that the NVIDIA driver knows; None where there is no driver."""
+    """The GPUs that the NVIDIA driver lists; None without a driver."""
     import pynvml
 
     try:
@@ -73,7 +73,7 @@ def devices(configured: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _visible_gpus() -> tuple[str, ...]:
-    """`cuda:0`, `cuda:1`, …: as torch will number them, told without importing torch."""
+    """`cuda:0`, `cuda:1`, …, numbered as by torch, without importing it."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         count = len([each for each in visible.split(",") if each.strip()])
@@ -83,9 +83,9 @@ def _visible_gpus() -> tuple[str, ...]:
 
 
 def versions(foundation: Sequence[Foundation]) -> dict[str, str]:
-    """Installed versions of what determines results, without importing any of it.
+    """Installed versions of the libraries that determine results, without importing them.
 
-    peft's is that which merged the adapters, where there are any.
+    For peft it is the version that merged the adapters, if there are adapters.
     """
     found = {name: installed(name) or "not installed" for name in LIBRARIES}
     engines = {each.adapter.engine for each in foundation if each.adapter}
@@ -94,7 +94,7 @@ def versions(foundation: Sequence[Foundation]) -> dict[str, str]:
 
 
 def environment(devices: Sequence[str], versions: Mapping[str, str]) -> dict[str, Any]:
-    """What a new run records of this machine."""
+    """The environment that a new run records."""
     return {
         "evomerge": __version__,
         "python": platform.python_version(),
@@ -106,11 +106,11 @@ def environment(devices: Sequence[str], versions: Mapping[str, str]) -> dict[str
 
 
 def check_devices(devices: Sequence[str], needed: float | None) -> Iterator[Finding]:
-    """Whether the config's devices are there and large enough.
+    """Check that the config's devices exist and have enough memory.
 
     Args:
-        devices: one a worker, as torch names them.
-        needed: bytes of one evaluation, an estimate; None when it is not known.
+        devices: one per worker, in torch's notation.
+        needed: estimated bytes of one evaluation; None if unknown.
     """
     found = gpus()
     for number, gpu in enumerate(found or ()):
@@ -143,7 +143,7 @@ def check_devices(devices: Sequence[str], needed: float | None) -> Iterator[Find
 
 
 def check_memory(needed: float | None) -> Finding:
-    """Whether a merge fits into RAM; `needed` is an estimate in bytes."""
+    """Check that a merge fits into RAM; `needed` is an estimate in bytes."""
     known = memory() or {}
     total, available = known.get("MemTotal", 0), known.get("MemAvailable", 0)
     message = f"{total / 1e9:.1f} GB of RAM, {available / 1e9:.1f} GB available"
@@ -154,12 +154,12 @@ def check_memory(needed: float | None) -> Finding:
 
 
 def check_disk(runs: Path, least: float | None, most: float | None) -> Finding:
-    """Whether what a run will write has room.
+    """Check that there is enough disk space for a run.
 
     Args:
-        runs: the runs folder; it need not be there.
-        least: bytes that it needs in any case.
-        most: bytes that it may need.
+        runs: the runs folder, which need not exist.
+        least: lower bound of the bytes that the run needs.
+        most: upper bound of the bytes that the run needs.
     """
     free = shutil.disk_usage(existing(runs)).free
     message = f"{free / 1e9:.1f} GB free in {existing(runs)}"
@@ -174,7 +174,7 @@ def check_disk(runs: Path, least: float | None, most: float | None) -> Finding:
 
 
 def check_file_system(runs: Path) -> Finding:
-    """Whether locks hold where the runs folder is, and whether it can be written to."""
+    """Check that file locks work in the runs folder, and that it is writable."""
     folder = existing(runs)
     kind = file_system(folder)
     try:
@@ -183,8 +183,8 @@ def check_file_system(runs: Path) -> Finding:
         message = f"{folder} cannot be written to: {error.strerror}"
         return Finding("problem", "runs folder", message, "choose another `run.dir`")
     if not locks:
-        message = f"{folder} ({kind}) does not keep a second process from a lock"
-        remedy = "start one driver a run only, or choose a `run.dir` on a local disk"
+        message = f"file locks do not work in {folder} ({kind})"
+        remedy = "start only one driver per run, or choose a `run.dir` on a local disk"
         return Finding("warning", "runs folder", message, remedy)
     if kind.startswith(_SHARED):
         message = f"{folder} is on {kind}; locks hold on this machine, perhaps not between machines"
@@ -193,13 +193,13 @@ def check_file_system(runs: Path) -> Finding:
 
 
 def existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
+    """The folder, or its nearest existing parent."""
     whole = folder.expanduser().absolute()
     return next(each for each in (whole, *whole.parents) if each.is_dir())
 
 
 def file_system(folder: Path) -> str:
-    """The kind of file system of a folder, as the kernel names it; `unknown` elsewhere."""
+    """The kernel's name of a folder's file system; `unknown` if not on Linux."""
     try:
         lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -215,7 +215,7 @@ def file_system(folder: Path) -> str:
 
 
 def _locks_hold(folder: Path) -> bool:
-    """Whether a second opening of a locked file is kept out; raises OSError."""
+    """Whether a locked file cannot be locked again; raises OSError."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".evomerge-doctor-") as first:
         try:
             fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -230,7 +230,7 @@ def _locks_hold(folder: Path) -> bool:
 
 
 def check_versions(backend: str) -> Finding:
-    """The versions of what determines results; whether the backend is installed."""
+    """Report the versions of libraries, and check that the backend is installed."""
     names = (*LIBRARIES, "vllm") if backend == "vllm" else LIBRARIES
     versions = {name: installed(name) for name in names}
     message = ", ".join(f"{name} {number or 'missing'}" for name, number in versions.items())
@@ -251,10 +251,10 @@ def installed(library: str) -> str | None:
 
 
 def check_hub(needed: bool) -> Finding:
-    """Whether the hub answers, and as whom.
+    """Check that the hub is reachable, and report the user.
 
     Args:
-        needed: whether a model of the config has still to be downloaded.
+        needed: whether a model of the config still has to be downloaded.
     """
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError
@@ -274,9 +274,9 @@ def check_hub(needed: bool) -> Finding:
     except HfHubHTTPError:
         message = "it refuses the token" if token else "it answers with an error"
         return Finding("warning", "hub", message, "`hf auth login`, or set HF_TOKEN")
-    except Exception as error:  # its text may hold headers
+    except Exception as error:  # its text may contain headers
         message = f"it cannot be reached ({type(error).__name__})"
-        remedy = "download where the net is; HF_HUB_OFFLINE=1 then saves the waiting"
+        remedy = "download with network access; then set HF_HUB_OFFLINE=1 to avoid timeouts"
         return Finding("problem" if grade == "problem" else "fine", "hub", message,
                        remedy if needed else None)  # fmt: skip
     return Finding("fine", "hub", f"reached, logged in as {name}")

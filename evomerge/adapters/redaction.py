@@ -1,4 +1,4 @@
-"""Tokens of the environment never reach a log: libraries quote them in errors and warnings."""
+"""Redaction of secrets from output: libraries quote tokens in errors and warnings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HIDDEN = "***"
 
 
 class Redactor:
-    """Replaces the secrets of an environment, and whatever looks like a token, in texts."""
+    """Replaces secrets of the environment, and strings that look like tokens, in texts."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         secrets = {
@@ -23,7 +23,7 @@ class Redactor:
             for name, value in environment.items()
             if _NAME.search(name) and len(value.strip()) >= _TOO_SHORT
         }
-        self._secrets = sorted(secrets, key=len, reverse=True)  # one may hold another
+        self._secrets = sorted(secrets, key=len, reverse=True)  # one may contain another
 
     def __call__(self, text: str) -> str:
         """`text` without secrets."""
@@ -33,7 +33,7 @@ class Redactor:
 
 
 class _Redacting:
-    """A text stream that writes what a redactor leaves; all else is the stream's own."""
+    """A text stream that redacts what is written and delegates everything else."""
 
     def __init__(self, stream: TextIO, redact: Redactor) -> None:
         self._stream = stream
@@ -52,7 +52,7 @@ class _Redacting:
 
 
 def redact_output() -> Redactor:
-    """Let no secret of the environment through to stdout and stderr of this process."""
+    """Redact secrets of the environment from stdout and stderr of this process."""
     redact = Redactor(os.environ)
     sys.stdout = _Redacting(sys.stdout, redact)
     sys.stderr = _Redacting(sys.stderr, redact)

@@ -1,4 +1,4 @@
-"""Size, shape and place of the models of a config, without reading or downloading any weight."""
+"""Size, shape and location of the models of a config, without reading or downloading weights."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class _Shaped(Protocol):
 
 
 def survey(models: Sequence[ModelConfig]) -> tuple[ModelFacts, ...]:
-    """What can be known of each model; a model that cannot be found is `unknown`, no error.
+    """The facts about each model; a model that is not found is `unknown`, not an error.
 
-    The hub is asked once; when it gives no answer it is not asked again.
+    If the hub does not answer, it is not asked about further models.
 
     Args:
-        models: the base first; adapters become models of its size.
+        models: the base model first; adapters count with its size.
     """
     facts: list[ModelFacts] = []
     reachable = True
@@ -69,7 +69,7 @@ def survey(models: Sequence[ModelConfig]) -> tuple[ModelFacts, ...]:
 def _merged(
     own: ModelFacts, folder: Path | None, before: Sequence[ModelFacts], size: int = 0
 ) -> ModelFacts:
-    """An adapter as the model that it becomes: in size and shape the base model, the first."""
+    """The model that an adapter is merged into, with the size and shape of the base model."""
     base = before[0] if before else own
     file = folder and folder / ADAPTER_WEIGHTS
     return replace(
@@ -85,7 +85,7 @@ def _merged(
 def _of_hub(
     model: ModelConfig, remote: RemoteModel | None, before: Sequence[ModelFacts]
 ) -> ModelFacts:
-    """From the cache where the weights are there, else as the hub describes it."""
+    """The facts from the cache if it has the weights, else from the hub."""
     commit = remote.commit if remote else model.revision
     cached = cached_snapshot(model.source, commit)
     if cached is not None and (cached / ADAPTER_WEIGHTS).is_file() and is_adapter(cached):

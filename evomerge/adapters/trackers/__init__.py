@@ -1,4 +1,4 @@
-"""Experiment trackers as mirrors of a run: they show what the journal tells, and never stop it."""
+"""Experiment trackers, which mirror the journal and never stop a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trackers themselves, each behind the same three calls; imported when they are used."""
+"""The tracker backends behind one protocol of three calls; imported on use."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ TrackerName = Literal["trackio", "wandb", "tensorboard", "mlflow"]
 
 
 class Tracker(Protocol):
-    """What is needed of a tracker; all calls come from one thread, and any may raise."""
+    """The tracker interface; all calls come from one thread, and any may raise."""
 
     def start(self, identity: str, name: str, settings: Mapping[str, str | int]) -> None:
-        """Begin the run `identity`, or go on with it.
+        """Start or resume the run `identity`.
 
         Args:
             identity: 32 hex digits, the same whenever a run is resumed.
-            name: for a reader.
+            name: display name.
         """
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Add points to series; `step` never falls."""
+        """Add points to series; `step` never decreases."""
 
     def finish(self) -> None:
-        """Send what is left."""
+        """Flush and close."""
 
 
 class TrackioTracker:
-    """trackio, local-first; a run is known by its name."""
+    """The trackio backend, local-first; runs are identified by name."""
 
     def start(self, identity: str, name: str, settings: Mapping[str, str | int]) -> None:
         import trackio
@@ -49,7 +49,7 @@ class TrackioTracker:
 
 
 class WandbTracker:
-    """Weights & Biases; its mode, entity and key come from its own environment variables."""
+    """Weights & Biases; mode, entity and key come from its environment variables."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -76,7 +76,7 @@ class WandbTracker:
 
 
 class TensorBoardTracker:
-    """TensorBoard's own writer, without torch; every driver adds a file to the run's folder."""
+    """TensorBoard's writer, without torch; every driver adds a file to the run's folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -97,7 +97,7 @@ class TensorBoardTracker:
 
 
 class MlflowTracker:
-    """MLflow; where it stores comes from MLFLOW_TRACKING_URI."""
+    """MLflow; its storage is given by MLFLOW_TRACKING_URI."""
 
     _TAG = "evomerge_run"
 
@@ -131,4 +131,4 @@ BACKENDS: Mapping[str, Callable[[Path], Tracker]] = {
     "tensorboard": lambda run: TensorBoardTracker(run / "tracking" / "tensorboard"),
     "mlflow": lambda _: MlflowTracker(),
 }
-"""By name: the tracker of the run in a folder."""
+"""Constructors of trackers by name; each takes the run's folder."""

@@ -1,7 +1,7 @@
-"""An observer that passes events on to a tracker, from a thread of its own.
+"""An observer that forwards events to a tracker in a separate thread.
 
-Whatever a tracker does, be it an exception, a slow network or a call that never returns, the run
-goes on: its thread only puts values into a queue.
+The run only puts values into a queue, so an exception, a slow network or a call that never returns
+in the tracker does not affect it.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from evomerge.domain.lineage import merge_gain
 from evomerge.domain.state import RunState
 
 PATIENCE = 20.0
-"""Seconds that a tracker may take to send what is left when the driver ends."""
+"""Seconds that a tracker has to flush when the driver ends."""
 
 Values = Mapping[str, float]
 
 
 class Mirror:
-    """An `Observer` over one tracker; entered for as long as the driver works.
+    """An `Observer` for one tracker, and a context manager for the lifetime of the driver.
 
     Args:
-        tracker: made in the mirror's thread, so that importing it holds nothing up.
-        journal: of the run; its first line names the tracker's run.
-        warn: told once if the tracker fails; nothing is sent to it any more then.
+        tracker: constructor, called in the mirror's thread so that its import does not block.
+        journal: path of the journal; its first line determines the tracker's run id.
+        warn: called once if the tracker fails, which is then no longer used.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Mirror:
             self._warn(f"{self._name} did not take all values in {self._patience:.0f} s")
 
     def happened(self, event: Event, state: RunState) -> None:
-        """Pass on what the event tells."""
+        """Forward the metrics of an event."""
         if self._off.is_set():
             return
         try:
@@ -93,7 +93,7 @@ class Mirror:
             self._fail(error)
 
     def progressed(self, model: str, activity: str, done: int, total: int) -> None:
-        """Trackers are told of results only."""
+        """Do nothing: only results are forwarded."""
 
     def _work(self, identity: str, name: str, settings: Mapping[str, str | int]) -> None:
         try:
@@ -109,7 +109,7 @@ class Mirror:
         if self._off.is_set():
             return
         self._off.set()
-        while True:  # nobody reads it any more
+        while True:  # drain the queue, which has no reader any more
             try:
                 self._queue.get_nowait()
             except Empty:
@@ -124,14 +124,14 @@ class Mirror:
 
 
 def run_id(journal: Path) -> str:
-    """32 hex digits that stay the same for a run, wherever it is moved and resumed."""
+    """32 hex digits that identify a run even if it is moved or resumed."""
     with journal.open("rb") as file:
         first = file.readline()
     return content_id("tracked", 1, first.decode()).partition("-")[2]
 
 
 def described(state: RunState) -> dict[str, str | int]:
-    """The settings of a run as a tracker shows them; nothing that could be a secret."""
+    """The settings of a run for a tracker, without values that could be secret."""
     start = state.start
     return {
         "strategy": start.strategy,
@@ -146,7 +146,7 @@ def described(state: RunState) -> dict[str, str | int]:
 
 
 def told(event: Event, state: RunState) -> dict[str, float]:
-    """What a tracker is told of an event, by the name of the series; empty for most."""
+    """The metrics of an event by series name; empty for most events."""
     match event:
         case ModelScored():
             model = state.models[event.model]
@@ -174,5 +174,5 @@ def _standing(state: RunState) -> dict[str, float]:
 
 
 def _plain(text: str) -> str:
-    """`text` in letters that every tracker takes."""
+    """`text` reduced to characters that every tracker accepts."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "_-.") else "_" for c in text)

@@ -204,7 +204,7 @@ def test_disk_and_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(machine, "file_system", lambda _: "nfs4")
     assert check_file_system(runs).grade == "warning"
     monkeypatch.setattr(machine, "_locks_hold", lambda _: False)
-    assert "does not keep a second process" in check_file_system(runs).message
+    assert "file locks do not work" in check_file_system(runs).message
 
 
 def test_problems_are_refused_together() -> None:
