@@ -1,7 +1,7 @@
-"""Config files: strict YAML in, a `Config` or every problem of the file out, and YAML again.
+"""Config files: parse strict YAML to a `Config`, reporting all problems at once, and write YAML.
 
-Relative paths in a config start at the folder in which evomerge is called, not at the file;
-`anchored` makes them absolute for the copy that a run keeps.
+Relative paths in a config are relative to the current folder, not to the file; `anchored` makes
+them absolute for the copy in the run's folder.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def taken_out(path: Path) -> tuple[str, ...]:
 
 
 def parse(text: str, source: str, overrides: Sequence[str] = ()) -> Config:
-    """The config that `text` spells; `source` is what messages call it.
+    """Parse the config in `text`; `source` is its name in messages.
 
     Raises:
         ConfigError: with every problem of the text and the overrides.

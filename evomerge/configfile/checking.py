@@ -1,4 +1,4 @@
-"""From a document to a `Config`, or to every fault of it, each with its place and a remedy."""
+"""Validation of a document to a `Config`, or to all of its faults with location and remedy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNKNOWN = "unknown key"
 
 
 def checked(document: Document) -> Config:
-    """The config that `document` holds.
+    """Validate `document` and return its config.
 
     Raises:
         ConfigError: with every fault of the document, in the order of the file.
@@ -45,7 +45,7 @@ def checked(document: Document) -> Config:
 
 
 def _told(fault: Fault, document: Document) -> bool:
-    """Whether `fault` only repeats what reading the file found: a value or key it refused."""
+    """Whether `fault` repeats one that reading the file already found."""
     read = {each.path for each in document.faults}
     repeats = fault.message == _UNKNOWN or _got(document, fault.path) is None
     return fault.path in read and repeats
@@ -66,7 +66,7 @@ def _faults(document: Document, error: ValidationError) -> list[Fault]:
 
 
 def _is_the_other_half(fault: Fault, misspelt: set[tuple[KeyPath, str | None]]) -> bool:
-    """Whether a key is missing only because it is there under a misspelt name."""
+    """Whether a key is missing only because its name is misspelt."""
     if not fault.message.startswith(_MISSING) or not fault.path:
         return False
     return (fault.path[:-1], wording.did_you_mean(str(fault.path[-1]))) in misspelt
@@ -95,7 +95,7 @@ def _below_a_wrong_method(document: Document, errors: list[ErrorDetails]) -> lis
 def _of(
     error: ErrorDetails, document: Document, section: Section = Config, at: KeyPath = ()
 ) -> Iterator[Fault]:
-    """The faults behind one error of pydantic's in a `section`, which stands `at` a place."""
+    """The faults behind one error of pydantic in `section`, which is located `at` a path."""
     where = spot(error["loc"], section)
     where = replace(where, path=(*at, *where.path))
     got = _got(document, where.path)
@@ -171,7 +171,7 @@ def _wrong_value(error: ErrorDetails, path: KeyPath, document: Document) -> Faul
 
 
 def _unknown(where: Spot, document: Document) -> Fault:
-    """An unknown key, with the key that was meant or the place where it belongs."""
+    """An unknown key, with a suggestion for its name or its location."""
     key = str(where.path[-1])
     return Fault(document.place(where.path), where.path, _UNKNOWN, _meant(key, where))
 

@@ -1,4 +1,4 @@
-"""A config as it was read: its values, and where each of them stands."""
+"""A parsed config file: its values and their locations."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _BARE_KEY = re.compile(r"[^\s.\"'=]+")
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """Where a value comes from; places order as the file, then the overrides.
+    """The location of a value; sorts by the file's lines, then by overrides.
 
     Attributes:
         source: 0 for the file, n for the n-th override.
-        line: from 1; 0 for the file as a whole.
+        line: counted from 1; 0 for the whole file.
     """
 
     source: int = 0
@@ -33,25 +33,25 @@ class Place:
 
 @dataclass(frozen=True)
 class Fault:
-    """A problem before it is put into words for its file."""
+    """A problem before it is formatted with the name of its file."""
 
     place: Place
     path: KeyPath
     message: str
     remedy: str | None = None
     exact: bool = False
-    """Whether the column is told: it is for what is wrong with the YAML itself."""
+    """Whether to report the column, for errors in the YAML syntax."""
 
 
 @dataclass
 class Document:
-    """The tree of a config with the place of every key and list item.
+    """The values of a config with the location of every key and list item.
 
     Attributes:
-        name: what the file is called in messages.
-        places: of each value by its path; a mapping's value stands at its key.
-        faults: found so far; reading goes on after them, so that all are told at once.
-        overrides: the texts of the overrides applied.
+        name: name of the file in messages.
+        places: locations by path; a mapping's value has the location of its key.
+        faults: faults so far; reading continues after a fault, so that all are reported at once.
+        overrides: texts of the applied overrides.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Document:
     overrides: list[str] = field(default_factory=list)
 
     def place(self, path: KeyPath) -> Place:
-        """The place of `path`, or of the nearest value around it."""
+        """The location of `path`, or of its nearest enclosing value."""
         while path and path not in self.places:
             path = path[:-1]
         return self.places.get(path, Place())
@@ -70,7 +70,7 @@ class Document:
         """The value at `path`.
 
         Raises:
-            LookupError: there is none.
+            LookupError: there is no such value.
         """
         here = self.data
         for part in path:
@@ -99,7 +99,7 @@ class Document:
 
 
 def dotted(path: KeyPath) -> str:
-    """`a.b.0.c`, as overrides spell it; a key with a dot or a space is quoted."""
+    """`a.b.0.c`, the notation of overrides; a key with a dot or a space is quoted."""
     parts = (str(part) for part in path)
     return ".".join(
         printable(part) if _BARE_KEY.fullmatch(part) else json.dumps(part) for part in parts
@@ -107,7 +107,7 @@ def dotted(path: KeyPath) -> str:
 
 
 def shown(override: str) -> str:
-    """An override for a message, cut where it is long, without the value of a secret."""
+    """An override for a message, truncated and without secrets."""
     key, equals, value = override.partition("=")
     if _SECRET_KEY.search(key.rpartition(".")[2]):
         value = "…"
@@ -116,11 +116,11 @@ def shown(override: str) -> str:
 
 
 def hidden(text: str) -> str:
-    """`text` without what looks like a token: messages are logged and pasted into issues."""
+    """`text` without strings that look like tokens, since messages end up in logs and issues."""
     return _LOOKS_SECRET.sub("…", text)
 
 
 def printable(text: str) -> str:
-    """`text` on one line, with whatever a terminal could choke on escaped."""
+    """`text` on one line, with control characters escaped."""
     safe = text.encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in safe)

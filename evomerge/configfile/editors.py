@@ -1,4 +1,4 @@
-"""The JSON Schema of a config, for editors that complete and check YAML."""
+"""The JSON Schema of configs, for completion and validation in editors."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def _mappings(schema: Any) -> Iterator[dict[str, Any]]:
 def _description(
     field: dict[str, Any], section: dict[str, Any], definitions: dict[str, Any]
 ) -> str | None:
-    """What the section that a field holds says of itself, else the section around it."""
+    """The description of a field's section, else that of the enclosing section."""
     name = str(field.get("$ref", "")).rpartition("/")[2]
     return definitions.get(name, {}).get("description") or section.get("description")

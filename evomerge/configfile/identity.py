@@ -1,4 +1,4 @@
-"""What makes two configs the same experiment, and what differs between them."""
+"""The identity of a config (the settings that can change a result), and differences of configs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Role = Literal["identity", "runtime"]
 
 @dataclass(frozen=True)
 class Leaf:
-    """One setting: its path, its role, its value as JSON has it, whether that is the default."""
+    """One setting: its path, role, JSON value, and whether it is the default."""
 
     path: KeyPath
     role: Role
@@ -46,12 +46,12 @@ def _leaves(section: Value, path: KeyPath) -> Iterator[Leaf]:
         elif isinstance(value, tuple) and all(isinstance(each, Value) for each in value):
             for i, each in enumerate(value):
                 yield from _leaves(each, (*here, i))
-        else:  # a plug-in that does not say: whatever is not known may change a result
+        else:  # a plug-in's field without a role: it may change a result
             yield Leaf(here, "identity", _plain(value), _is_default(value, field))
 
 
 def _is_default(value: Any, field: FieldInfo) -> bool:
-    """Whether nobody needs to write this; a name of a kind that is not the default is written."""
+    """Whether a value can be left out: it is the default, and does not select a section."""
     default = field.get_default(call_default_factory=True, validated_data={})
     return bool(value == default) and not _extra(field).get("names_the_kind")
 
@@ -67,7 +67,7 @@ def _extra(field: FieldInfo) -> Mapping[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON, filters as pairs: the first that fits counts, so their order does too."""
+    """A value as JSON, filters as pairs: the first match counts, so their order matters."""
     if isinstance(value, Filtered):
         pairs = [[name, each] for name, each in value.filters.items()]
         return {"filters": pairs, "default": value.default}
@@ -88,8 +88,8 @@ def identity_of(config: Config) -> dict[str, Any]:
 def config_id(config: Config) -> str:
     """The content id of the settings that can change a result and are not the default.
 
-    Defaults are left out so that a setting which a later version adds changes no id: a run that
-    began before it can go on.
+    Defaults are left out, so that a setting added by a later version does not change ids and
+    existing runs can be resumed.
     """
     chosen = {
         dotted(leaf.path): leaf.value
@@ -104,8 +104,8 @@ class Differences:
     """The settings in which two configs differ, one line each: `key: old -> new`.
 
     Attributes:
-        identity: those that can change a result.
-        runtime: those that cannot.
+        identity: settings that can change a result.
+        runtime: settings that cannot change a result.
     """
 
     identity: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""`--set a.b=c`: one value of a config given on the command line, under the rules of the file."""
+"""`--set a.b=c`: override one value of a config on the command line, with the file's rules."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _KEY = re.compile(r'(?:"[^"]*"|[^."]+)(?:\.(?:"[^"]*"|[^."]+))*')
 
 
 class _AstrayError(Exception):
-    """An override leads nowhere; the message says why."""
+    """The path of an override does not exist; the message says why."""
 
 
 def override(document: Document, text: str) -> None:
-    """Put the value of one override into `document`; a fault is noted there."""
+    """Apply one override to `document`; faults are added to it."""
     document.overrides.append(text)
     place = Place(len(document.overrides))
     key, equals, value = text.partition("=")
@@ -44,13 +44,13 @@ def override(document: Document, text: str) -> None:
     )
     for stale in [known for known in document.places if known[: len(path)] == path]:
         del document.places[stale]
-    for length in range(1, len(path)):  # sections that only this override made
+    for length in range(1, len(path)):  # sections created by this override
         document.places.setdefault(path[:length], place)
     document.places[path] = place
 
 
 def _put(tree: dict[str, Any], parts: list[str], value: Any) -> KeyPath:
-    """Set `value` in `tree`; the path where it is, with list indices as numbers."""
+    """Set `value` in `tree`; returns its path, with list indices as integers."""
     here: Any = tree
     path: KeyPath = ()
     for part, following in zip(parts, [*parts[1:], None], strict=True):
@@ -79,7 +79,7 @@ def _fitting(here: Any, path: KeyPath, part: str) -> str | int:
 
 
 def _entered(below: Any, path: KeyPath, following: str) -> Any:
-    """The value at `path`, as the mapping that it stands for where it is no collection."""
+    """The value at `path`, with a scalar shorthand expanded to its mapping."""
     kind = spot_of_path(path).below
     if below is None:
         if get_origin(kind) in {tuple, list}:

@@ -1,7 +1,7 @@
 """Strict YAML, from text to a `Document`.
 
-PyYAML scans and parses; what it lets pass is refused here: duplicate keys, tags, keys that are
-no text, deep nesting, aliases that multiply, characters no setting can hold.
+PyYAML scans and parses; this module also rejects duplicate keys, tags, keys that are not strings,
+deep nesting, exponential aliases, and invalid characters.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_NODES = 20_000
 MAX_WEIGHT = 200_000
-"""Values plus characters after aliases are filled in; what is larger is no config."""
+"""Limit of values plus characters after aliases are expanded."""
 
 NOT_TEXT = yaml.reader.Reader.NON_PRINTABLE
-"""A character that YAML does not allow: most control characters, halves of a pair."""
+"""A character that YAML does not allow: most control characters, surrogates."""
 
 
 class RefusedError(Exception):
-    """The text cannot be read further."""
+    """Reading cannot continue."""
 
     def __init__(self, message: str, where: Mark | Place | None) -> None:
         super().__init__(message)
@@ -66,9 +66,9 @@ for _tag, _form, _first in scalars.RULES:
 
 
 def read(text: str, name: str) -> Document:
-    """The document that `text` spells; what is wrong with it is in the document's `faults`.
+    """Read `text` to a document; errors are in its `faults`.
 
-    A fault that ends the reading leaves `data` None.
+    `data` is None after a fault at which reading cannot continue.
     """
     document = Document(name)
     if len(text) > MAX_BYTES:
@@ -100,7 +100,7 @@ def _compose(text: str) -> Node | None:
     except yaml.MarkedYAMLError as error:
         raise RefusedError(reworded(error), error.problem_mark or error.context_mark) from error
     except (yaml.YAMLError, ValueError, OverflowError, IndexError) as error:
-        # what int() and chr() say about an odd escape or %YAML version reaches us raw
+        # PyYAML does not wrap errors of int() and chr() for invalid escapes or %YAML versions
         what = "a number in an escape or a directive is out of range"
         raise RefusedError(what, loader.get_mark()) from error
     finally:
@@ -115,7 +115,7 @@ class _Tree:
         self._weight = 0
 
     def value(self, node: Node, path: KeyPath, depth: int) -> Any:
-        """The value of `node`, its places noted under `path`."""
+        """The value of `node`; records its locations under `path`."""
         self._document.places.setdefault(path, _place(node.start_mark))
         self._count(node, depth)
         if isinstance(node, MappingNode):
@@ -151,7 +151,7 @@ class _Tree:
     def _entries(
         self, node: MappingNode, path: KeyPath, depth: int
     ) -> dict[str, tuple[ScalarNode, Node]]:
-        """The entries of a mapping, those that `<<` brings first; its own win over them."""
+        """The entries of a mapping, merged (`<<`) ones first; its own entries override them."""
         merged: dict[str, tuple[ScalarNode, Node]] = {}
         own: dict[str, tuple[ScalarNode, Node]] = {}
         merge_key: Node | None = None

@@ -22,11 +22,11 @@ other keys can be changed at any time. A key without a default must be given.
 def reference(schema: Schema) -> str:
     """The reference: a section for each mapping, a table row for each key.
 
-    Mappings that stand in one place, such as the merge methods and the strategies, share one
-    section: first the keys that all of them have, then what is their own.
+    Alternative mappings, such as the merge methods and the strategies, share one section: first
+    their common keys, then those of each alternative.
 
     Args:
-        schema: as `evomerge.configfile.json_schema` gives it.
+        schema: the result of `evomerge.configfile.json_schema`.
     """
     places: dict[str, list[_Mapping]] = {}
     for mapping in _mappings(schema):

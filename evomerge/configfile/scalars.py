@@ -1,7 +1,7 @@
-"""What a plain YAML text stands for: the core schema of YAML 1.2, and less where it surprises.
+"""Resolution of YAML scalars: the core schema of YAML 1.2, without its surprising forms.
 
-`no`, `on`, `0o17`, `017`, `1_000`, `1:30` and dates are texts; `1e-3` is a number. The reader
-and the writer share these rules, so that what was written is read again as it was.
+`no`, `on`, `0o17`, `017`, `1_000`, `1:30` and dates are strings; `1e-3` is a number. Reader and
+writer share these rules, so that values survive a round trip.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RULES = (
     ),
     (MERGE, re.compile(r"<<$"), ["<"]),
 )
-"""(tag, form of the text, its possible first characters), tried in this order."""
+"""(tag, pattern, possible first characters), tried in this order."""
 
 _MAX_DIGITS = 40
 
@@ -38,7 +38,7 @@ def scalar(tag: str, text: str) -> Any:
     """The value of a plain or quoted scalar.
 
     Raises:
-        ValueError: the text is a number that no setting can be; its message says why.
+        ValueError: the text is a number that is not finite or too long.
     """
     if tag == NULL:
         return None

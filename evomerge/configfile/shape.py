@@ -1,6 +1,6 @@
-"""The shape of the schema, read from the types: which keys there are, and which a path names.
+"""The structure of the config schema, derived from the types: keys, and look-up by path.
 
-pydantic says where it found an error in terms of its own union tags; `spot` takes them out.
+pydantic's error locations contain its union tags; `spot` removes them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Spot:
     Attributes:
         path: keys and list indices only.
         section: the section that the last key belongs to, or would belong to.
-        below: the type of the value there; None where the schema does not say.
+        below: the type of the value there; None if the schema does not define it.
     """
 
     path: KeyPath
@@ -39,7 +39,7 @@ class Spot:
 
 
 def key_of(name: str, field: FieldInfo) -> str:
-    """A field as the YAML spells it."""
+    """The YAML key of a field."""
     return field.alias or name
 
 
@@ -54,7 +54,7 @@ def is_section(kind: Any) -> bool:
 
 
 def spot(location: KeyPath, root: Section = Config) -> Spot:
-    """What pydantic's `location` of an error in a section means."""
+    """The place in the schema of pydantic's error `location`, relative to `root`."""
     path: list[str | int] = []
     section: Section | None = None
     here: Any = root
@@ -71,7 +71,7 @@ def spot(location: KeyPath, root: Section = Config) -> Spot:
 
 
 def spot_of_path(path: KeyPath) -> Spot:
-    """The schema at a path of keys; unknown beyond a choice of shapes."""
+    """The place in the schema of a path of keys; unknown below a union."""
     section: Section | None = None
     here: Any = Config
     for part in path:
@@ -81,9 +81,9 @@ def spot_of_path(path: KeyPath) -> Spot:
 
 
 def alternatives(kind: Any) -> list[Any]:
-    """The members of a union, `None` left out; a list of one for any other type.
+    """The members of a union without `None`; for any other type, a list of that type.
 
-    Of a strategy these are evomerge's own; what another package has is known when it is named.
+    For a strategy these are the built-in ones; those of other packages are resolved by name.
     """
     bare = _bare(kind)
     if bare is Strategy:
@@ -108,7 +108,7 @@ def _tagged(choice: Any, part: str | int) -> bool:
 
 
 def names(section: Section) -> tuple[str, ...]:
-    """The merge methods or the strategy whose section this is; none for other sections."""
+    """The merge methods or the strategy that a section belongs to; empty for other sections."""
     for key in ("method", "name"):
         field = section.model_fields.get(key)
         literal = None if field is None else field.annotation

@@ -1,4 +1,4 @@
-"""PyYAML's complaints in the words of someone who edits a config."""
+"""PyYAML's error messages, rephrased for users who edit a config."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _WORDS = {
 
 
 def reworded(error: yaml.MarkedYAMLError) -> str:
-    """One line about `error`; PyYAML's own words where there are no better ones."""
+    """One line about `error`; PyYAML's message if there is no better one."""
     problem = printable(error.problem or "not readable as YAML")
     context = error.context or ""
     opened = f" opened on line {error.context_mark.line + 1}" if error.context_mark else ""

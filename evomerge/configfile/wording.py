@@ -1,4 +1,4 @@
-"""pydantic's errors in the words of someone who edits a config."""
+"""pydantic's errors, rephrased for users who edit a config."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _PATTERNS = {
 
 
 def message(error: ErrorDetails, got: Any) -> str:
-    """What was expected, and what stands there."""
+    """The expected and the actual value."""
     kind, context = error["type"], error.get("ctx", {})
     if kind in _KINDS:
         return f"expected {_KINDS[kind]}, got {described(got)}"
@@ -97,7 +97,7 @@ def either(options: Iterable[str]) -> str:
 
 
 def choices(error: ErrorDetails) -> list[str]:
-    """The values that an error of a closed set allows."""
+    """The values that an error of an enumeration allows."""
     context = error.get("ctx", {})
     told = str(context.get("expected", context.get("expected_tags", "")))
     return [item.lower() if item in {"True", "False"} else item for item in _listed(told)]
@@ -108,7 +108,7 @@ def _listed(told: str) -> list[str]:
 
 
 def described(value: Any) -> str:
-    """A value for a message: its kind, and the value itself where that is short."""
+    """A value for a message: its type, and the value itself if it is short."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -124,7 +124,7 @@ def described(value: Any) -> str:
 
 
 def nearest(written: Iterable[Any], known: Iterable[str]) -> str | None:
-    """The known word that one of `written` is most likely a slip of."""
+    """The known word that is most similar to one of `written`; None if none is close."""
     words = {word.lower(): word for word in known}
     for text in written:
         plain = str(text).lower().replace("-", "_").replace(" ", "_")[:80]
@@ -136,7 +136,7 @@ def nearest(written: Iterable[Any], known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str | None) -> str | None:
-    """The remedy that names a likely word."""
+    """The remedy that suggests a word."""
     return None if word is None else f"did you mean `{word}`?"
 
 

@@ -1,4 +1,4 @@
-"""A config as YAML again, and with its paths made independent of the current folder."""
+"""Writing a config as YAML, and making its paths absolute."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evomerge.configfile import scalars
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes whatever this reader or another (YAML 1.1) would not take for the text it is."""
+    """Quotes strings that this or a YAML 1.1 reader would not read as strings."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -24,7 +24,7 @@ for _tag, _form, _first in scalars.RULES:
 
 
 def dump(config: Config) -> str:
-    """`config` with every default written out, as YAML that parses to an equal config."""
+    """`config` as YAML with all defaults; it parses to an equal config."""
     tree = config.model_dump(mode="json", by_alias=True)
     merge = tree["merge"]
     tree["merge"] = {"method": merge.pop("method"), **merge}
@@ -32,9 +32,9 @@ def dump(config: Config) -> str:
 
 
 def anchored(config: Config, root: Path) -> Config:
-    """`config` with its local paths absolute: relative ones start at `root`, `~` is the home.
+    """`config` with absolute local paths: relative paths start at `root`, `~` is expanded.
 
-    A model is local if its text can only be a path, or if it is a folder below `root`.
+    A model is local if its text can only be a path, or if it names a folder below `root`.
     """
 
     def absolute(path: Path) -> Path:
@@ -44,7 +44,7 @@ def anchored(config: Config, root: Path) -> Config:
         return str(absolute(Path(text))) if is_path(text) or (root / text).is_dir() else text
 
     def model(each: ModelConfig) -> ModelConfig:
-        # the name is kept as it was: an absolute path must not rename a model
+        # keep the name: an absolute path must not rename the model
         return ModelConfig(model=located(each.model), name=each.short_name)
 
     known = {each.short_name for each in config.foundation_models}
