@@ -1,6 +1,6 @@
-"""From the models that a config names to folders with pinned content, before any work is done.
+"""Resolution of a config's models to local folders with pinned content, before a run starts.
 
-Nothing here imports torch; weights are judged by the headers of their files alone.
+Nothing here imports torch; weights are checked by the headers of their files.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["Examination", "Merging", "Resolved", "examine", "resolve_all", "summ
 
 
 def _ignore(told: object) -> None:
-    """Nobody wants to know."""
+    """No-op callback."""
 
 
 def resolve_all(
@@ -45,20 +45,20 @@ def resolve_all(
     pins: Mapping[str, str] = MappingProxyType({}),
     warn: Callable[[Finding], None] = _ignore,
 ) -> tuple[Resolved, ...]:
-    """The base model, then the foundation models in their order, each fit for merging.
+    """Resolve and check the base model, then the foundation models in the config's order.
 
     Hub models come from the cache of huggingface_hub (HF_HOME, HF_HUB_OFFLINE, HF_TOKEN), pinned
-    to a commit. What is missing is downloaded; weights only when neither a small file nor a
-    header on the hub speaks against it.
+    to a commit. Missing files are downloaded; weights only after the small files and the headers on
+    the hub have passed all checks.
 
     Args:
-        digests: file that remembers what reading the weights told, see `known_files`.
-        checking: told what is looked at next.
-        pins: commits by the config's name of a model: a run goes on with those it began with.
-        warn: is told what makes merges worse without making them fail.
+        digests: file of the cache of file checks, see `known_files`.
+        checking: callback with the name of each check.
+        pins: commits by the config's name of a model; a resumed run keeps its commits.
+        warn: callback for findings that degrade merges without failing them.
 
     Raises:
-        PreflightError: models are missing, damaged, or do not fit together; it lists all of them.
+        PreflightError: models are missing, damaged or incompatible; it lists all of them.
     """
     found = examine([base, *foundation], options, merging, pins, checking)
     found.faults.raise_any()
@@ -83,7 +83,7 @@ def resolve_all(
 def _downloaded(
     found: Examination, options: MergeOptions, checking: Callable[[str], None]
 ) -> list[ReadableModel]:
-    """Every model with its weights here; raises PreflightError."""
+    """Download the weights of all models; raises PreflightError."""
     candidates: dict[int, ReadableModel] = {}
     for place, source in found.sources.items():
         base = candidates.get(0)
@@ -91,7 +91,7 @@ def _downloaded(
             candidates[place] = found.candidates[place]
             continue
         if place and base is None:
-            break  # nothing can be said of models whose base model is at fault
+            break  # without a valid base model the others cannot be checked
         checking(f"model {source.model.short_name}: fetching what is missing")
         with found.faults.of(source.model):
             candidate = judge(source, options, base)

@@ -1,4 +1,4 @@
-"""Whether models fit together: architecture, dimensions, tensors."""
+"""Compatibility checks of models: architecture, dimensions, tensors."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _DIMENSIONS = (
     "head_dim",
 )
 _COMPUTED_BUFFERS = ("inv_freq", "masked_bias")
-"""Saved by older libraries, computed by newer ones; mergekit leaves them alone."""
+"""Buffers that older libraries save and newer ones compute; mergekit ignores them."""
 
 
 def check_architecture(config: Mapping[str, Any], base: Mapping[str, Any]) -> None:
-    """The configs must name the same architecture; raises PreflightError."""
+    """Check that the configs name the same architecture; raises PreflightError."""
     for own, wanted in (
         (architecture(config), architecture(base)),
         (config.get("model_type"), base.get("model_type")),
@@ -36,7 +36,7 @@ def check_architecture(config: Mapping[str, Any], base: Mapping[str, Any]) -> No
 
 
 def check_dimensions(config: Mapping[str, Any], base: Mapping[str, Any]) -> None:
-    """The configs must agree where weights alone do not tell: heads, layers that are not used."""
+    """Check dimensions that weights do not determine, such as the number of heads."""
     for key in _DIMENSIONS:
         own, wanted = config.get(key), base.get(key)
         if None not in {own, wanted} and own != wanted:
@@ -47,7 +47,7 @@ def check_dimensions(config: Mapping[str, Any], base: Mapping[str, Any]) -> None
 
 
 def check_tensors(candidate: ReadableModel, base: ReadableModel) -> None:
-    """Every tensor must have its like in the base; only vocabularies may differ in rows."""
+    """Check that all tensors match those of the base; only vocabulary sizes may differ."""
     if not candidate.weights or not base.weights:
         return
     faults = []
@@ -70,7 +70,7 @@ def check_tensors(candidate: ReadableModel, base: ReadableModel) -> None:
 
 
 def _may_lack(tensor: StoredTensor, model: ReadableModel) -> bool:
-    """Whether another model may do without: an output embedding is often tied to the input."""
+    """Whether another model may lack the tensor: output embeddings are often tied to the input."""
     tied = len(tensor.shape) == 2 and tensor.rows == model.vocabulary
     return tensor.name.endswith(_COMPUTED_BUFFERS) or (
         tied and not tensor.name.endswith(INPUT_EMBEDDINGS)
@@ -78,7 +78,7 @@ def _may_lack(tensor: StoredTensor, model: ReadableModel) -> bool:
 
 
 def check_distinct(foundation: Sequence[Resolved]) -> None:
-    """No foundation model may be there twice; raises PreflightError."""
+    """Check that no foundation model occurs twice; raises PreflightError."""
     seen: dict[str, str] = {}
     for model in foundation:
         twin = seen.setdefault(model.foundation.content_id, model.foundation.name)

@@ -1,4 +1,4 @@
-"""The models of a config held against each other, before a weight is downloaded or read."""
+"""Checks of a config's models against each other, before weights are downloaded or read."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from evomerge.kinship.headers import StoredTensor, read_folder, read_header
 
 @dataclass(frozen=True)
 class Merging:
-    """What the config says of merges that decides whether differences matter.
+    """The merge settings that determine which differences between models matter.
 
     Attributes:
         tokenizer: `merge.tokenizer`.
         dtype: `merge.dtype`.
-        chat_template: whether scoring applies chat templates.
-        template: whether `merge.chat_template` sets one for every child.
-        weights_only: nothing is merged, so that no tokenizer is needed and none compared.
+        chat_template: whether evaluation applies chat templates.
+        template: whether `merge.chat_template` sets one for all offspring.
+        weights_only: nothing is merged, so tokenizers are neither required nor compared.
     """
 
     tokenizer: str = "union"
@@ -53,7 +53,7 @@ class Merging:
 
     @classmethod
     def of(cls, config: Config) -> Merging:
-        """What `config` says of merges."""
+        """The merge settings of `config`."""
         return cls(
             tokenizer=config.merge.tokenizer,
             dtype=config.merge.dtype,
@@ -64,12 +64,12 @@ class Merging:
 
 @dataclass
 class Examination:
-    """What is known of the models of a config.
+    """The results of examining the models of a config.
 
     Attributes:
-        sources: by place, the base first; those with a fault are missing.
-        candidates: models whose tensors are known, from files here or from headers on the hub.
-        adapters: what will be done with each adapter.
+        sources: models by position, the base first; those with a fault are missing.
+        candidates: models whose tensors are known, from local files or headers on the hub.
+        adapters: findings that say how each adapter will be merged.
     """
 
     faults: Faults = field(default_factory=Faults)
@@ -86,11 +86,11 @@ def examine(
     pins: Mapping[str, str],
     checking: Callable[[str], None] = lambda _: None,
 ) -> Examination:
-    """Look at every model, the base first; weights of hub models are not downloaded.
+    """Check all models, the base first; weights of hub models are not downloaded.
 
     Args:
-        pins: commits of the hub by the config's name of a model, over what the config says.
-        checking: told what is looked at next.
+        pins: commits by the config's name of a model; they override the config's revisions.
+        checking: callback with the name of each check.
     """
     found = Examination()
     for place, model in enumerate(models):
@@ -105,7 +105,7 @@ def examine(
                         "name the whole model that it was trained on",
                     )
                 if 0 not in found.sources:
-                    continue  # what it is merged onto has a fault of its own
+                    continue  # its base model has a fault, which is reported
                 source = over(source, found.sources[0])
             if 0 in found.sources and not options.allow_crimes:
                 check_architecture(source.config, found.sources[0].config)
@@ -128,7 +128,7 @@ def examine(
 def _seen(
     source: Source, options: MergeOptions, base: ReadableModel | None
 ) -> ReadableModel | None:
-    """A model with its tensors; None where they cannot be known without a download."""
+    """A model with its tensors; None if they are unknown without a download."""
     if source.lora is not None:
         return None if base is None else _seen_adapter(source, options, base)
     if source.repo is None:
@@ -136,7 +136,7 @@ def _seen(
     try:
         return readable_model(source, read_folder(source.folder))
     except WeightFileError:
-        pass  # not downloaded yet, or not all of it
+        pass  # not downloaded yet, or only partially
     try:
         remote = remote_model(source.repo, source.commit)
     except UnreachableError:
@@ -165,7 +165,7 @@ def _seen_adapter(
 
 
 def _tensors(remote: RemoteModel) -> dict[str, StoredTensor]:
-    """Headers of the hub as if the files were here; where the data lie is not known."""
+    """Tensors from headers on the hub, without data offsets."""
     return {
         name: StoredTensor(name, tensor.dtype, tensor.shape, Path(name), 0, 0)
         for name, tensor in remote.tensors.items()
@@ -173,7 +173,7 @@ def _tensors(remote: RemoteModel) -> dict[str, StoredTensor]:
 
 
 def _compare(found: Examination, merging: Merging) -> None:
-    """Tokens, templates, dtypes and ties: what makes merges worse without making them fail."""
+    """Warn about differences in tokens, templates, dtypes and tied embeddings."""
     base = found.sources.get(0)
     if base is None or merging.weights_only:
         return
@@ -241,7 +241,7 @@ def _dtypes(found: Examination, merging: Merging) -> Iterator[Finding]:
 
 
 def main_dtype(candidate: ReadableModel) -> str:
-    """The dtype, as safetensors names it, that most numbers of a model have."""
+    """The safetensors dtype of most parameters of a model."""
     counts: Counter[str] = Counter()
     for tensor in candidate.weights.values():
         counts[tensor.dtype] += tensor.rows * tensor.row_size
@@ -260,7 +260,7 @@ def _ties(found: Examination) -> Iterator[Finding]:
 
 
 def summary(found: Examination) -> Finding | None:
-    """One line for models that fit together; None where they do not."""
+    """One line for compatible models; None if they are not compatible."""
     if found.faults.found or not found.candidates:
         return None
     base = found.candidates.get(0) or next(iter(found.candidates.values()))

@@ -1,4 +1,4 @@
-"""The faults of several models, collected and told at once."""
+"""Collection of the faults of several models, to report them at once."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from evomerge.kinship.errors import WeightFileError
 
 
 class Faults:
-    """What is wrong with each model; the first fault of a model is enough."""
+    """The first fault of each model."""
 
     def __init__(self) -> None:
         self.found: list[tuple[ModelConfig, EvomergeError]] = []
 
     @contextmanager
     def of(self, model: ModelConfig) -> Iterator[None]:
-        """Take what goes wrong within for a fault of `model`."""
+        """Context manager that records errors raised within it as faults of `model`."""
         try:
             yield
         except (PreflightError, WeightFileError) as error:
@@ -28,7 +28,7 @@ class Faults:
             self._add(model, error)
 
     def add(self, model: ModelConfig, message: str, remedy: str | None) -> None:
-        """One more fault."""
+        """Add a fault."""
         self._add(model, PreflightError(message, remedy))
 
     def findings(self) -> list[Finding]:
@@ -43,7 +43,7 @@ class Faults:
             self.found.append((model, error))
 
     def raise_any(self) -> None:
-        """Raise a PreflightError that lists every fault, if there is one."""
+        """Raise a PreflightError that lists all faults, if there are any."""
         if not self.found:
             return
         lines = [

@@ -1,4 +1,4 @@
-"""LoRA adapters: what their config and the headers of their files tell before they are merged."""
+"""LoRA adapters: checks of their config and file headers before they are merged."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Lora:
     """An `adapter_config.json`.
 
     Attributes:
-        rank: None where it differs between modules.
-        base: the model that it was trained on, by the name that the training used.
-        transposed: whether weights are stored (input, output), as GPT-2's are.
+        rank: None if it differs between modules.
+        base: name of the model that it was trained on, as recorded by the training.
+        transposed: whether weights are stored as (input, output), as in GPT-2.
         method: LoRA, or DoRA.
     """
 
@@ -52,7 +52,7 @@ class Lora:
 
 
 def read_lora(folder: Path) -> Lora:
-    """The adapter in a folder; raises PreflightError where it cannot be merged."""
+    """Read the adapter in a folder; raises PreflightError if it cannot be merged."""
     try:
         config = json.loads((folder / ADAPTER_CONFIG).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -81,10 +81,10 @@ def _rank(config: Mapping[str, Any]) -> int:
 
 
 def check_fits(lora: Lora, adapter: Tensors, base: Tensors, *, tied: bool) -> None:
-    """Every tensor of the adapter must have its place in the base model.
+    """Check that every tensor of the adapter fits the base model.
 
     Args:
-        tied: whether the base model's output embedding is its input embedding.
+        tied: whether the base model's output and input embeddings are tied.
 
     Raises:
         PreflightError: with the first tensors that do not fit.
@@ -117,7 +117,7 @@ def changed_tensors(adapter: Tensors) -> list[str]:
 
 
 def described(lora: Lora, adapter: Tensors, base: str) -> str:
-    """An adapter in a few words."""
+    """A short description of an adapter."""
     rank = f", rank {lora.rank}" if lora.rank else ""
     count = len(_sorted(adapter)[0])
     modules = f" on {count} modules" if count else ""
@@ -125,7 +125,7 @@ def described(lora: Lora, adapter: Tensors, base: str) -> str:
 
 
 def trained_on_another(lora: Lora, name: str, base: ModelConfig) -> Finding | None:
-    """A warning where the adapter names another base model than the config."""
+    """A warning if the adapter names a different base model than the config."""
     if not lora.base or _last(lora.base) in {_last(base.source), base.short_name.lower()}:
         return None
     return Finding(
@@ -145,7 +145,7 @@ def _is_vocabulary(tensor: str) -> bool:
 
 
 def _sorted(adapter: Tensors) -> tuple[dict[str, dict[str, StoredTensor]], Tensors]:
-    """The parts of every LoRA module by its name, and the tensors that replace the base's."""
+    """The tensors of every LoRA module by name, and those that replace tensors of the base."""
     modules: dict[str, dict[str, StoredTensor]] = {}
     whole: dict[str, StoredTensor] = {}
     for name, tensor in adapter.items():
@@ -178,7 +178,7 @@ def _faults(lora: Lora, adapter: Tensors, base: Tensors) -> Iterator[str]:
 
 
 def _fault_of_module(lora: Lora, parts: Tensors, weight: StoredTensor) -> str | None:
-    """The product of B (outputs, rank) and A (rank, inputs) must be what is added to a weight."""
+    """Check that B (outputs, rank) times A (rank, inputs) has the shape of the weight."""
     embedding = "lora_embedding_A" in parts or "lora_embedding_B" in parts
     kind = "lora_embedding_" if embedding else "lora_"
     try:

@@ -1,4 +1,4 @@
-"""A model as a config names it, with its small files at hand."""
+"""A model of a config with its small files (configs, tokenizer) available locally."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "s
 
 @dataclass(frozen=True)
 class Source:
-    """A model whose small files are at hand.
+    """A model whose small files are available locally.
 
     Attributes:
-        repo: None for a local folder.
-        config: its `config.json`; of an adapter, the base model's.
-        tokenizer: the folder that holds its tokenizer; of an adapter, perhaps the base model's.
-        lora: None for a whole model.
+        repo: hub id; None for a local folder.
+        config: its `config.json`; for an adapter, that of the base model.
+        tokenizer: the folder of its tokenizer; for an adapter, possibly the base model's.
+        lora: the adapter; None for a full model.
     """
 
     model: ModelConfig
@@ -49,21 +49,21 @@ class Source:
 
     @property
     def commit(self) -> str:
-        """The commit of the hub that `folder` is a snapshot of."""
+        """The hub commit of the snapshot in `folder`."""
         return self.folder.name
 
 
 def find(
     model: ModelConfig, options: MergeOptions, pin: str | None = None, *, tokenizer: bool = True
 ) -> Source:
-    """The model with its small files.
+    """Find a model and download its small files.
 
     Args:
-        pin: the commit of a hub model, over the revision that the config names.
-        tokenizer: whether a whole model needs one.
+        pin: the commit of a hub model; overrides the config's revision.
+        tokenizer: whether a full model needs a tokenizer.
 
     Raises:
-        PreflightError: it is not there, or is no model that can be merged.
+        PreflightError: the model does not exist, or cannot be merged.
     """
     local = Path(model.model).expanduser()
     if local.exists():
@@ -76,7 +76,7 @@ def find(
         try:
             folder = download(repo, pin or model.revision, patterns)
         except PreflightError as error:
-            if "/" not in repo:  # more often a folder that is misspelt than a model of old
+            if "/" not in repo:  # more likely a misspelt folder than a legacy hub id
                 error.remedy = _nearest(local)
             raise
     else:
@@ -93,10 +93,10 @@ def find(
 
 
 def is_adapter(folder: Path, repo: str | None = None) -> bool:
-    """Whether a folder holds an adapter and no whole model.
+    """Whether a folder has an adapter and no full model.
 
     Args:
-        repo: on the hub, when `folder` is the snapshot of a commit and may lack weights.
+        repo: hub id, if `folder` is a snapshot that may lack weights.
     """
     if not (folder / ADAPTER_CONFIG).is_file():
         return False
@@ -109,7 +109,7 @@ def is_adapter(folder: Path, repo: str | None = None) -> bool:
 
 
 def over(source: Source, base: Source) -> Source:
-    """An adapter with what it takes from its base model; a whole model as it is."""
+    """An adapter completed with files of its base model; a full model is returned unchanged."""
     if source.lora is None:
         return source
     tokenizer = source.folder if has_tokenizer(source.folder) else base.folder
@@ -117,7 +117,7 @@ def over(source: Source, base: Source) -> Source:
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether the files of a tokenizer lie there."""
+    """Whether a folder has tokenizer files."""
     return any((folder / name).is_file() for name in TOKENIZERS)
 
 
@@ -135,7 +135,7 @@ def _nearest(path: Path) -> str:
 
 
 def read_config(folder: Path) -> Mapping[str, Any]:
-    """The `config.json` of a whole, unquantized model; raises PreflightError."""
+    """The `config.json` of a full, unquantized model; raises PreflightError."""
     try:
         config = json.loads((folder / CONFIG).read_bytes())
     except FileNotFoundError:
@@ -152,13 +152,13 @@ def read_config(folder: Path) -> Mapping[str, Any]:
 
 
 def architecture(config: Mapping[str, Any]) -> str:
-    """The class that a config names; empty if none."""
+    """The architecture class in a config; empty if missing."""
     names = config.get("architectures")
     return str(names[0]) if isinstance(names, list) and names else ""
 
 
 def configured_vocabulary(config: Mapping[str, Any]) -> int:
-    """`vocab_size`; 0 where the config leaves it to the library."""
+    """`vocab_size`; 0 if the config does not set it."""
     nested = config.get("text_config")
     value = config.get("vocab_size", nested.get("vocab_size") if isinstance(nested, dict) else None)
     if value is None:
