@@ -1,4 +1,4 @@
-"""Where a run is worked on: what a config means there, and who does the work."""
+"""The environment of a run: what a config resolves to on this machine, and its executor."""
 
 from __future__ import annotations
 

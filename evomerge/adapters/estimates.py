@@ -1,4 +1,4 @@
-"""The kinship that nobody measured, for the eye: estimates from the samples that the store keeps.
+"""Estimates of unmeasured kinship from the stored weight samples, for display only.
 
 Nothing here imports torch, and no weights are read.
 """

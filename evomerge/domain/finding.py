@@ -16,9 +16,9 @@ class Finding:
     """One result of one check.
 
     Attributes:
-        grade: a problem stops a run, a warning is told when it starts.
-        subject: what was looked at: a model's name, `disk`, `GPU`.
-        remedy: what to do; None where nothing is to be done.
+        grade: a problem stops a run, a warning is shown when it starts.
+        subject: what was checked: a model's name, `disk`, `GPU`.
+        remedy: what the user can do; None if no action is needed.
     """
 
     grade: Grade

@@ -193,9 +193,9 @@ class Model:
     Attributes:
         kind: `foundation`, or that of its merge.
         generation: 0 for foundation models.
-        content_id: of its weights; an offspring's is the id of its recipe.
-        scores: on the items that the search sees.
-        confirmed: what came of scoring it on other items, at the end of the run.
+        content_id: id of its weights; for offspring, the id of the recipe.
+        scores: scores on the selection items.
+        confirmed: results of held-out evaluation at the end of the run, by split.
         warnings: of its evaluations.
         race: that it lost; `scores` are then those on a part of the items.
         objectives: what "better" means in its run, on each part of the items; without, the mean.

@@ -179,15 +179,14 @@ class Combination:
         return math.fsum(terms) / total if total else 0.0
 
     def stderr(self, values: Sequence[float], errors: Sequence[float | None]) -> float | None:
-        """The standard error of `value`, tasks taken as independent, their errors as known.
+        """The standard error of `value`, assuming independent tasks and known task errors.
 
-        Exact for `mean`; by the delta method for `geometric`; for `worst` the deviation of the
-        lowest of independent normal scores. A reference is taken as the yardstick that it is,
-        without an error of its own.
+        Exact for `mean`; by the delta method for `geometric`; for `worst` the standard deviation
+        of the minimum of independent normal scores. References are treated as constants.
 
         Returns:
-            None where a task's error is not known, and for `geometric` where a task has 0 points:
-            there it has no slope.
+            None if a task's error is unknown, and for `geometric` if a task has 0 points, where
+            it is not differentiable.
         """
         counted = [
             error if weight else 0.0 for error, weight in zip(errors, self.weights, strict=True)

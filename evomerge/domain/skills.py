@@ -23,7 +23,7 @@ class Skill:
     Attributes:
         holder: the best foundation model on the task.
         best: its score, in points.
-        value: the score of whom is asked about, in points.
+        value: the score of the model in question, in points.
     """
 
     task: str

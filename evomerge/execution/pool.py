@@ -79,9 +79,9 @@ class Pool:
                 raise
 
     def close(self) -> None:
-        """End all workers at the same time: one that is importing takes a while to let go.
+        """Stop all workers in parallel, since one that is importing takes a while to stop.
 
-        What is under way raises CandidateError, and so does what comes later.
+        Pending and later operations raise CandidateError.
         """
         with self._changed:
             self._closed = True

@@ -84,6 +84,6 @@ def memory() -> dict[str, int] | None:
 
 
 def available_memory() -> int:
-    """Bytes that processes can still take without swapping; very many where nobody tells."""
+    """Bytes of RAM available without swapping; 2**62 if unknown."""
     known = memory()
     return 1 << 62 if known is None else known["MemAvailable"]

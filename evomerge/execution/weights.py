@@ -1,4 +1,4 @@
-"""The weights of a run's models: where they are, made where they are missing, let go of."""
+"""The weights of a run's models: locating, recreating and pruning them."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ from evomerge.store.lock import file_time, free, start_time, waiting
 
 MANIFEST = "manifest.json"
 PRUNED = "pruned.json"
-"""The manifest of an artefact whose weights were let go; what is small stays."""
+"""The manifest of an artefact whose weights were pruned; its small files are kept."""
 WEIGHTS = (".safetensors", ".bin")
 """Suffixes of the files of a model that are pruned."""
 _ABANDONED = 24 * 3600.0

@@ -1,4 +1,4 @@
-"""What the runs of a runs folder refer to, and what lies in the store beyond that."""
+"""Garbage collection roots (what the runs of a runs folder need), and unreferenced artefacts."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def needed_weights(states: list[RunState]) -> set[str]:
 
 
 def unreferenced(runs_dir: Path, store: Store) -> list[Unreferenced]:
-    """Models and evaluations of no run, then weights that no run needs, both by name.
+    """Artefacts that belong to no run, then weights that no run needs, each sorted by name.
 
-    Runs let go of weights themselves (`retention`), but one that was killed at its very end.
+    Runs prune weights themselves (`retention`), except one that was killed at its very end.
 
     Raises:
         DamagedError: a journal cannot be read, so nothing is known to be unreferenced.

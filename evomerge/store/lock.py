@@ -54,7 +54,7 @@ class Owner:
 
     @classmethod
     def of(cls, path: Path) -> Owner | None:
-        """Whoever the lock file names; None when it names nobody."""
+        """The holder named in the lock file; None if there is none."""
         try:
             return cls(**json.loads(path.read_text()))
         except (OSError, ValueError, TypeError):
@@ -118,7 +118,7 @@ def waiting(path: Path, cancelled: Callable[[], bool] = lambda: False) -> Iterat
 
 
 def holder(path: Path) -> str | None:
-    """Who holds the lock file `path` now, for a message; None if nobody does."""
+    """The current holder of the lock file `path`, for messages; None if it is not locked."""
     try:
         descriptor = _open(path)
     except FileNotFoundError:
@@ -186,7 +186,7 @@ def _claimed(path: Path) -> bool:
 
 
 def free(path: Path) -> bool:
-    """Whether nobody holds the lock file `path`, as far as the file system can tell."""
+    """Whether the lock file `path` is not locked, as far as the file system can tell."""
     try:
         descriptor = _open(path)
     except FileNotFoundError:

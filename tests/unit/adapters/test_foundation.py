@@ -362,7 +362,7 @@ def hub_error(kind: str) -> Exception:
     ("kind", "message"),
     [
         ("RepositoryNotFoundError", "neither a folder here nor a model on the hub"),
-        ("GatedRepoError", "a licence to be accepted"),
+        ("GatedRepoError", "the licence of this model"),
         ("RevisionNotFoundError", "no revision v9"),
         ("LocalEntryNotFoundError", "the hub cannot be reached"),
         ("RuntimeError", "it cannot be downloaded: RuntimeError"),
