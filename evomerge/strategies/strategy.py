@@ -1,4 +1,4 @@
-"""What a strategy is."""
+"""What a strategy is; `README.md` beside this file shows how to write one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every worker must do: suites to inherit, for the fakes and the real ones.
+"""What every worker, strategy and criterion must do: suites to inherit, for the fakes and the real.
 
 A suite is a class that needs the fixtures which it names; pytest collects it where a test module
 inherits from it under a name that starts with `Test`.
@@ -23,6 +23,17 @@ from evomerge.domain.scores import Scores
 from evomerge.execution import operations
 from evomerge.execution.evaluation import Evaluation
 from evomerge.ports import Operation, Worker
+from evomerge.testing.plugin_contracts import CriterionContract, StrategyContract
+
+__all__ = [
+    "CriterionContract",
+    "MeasuringContract",
+    "MergingContract",
+    "ScoringContract",
+    "StrategyContract",
+    "WorkerContract",
+    "World",
+]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ PAGES = [
     "configs/REFERENCE.md",
     "evomerge/ARCHITECTURE.md",
     "evomerge/kinship/README.md",
+    "evomerge/strategies/README.md",
     "runs/README.md",
     "scripts/bench/arena/RESULTS.md",
     "scripts/bench/arena/peers/README.md",

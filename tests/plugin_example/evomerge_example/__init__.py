@@ -1,0 +1,1 @@
+"""What another package has for evomerge."""
