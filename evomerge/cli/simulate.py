@@ -79,7 +79,8 @@ def command(
             f"--evaluations {evaluations}: scoring the {settings.models} foundation models takes "
             f"{settings.models}, which leaves no budget for a merge"
         )
-    names = _listed("--strategies", strategies, (*STRATEGIES.names, loaded.strategy.name))
+    known = [*dict.fromkeys((*STRATEGIES.names, loaded.strategy.name))]
+    names = _listed("--strategies", strategies, known)
     ks = _listed("--k", sizes, [str(k) for k in range(2, 101)]) if sizes else [loaded.strategy.k]
     arms = [
         (
