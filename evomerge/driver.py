@@ -28,21 +28,19 @@ from evomerge.store.atomic import storage_faults
 from evomerge.store.journal import Journal, JournalContent, read_journal
 from evomerge.store.ledger import JournalLedger, derive
 from evomerge.store.run_directory import RunDirectory
-from evomerge.workplace import PoolWorkplace, Setting, Workplace
+from evomerge.workplace import Setting, Workplace
 
 
 def drive(
-    run: RunDirectory,
-    config: Config,
     workplace: Workplace,
     observers: Sequence[Observer],
     *,
     accept_drift: bool = False,
     test_gains: TestGains | None = None,
 ) -> RunState:
-    """Bring `run` to its end from wherever it stands.
+    """Bring the run of a workplace to its end from wherever it stands.
 
-    A finished run is left as it is. The caller made sure that `config` is the run's own.
+    A finished run is left as it is. The caller made sure that the config is the run's own.
 
     Args:
         test_gains: None tests them on the per-item results in the store.
@@ -52,6 +50,7 @@ def drive(
         PreflightError: the run cannot start, or what it builds on has changed since it started.
         StoppedError: it stopped before its end and can be resumed.
     """
+    run, config = workplace.run, workplace.config
     with storage_faults(run.path), run.driven():
         run.check()
         content = read_journal(run.journal) if run.exists else None
@@ -90,7 +89,7 @@ def drive(
                 )
 
 
-def rebuild(workplace: PoolWorkplace, state: RunState, model: Model, observer: Observer) -> Path:
+def rebuild(workplace: Workplace, state: RunState, model: Model, observer: Observer) -> Path:
     """Make the weights of an offspring again; the folder that holds them.
 
     Raises:

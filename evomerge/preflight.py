@@ -15,11 +15,11 @@ from evomerge.execution import operations
 from evomerge.execution.evaluation import Evaluation, agreed
 from evomerge.planning import advice, first_generation
 from evomerge.store.run_directory import RunDirectory
-from evomerge.workplace import PoolWorkplace, Setting
+from evomerge.workplace import Setting, Workplace
 
 
 def check(
-    workplace: PoolWorkplace, checking: Callable[[str], None], warn: Callable[[Finding], None]
+    workplace: Workplace, checking: Callable[[str], None], warn: Callable[[Finding], None]
 ) -> Evaluation:
     """Look at the machine, then ask the workers; the evaluation as all of them describe it.
 
@@ -67,7 +67,7 @@ def _check_machine(config: Config, run: RunDirectory, warn: Callable[[Finding], 
     refuse_problems(findings)
 
 
-def _check_disk(workplace: PoolWorkplace) -> None:
+def _check_disk(workplace: Workplace) -> None:
     """The weights of the first generation must fit; later ones are checked as they come."""
     adapters = sum(
         each.adapter is not None and not workplace.store.holds(f"models/{each.content_id}")

@@ -25,14 +25,14 @@ from evomerge.ports import Observer, Worker
 from evomerge.store.atomic import make_folder
 from evomerge.store.cache import Cache
 from evomerge.store.run_directory import RunDirectory
-from evomerge.workplace import PoolWorkplace, Setting
+from evomerge.workplace import Setting, Workplace
 
 
 def _ignore(told: object) -> None:
     """No-op callback."""
 
 
-class LocalWorkplace(PoolWorkplace):
+class LocalWorkplace(Workplace):
     """A config on this machine: real models, and child processes as workers."""
 
     def __init__(

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from evomerge.config import Config
 from evomerge.domain.model import Foundation, Model
@@ -46,35 +45,8 @@ class Setting:
     environment: dict[str, object]
 
 
-class Workplace(Protocol):
-    """What the driver needs of a place where a run is worked on."""
-
-    @property
-    def setting(self) -> Setting:
-        """Models are found, pinned and checked when it is asked for.
-
-        Raises:
-            PreflightError: names every model that cannot be used.
-        """
-
-    def check(self) -> Evaluation:
-        """Everything that can be known before the first merge; the evaluation.
-
-        Raises:
-            PreflightError: with every problem found.
-        """
-
-    def executor(
-        self, evaluation: Evaluation, known: Iterable[Model], observer: Observer
-    ) -> Executor:
-        """Who does the work of generations; `known` are the models that the run has so far."""
-
-    def close(self) -> None:
-        """End every process that was started."""
-
-
-class PoolWorkplace(ABC):
-    """A workplace whose work is done by a pool of workers, over the store of the run's folder."""
+class Workplace(ABC):
+    """A run, its config, and the pool of workers and the store that it is worked on with."""
 
     def __init__(self, config: Config, run: RunDirectory, pool: Pool) -> None:
         self.config = config
@@ -85,16 +57,32 @@ class PoolWorkplace(ABC):
     @property
     @abstractmethod
     def setting(self) -> Setting:
-        """See `Workplace`."""
+        """Models are found, pinned and checked when it is asked for.
+
+        Raises:
+            PreflightError: names every model that cannot be used.
+        """
+
+    @abstractmethod
+    def check(self) -> Evaluation:
+        """Everything that can be known before the first merge; the evaluation.
+
+        Raises:
+            PreflightError: with every problem found.
+        """
+
+    @abstractmethod
+    def prepare(self, observer: Observer) -> None:
+        """Have the foundation models lie where `setting` says.
+
+        Raises:
+            PreflightError, StoppedError: one of them cannot be prepared.
+        """
 
     @property
     def room(self) -> Room:
         """What merges leave free."""
         return Room.of(self.config.execution, self.store.root, self.setting.model_size)
-
-    @abstractmethod
-    def prepare(self, observer: Observer) -> None:
-        """Have the foundation models lie where `setting` says."""
 
     def weights(self, known: Iterable[Model], observer: Observer) -> Weights:
         """The weights of a run's models; whatever was lost of those `known` is made again.
@@ -117,8 +105,8 @@ class PoolWorkplace(ABC):
 
     def executor(
         self, evaluation: Evaluation, known: Iterable[Model], observer: Observer
-    ) -> StoreExecutor:
-        """See `Workplace`.
+    ) -> Executor:
+        """Who does the work of generations; `known` are the models that the run has so far.
 
         Raises:
             PreflightError, StoppedError: a foundation model cannot be prepared.
@@ -128,5 +116,5 @@ class PoolWorkplace(ABC):
         return StoreExecutor(self.config, evaluation, base, weights, self.pool, observer)
 
     def close(self) -> None:
-        """End all workers."""
+        """End every process that was started."""
         self.pool.close()

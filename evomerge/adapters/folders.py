@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from evomerge.adapters.hub import cached_snapshot
 from evomerge.domain.model import Foundation
 
 
@@ -17,11 +18,4 @@ def folder_of(model: Foundation, store: Path) -> Path:
         return store / "models" / model.content_id
     if model.commit is None:
         return Path(model.source).expanduser()
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    repo = model.source.partition("@")[0]
-    try:
-        return Path(snapshot_download(repo, revision=model.commit, local_files_only=True))
-    except LocalEntryNotFoundError:
-        return Path(model.source)
+    return cached_snapshot(model.source.partition("@")[0], model.commit) or Path(model.source)

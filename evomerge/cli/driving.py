@@ -70,8 +70,6 @@ def driven(run: RunDirectory, config: Config, *, accept_drift: bool, plain: bool
             observers.append(stack.enter_context(ReportRefresher(run, _warn)))
         observers += [stack.enter_context(each) for each in mirrors_of(config, run, _tracker_off)]
         return drive(
-            run,
-            config,
             LocalWorkplace(config, run, view.checking, _warn),
             observers,
             accept_drift=accept_drift,

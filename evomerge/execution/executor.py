@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -27,19 +27,21 @@ from evomerge.domain.events import (
     ModelScored,
 )
 from evomerge.domain.kinship import KinshipReading, Pair
-from evomerge.domain.model import Model
+from evomerge.domain.model import Failure, Model, Stage
 from evomerge.domain.scores import EvaluationWarning, Part, Scores
 from evomerge.domain.state import RunState
 from evomerge.execution import operations
-from evomerge.execution.attempts import Attempts
+from evomerge.execution.attempts import GivenUpError, again
 from evomerge.execution.evaluation import Evaluation
-from evomerge.execution.pipeline import GivenUpError, Pipeline
+from evomerge.execution.pipeline import Pipeline
 from evomerge.execution.pool import Pool
 from evomerge.execution.weights import Weights
 from evomerge.ports import Observer
 from evomerge.store.artefacts import Made, read_checked
 from evomerge.store.atomic import write_atomic
 from evomerge.store.samples import evaluation_name
+
+T = TypeVar("T")
 
 SCORES = "scores.json"
 WARNINGS = "warnings.json"
@@ -70,8 +72,7 @@ class StoreExecutor:
         self._store = weights.store
         self._pool = pool
         self._observer = observer
-        limits = config.execution
-        self._attempts = Attempts(limits.attempts, limits.max_failures, lambda: pool.closed)
+        self._failures_in_a_row = 0
 
     def score(self, foundation: Sequence[Model]) -> Iterator[Event]:
         """Score foundation models; one that fails is a preflight fault of the run."""
@@ -96,9 +97,9 @@ class StoreExecutor:
             for event in events:
                 yield event
                 if isinstance(event, CandidateFailed):
-                    self._attempts.failed(event)
+                    self._count_failure(event)
                 elif isinstance(event, ModelScored):
-                    self._attempts.succeeded()
+                    self._failures_in_a_row = 0
 
     def measure(self, models: Sequence[Model], pairs: Sequence[Pair]) -> Iterator[Event]:
         """Measure the kinship of `pairs` in one operation.
@@ -159,11 +160,37 @@ class StoreExecutor:
         )
         yield from pipeline.run(models, self._pool.close)
 
+    def _count_failure(self, event: CandidateFailed) -> None:
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= self._config.execution.max_failures:
+            raise StoppedError(
+                f"{self._failures_in_a_row} candidates failed in a row, "
+                f"the last one for: {event.failure.reason}",
+                "mend the cause, then resume the run",
+            )
+
+    def _attempt(self, stage: Stage, work: Callable[[], T]) -> T:
+        """What `work` on a candidate gives; after a failure it is done again.
+
+        Raises:
+            GivenUpError: the last attempt failed too.
+            StoppedError: it failed because the run is being stopped.
+        """
+        attempts = self._config.execution.attempts
+        try:
+            return again(attempts, work, lambda: self._pool.closed)
+        except CandidateError as error:
+            if self._pool.closed:
+                raise StoppedError("the run was stopped") from error
+            reason = str(error.message)
+            failure = Failure(stage=stage, reason=reason, attempts=attempts)
+            raise GivenUpError(failure) from error
+
     def _merge(self, model: Model) -> Event | None:
         if model.candidate is None or model.merged:
             return None
         started = time.monotonic()
-        reused = self._attempts.of("merge", partial(self._weights.make, model))
+        reused = self._attempt("merge", partial(self._weights.make, model))
         return ModelMerged(model=model.name, seconds=time.monotonic() - started, reused=reused)
 
     def _score(self, model: Model) -> Event:
@@ -179,7 +206,7 @@ class StoreExecutor:
     def _outcome(self, model: Model, part: Part) -> dict[str, Any]:
         """What the event of an evaluation tells."""
         started = time.monotonic()
-        made, scores = self._attempts.of("evaluation", partial(self._scored, model, part))
+        made, scores = self._attempt("evaluation", partial(self._scored, model, part))
         return {
             "scores": scores,
             "seconds": time.monotonic() - started,

@@ -9,18 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 
 from evomerge.domain.events import CandidateFailed, Event, ModelMerged
-from evomerge.domain.model import Failure, Model
+from evomerge.domain.model import Model
+from evomerge.execution.attempts import GivenUpError
 
 _LOOK = 0.5
 """Seconds between two looks at what a wait may have missed."""
-
-
-class GivenUpError(Exception):
-    """A candidate is given up; becomes a `CandidateFailed` event."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.reason)
-        self.failure = failure
 
 
 class Pipeline:

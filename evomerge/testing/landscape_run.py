@@ -34,7 +34,7 @@ from evomerge.testing.landscape import (
     make_base,
     make_foundation,
 )
-from evomerge.workplace import PoolWorkplace, Setting
+from evomerge.workplace import Setting, Workplace
 
 ENGINE = "landscape 1"
 NAMES = ("ash", "birch", "cedar", "dogwood")
@@ -50,12 +50,13 @@ class Silence:
         """Nothing."""
 
 
-class LandscapeWorkplace(PoolWorkplace):
+class LandscapeWorkplace(Workplace):
     """A landscape run over fakes; each worker can be replaced."""
 
     def __init__(
         self,
         root: Path,
+        config: Config | None = None,
         *,
         merger: Worker | None = None,
         merge_workers: int = 1,
@@ -68,7 +69,8 @@ class LandscapeWorkplace(PoolWorkplace):
             *(evaluators or (LandscapeEvaluator(),)),
             meter or LandscapeMeter(),
         ]
-        super().__init__(landscape_config(), RunDirectory(root / "runs/landscape"), Pool(workers))
+        config = config or landscape_config()
+        super().__init__(config, RunDirectory(root / "runs" / config.run.name), Pool(workers))
         self._root = root
         self._model_size = model_size
 
@@ -124,16 +126,14 @@ def run_landscape(
     accept_drift: bool = False,
     test_gains: TestGains | None = untested,
 ) -> RunState:
-    """Run or resume `root/runs/landscape`; the state at its end.
+    """Run or resume a landscape run below `root`; the state at its end.
 
     Args:
         test_gains: None tests them, which takes longer than all the rest.
     """
-    workplace = workplace or LandscapeWorkplace(root)
+    workplace = workplace or LandscapeWorkplace(root, config)
     workplace.config = config or workplace.config
     return drive(
-        workplace.run,
-        workplace.config,
         workplace,
         [observer or Silence()],
         accept_drift=accept_drift,

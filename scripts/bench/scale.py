@@ -39,10 +39,11 @@ from evomerge.domain.state import RunState, fold
 from evomerge.driver import drive
 from evomerge.evolution import untested
 from evomerge.execution.evaluation import Evaluation
+from evomerge.execution.pool import Pool
 from evomerge.imagined.world import ImaginedExecutor
 from evomerge.store.run_directory import RunDirectory
 from evomerge.terminal.plain import PlainReporter
-from evomerge.workplace import Setting
+from evomerge.workplace import Setting, Workplace
 
 MARKS = (100, 600, 1000, 2000, 5000)
 _FOUNDATION = 5
@@ -104,10 +105,11 @@ def _score(number: int, logit: float, rng: Random) -> TaskScore:
     )
 
 
-class Workplace:
-    """Implements `evomerge.workplace.Workplace` over luck."""
+class LuckyWorkplace(Workplace):
+    """A run over luck, without workers."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: Config, run: RunDirectory) -> None:
+        super().__init__(config, run, Pool(()))
         self.luck = Luck()
 
     @property
@@ -133,12 +135,12 @@ class Workplace:
         """Nothing can be wrong."""
         return Evaluation(ids={"selection": "luck"}, counted={})
 
+    def prepare(self, observer: object) -> None:
+        """There are no weights."""
+
     def executor(self, *_: object) -> ImaginedExecutor:
         """One that asks the luck of this run."""
         return ImaginedExecutor(self.luck.scores, self.luck.kinship)
-
-    def close(self) -> None:
-        """Nothing was started."""
 
 
 class Stopwatch:
@@ -194,8 +196,6 @@ def measure(
     folder: Path, strategy: str, k: int, marks: Sequence[int], plain: bool = False
 ) -> dict[str, Any]:
     """One run up to the last mark, then opened again."""
-    run, workplace = RunDirectory(folder / "runs" / strategy), Workplace()
-    watch = Stopwatch(run, workplace.luck, marks)
     document: dict[str, Any] = {
         "run": {"name": strategy, "seed": 1, "dir": str(folder / "runs")},
         "base_model": "base",
@@ -208,13 +208,15 @@ def measure(
             {"max_evaluations": 1_000_000},
         ],
     }
+    run = RunDirectory(folder / "runs" / strategy)
+    workplace = LuckyWorkplace(Config.model_validate(document), run)
+    watch = Stopwatch(run, workplace.luck, marks)
     with ExitStack() as stack:
         observers: list[Any] = [watch]
         if plain:
             observers.insert(0, stack.enter_context(PlainReporter(StringIO())))
         try:
-            config = Config.model_validate(document)
-            ended = drive(run, config, workplace, observers, test_gains=untested)
+            ended = drive(workplace, observers, test_gains=untested)
             sys.exit(f"the search ended after {ended.evaluations} evaluations: {ended.stop}")
         except StoppedError as stopped:
             if str(stopped) != "enough":

@@ -15,7 +15,6 @@ import sys, time
 from pathlib import Path
 from evomerge.driver import drive
 from evomerge.evolution import untested
-from evomerge.store.run_directory import RunDirectory
 from evomerge.testing.landscape import LandscapeMerger
 from evomerge.testing.landscape_run import LandscapeWorkplace, Silence, landscape_config
 
@@ -26,9 +25,9 @@ class Slow(LandscapeMerger):
         time.sleep(0.05)  # so that both arms want the same child at the same time
         return super().merge(operation, progress)
 
-config = landscape_config(strategy={"name": strategy, "k": 3})
-drive(RunDirectory(root / "runs" / strategy), config, LandscapeWorkplace(root, merger=Slow()),
-      [Silence()], test_gains=untested)
+config = landscape_config(run={"name": strategy, "seed": 1}, strategy={"name": strategy, "k": 3})
+workplace = LandscapeWorkplace(root, config, merger=Slow())
+drive(workplace, [Silence()], test_gains=untested)
 """
 
 

@@ -11,15 +11,8 @@ import pytest
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import EvomergeError, SignalledError
 from evomerge.domain.state import RunState, fold
-from evomerge.driver import drive
-from evomerge.evolution import untested
 from evomerge.store.run_directory import RunDirectory
-from evomerge.testing.landscape_run import (
-    LandscapeWorkplace,
-    Silence,
-    landscape_config,
-    run_landscape,
-)
+from evomerge.testing.landscape_run import Silence, run_landscape
 from tests.conftest import Outcome
 
 HALF = 24
@@ -42,14 +35,7 @@ def resume(root: Path, *, accept_drift: bool = False) -> Outcome:
     Only what evomerge raises on purpose is an outcome.
     """
     try:
-        state = drive(
-            RunDirectory(run_of(root)),
-            landscape_config(),
-            LandscapeWorkplace(root),
-            [Silence()],
-            accept_drift=accept_drift,
-            test_gains=untested,
-        )
+        state = run_landscape(root, accept_drift=accept_drift)
         return Outcome(0, decision_digest(state), "")
     except EvomergeError as error:
         return Outcome(error.exit_code, "", f"evomerge: {error}\n")

@@ -148,7 +148,7 @@ def run_arm(arm: Arm, fixture: Fixture, evaluations: int, crew: LocalWorkplace) 
     """Run, resume or only read an arm."""
     config = arm.config(fixture, evaluations)
     run = RunDirectory(fixture.runs / arm.name)
-    return drive(run, config, _Shared(config, run, crew), [Silence()])
+    return drive(_Shared(config, run, crew), [Silence()])
 
 
 def finished(arms: Sequence[Arm], fixture: Fixture) -> dict[str, RunState]:

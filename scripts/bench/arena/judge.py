@@ -144,7 +144,7 @@ def _scores(fixture: Fixture, digests: Mapping[Path, str]) -> dict[str, tuple[Sc
     key = hashlib.sha256(" ".join(paths).encode()).hexdigest()[:12]
     config = _config(fixture, f"judge-{key}", paths)
     run = RunDirectory(fixture.runs / config.run.name)
-    state = drive(run, config, LocalWorkplace(config, run), [Silence()])
+    state = drive(LocalWorkplace(config, run), [Silence()])
     start = state.at_generation(0)
     return {
         digest: _both(model.scores, model.on("held_out"), model.name)

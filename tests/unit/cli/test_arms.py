@@ -20,13 +20,12 @@ from evomerge.testing.landscape_run import LandscapeWorkplace, landscape_config
 class Workplace(LandscapeWorkplace):
     """The landscape, with the config of its run as a real workplace has it."""
 
-    def __init__(self, config, run, root, **parts):
-        super().__init__(root, **parts)
-        self._config = config
+    def __init__(self, config, root, **parts):
+        super().__init__(root, config, **parts)
 
     @property
     def setting(self):
-        own = {"config_id": config_id(self._config), "config": dump(self._config)}
+        own = {"config_id": config_id(self.config), "config": dump(self.config)}
         return replace(super().setting, **own)
 
 
@@ -57,7 +56,7 @@ def place(tmp_path, monkeypatch):
 
     def workplace(config, run, *_told):
         made.append(run.name)
-        return Workplace(config, run, tmp_path, **workplace.parts)
+        return Workplace(config, tmp_path, **workplace.parts)
 
     workplace.parts = {}
     monkeypatch.setattr(wiring, "LocalWorkplace", workplace)

@@ -11,10 +11,8 @@ from evomerge.cli import cli
 from evomerge.domain.baseline import baseline_of
 from evomerge.domain.population import Population
 from evomerge.domain.state import fold
-from evomerge.driver import drive
-from evomerge.evolution import untested
 from evomerge.store.run_directory import RunDirectory
-from evomerge.testing.landscape_run import LandscapeWorkplace, Silence, landscape_config
+from evomerge.testing.landscape_run import landscape_config, run_landscape
 
 NAMES = ("greedy", "seed_grid")
 
@@ -29,9 +27,7 @@ def runs(tmp_path_factory):
             strategy={"name": name, "k": 3},
             stopping=[{"max_generations": 2}],
         )
-        run = RunDirectory(root / "runs" / name)
-        workplace = LandscapeWorkplace(root)
-        drive(run, config, workplace, [Silence()], test_gains=untested)
+        run_landscape(root, config)
     return root / "runs"
 
 

@@ -2,10 +2,8 @@
 
 import pytest
 
-from evomerge.driver import drive
-from evomerge.evolution import untested
 from evomerge.store.run_directory import RunDirectory
-from evomerge.testing.landscape_run import LandscapeWorkplace, Silence, landscape_config
+from evomerge.testing.landscape_run import landscape_config, run_landscape
 
 
 @pytest.fixture(scope="session")
@@ -18,9 +16,7 @@ def landscape(tmp_path_factory):
             config = landscape_config(
                 run={"name": name, "seed": seed}, strategy={"name": strategy, "k": 3}
             )
-            run = RunDirectory(root / "runs" / name)
-            workplace = LandscapeWorkplace(root)
-            drive(run, config, workplace, [Silence()], test_gains=untested)
+            run_landscape(root, config)
     return root / "runs"
 
 
