@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from evomerge.adapters.child import Child
 from evomerge.ports import Operation, Progress, Worker
 
 BASE = "base model"
 """The base where models are named by their users: no name of a model has a space."""
+
+
+Parts: TypeAlias = Mapping[str, Mapping[str, list[list[float | None]]]]
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,14 @@ class KinshipTables:
     Attributes:
         parts: matrices by part and metric, [models][models], None where undefined; the part "" is
             the whole of the models.
+        errors: in the same form, half the widths of the intervals of estimates; at least 95 of 100
+            true values lie within. None where a pair was measured.
         warnings: what was left out, and why an entry is undefined; one sentence each.
     """
 
     models: tuple[str, ...]
-    parts: Mapping[str, Mapping[str, list[list[float | None]]]]
+    parts: Parts
+    errors: Parts
     warnings: tuple[str, ...]
 
 
@@ -38,6 +44,7 @@ def tabulate(
     by: Literal["layer", "kind", "tensor"] | None = None,
     exclude: Sequence[str] = (),
     split: bool = False,
+    measure: bool = True,
     passes: Path | None = None,
     base_id: str = BASE,
     progress: Progress,
@@ -47,7 +54,10 @@ def tabulate(
     Args:
         passes: folder of stored passes over this base, from which known products are taken and to
             which new ones are added; `models` are named by content id then.
-        split: the mean of the tensors' similarities, weighted by their size.
+        split: the mean of the tensors' similarities, weighted by their size; only of what is
+            measured.
+        measure: read what no stored pass holds, as far as weights are there, in the place of
+            estimating it from the samples beside the passes.
 
     Raises:
         CandidateError: a model cannot be measured; names it, and the tensor.
@@ -59,6 +69,7 @@ def tabulate(
         "metrics": list(metrics),
         "by": by,
         "split": split,
+        "measure": measure,
     }
     return _tables("tabulate", arguments, base, models, log, progress)
 
@@ -88,12 +99,12 @@ def of_the_public_tool(
 
 
 def worker(log: Path) -> Worker:
-    """Who does `measure`, `tabulate` and `parity`, in a child process that lives until closed.
+    """Who does all of these, in a child process that lives until closed.
 
     Args:
         log: file for what the child prints.
     """
-    kinds = {"measure", "tabulate", "parity"}
+    kinds = {"measure", "sample", "tabulate", "parity"}
     return Child("evomerge.adapters.kinship_child", kinds, log, name="kinship")
 
 
@@ -115,4 +126,6 @@ def _tables(
         answer = child.run(operation, progress)
     finally:
         child.close()
-    return KinshipTables(tuple(models), answer["parts"], tuple(answer["warnings"]))
+    return KinshipTables(
+        tuple(models), answer["parts"], answer["errors"], tuple(answer["warnings"])
+    )

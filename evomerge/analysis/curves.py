@@ -19,7 +19,8 @@ class Step:
         born: the scored models of this generation, in proposal order.
         pool: names of the pool S, best first; for an open generation, of the models scored so far.
         pool_score: mean score of the pool in points.
-        pool_kinship: mean kinship over all pairs of the pool; None if a pair is not measured.
+        pool_kinship: mean kinship over all pairs of the pool; None if a pair has none.
+        pool_kinship_error: half the width of its interval if pairs are estimated; else None.
     """
 
     generation: int
@@ -28,6 +29,7 @@ class Step:
     pool: tuple[str, ...]
     pool_score: float
     pool_kinship: float | None
+    pool_kinship_error: float | None = None
 
 
 def steps(state: RunState) -> tuple[Step, ...]:
@@ -49,6 +51,7 @@ def steps(state: RunState) -> tuple[Step, ...]:
                 pool=names,
                 pool_score=math.fsum(scores) / len(scores),
                 pool_kinship=state.kinship.mean(names),
+                pool_kinship_error=state.kinship.mean_error(names),
             )
         )
     return tuple(found)

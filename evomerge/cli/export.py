@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from evomerge.adapters.estimates import with_estimates
 from evomerge.cli.options import runs_dir_option
 from evomerge.configfile import load_recorded
 from evomerge.domain.errors import UsageError
+from evomerge.domain.kinship import pair
 from evomerge.domain.lineage import ancestors
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState, fold
@@ -53,6 +55,8 @@ def command(
     found = find_own_run(run, runs_dir)
     state = fold(found.read())
     chosen = _chosen(model, state, found)
+    related = [pair(chosen.name, name) for name in ancestors(chosen.name, state.models)]
+    state = with_estimates(found, state, related)
     files = _exported(chosen, state, found, to, push, copy=copy)
     for file in files:
         click.echo(f"{file.stat().st_size:>15,}  {file}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,6 @@ def file_option(name: str, text: str) -> Callable[[Callable[..., Any]], Callable
 def show(
     base: str,
     tables: KinshipTables,
-    warnings: Sequence[str],
     *,
     as_json: bool,
     as_csv: bool,
@@ -47,44 +46,54 @@ def show(
     png: str | None,
 ) -> None:
     """Write matrices in the requested formats; by default as text to the terminal."""
-    for warning in warnings:
+    for warning in tables.warnings:
         click.echo(f"note: {warning}", err=True)
     if html is not None:
         from evomerge.report.matrix import kinship_page
 
-        _write(html, kinship_page(base, tables.models, tables.parts, warnings).encode())
+        page = kinship_page(base, tables.models, tables.parts, tables.errors, tables.warnings)
+        _write(html, page.encode())
     if png is not None:
         from evomerge.report.matrix import kinship_png
 
         ((metric, matrix),) = tables.parts[""].items()
-        _write(png, kinship_png(base, metric, tables.models, matrix))
+        errors = tables.errors.get("", {}).get(metric)
+        _write(png, kinship_png(base, metric, tables.models, matrix, errors))
     if as_json:
-        click.echo(json.dumps(as_document(base, tables, warnings), ensure_ascii=False))
+        click.echo(json.dumps(as_document(base, tables), ensure_ascii=False))
     elif as_csv:
         _write_csv(tables)
     elif html is None and png is None:
         _print(base, tables)
 
 
-def as_document(base: str, tables: KinshipTables, warnings: Sequence[str]) -> dict[str, object]:
+def as_document(base: str, tables: KinshipTables) -> dict[str, object]:
     """The output of `evomerge kinship --json`."""
     parts = {part: dict(matrices) for part, matrices in tables.parts.items() if part}
+    errors = {part: dict(matrices) for part, matrices in tables.errors.items() if part}
     return {
         "base": base,
         "models": list(tables.models),
         **tables.parts[""],
-        "warnings": list(warnings),
-        **({"by": parts} if parts else {}),
+        "errors": dict(tables.errors.get("", {})),
+        "warnings": list(tables.warnings),
+        **({"by": parts, "errors_by": errors} if parts else {}),
     }
 
 
 def _print(base: str, tables: KinshipTables) -> None:
     from evomerge.terminal.heatmap import heatmap
 
+    console, estimated = stdout_console(), False
     for part, by_metric in tables.parts.items():
         for metric, matrix in by_metric.items():
             title = f"{metric}, {part}" if part else f"{metric} over {base}"
-            stdout_console().print(heatmap(title, metric, tables.models, matrix))
+            errors = tables.errors.get(part, {}).get(metric)
+            console.print(heatmap(title, metric, tables.models, matrix, errors))
+            estimated = estimated or any(error for row in errors or () for error in row)
+    if estimated:
+        told = "~ estimated from samples of the weights, ± half an interval (95 of 100 lie within)"
+        console.print(f"{told}; --exact measures", style="dim")
 
 
 def _write(target: str, data: bytes) -> None:
@@ -99,12 +108,12 @@ def _write(target: str, data: bytes) -> None:
 
 def _write_csv(tables: KinshipTables) -> None:
     writer = csv.writer(sys.stdout)
-    writer.writerow(["part", "metric", "a", "b", "kinship"])
+    writer.writerow(["part", "metric", "a", "b", "kinship", "error"])
     for part, by_metric in tables.parts.items():
         for metric, matrix in by_metric.items():
+            errors = tables.errors.get(part, {}).get(metric)
             for i, a in enumerate(tables.models):
                 for j in range(i + 1, len(tables.models)):
-                    value = matrix[i][j]
-                    writer.writerow(
-                        [part, metric, a, tables.models[j], "" if value is None else value]
-                    )
+                    error = errors and errors[i][j]
+                    told = ["" if each is None else each for each in (matrix[i][j], error)]
+                    writer.writerow([part, metric, a, tables.models[j], *told])

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from evomerge.config import MergeOptions, ModelConfig
 from evomerge.domain.errors import UsageError
-from evomerge.domain.kinship import pair
 from evomerge.domain.state import RunState
 from evomerge.store.artefacts import Store
 from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
@@ -22,7 +21,6 @@ class Subject:
     Attributes:
         ids: content ids by name.
         folders: of the weights, by name.
-        notes: models that are left out, and why; one sentence each.
     """
 
     base: str
@@ -31,7 +29,6 @@ class Subject:
     ids: Mapping[str, str]
     folders: Mapping[str, Path]
     passes: Path | None = None
-    notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> dict[str, str]:
@@ -73,10 +70,7 @@ def given(models: Sequence[str], base: str, runs_dir: Path) -> Subject:
 
 
 def of_run(run: RunDirectory, state: RunState) -> Subject:
-    """The scored models of a run, and the passes that it stored.
-
-    Left out are models whose weights were let go before their kinship was measured.
-    """
+    """The scored models of a run, and what the store keeps of their kinship."""
     from evomerge.adapters.folders import folder_of
 
     store = run.path.parent / STORE_FOLDER
@@ -88,20 +82,12 @@ def of_run(run: RunDirectory, state: RunState) -> Subject:
         for model in state.models.values()
         if model.scores is not None
     }
-    here = [name for name, folder in folders.items() if any(folder.glob("*.safetensors"))]
-    for name in folders:
-        pairs = [pair(name, other) for other in here if other != name]
-        if all(each in state.readings for each in pairs) and name not in here:
-            here.append(name)
-    gone = [name for name in folders if name not in here]
-    note = f"left out, since their weights were let go: {', '.join(gone)}"
     base = state.start.base
     return Subject(
         base.name,
         folder_of(base, store),
         base.content_id,
-        {name: state.models[name].content_id for name in folders if name in here},
-        {name: folder for name, folder in folders.items() if name in here},
+        {name: state.models[name].content_id for name in folders},
+        folders,
         store / "kinship" / base.content_id,
-        (note,) if gone else (),
     )

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import click
 
+from evomerge.adapters.estimates import with_estimates
 from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.configfile import load_recorded
 from evomerge.domain.errors import ConfigError, UsageError
+from evomerge.domain.kinship import pair
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState, fold
 from evomerge.flips import TaskFlips, flips
@@ -46,7 +48,8 @@ def command(
     \b
     JSON output: the keys of MODEL as in `evomerge status --help`, and
     {"format": 1, "source", "reason", "parents_mean_score", "metric",
-     "kinship": {other model: value}, "recipe": {...}, "children": [name], "rank",
+     "kinship": {other model: value}, "kinship_errors": {other model: half an interval, where it
+     is an estimate}, "recipe": {...}, "children": [name], "rank",
      "scores": {"evaluation_id", "tasks": [{"task", "metric", "value", "stderr", "samples",
                                             "weight", "filter"}]},
      "confirmed": {"held_out|final": scores, or a failure}, "warnings": [text],
@@ -58,6 +61,8 @@ def command(
     directory = find_run(run, runs_dir)
     state = fold(directory.read())
     subject = state.models[model_named(model, state, directory.name)]
+    others = [pair(subject.name, other.name) for other in state.ranking if other is not subject]
+    state = with_estimates(directory, state, others)
     config = _mergekit(subject)
     if as_yaml:
         if config is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from evomerge.adapters.estimates import pool_pairs, with_estimates
 from evomerge.cli.driving import resume_command
 from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.store.census import baseline_beside
@@ -40,7 +41,7 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
                 "kept"}]} or null,
      "lost_skills": [{"task", "holder", "best", "pool_best"}],
      "generations": [{"generation", "models": [name], "pool": [name],
-                      "pool_kinship", "best_score"}],
+                      "pool_kinship", "pool_kinship_error", "best_score"}],
      "skipped": [{"generation", "kind", "parents": [name], "kinship", "above", "reason"}],
      "last_event", "last_event_at", "last_event_age_seconds", "resume": "command"}
     MODEL: {"name", "kind": "foundation|greedy|exploration|grid|search", "generation", "content_id",
@@ -49,7 +50,9 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
     """
     directory = find_run(run, runs_dir)
     standing = Standing.of(directory.name, directory.path, directory.read(), directory.holder())
-    standing = replace(standing, baseline=baseline_beside(directory, standing.state))
+    baseline = baseline_beside(directory, standing.state)
+    shown = with_estimates(directory, standing.state, pool_pairs(standing.state))
+    standing = replace(standing, state=shown, baseline=baseline)
     resume = resume_command(directory) if standing.status == "stopped" else None
     if as_json:
         document = status_document(standing, resume, time.time())

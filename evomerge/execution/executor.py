@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,6 +73,7 @@ class StoreExecutor:
         self._pool = pool
         self._observer = observer
         self._failures_in_a_row = 0
+        self._sampled = 0
 
     def score(self, foundation: Sequence[Model]) -> Iterator[Event]:
         """Score foundation models; one that fails is a preflight fault of the run."""
@@ -141,8 +142,30 @@ class StoreExecutor:
             yield from events
 
     def prune(self, state: RunState) -> None:
-        """Let go of the weights that neither this run nor another one of the folder needs."""
+        """Let go of the weights that neither this run nor another one of the folder needs.
+
+        A sample of all stays, from which the kinship that no decision read can be estimated.
+        """
+        self._sample(state)
         self._weights.prune(state)
+
+    def _sample(self, state: RunState) -> None:
+        """Have the scored models sampled that were not yet, as far as their weights are there."""
+        passes = self._store.path(f"kinship/{self._base}")
+        new = [
+            model.content_id
+            for generation in state.generations[self._sampled :]
+            for model in state.at_generation(generation.number)
+            if model.scores is not None
+            and self._weights.at_hand(model)
+            and not (passes / f"{model.content_id}.sample").exists()
+        ]
+        self._sampled = len(state.generations)
+        if new:
+            operation = operations.sample(self._base, new, self._weights.folder, passes)
+            # A model that cannot be read is told when a decision needs it.
+            with suppress(CandidateError):
+                self._pool.run(operation, partial(self._observer.progressed, "samples", "kinship"))
 
     def _run(
         self, models: Sequence[Model], score: Callable[[Model], Event]

@@ -92,6 +92,23 @@ def measure(
     return Operation(kind="measure", arguments=arguments, inputs=inputs)
 
 
+def sample(
+    base: str, models: Sequence[str], folder: Callable[[str], Path], passes: Path
+) -> Operation:
+    """Keep a sample of the weights of models, for estimates of their kinship.
+
+    Args:
+        base, models: content ids.
+        folder: where the weights of a content id are.
+        passes: folder of the stored passes over this base, where samples lie too.
+    """
+    return Operation(
+        kind="sample",
+        arguments={"base": base, "models": list(models), "passes": str(passes.resolve())},
+        inputs={each: folder(each) for each in (base, *models)},
+    )
+
+
 def _of_recipe(recipe: Recipe, options: MergeOptions) -> dict[str, Any]:
     return {"recipe": recipe.model_dump(mode="json"), "options": options.model_dump(mode="json")}
 

@@ -8,6 +8,7 @@ from evomerge.domain.kinship import Metric
 from evomerge.domain.model import Model
 from evomerge.report import palette
 from evomerge.report.figure import Figure, Tips, Value, axes_grid, generations_axis
+from evomerge.report.matrix import estimates_line
 from evomerge.report.subject import Z95, Subject
 from evomerge.report.wording import elided, points, tip
 
@@ -142,9 +143,17 @@ def pool_kinship(subject: Subject) -> Figure:
     metric = subject.state.start.metric
     threshold, criterion = subject.saturation
     rows: list[tuple[Value, ...]] = [
-        (s.generation, s.best.score, s.pool_score, s.pool_kinship, " ".join(s.pool))
+        (
+            s.generation,
+            s.best.score,
+            s.pool_score,
+            s.pool_kinship,
+            s.pool_kinship_error,
+            " ".join(s.pool),
+        )
         for s in subject.steps
     ]
+    widths = (s.pool_kinship_error for s in subject.steps if s.pool_kinship_error)
     line = (
         f"The dashed line is this run's saturation threshold, {threshold:g}."
         if criterion
@@ -156,9 +165,16 @@ def pool_kinship(subject: Subject) -> Figure:
         name="pool-kinship",
         title="Score and mean kinship of the pool",
         caption=f"Merges of closely related models gain little. {line} "
-        "Shaded: the saturation stage.",
+        f"Shaded: the saturation stage.{estimates_line(widths)}",
         alt="scores and mean kinship of the pool by generation",
-        columns=("generation", "best_score", "pool_score", "pool_kinship", "pool"),
+        columns=(
+            "generation",
+            "best_score",
+            "pool_score",
+            "pool_kinship",
+            "pool_kinship_error",
+            "pool",
+        ),
         rows=rows,
         size=(11.5, 4.8),
         paint=lambda canvas: _paint_pool(canvas, subject),
@@ -197,9 +213,10 @@ def _paint_pool(canvas: Canvas, subject: Subject) -> None:
     upper.set_ylabel("score (points)")
     upper.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=2)
     known = [step for step in steps if step.pool_kinship is not None]
-    lower.plot(
+    lower.errorbar(
         [step.generation for step in known],
         [step.pool_kinship or 0.0 for step in known],
+        [step.pool_kinship_error or 0.0 for step in known],
         color=palette.ORANGE,
         marker="D",
         ms=size,

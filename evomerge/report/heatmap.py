@@ -9,6 +9,7 @@ from evomerge.analysis.clustering import Clustering, cluster
 from evomerge.domain.kinship import KinshipMatrix, Metric
 from evomerge.report import palette
 from evomerge.report.figure import Figure, Value
+from evomerge.report.matrix import Matrix, estimates_line
 from evomerge.report.subject import Subject
 from evomerge.report.wording import METRICS, elided, minus
 
@@ -27,6 +28,9 @@ def heatmap(subject: Subject) -> Figure:
     measured = {name for pair, v in state.kinship.values.items() if v is not None for name in pair}
     scored = [model.name for model in state.models.values() if model.scores is not None]
     names = [name for name in scored if name in measured]
+    widths = [
+        error for a, b in combinations(names, 2) if (error := state.kinship.error(a, b)) is not None
+    ]
     clustering = cluster(names, state.kinship)
     order = clustering.order
     rows: list[tuple[Value, ...]] = [
@@ -43,7 +47,8 @@ def heatmap(subject: Subject) -> Figure:
         name="kinship",
         title=f"Kinship of all models ({metric.value})",
         caption=f"{METRICS[metric].capitalize()}. Rows are ordered by average-linkage clustering, "
-        f"which places related models together; its dendrogram is above.{gaps}",
+        "which places related models together; its dendrogram is above."
+        f"{estimates_line(widths)}{gaps}",
         alt=f"kinship matrix of {len(names)} models",
         columns=("model", *order),
         rows=rows,
@@ -94,7 +99,7 @@ def _paint(canvas: Canvas, subject: Subject, clustering: Clustering) -> None:
     bar.ax.tick_params(length=0)
     _name_rows(axes, subject, order)
     if len(order) <= _VALUES:
-        _write_values(axes, image, values)
+        _write_values(axes, image, values, [[kinship.error(a, b) for b in order] for a in order])
 
 
 def _number(kinship: KinshipMatrix, a: str, b: str) -> float:
@@ -123,11 +128,12 @@ def _name_rows(axes: Axes, subject: Subject, order: tuple[str, ...]) -> None:
                 label.set_fontweight("bold")
 
 
-def _write_values(axes: Axes, image: Any, values: Any) -> None:
+def _write_values(axes: Axes, image: Any, values: Any, errors: Matrix) -> None:
     """Write the number into every cell.
 
     Args:
         values: float64, [models, models], NaN for unknown kinship.
+        errors: of estimates; None for measured values.
     """
     for i, row in enumerate(values):
         for j, value in enumerate(row):
@@ -136,7 +142,8 @@ def _write_values(axes: Axes, image: Any, values: Any) -> None:
                 axes.text(
                     j,
                     i,
-                    minus(value) if abs(value) < 10 else f"{value:.0f}",
+                    ("~" if errors[i][j] else "")
+                    + (minus(value) if abs(value) < 10 else f"{value:.0f}"),
                     ha="center",
                     va="center",
                     fontsize=7,

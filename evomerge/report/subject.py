@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from evomerge.adapters.estimates import best_pairs, with_estimates
 from evomerge.analysis.curves import Step, steps
 from evomerge.analysis.merges import Merge, merges
 from evomerge.analysis.stages import Point, Stages, stages
@@ -33,6 +34,7 @@ class Subject:
     """All data of a run's report.
 
     Attributes:
+        state: with estimates of the kinship that was not measured.
         config: the text of the resolved config in the run's folder.
         environment: versions and hardware at the start.
         baseline: the result of merging all foundation models at once, if known.
@@ -120,7 +122,7 @@ def read_subject(run: RunDirectory) -> Subject:
     return Subject(
         run.name,
         entries,
-        state,
+        with_estimates(run, state, best_pairs(state)),
         config,
         environment if isinstance(environment, dict) else {},
         layer_changes(state, passes),

@@ -162,16 +162,16 @@ def _settings(model: Model, state: RunState, config: Config) -> Iterator[str]:
 def _kinship(model: Model, state: RunState) -> Iterator[str]:
     metric = state.start.metric
     rows = [
-        (name, state.kinship.between(model.name, name))
+        (name, state.kinship.between(model.name, name), state.kinship.error(model.name, name))
         for name in ancestors(model.name, state.models)
     ]
-    known = [(name, value) for name, value in rows if value is not None]
+    known = [(name, value, error) for name, value, error in rows if value is not None]
     if not known:
         return
     yield f"Kinship ({metric.value}) to its ancestors, of the changes to the base model:\n"
     yield "| ancestor | kinship |\n| --- | ---: |"
-    for name, value in known:
-        yield f"| {_text(name)} | {figures.kinship(value, metric)} |"
+    for name, value, error in known:
+        yield f"| {_text(name)} | {figures.kinship(value, metric, error)} |"
 
 
 def _how_to_merge(model: Model, state: RunState) -> Iterator[str]:

@@ -102,6 +102,7 @@ def model_document(state: RunState, model: str) -> Document:
     recipe = subject.candidate and subject.candidate.recipe
     others = [name for name in state.models if name != model]
     kinship = {name: state.kinship.between(model, name) for name in others}
+    errors = {name: state.kinship.error(model, name) for name in others}
     return {
         "format": FORMAT,
         **model_brief(subject, state),
@@ -110,6 +111,7 @@ def model_document(state: RunState, model: str) -> Document:
         "parents_mean_score": proposal and proposal.mean_score,
         "metric": state.start.metric.value,
         "kinship": {name: value for name, value in kinship.items() if value is not None},
+        "kinship_errors": {name: error for name, error in errors.items() if error is not None},
         "recipe": recipe and recipe.model_dump(mode="json"),
         "scores": subject.scores and subject.scores.model_dump(mode="json"),
         "confirmed": {
@@ -224,5 +226,6 @@ def _generation(number: int, state: RunState) -> Document:
         "models": [model.name for model in born],
         "pool": None if pool is None else list(pool),
         "pool_kinship": None if pool is None else state.kinship.mean(pool),
+        "pool_kinship_error": None if pool is None else state.kinship.mean_error(pool),
         "best_score": state.models[pool[0]].score if pool else None,
     }

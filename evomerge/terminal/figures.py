@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.text import Text
 
 from evomerge.domain.kinship import Metric
@@ -55,13 +57,28 @@ def gain_style(value: float | None) -> str:
     return "green" if value > 0 else "red"
 
 
-def kinship(value: float | None, metric: Metric) -> str:
-    """A kinship: two decimals for similarities, three digits for distances."""
+def kinship(value: float | None, metric: Metric, error: float | None = None) -> str:
+    """A kinship: two decimals for similarities, three digits for distances.
+
+    An estimate is marked and has its interval: `~0.872 ±.003`.
+    """
     if value is None:
         return MISSING
+    if error:
+        number = f"{value:.4g}" if metric is Metric.EUCLIDEAN else f"{value:.3f}"
+        return f"~{number} ±{half_width(error, metric)}"
     if metric is Metric.EUCLIDEAN:
         return f"{value:.3g}"
     return f"{0.0 if abs(value) < 0.005 else value:.2f}"
+
+
+def half_width(error: float, metric: Metric) -> str:
+    """Half an interval, rounded up so that it never looks smaller than it is: `.001`, `.02`."""
+    if metric is Metric.EUCLIDEAN:
+        digits = 1 - math.floor(math.log10(error))
+        return f"{math.ceil(error * 10**digits) / 10**digits:g}"
+    rounded = math.ceil(error * 1000) / 1000
+    return f"{rounded:.3f}".removeprefix("0")
 
 
 def parents(names: tuple[str, ...]) -> str:

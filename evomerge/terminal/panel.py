@@ -88,6 +88,13 @@ def _origin(model: Model, state: RunState) -> Iterator[Fact]:
             yield "least related", Text(printable(", ".join(relatives[: -_KIN - 1 : -1])))
 
 
+def kinship_between(model: Model, other: str, state: RunState) -> str:
+    """The kinship of two models, marked where it is an estimate."""
+    kinship = state.kinship
+    value, error = kinship.between(model.name, other), kinship.error(model.name, other)
+    return figures.kinship(value, state.start.metric, error)
+
+
 def _relatives(model: Model, state: RunState) -> list[str]:
     """All other models with their kinship to this one, closest first."""
     closeness = {
@@ -96,7 +103,7 @@ def _relatives(model: Model, state: RunState) -> list[str]:
         if name != model.name and (value := state.kinship.closeness(model.name, name)) is not None
     }
     return [
-        f"{name} {figures.kinship(state.kinship.between(model.name, name), state.start.metric)}"
+        f"{name} {kinship_between(model, name, state)}"
         for name in sorted(closeness, key=lambda name: -closeness[name])
     ]
 
@@ -178,7 +185,7 @@ def _scores(model: Model, state: RunState) -> Fitted:
             [
                 *_task_scores(parent, [task.task for task in tasks]),
                 figures.score(parent),
-                figures.kinship(state.kinship.between(model.name, parent.name), state.start.metric),
+                kinship_between(model, parent.name, state),
             ],
         )
         for parent in parents

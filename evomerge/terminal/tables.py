@@ -54,14 +54,19 @@ def generations_table(state: RunState) -> Fitted:
     child = words("best of generation", (name_text(m) for m in best_child))
     child_score = numbers("score", (_points(m) for m in best_child))
     best = numbers("best so far", (_points(m) for m in best_so_far))
-    means = (state.kinship.mean(generation.pool or ()) for generation in rows)
-    kin = numbers("pool kinship", (figures.kinship(v, state.start.metric) for v in means))
+    kin = numbers("pool kinship", (_pool_kinship(generation, state) for generation in rows))
     pool = words("pool", (spelled(", ".join(g.pool or ()), "dim") for g in rows))
     return Fitted(
         [number, born, failed, child, child_score, best, kin, pool],
         [number, born, failed, child, child_score, best, kin],
         [number, child, child_score, best],
     )
+
+
+def _pool_kinship(generation: Generation, state: RunState) -> str:
+    pool = generation.pool or ()
+    mean, error = state.kinship.mean(pool), state.kinship.mean_error(pool)
+    return figures.kinship(mean, state.start.metric, error)
 
 
 def choices_table(

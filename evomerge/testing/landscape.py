@@ -211,7 +211,11 @@ def _item_values(vector: list[float], share: float) -> list[float]:
 class LandscapeMeter(Fake):
     """Kinship of vectors by its definition, the base being the origin."""
 
-    kinds = frozenset({"measure"})
+    kinds = frozenset({"measure", "sample"})
+
+    def sample(self, operation: Operation, progress: Progress) -> dict[str, Any]:
+        """Nothing is kept: vectors are measured in no time."""
+        return {}
 
     def measure(self, operation: Operation, progress: Progress) -> dict[str, Any]:
         """pcc, cosine and Euclidean distance; pcc and cosine are undefined for the origin."""

@@ -7,12 +7,14 @@ import io
 import json
 import shutil
 import zipfile
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from evomerge.domain.digest import decisions
+from evomerge.domain.kinship import pair
 from evomerge.domain.state import RunState, fold
 from evomerge.store.journal import read_journal
 from tests.conftest import command
@@ -199,16 +201,6 @@ def test_a_config_that_is_gone_is_named(copy):
     assert "config.yaml" in done.err
 
 
-def rounded(runs: Path) -> object:
-    """What was decided, kinship to nine digits: measured in other passes it differs by an ulp."""
-    covered = decisions(state_of(runs))
-    covered["kinship"] = [
-        {key: value if key == "models" else round(value, 9) for key, value in each.items()}
-        for each in covered["kinship"]
-    ]
-    return covered
-
-
 def test_damage_all_over_the_store_ends_in_the_same_decisions(copy, finished, evomerge):
     """Passes, remembered digests, evaluations and weights: caches, all of them."""
     half_done(copy, 12)
@@ -227,4 +219,58 @@ def test_damage_all_over_the_store_ends_in_the_same_decisions(copy, finished, ev
         path.write_bytes(data)
     done = evomerge("resume", NAME, "--dir", copy)
     assert done.returncode == 0, done.stderr
-    assert rounded(copy) == rounded(finished[0])
+    assert decisions(state_of(copy)) == decisions(state_of(finished[0])), "to the last bit"
+
+
+def test_what_no_decision_read_is_estimated_and_can_be_measured(copy, evomerge):
+    """Of models whose weights were let go too: their samples were kept."""
+    state = state_of(copy)
+    scored = [model.name for model in state.ranking]
+    pairs = {pair(*each) for each in combinations(scored, 2)}
+    assert set(state.readings) < pairs, "only what decisions read is in the journal"
+    gone = pruned(copy)
+    base = copy / "store/kinship" / state.start.base.content_id
+    for model in state.ranking:
+        assert (base / f"{model.content_id}.sample").exists()
+
+    def table(*options):
+        done = evomerge("kinship", NAME, "--dir", copy, "--json", *options)
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        place = {name: index for index, name in enumerate(told["models"])}
+        cells = {each: (place[each[0]], place[each[1]]) for each in pairs}
+        values = {each: told["pcc"][i][j] for each, (i, j) in cells.items()}
+        estimated = {
+            each for each, (i, j) in cells.items() if told["errors"]["pcc"][i][j] is not None
+        }
+        return values, estimated, done.stderr
+
+    values, estimated, _ = table()
+    assert estimated == pairs - set(state.readings)
+    assert all(values[each] == pytest.approx(r.pcc) for each, r in state.readings.items())
+    exact, left, said = table("--exact")
+    assert "evomerge rebuild" in said
+    assert left == {each for each in estimated if set(each) & set(gone)}
+    again, *others = sorted(gone)
+    assert evomerge("rebuild", NAME, again, "--dir", copy).returncode == 0
+    exact, left, _ = table("--exact")
+    assert left == {each for each in estimated if set(each) & set(others)} < estimated
+    assert all(exact[each] == pytest.approx(values[each], abs=1e-6) for each in pairs)
+    assert table()[1] == left, "what was measured once is kept"
+    assert decisions(state_of(copy)) == decisions(state)
+
+
+def test_views_show_estimates_and_the_digest_does_not_know_them(copy):
+    state = state_of(copy)
+    digest = command("digest", NAME, "--dir", copy).out
+    status = json.loads(command("status", NAME, "--dir", copy, "--json").out)
+    for generation in status["generations"]:
+        known = all(pair(*each) in state.readings for each in combinations(generation["pool"], 2))
+        assert generation["pool_kinship"] is not None
+        assert (generation["pool_kinship_error"] is None) == known
+    best = state.best.name
+    shown = json.loads(command("show", NAME, best, "--dir", copy, "--json").out)
+    assert set(shown["kinship"]) == {model.name for model in state.ranking} - {best}
+    measured = {name for each in state.readings if best in each for name in each} - {best}
+    assert set(shown["kinship_errors"]) == set(shown["kinship"]) - measured
+    assert command("digest", NAME, "--dir", copy).out == digest

@@ -39,11 +39,16 @@ class World:
         operation = operations.measure("base-id", names, pairs, folder, (), self.passes)
         return kinship_child.measure(operation, ignore)["readings"]
 
-    def tabulate(self, names, options):
+    def tabulate(self, names, **options):
         folder = {"base-id": self.base, **self.folders}.__getitem__
         asked = operations.measure("base-id", list(names), [], folder, (), self.passes)
-        options = {**asked.arguments, **options}
-        return kinship_child.tabulate(asked.model_copy(update={"arguments": options}), ignore)
+        given = {"metrics": ["pcc"], "by": None, "split": False, "measure": True, **options}
+        arguments = {**asked.arguments, **given}
+        return kinship_child.tabulate(asked.model_copy(update={"arguments": arguments}), ignore)
+
+    def sample(self, names):
+        folder = {"base-id": self.base, **self.folders}.__getitem__
+        kinship_child.sample(operations.sample("base-id", names, folder, self.passes), ignore)
 
     def lose(self, name):
         self.folders[name].rename(self.base.with_name(f"{name}-gone"))
@@ -79,8 +84,8 @@ def test_a_pass_is_read_once_and_left_aside_where_it_tells_of_other_models(world
 
 
 def test_samples_lie_beside_the_passes_and_damaged_ones_are_taken_again(world):
-    world.measure("ab", [pair("a", "b")])
-    names = {path.name for path in world.passes.glob("*.sample")}
+    world.sample("ab")
+    names = {path.name for path in world.passes.iterdir()}
     assert names == {"base-id.sample", "a.sample", "b.sample"}
     path = world.passes / "a.sample"
     whole = path.read_bytes()
@@ -89,10 +94,41 @@ def test_samples_lie_beside_the_passes_and_damaged_ones_are_taken_again(world):
     torn[len(torn) // 2] ^= 1
     for damage in (torn, b""):
         path.write_bytes(damage)
-        world.measure("abc", [pair("a", "c")])
+        world.sample("a")
         assert path.read_bytes() == whole
-        for measured in world.passes.glob("*.pass"):
-            measured.unlink()
+
+
+def test_what_was_not_measured_is_estimated_also_without_weights(world):
+    world.sample("abc")
+    (measured,) = world.measure("ab", [pair("a", "b")])
+    for name in "abc":
+        world.lose(name)
+    world.folders["d"] = world.folders["a"].with_name("never-there")
+    told = world.tabulate("abcd", metrics=["pcc", "euclidean"], by="layer", measure=False)
+    for metric in ("pcc", "euclidean"):
+        table, errors = told["parts"][""][metric], told["errors"][""][metric]
+        assert table[0][1] == pytest.approx(measured[metric], rel=1e-8)
+        assert errors[0][1] is None
+        assert table[0][2] is not None
+        assert errors[0][2] == 0, "such a small model is in its sample whole"
+        assert [row[3] for row in table] == [None] * 4
+    assert set(told["parts"]) == {"", "model.layers.0", "model.layers.1"}
+    assert told["warnings"] == ["there are neither weights nor a sample of d"]
+    (note, *_) = world.tabulate("abc")["warnings"]
+    assert note.startswith("not measured, since the weights of a, b, c are not there")
+
+
+def test_an_estimate_is_made_exact(world):
+    before = world.tabulate("abc", measure=False)
+    assert not list(world.passes.glob("*.pass"))
+    assert any(error is not None for row in before["errors"][""]["pcc"] for error in row)
+    after = world.tabulate("abc")
+    assert len(list(world.passes.glob("*.pass"))) == 1
+    assert not any(error is not None for row in after["errors"][""]["pcc"] for error in row)
+    assert after["parts"][""]["pcc"][0][1] == pytest.approx(before["parts"][""]["pcc"][0][1])
+    assert world.tabulate("abc", measure=False) == after, "it is kept"
+    with pytest.raises(CandidateError, match="leave out every tensor"):
+        world.tabulate("abc", exclude=["*"], measure=False)
 
 
 def test_a_reading_does_not_depend_on_what_was_measured_beside_it(world, workshop, tmp_path):
@@ -143,10 +179,9 @@ def test_what_an_earlier_version_measured_decides_nothing_and_is_shown(world):
     path.unlink()
     old = of_format_1(taken)
     (world.passes / f"{hashlib.sha256(old).hexdigest()[:32]}.pass").write_bytes(old)
-    options = {"metrics": ["euclidean"], "by": None, "split": False}
-    table = world.tabulate("ab", options)
+    table = world.tabulate("ab", metrics=["euclidean"])
     off = table["parts"][""]["euclidean"][0][1] / first[0]["euclidean"]
     assert off == pytest.approx(1.01**0.5)
     assert world.measure("ab", wanted) == first
-    table = world.tabulate("ab", options)
+    table = world.tabulate("ab", metrics=["euclidean"])
     assert table["parts"][""]["euclidean"][0][1] == pytest.approx(first[0]["euclidean"], rel=1e-8)

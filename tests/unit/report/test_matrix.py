@@ -30,8 +30,22 @@ def test_small_matrices_keep_their_order_and_large_ones_bring_kin_together():
     kinds = [int(name.rpartition("-")[2]) % 3 for name in order]
     assert sum(a != b for a, b in pairwise(kinds)) == 2
     assert "clustering" in figure.caption
-    for a, b, value in figure.rows:
+    for a, b, value, error in figure.rows:
         assert value == matrix[names.index(a)][names.index(b)]
+        assert error is None
+
+
+def test_estimates_are_marked():
+    names, matrix = family(3)
+    errors = [[None, None, 0.0042], [None, None, None], [0.0042, None, None]]
+    figure = heatmap("pcc", "pcc", names, matrix, errors)
+    assert "no more than ±0.0042" in figure.caption
+    assert [error for *_, error in figure.rows] == [None, 0.0042, None]
+    texts = [e.text for e in ET.fromstring(draw(figure, png=False).svg).iter() if e.text]
+    assert texts.count(f"~{matrix[0][2]:.2f}") == 2
+    page = kinship_page("base", names, {"": {"pcc": matrix}}, {"": {"pcc": errors}})
+    assert "±0.0042</td>" in page
+    assert page.count("~") > 2
 
 
 @pytest.mark.parametrize("metric", ["pcc", "euclidean"])
@@ -51,7 +65,7 @@ def test_the_page_needs_nothing_else_and_escapes_names():
     names = ["<script>alert(1)</script>", "b", "c"]
     matrix = [[1.0, 0.25, None], [0.25, 1.0, -0.125], [None, -0.125, 1.0]]
     parts = {"": {"pcc": matrix, "euclidean": matrix}, "mlp": {"pcc": matrix}}
-    page = kinship_page("<base>", names, parts, ["x & y"])
+    page = kinship_page("<base>", names, parts, {}, ["x & y"])
     assert "<script>alert" not in page
     assert not re.findall(r"(?:src|href)=\"(?!#|data:)", page)
     assert page.count("<svg") == 3
@@ -60,7 +74,7 @@ def test_the_page_needs_nothing_else_and_escapes_names():
     assert page.count("undefined</td>") == 3
     assert "-0.125" in page
     assert "x &amp; y" in page
-    assert page == kinship_page("<base>", names, parts, ["x & y"])
+    assert page == kinship_page("<base>", names, parts, {}, ["x & y"])
 
 
 def test_a_picture_is_a_png_that_says_what_it_shows():

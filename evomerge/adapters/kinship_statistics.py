@@ -1,0 +1,114 @@
+"""Statistics of the pairs that an operation asks for: from stored passes, or from the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+
+from evomerge.adapters.kinship_files import read_passes, store_pass
+from evomerge.domain.errors import CandidateError
+from evomerge.domain.kinship import Pair
+from evomerge.kinship import KinshipError, Pass, Statistics, missing_pairs
+from evomerge.kinship.headers import read_folder
+from evomerge.kinship.matching import match
+from evomerge.kinship.passes import Shape
+from evomerge.kinship.union import alike, pairs_of
+from evomerge.ports import Operation, Progress
+
+
+def inputs_of(operation: Operation) -> tuple[Path, dict[str, Path]]:
+    """The folder of the base, and those of the models by name."""
+    folders = {name: operation.inputs[name] for name in operation.arguments["models"]}
+    return operation.inputs[operation.arguments["base"]], folders
+
+
+def left(whole: Statistics, exclude: Sequence[str]) -> Statistics:
+    """The statistics over the tensors that are not left out."""
+    some = whole.without(*exclude)
+    if exclude and not some.tensors:
+        raise nothing_left(exclude)
+    return some
+
+
+def nothing_left(exclude: Sequence[str]) -> CandidateError:
+    """The error of patterns that leave out every tensor."""
+    named = ", ".join(repr(pattern) for pattern in exclude)
+    return CandidateError(f"{named} leave out every tensor", "exclude fewer of them")
+
+
+def compared(
+    operation: Operation,
+    pairs: Sequence[Pair],
+    measured: AbstractSet[Pair],
+    progress: Progress,
+    formats: Collection[int],
+) -> Iterator[tuple[list[Pair], Statistics]]:
+    """The statistics that tell of `pairs`, for those at a time whose models agree in their rows.
+
+    What no stored pass of these `formats` holds is read from weights, for the pairs that are to be
+    `measured`; other pairs are left out.
+    """
+    (base, folders), asked = inputs_of(operation), operation.arguments
+    store, base_id = asked["passes"] and Path(asked["passes"]), asked["base"]
+    try:
+        stored = read_passes(store, folders) if store else []
+        known = [one for one in stored if one.format in formats]
+        shapes = _shapes(base_id, base, folders, known, measured)
+        told = [(a, b) for a, b in pairs if a in shapes and b in shapes]
+        for group in alike(shapes, told):
+            missing = missing_pairs(known, _models(group), group)
+            lacking = {pair for pair in group if missing & pairs_of((), [pair])}
+            wanted = [pair for pair in group if pair in lacking and pair in measured]
+            if wanted:
+                read = {model: folders[model] for model in _models(wanted)}
+                known.append(_measure((base_id, base), read, wanted, known, progress))
+                if store:
+                    store_pass(store, known[-1])
+            held = [pair for pair in group if pair not in lacking or pair in wanted]
+            if held:
+                yield held, Statistics.merge(known, _models(held), held)
+    except CandidateError:
+        raise
+    except KinshipError as error:
+        raise CandidateError(error.message, error.remedy) from error
+
+
+def _models(pairs: Iterable[Pair]) -> list[str]:
+    return list(dict.fromkeys(model for pair in pairs for model in pair))
+
+
+def _shapes(
+    base_id: str,
+    base: Path,
+    folders: Mapping[str, Path],
+    known: Sequence[Pass],
+    measured: Collection[Pair],
+) -> dict[str, Shape]:
+    """The rows of models, from a pass, or from the headers of those that may be measured."""
+    found = {model: one.shape(model) for one in known for model in one.models if model in folders}
+    unseen = [model for model in _models(measured) if model not in found]
+    if unseen:
+        stored = {model: read_folder(folders[model]) for model in unseen}
+        matching = match(base_id, read_folder(base), stored)
+        found |= {model: matching.shape(model) for model in unseen}
+    return found
+
+
+def _measure(
+    base: tuple[str, Path],
+    folders: Mapping[str, Path],
+    pairs: Sequence[Pair],
+    known: Sequence[Pass],
+    progress: Progress,
+) -> Pass:
+    from evomerge.kinship import measure as measure_weights  # imports torch
+
+    return measure_weights(
+        base[1],
+        folders,
+        pairs,
+        base_id=base[0],
+        known=known,
+        progress=progress,
+    )

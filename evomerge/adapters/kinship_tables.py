@@ -1,0 +1,148 @@
+"""Matrices of kinship by part of the models: measured, or estimated from samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from evomerge.adapters.kinship_files import samples
+from evomerge.adapters.kinship_statistics import compared, inputs_of, left, nothing_left
+from evomerge.domain.kinship import Pair
+from evomerge.kinship import Statistics
+from evomerge.kinship.estimates import estimates, parts_of
+from evomerge.kinship.grouping import kind_of, layer_of
+from evomerge.kinship.passes import FORMAT
+from evomerge.ports import Operation, Progress
+
+Matrix: TypeAlias = list[list[float | None]]
+
+_KEYS: dict[str, Callable[[str], str | None]] = {
+    "layer": layer_of,
+    "kind": lambda name: kind_of(name).value,
+    "tensor": lambda name: name,
+}
+"""The part of a model that a tensor belongs to, by what a user calls the parts."""
+
+
+def tabulate(operation: Operation, progress: Progress) -> dict[str, Any]:
+    """Matrices of `metrics` over all models, in all and by `by`, and what is worth a warning.
+
+    {"parts": {"": {metric: [[value]]}, <layer, kind or tensor>: {...}}, "errors": as "parts",
+    "warnings": [text]}. With `measure` every pair is read whose weights are there; pairs that are
+    not, and that no stored pass holds, are estimated: `errors` has half the widths of the intervals
+    of these, null elsewhere. `split` asks for the mean over tensors instead of the similarity of
+    the whole delta; it is not estimated.
+    """
+    asked = operation.arguments
+    tables = _Tables(list(asked["models"]), list(asked["metrics"]))
+    every = list(combinations_with_replacement(asked["models"], 2))
+    measured = {pair for pair in every if asked["measure"] and _are_there(operation, pair)}
+    told: set[Pair] = set()
+    for group, statistics in compared(operation, every, measured, progress, formats={1, FORMAT}):
+        told.update(group)
+        tables.add(group, statistics, asked)
+    rest = [pair for pair in every if pair not in told]
+    gone = [name for name in asked["models"] if not _are_there(operation, [name])]
+    if rest and asked["measure"] and gone:
+        text = f"not measured, since the weights of {', '.join(gone)} are not there"
+        tables.warnings[f"{text}: `evomerge rebuild` makes them again"] = None
+    if rest and not asked["split"]:
+        _estimate(operation, rest, tables)
+    unused = (
+        f"{pattern!r} leaves out no tensor"
+        for pattern in asked["exclude"]
+        if not any(fnmatchcase(name, pattern) for name in tables.tensors)
+    )
+    return {
+        "parts": tables.values,
+        "errors": tables.errors,
+        "warnings": [*unused, *tables.warnings],
+    }
+
+
+class _Tables:
+    """Symmetric matrices by part and metric: values, and the errors of those that are estimates.
+
+    Attributes:
+        tensors: of the base, as far as they were seen.
+        warnings: in order, each once.
+    """
+
+    def __init__(self, names: list[str], metrics: list[str]) -> None:
+        self._place = {name: index for index, name in enumerate(names)}
+        self._metrics = metrics
+        self.values: dict[str, dict[str, Matrix]] = {}
+        self.errors: dict[str, dict[str, Matrix]] = {}
+        self.tensors: set[str] = set()
+        self.warnings: dict[str, None] = {}
+
+    def add(self, pairs: Sequence[Pair], whole: Statistics, asked: dict[str, Any]) -> None:
+        """Tell of pairs that were measured."""
+        self.tensors |= {tensor.name for tensor in whole.tensors}
+        statistics = left(whole, asked["exclude"])
+        self.warnings |= dict.fromkeys(_warnings(statistics))
+        key = _KEYS.get(asked["by"])
+        parts = {"": statistics, **({} if key is None else statistics.split_by(key))}
+        place = {name: index for index, name in enumerate(statistics.models)}
+        for part, of_part in parts.items():
+            for metric in self._metrics:
+                matrix = of_part.matrix(metric, split=asked["split"])
+                for a, b in pairs:
+                    self.put(part, metric, (a, b), matrix[place[a]][place[b]])
+
+    def put(
+        self, part: str, metric: str, pair: Pair, value: float | None, error: float | None = None
+    ) -> None:
+        """Tell of one pair."""
+        i, j = (self._place[name] for name in pair)
+        for tables, number in ((self.values, value), (self.errors, error)):
+            if part not in tables:
+                tables[part] = {each: self._empty() for each in self._metrics}
+            tables[part][metric][i][j] = tables[part][metric][j][i] = number
+
+    def _empty(self) -> Matrix:
+        return [[None for _ in self._place] for _ in self._place]
+
+
+def _estimate(operation: Operation, pairs: Sequence[Pair], tables: _Tables) -> None:
+    """Estimate pairs from samples of the weights, which are taken where there are none yet."""
+    (base, folders), asked = inputs_of(operation), operation.arguments
+    store, base_id = asked["passes"] and Path(asked["passes"]), asked["base"]
+    known = samples(store, (base_id, base), folders)
+    held = [(a, b) for a, b in pairs if a in known and b in known]
+    if held:
+        tables.tensors |= known[base_id].tensors.keys()
+        parts = parts_of(asked["exclude"], _KEYS.get(asked["by"]))
+        models = {name: known[name] for pair in held for name in pair}
+        told = estimates(known[base_id], models, held, asked["metrics"], parts)
+        if not told:
+            raise nothing_left(asked["exclude"])
+        for part, of_part in told.items():
+            for metric, by_pair in of_part.items():
+                for pair, (value, error) in by_pair.items():
+                    tables.put(part, metric, pair, value, error)
+    unknown = sorted({name for pair in pairs for name in pair} - known.keys())
+    if unknown:
+        tables.warnings[f"there are neither weights nor a sample of {', '.join(unknown)}"] = None
+
+
+def _are_there(operation: Operation, names: Sequence[str]) -> bool:
+    """Whether the weights of these models can be read."""
+    return all(any(operation.inputs[name].glob("*.safetensors")) for name in names)
+
+
+def _warnings(statistics: Statistics) -> Iterator[str]:
+    for model in statistics.equal_to_base:
+        yield f"{model} equals the base: its pcc and cosine are undefined"
+    for name, models in statistics.absent.items():
+        yield f"{name} is left out where {', '.join(models)} are compared: they lack it"
+    for model, names in statistics.extra.items():
+        yield f"{model} has tensors that the base lacks, left out: {', '.join(names)}"
+    for model, skipped in statistics.skipped.items():
+        yield f"{model}: left out {', '.join(f'{name} ({why})' for name, why in skipped.items())}"
+    for tensor in statistics.cut:
+        held = f"{tensor.rows} of {tensor.base_rows} rows"
+        yield f"{tensor.name}: {held} are compared where a model has no more"
