@@ -152,10 +152,12 @@ def told(event: Event, state: RunState) -> dict[str, float]:
             model = state.models[event.model]
             gain = merge_gain(model, state.models)
             tasks = {f"task/{_plain(t.task)}": t.value for t in event.scores.tasks}
-            values = {"score": model.score or 0.0, **tasks, **_standing(state)}
-            return values if gain is None else {**values, "merge_gain": gain}
+            kinship = model.candidate.proposal.kinship if model.candidate else None
+            of_a_child = {"merge_gain": gain, "parents_kinship": kinship}
+            known = {name: value for name, value in of_a_child.items() if value is not None}
+            return {"score": model.score or 0.0, **tasks, **known, **_standing(state)}
         case GenerationFinished():
-            mean = state.kinship.mean(event.pool)
+            mean = state.kinship.mean(event.pool)  # known where a criterion reads it
             kin = {} if mean is None else {"pool_kinship": mean}
             return {"generation": event.generation, **kin, **_standing(state)}
         case RunResumed() | RunFinished() | CandidateFailed():

@@ -59,7 +59,10 @@ def test_it_is_told_what_the_journal_holds(tmp_path):
     assert best == sorted(best)
     assert best[-1] == state.best.score
     assert [step for step, _ in points] == sorted(step for step, _ in points)
-    assert any("pool_kinship" in values for _, values in points)
+    told = [values["parents_kinship"] for _, values in points if "parents_kinship" in values]
+    kinship = [c.proposal.kinship for g in state.generations for c in g.candidates]
+    assert sorted(told) == sorted(value for value in kinship if value is not None)
+    assert told
     assert notebook.started[0][2]["strategy"] == "kinship"
     assert notebook.started[-1] == "finished"
 
