@@ -14,7 +14,7 @@ from evomerge.execution.executor import StoreExecutor
 from evomerge.store import artefacts, atomic, journal, run_directory
 from evomerge.store.artefacts import WEIGHTS, Made, Store, manifest_of
 from evomerge.store.ledger import JournalLedger
-from evomerge.strategies import base, kinship
+from evomerge.strategies import kinship, steps
 from evomerge.strategies import random as random_strategy
 from evomerge.testing.landscape import LandscapeEvaluator
 
@@ -71,7 +71,7 @@ def torn_tail_is_kept():
 @plant
 def unordered_set_in_a_decision():
     """The pairs of the pool are taken in the order of a set of names."""
-    ordered = base.greedy_pairs
+    ordered = steps.greedy_pairs
 
     def greedy_pairs(state):
         proposals = {str(each.parents): each for each in ordered(state)}
