@@ -39,7 +39,6 @@ def checkpoint(state: RunState, generation: Generation) -> dict[str, Any]:
             {"model": name, "score": _points(state.models[name].score)}
             for name in generation.pool or ()
         ],
-        "pool_kinship": _kinship(state.kinship.mean(generation.pool or ())),
         "stop": generation.stop,
     }
 
