@@ -273,4 +273,5 @@ def test_views_show_estimates_and_the_digest_does_not_know_them(copy):
     assert set(shown["kinship"]) == {model.name for model in state.ranking} - {best}
     measured = {name for each in state.readings if best in each for name in each} - {best}
     assert set(shown["kinship_errors"]) == set(shown["kinship"]) - measured
+    assert "closest kin" in command("show", NAME, best, "--dir", copy).out
     assert command("digest", NAME, "--dir", copy).out == digest

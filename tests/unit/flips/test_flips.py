@@ -114,7 +114,8 @@ def test_the_command_tells_it_all(landscape, capsys):
     assert document["mergekit"].startswith("merge_method: dare_ties")
     shown(landscape, "model-1-1")
     text = capsys.readouterr().out
-    assert "closest kin" in text
+    assert "their kinship" in text
+    assert "closest kin" not in text, "of a model whose kinship no decision read"
     assert "right, all parents wrong" in text
     assert "merge_method: dare_ties" in text
 
