@@ -97,7 +97,7 @@ def test_the_report_is_there_at_the_end_of_the_run(whole):
     run = runs / "tiny-evolution"
     page = (run / "report.html").read_text()
     assert result["best"]["name"] in page
-    assert "layer by layer" in page, "the change of weights is told from the store"
+    assert "against its parents, by layer" in page, "the change of weights is told from the store"
     assert len(list((run / "plots").glob("*.png"))) == 6
     assert (run / "logs" / "report.log").read_text().splitlines() == [str(run / "report.html")]
 
