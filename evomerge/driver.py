@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from evomerge.config import Config
-from evomerge.configfile import taken_out
+from evomerge.configfile import removed_settings
 from evomerge.domain.difference import Gains
 from evomerge.domain.errors import PreflightError, SignalledError, StoppedError
 from evomerge.domain.events import RunResumed, RunStarted
@@ -77,7 +77,7 @@ def drive(
             with journal:
                 ledger = JournalLedger(run, journal, apply(state, entry), observers)
                 for observer in observers:
-                    observer.happened(entry.event, ledger.state)
+                    observer.on_event(entry.event, ledger.state)
                 known = ledger.state.models.values()
                 executor = workplace.executor(evaluation, known, _Everyone(observers))
                 return search(
@@ -115,13 +115,13 @@ class _Everyone:
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = observers
 
-    def happened(self, event: object, state: RunState) -> None:
+    def on_event(self, event: object, state: RunState) -> None:
         """Events reach the observers through the ledger."""
 
-    def progressed(self, model: str, activity: str, done: int, total: int) -> None:
+    def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
         """Tell every observer."""
         for observer in self._observers:
-            observer.progressed(model, activity, done, total)
+            observer.on_progress(model, activity, done, total)
 
 
 def _started(run: RunDirectory, setting: Setting, config: Config) -> tuple[Journal, Entry]:
@@ -163,7 +163,7 @@ def _changes(
     changes = drift(state.start, setting.base, setting.foundation, setting.versions)
     if setting.config_id != state.start.config_id:
         changes.append(f"the config changed ({run.config}): its settings gave other results")
-        changes += taken_out(run.config)
+        changes += removed_settings(run.config)
     return changes + evaluation_drift(state, evaluation.ids["selection"])
 
 

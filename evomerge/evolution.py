@@ -88,8 +88,8 @@ def evolve(
             measure(ledger, executor, chain(*(each.pairs(ledger.state) for each in criteria)))
         ledger.record(close(ledger.state, criteria))
     if not ledger.state.finished:
-        for part in ledger.state.start.confirmation:
-            record_all(ledger, executor.confirm(ledger.state.unconfirmed(part), part))
+        for split in ledger.state.start.held_out_splits:
+            record_all(ledger, executor.score_held_out(ledger.state.unscored_on(split), split))
         gains = test_gains(ledger.state) if ledger.state.gains is None else None
         if gains is not None:
             ledger.record(GainsTested(gains=gains))

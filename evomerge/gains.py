@@ -9,7 +9,7 @@ from evomerge.domain.difference import Gains, ModelComparison
 from evomerge.domain.errors import DamagedError
 from evomerge.domain.model import Model
 from evomerge.domain.objective import Objective
-from evomerge.domain.scores import Part, Scores
+from evomerge.domain.scores import Scores, Split
 from evomerge.domain.state import RunState
 from evomerge.store.artefacts import Store
 from evomerge.store.samples import NoItemsError, evaluation_name, item_values
@@ -26,7 +26,7 @@ class ItemResults:
 
     Args:
         filters: the filter that counts for each task, None where it has only one.
-        scores_of: what a model scored on the part of the items that is compared.
+        scores_of: what a model scored on the split of the items that is compared.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class ItemResults:
         return self._read[name, task]
 
 
-def part_of_best(state: RunState) -> Part:
+def split_of_best(state: RunState) -> Split:
     """Held-out items where the best model was scored on them, else those that selected it."""
     known = state.best is not None and state.best.on("held_out")
     return "held_out" if known else "selection"
@@ -108,7 +108,7 @@ def matches_of_best(state: RunState) -> Matches:
 
     Parents are left out where held-out items are compared: they are not scored on those.
     """
-    best, part = state.best, part_of_best(state)
+    best, split = state.best, split_of_best(state)
     if best is None:
         return []
     foundation: list[tuple[Model, Model, Relation]] = [
@@ -119,23 +119,23 @@ def matches_of_best(state: RunState) -> Matches:
     parents: list[tuple[Model, Model, Relation]] = [
         (best, state.models[name], "parent")
         for name in best.parents
-        if state.models[name].generation and state.models[name].on(part)
+        if state.models[name].generation and state.models[name].on(split)
     ]
     return foundation + parents
 
 
 def gains_of_best(state: RunState, store: Store, filters: Mapping[str, str | None]) -> Gains | None:
     """What the end of a run records: `matches_of_best` without the tasks; None without a match."""
-    part, matches = part_of_best(state), matches_of_best(state)
+    split, matches = split_of_best(state), matches_of_best(state)
     if not matches:
         return None
-    results = ItemResults(store, filters, lambda model: model.on(part))
-    gains = compare(results, matches, part, state.objectives[part])
+    results = ItemResults(store, filters, lambda model: model.on(split))
+    gains = compare(results, matches, split, state.objectives[split])
     brief = (each.model_copy(update={"tasks": ()}) for each in gains.comparisons)
     return gains.model_copy(update={"comparisons": tuple(brief)})
 
 
-def compare(results: ItemResults, matches: Matches, part: Part, objective: Objective) -> Gains:
+def compare(results: ItemResults, matches: Matches, split: Split, objective: Objective) -> Gains:
     """Every match compared by an objective, with p corrected over all of them by Holm's method."""
     from evomerge.significance import holm
 
@@ -153,7 +153,7 @@ def compare(results: ItemResults, matches: Matches, part: Part, objective: Objec
         each.model_copy(update={"corrected": p}) for each, p in zip(made, corrected, strict=True)
     )
     return Gains(
-        part=part,
+        split=split,
         comparisons=tuple(comparisons),
         missing=_once(missing),
         objective=objective.name,

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 from evomerge.domain.events import Event
 from evomerge.domain.kinship import Pair
 from evomerge.domain.model import Model
-from evomerge.domain.scores import Part
+from evomerge.domain.scores import Split
 from evomerge.domain.state import RunState
 from evomerge.domain.value import Value
 
@@ -98,8 +98,8 @@ class Executor(Protocol):
     def measure(self, models: Sequence[Model], pairs: Sequence[Pair]) -> Iterator[Event]:
         """Measure the kinship of `pairs` of `models`, all given by name."""
 
-    def confirm(self, finalists: Sequence[Model], part: Part) -> Iterator[Event]:
-        """Score models on `part`, which the search never saw; a failed one is an event."""
+    def score_held_out(self, finalists: Sequence[Model], split: Split) -> Iterator[Event]:
+        """Score models on `split`, which the search never saw; a failed one is an event."""
 
     def prune(self, state: RunState) -> None:
         """Let go of weights that no run needs any more (`evomerge.domain.retention`).
@@ -122,10 +122,10 @@ class Ledger(Protocol):
 class Observer(Protocol):
     """Someone who watches a run; never part of a decision."""
 
-    def happened(self, event: Event, state: RunState) -> None:
+    def on_event(self, event: Event, state: RunState) -> None:
         """An event was recorded; `state` is the state after it."""
 
-    def progressed(self, model: str, activity: str, done: int, total: int) -> None:
+    def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
         """Work goes on: `activity` is `merge`, `score` or `kinship`; may come from any thread."""
 
 

@@ -62,7 +62,7 @@ def _check_machine(config: Config, run: RunDirectory, warn: Callable[[Finding], 
         *advice(config),
     ]
     for each in findings:
-        if each.grade == "warning":
+        if each.severity == "warning":
             warn(each)
     refuse_problems(findings)
 
@@ -74,5 +74,7 @@ def _check_disk(workplace: Workplace) -> None:
         for each in workplace.setting.foundation
     )
     models = first_generation(workplace.config) + adapters
-    if shortage := workplace.room.shortage(models, f"the {models} models that are merged first"):
+    if shortage := workplace.resources.shortage(
+        models, f"the {models} models that are merged first"
+    ):
         raise PreflightError(shortage, "free some space or put the runs folder elsewhere (run.dir)")

@@ -48,7 +48,7 @@ def run_started(
         candidates=config.strategy.candidates,
         kinds=new_kinds(config.strategy),
         pool=config.strategy.pool,
-        confirmation=config.evaluation.confirmation,
+        held_out_splits=config.evaluation.held_out_splits,
         objective=config.evaluation.objective,
         skill_kept_at=config.evaluation.skill_kept_at,
     )

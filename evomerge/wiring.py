@@ -86,8 +86,8 @@ class LocalWorkplace(Workplace):
                 self._resolved,
                 self.store,
                 pool,
-                self.room,
-                lambda name: partial(observer.progressed, name, "merge"),
+                self.resources,
+                lambda name: partial(observer.on_progress, name, "merge"),
                 self.config.merge.options,
                 self.config.execution.timeout_seconds,
             )

@@ -12,11 +12,11 @@ from evomerge.domain.model import Foundation, Model
 from evomerge.execution.evaluation import Evaluation
 from evomerge.execution.executor import StoreExecutor
 from evomerge.execution.pool import Pool
-from evomerge.execution.room import Room
+from evomerge.execution.resources import Resources
 from evomerge.execution.weights import Weights
 from evomerge.ports import Executor, Observer
 from evomerge.store.artefacts import Store
-from evomerge.store.census import needed_weights, states_of
+from evomerge.store.gc_roots import needed_weights, states_of
 from evomerge.store.run_directory import RunDirectory
 
 
@@ -80,9 +80,9 @@ class Workplace(ABC):
         """
 
     @property
-    def room(self) -> Room:
+    def resources(self) -> Resources:
         """What merges leave free."""
-        return Room.of(self.config.execution, self.store.root, self.setting.model_size)
+        return Resources.of(self.config.execution, self.store.root, self.setting.model_size)
 
     def weights(self, known: Iterable[Model], observer: Observer) -> Weights:
         """The weights of a run's models; whatever was lost of those `known` is made again.
@@ -96,7 +96,7 @@ class Workplace(ABC):
             self.store,
             self.setting.folders,
             self.pool,
-            self.room,
+            self.resources,
             observer,
             lambda: needed_weights(states_of(self.run.path.parent, self.run.path)),
         )

@@ -18,7 +18,7 @@ from evomerge.adapters.hub import offline
 from evomerge.config.texts import spread
 from evomerge.domain.finding import Finding
 from evomerge.domain.model import Foundation
-from evomerge.execution.room import memory
+from evomerge.execution.resources import memory
 
 GPUS = Path("/proc/driver/nvidia/gpus")
 LIBRARIES = ("mergekit", "lm_eval", "transformers", "torch", "safetensors")
@@ -259,7 +259,7 @@ def check_hub(needed: bool) -> Finding:
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError
 
-    grade: str = "problem" if needed else "fine"
+    severity: str = "problem" if needed else "fine"
     if offline():
         message = "HF_HUB_OFFLINE is set; models come from the cache"
         return Finding(
@@ -277,6 +277,6 @@ def check_hub(needed: bool) -> Finding:
     except Exception as error:  # its text may contain headers
         message = f"it cannot be reached ({type(error).__name__})"
         remedy = "download with network access; then set HF_HUB_OFFLINE=1 to avoid timeouts"
-        return Finding("problem" if grade == "problem" else "fine", "hub", message,
+        return Finding("problem" if severity == "problem" else "fine", "hub", message,
                        remedy if needed else None)  # fmt: skip
     return Finding("fine", "hub", f"reached, logged in as {name}")

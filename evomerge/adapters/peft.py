@@ -20,7 +20,7 @@ from evomerge.domain.errors import CandidateError, PreflightError, StoppedError
 from evomerge.domain.model import Foundation
 from evomerge.execution.attempts import again
 from evomerge.execution.pool import Pool, unseen
-from evomerge.execution.room import Room
+from evomerge.execution.resources import Resources
 from evomerge.ports import Operation, Progress, Worker
 from evomerge.store.artefacts import Store
 from evomerge.store.atomic import make_folder
@@ -62,7 +62,7 @@ def merge_adapters(
     models: Sequence[Resolved],
     store: Store,
     pool: Pool,
-    room: Room,
+    resources: Resources,
     told: Callable[[str], Progress],
     options: MergeOptions,
     seconds: float | None = None,
@@ -83,7 +83,7 @@ def merge_adapters(
         if model.foundation.adapter is None:
             continue
         name = f"models/{model.foundation.content_id}"
-        room.check_disk(0 if store.holds(name) else 1)
+        resources.check_disk(0 if store.holds(name) else 1)
 
         def build(into: Path, model: Resolved = model) -> None:
             operation = merge_adapter(model, base, into, options, seconds)
@@ -113,12 +113,14 @@ def whole(base: Resolved, models: Sequence[Resolved], store: Store) -> dict[str,
     """
     if any(each.foundation.adapter for each in models):
         make_folder(store.root)
-        room = Room(store.root, model_size=base.size)
+        resources = Resources(store.root, model_size=base.size)
         with (
             tempfile.TemporaryDirectory() as logs,
             closing(Pool([worker(Path(logs) / "adapters.log")])) as pool,
         ):
-            merge_adapters([base, *models], store, pool, room, lambda _: unseen, MergeOptions())
+            merge_adapters(
+                [base, *models], store, pool, resources, lambda _: unseen, MergeOptions()
+            )
     return {each.foundation.name: weights_of(each, store) for each in models}
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from evomerge.domain.events import (
+    HeldOutScored,
     KinshipMeasured,
-    ModelConfirmed,
     ModelMerged,
     ModelScored,
     RunResumed,
@@ -32,7 +32,7 @@ class Work:
     Attributes:
         models: by name.
         merge: seconds of merging; `score` of evaluation, `kinship` of kinship measurement,
-            `confirm` of held-out evaluation. Workers run in parallel, so the sum may exceed the
+            `held_out` of held-out evaluation. Workers run in parallel, so the sum may exceed the
             elapsed time.
         merges_reused: merges reused from the store; `scores_reused`: evaluations.
         resumed: how often the run was resumed.
@@ -42,7 +42,7 @@ class Work:
     merge: float = 0.0
     score: float = 0.0
     kinship: float = 0.0
-    confirm: float = 0.0
+    held_out: float = 0.0
     merges_reused: int = 0
     scores_reused: int = 0
     resumed: int = 0
@@ -51,7 +51,7 @@ class Work:
 def work(entries: Iterable[Entry]) -> Work:
     """The work recorded in a journal."""
     models: dict[str, ModelWork] = {}
-    kinship, confirm, resumed = 0.0, 0.0, 0
+    kinship, held_out, resumed = 0.0, 0.0, 0
     for entry in entries:
         event = entry.event
         if isinstance(event, ModelMerged):
@@ -62,8 +62,8 @@ def work(entries: Iterable[Entry]) -> Work:
             models[event.model] = replace(known, score=event.seconds, score_reused=event.reused)
         elif isinstance(event, KinshipMeasured):
             kinship += 0.0 if event.reused else event.seconds
-        elif isinstance(event, ModelConfirmed):
-            confirm += 0.0 if event.reused else event.seconds
+        elif isinstance(event, HeldOutScored):
+            held_out += 0.0 if event.reused else event.seconds
         elif isinstance(event, RunResumed):
             resumed += 1
     every = models.values()
@@ -72,7 +72,7 @@ def work(entries: Iterable[Entry]) -> Work:
         merge=sum(m.merge or 0.0 for m in every if not m.merge_reused),
         score=sum(m.score or 0.0 for m in every if not m.score_reused),
         kinship=kinship,
-        confirm=confirm,
+        held_out=held_out,
         merges_reused=sum(m.merge_reused for m in every),
         scores_reused=sum(m.score_reused for m in every),
         resumed=resumed,

@@ -15,7 +15,7 @@ from evomerge.comparison.members import prices
 from evomerge.configfile import identity_of, load_recorded
 from evomerge.domain.errors import ConfigError, UsageError
 from evomerge.domain.objective import ObjectiveName
-from evomerge.store.census import baseline_beside
+from evomerge.store.gc_roots import baseline_beside
 from evomerge.store.run_directory import RunDirectory, find_run
 from evomerge.terminal import stdout_console
 
@@ -57,9 +57,9 @@ def command(
      "budgets": [{"unit": "evaluations|merges|hours", "amount", "best": {arm: SPREAD}}],
      "versus": [{"arm", "against", "points": SPREAD, "points_at_equal_evaluations": SPREAD,
                  "equal_evaluations", "extra_evaluations", "paired_seeds": [seed],
-                 "partings": [{"runs": [name, name], "generation", "shared",
+                 "divergences": [{"runs": [name, name], "generation", "shared",
                                "only_first": [name], "only_second": [name], "ended", "why"}]}],
-     "winners": {"part", "missing", "comparisons"}, as in `evomerge gain --help`}
+     "winners": {"split", "missing", "comparisons"}, as in `evomerge gain --help`}
     RUN: {"name", "seed", "finished", "stop", "best": MODEL, "gain_over_foundation", "skills",
      "generations", "evaluations", "merges", "failures", "reused", "spent_hours", "work_hours",
      "exploration": {"children", "failed", "pooled", "winning": [name], "gain", "greedy_gain",

@@ -34,7 +34,7 @@ def command(config: Path | None, overrides: tuple[str, ...], quick: bool, as_jso
     headers; no weights are downloaded. Exit code 0, or 3 if there is a problem.
 
     \b
-    JSON output: {"format": 1, "findings": [{"grade": "problem|warning|fine",
+    JSON output: {"format": 1, "findings": [{"severity": "problem|warning|fine",
      "subject", "message", "remedy": null}]}
     """
     if config is None:
@@ -47,7 +47,7 @@ def command(config: Path | None, overrides: tuple[str, ...], quick: bool, as_jso
         click.echo(json.dumps(document, ensure_ascii=False))
     else:
         _print(findings)
-    if any(each.grade == "problem" for each in findings):
+    if any(each.severity == "problem" for each in findings):
         raise click.exceptions.Exit(PreflightError.exit_code)
 
 
@@ -119,15 +119,15 @@ def _print(findings: list[Finding]) -> None:
     table.add_column(no_wrap=True, overflow="ellipsis", max_width=20)
     table.add_column(overflow="fold")
     for each in findings:
-        style = _STYLES[each.grade]
+        style = _STYLES[each.severity]
         text = Text(each.message)
         if each.remedy is not None:
             text.append(f"\n→ {each.remedy}", "cyan")
-        table.add_row(Text(_MARKS[each.grade], style), Text(each.subject, "bold"), text)
+        table.add_row(Text(_MARKS[each.severity], style), Text(each.subject, "bold"), text)
     from evomerge.terminal import stdout_console
 
     console: Console = stdout_console()
     console.print(table)
-    counts = {grade: sum(each.grade == grade for each in findings) for grade in _STYLES}
+    counts = {severity: sum(each.severity == severity for each in findings) for severity in _STYLES}
     told = f"\n{counts['problem']} problems, {counts['warning']} warnings, {counts['fine']} fine"
     console.print(Text(told, _STYLES["problem" if counts["problem"] else "fine"]))

@@ -20,8 +20,8 @@ from evomerge.domain.finding import Finding
 from evomerge.domain.state import RunState, fold
 from evomerge.driver import drive
 from evomerge.ports import Observer
-from evomerge.store.beacon import Beacon
-from evomerge.store.census import baseline_beside
+from evomerge.store.gc_roots import baseline_beside
+from evomerge.store.progress_file import ProgressFile
 from evomerge.store.run_directory import RunDirectory
 
 
@@ -63,9 +63,9 @@ def driven(run: RunDirectory, config: Config, *, accept_drift: bool, plain: bool
     with (
         ExitStack() as stack,
         reporter(sys.stderr, plain=plain) as view,
-        Beacon(run.progress) as beacon,
+        ProgressFile(run.progress) as progress_file,
     ):
-        observers: list[Observer] = [view, beacon]
+        observers: list[Observer] = [view, progress_file]
         if config.execution.report:
             observers.append(stack.enter_context(ReportRefresher(run, _warn)))
         observers += [stack.enter_context(each) for each in mirrors_of(config, run, _tracker_off)]

@@ -10,9 +10,9 @@ import click
 from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.configfile import load_recorded
 from evomerge.domain.errors import UsageError
-from evomerge.domain.scores import Part
+from evomerge.domain.scores import Split
 from evomerge.domain.state import RunState, fold
-from evomerge.gains import ItemResults, Matches, compare, matches_of_best, part_of_best
+from evomerge.gains import ItemResults, Matches, compare, matches_of_best, split_of_best
 from evomerge.store.artefacts import Store
 from evomerge.store.recorded import find_own_run
 from evomerge.store.run_directory import STORE_FOLDER
@@ -39,7 +39,7 @@ def command(
     correction over all comparisons of the table.
 
     \b
-    JSON output: {"format": 1, "run", "part": "selection|held_out", "missing": [text],
+    JSON output: {"format": 1, "run", "split": "selection|held_out", "missing": [text],
      "objective": "mean|worst|relative|geometric",
      "comparisons": [{"a", "b", "relation": "foundation|parent|model", "certain", "corrected",
        "difference": {"value", "low", "high", "p", "items",
@@ -53,21 +53,21 @@ def command(
     matches = _chosen(models, state, found.name) if models else matches_of_best(state)
     if not matches:
         raise UsageError(f"run {found.name} has no two scored models to compare yet")
-    part = _part(matches) if models else part_of_best(state)
+    split = _split(matches) if models else split_of_best(state)
     tasks = load_recorded(found.config).evaluation.tasks
     results = ItemResults(
         Store(found.path.parent / STORE_FOLDER),
         {task.name: task.filter for task in tasks},
-        lambda model: model.on(part),
+        lambda model: model.on(split),
     )
-    gains = compare(results, matches, part, state.objectives[part])
+    gains = compare(results, matches, split, state.objectives[split])
     if as_json:
         click.echo(json.dumps(gains_document(found.name, gains), ensure_ascii=False))
     else:
         stdout_console().print(gains_panel(gains, by_task, chosen=bool(models)))
 
 
-def _part(matches: Matches) -> Part:
+def _split(matches: Matches) -> Split:
     """The held-out split if both models of every pair were scored on it, else selection."""
     return (
         "held_out"

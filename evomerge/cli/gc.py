@@ -10,7 +10,7 @@ import click
 
 from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.store.artefacts import Store
-from evomerge.store.census import unreferenced
+from evomerge.store.gc_roots import unreferenced
 from evomerge.store.run_directory import STORE_FOLDER
 
 

@@ -11,7 +11,7 @@ import click
 
 from evomerge.adapters.kinship import KinshipTables, of_the_public_tool, tabulate
 from evomerge.cli import kinship_forms as forms
-from evomerge.cli.kinship_subject import Subject, given, of_run
+from evomerge.cli.kinship_subject import KinshipSubject, given, of_run
 from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.domain.errors import CandidateError, PreflightError, UsageError
 from evomerge.domain.kinship import Metric
@@ -107,7 +107,7 @@ def command(
     forms.show(subject.base, tables, as_json=as_json, as_csv=as_csv, html=html, png=png)
 
 
-def _subject(models: tuple[str, ...], base: str | None, runs_dir: Path) -> Subject:
+def _subject(models: tuple[str, ...], base: str | None, runs_dir: Path) -> KinshipSubject:
     if base is not None:
         return given(models, base, runs_dir)
     if len(models) != 1:
@@ -116,7 +116,9 @@ def _subject(models: tuple[str, ...], base: str | None, runs_dir: Path) -> Subje
     return of_run(run, fold(run.read()))
 
 
-def _measure(subject: Subject, metrics: tuple[str, ...], measurement: Measurement) -> KinshipTables:
+def _measure(
+    subject: KinshipSubject, metrics: tuple[str, ...], measurement: Measurement
+) -> KinshipTables:
     with tempfile.TemporaryDirectory() as logs:
         log = Path(logs) / "kinship.log"
         try:

@@ -15,7 +15,7 @@ from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
 
 
 @dataclass(frozen=True)
-class Subject:
+class KinshipSubject:
     """The models to measure, and where measurements over their base are stored.
 
     Attributes:
@@ -41,7 +41,7 @@ class Subject:
         return {self.ids[name]: folder for name, folder in self.folders.items()}
 
 
-def given(models: Sequence[str], base: str, runs_dir: Path) -> Subject:
+def given(models: Sequence[str], base: str, runs_dir: Path) -> KinshipSubject:
     """Hub ids or folders over a base; adapters are merged in the store of `runs_dir`.
 
     Raises:
@@ -66,10 +66,10 @@ def given(models: Sequence[str], base: str, runs_dir: Path) -> Subject:
             configs[0], configs[1:], MergeOptions(), digests, merging=merging
         )
     folders = whole(first, rest, Store(runs_dir / STORE_FOLDER))
-    return Subject(base, first.path, BASE, {name: name for name in folders}, folders)
+    return KinshipSubject(base, first.path, BASE, {name: name for name in folders}, folders)
 
 
-def of_run(run: RunDirectory, state: RunState) -> Subject:
+def of_run(run: RunDirectory, state: RunState) -> KinshipSubject:
     """The scored models of a run, and what the store keeps of their kinship."""
     from evomerge.adapters.folders import folder_of
 
@@ -83,7 +83,7 @@ def of_run(run: RunDirectory, state: RunState) -> Subject:
         if model.scores is not None
     }
     base = state.start.base
-    return Subject(
+    return KinshipSubject(
         base.name,
         folder_of(base, store),
         base.content_id,

@@ -11,7 +11,7 @@ from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.domain.errors import DamagedError
 from evomerge.domain.state import RunState
 from evomerge.store.run_directory import RunDirectory, list_runs
-from evomerge.terminal import Standing, standings_table, stdout_console
+from evomerge.terminal import RunStatus, runs_table, stdout_console
 from evomerge.terminal.documents import runs_document
 
 
@@ -25,21 +25,21 @@ def command(runs_dir: Path, as_json: bool) -> None:
     JSON output: {"format": 1, "runs": [RUN]}, RUN as in `evomerge status --help` up to "hours";
     "state" may also be "damaged", "damage" says why then.
     """
-    standings = [standing_of(directory) for directory in list_runs(runs_dir)]
-    for standing in standings:
-        if standing.damage is not None:
-            click.echo(f"{standing.name}: {standing.damage}", err=True)
+    statuses = [status_of(directory) for directory in list_runs(runs_dir)]
+    for status in statuses:
+        if status.damage is not None:
+            click.echo(f"{status.name}: {status.damage}", err=True)
     if as_json:
-        click.echo(json.dumps(runs_document(standings), ensure_ascii=False))
-    elif standings:
-        stdout_console().print(standings_table(standings))
+        click.echo(json.dumps(runs_document(statuses), ensure_ascii=False))
+    elif statuses:
+        stdout_console().print(runs_table(statuses))
     else:
         click.echo(f"no runs below {runs_dir}/", err=True)
 
 
-def standing_of(directory: RunDirectory) -> Standing:
+def status_of(directory: RunDirectory) -> RunStatus:
     """The status of a run; `damaged` if its journal cannot be read."""
     try:
-        return Standing.of(directory.name, directory.path, directory.read(), directory.holder())
+        return RunStatus.of(directory.name, directory.path, directory.read(), directory.holder())
     except (DamagedError, OSError, ValueError) as error:
-        return Standing(directory.name, directory.path, RunState(), damage=str(error))
+        return RunStatus(directory.name, directory.path, RunState(), damage=str(error))

@@ -52,7 +52,7 @@ def command(
      is an estimate}, "recipe": {...}, "children": [name], "rank",
      "scores": {"evaluation_id", "tasks": [{"task", "metric", "value", "stderr", "samples",
                                             "weight", "filter"}]},
-     "confirmed": {"held_out|final": scores, or a failure}, "warnings": [text],
+     "held_out": {"held_out|final": scores, or a failure}, "warnings": [text],
      "mergekit": text,
      "answers": [{"task", "items", "won", "lost", "missing",
                   "examples": [{"change": "won|lost", "item", "prompt", "target",

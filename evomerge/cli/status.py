@@ -12,9 +12,9 @@ import click
 from evomerge.adapters.estimates import pool_pairs, with_estimates
 from evomerge.cli.driving import resume_command
 from evomerge.cli.options import json_option, runs_dir_option
-from evomerge.store.census import baseline_beside
+from evomerge.store.gc_roots import baseline_beside
 from evomerge.store.run_directory import find_run
-from evomerge.terminal import Standing, standing_panel, stdout_console
+from evomerge.terminal import RunStatus, status_panel, stdout_console
 from evomerge.terminal.documents import status_document
 
 
@@ -30,8 +30,8 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
     {"format": 1, "name", "path", "state": "running|stopped|finished", "damage": null,
      "strategy", "k", "metric", "seed", "config_id", "generation", "stop",
      "best": MODEL, "best_foundation": MODEL, "gain_over_foundation",
-     "held_out_gain_over_foundation", "confirmation": ["held_out|final"], "warnings": [text],
-     "merges", "evaluations", "confirmations", "failures", "unscored", "hours",
+     "held_out_gain_over_foundation", "held_out_splits": ["held_out|final"], "warnings": [text],
+     "merges", "evaluations", "held_out_evaluations", "failures", "unscored", "hours",
      "reused", "reused_merges", "reused_evaluations",
      "gains": null or as in `evomerge gain --help`,
      "baseline": {"run", "evaluations", "model", "score", "held_out"} or null,
@@ -49,13 +49,13 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
      "failure": {"stage", "reason", "attempts"}, "held_out", "selection_gap", "final"}
     """
     directory = find_run(run, runs_dir)
-    standing = Standing.of(directory.name, directory.path, directory.read(), directory.holder())
-    baseline = baseline_beside(directory, standing.state)
-    shown = with_estimates(directory, standing.state, pool_pairs(standing.state))
-    standing = replace(standing, state=shown, baseline=baseline)
-    resume = resume_command(directory) if standing.status == "stopped" else None
+    status = RunStatus.of(directory.name, directory.path, directory.read(), directory.holder())
+    baseline = baseline_beside(directory, status.state)
+    shown = with_estimates(directory, status.state, pool_pairs(status.state))
+    status = replace(status, state=shown, baseline=baseline)
+    resume = resume_command(directory) if status.phase == "stopped" else None
     if as_json:
-        document = status_document(standing, resume, time.time())
+        document = status_document(status, resume, time.time())
         click.echo(json.dumps(document, ensure_ascii=False))
     else:
-        stdout_console().print(standing_panel(standing, resume))
+        stdout_console().print(status_panel(status, resume))

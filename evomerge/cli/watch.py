@@ -12,8 +12,8 @@ import click
 from evomerge.cli.driving import resume_command
 from evomerge.cli.options import runs_dir_option
 from evomerge.domain.state import RunState, apply
-from evomerge.store.beacon import read_beacon
 from evomerge.store.journal import Tail
+from evomerge.store.progress_file import read_progress
 from evomerge.store.run_directory import RunDirectory, list_runs
 from evomerge.terminal import LiveReporter, PlainReporter, reporter
 
@@ -58,17 +58,17 @@ class Watcher:
         entries = self._tail.read()
         for entry in entries:
             self._state = apply(self._state, entry)
-            self._view.happened(entry.event, self._state)
+            self._view.on_event(entry.event, self._state)
         if entries:
             self._view.behind(max(0.0, time.time() - entries[-1].at))
         if self._state.finished:
             return True
-        self._tell(self._standing())
+        self._tell(self._status())
         if not self._note:
             self._pass_on_progress()
         return False
 
-    def _standing(self) -> str:
+    def _status(self) -> str:
         """Why there is no progress; empty while a driver is running."""
         if self._run.holder() is not None:
             return "" if self._state.started else "its driver checks models, tasks and disk"
@@ -82,7 +82,7 @@ class Watcher:
             self._view.noted(note)
 
     def _pass_on_progress(self) -> None:
-        at, tasks = read_beacon(self._run.progress)
+        at, tasks = read_progress(self._run.progress)
         if at == self._heard:
             return
         self._heard = at
@@ -90,7 +90,7 @@ class Watcher:
             model = self._state.models.get(task.model)
             undone = model is None or (model.scores is None and model.failure is None)
             if undone or self._state.stop is not None:
-                self._view.progressed(
+                self._view.on_progress(
                     task.model, task.activity, task.done, task.total, seconds=task.seconds
                 )
 

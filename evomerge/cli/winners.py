@@ -11,7 +11,7 @@ from evomerge.configfile import load_recorded
 from evomerge.domain.difference import Gains
 from evomerge.domain.errors import ConfigError
 from evomerge.domain.model import Model
-from evomerge.domain.scores import Part
+from evomerge.domain.scores import Split
 from evomerge.gains import ItemResults, Matches
 from evomerge.gains import compare as compare_items
 from evomerge.store.artefacts import Store
@@ -30,8 +30,8 @@ def winners(comparison: Comparison, runs: Mapping[str, RunDirectory]) -> Gains:
         DamagedError: a sample log is damaged.
     """
     first, *others = medians = [arm.median for arm in comparison.arms]
-    confirmed = all(member.best.on("held_out") for member in medians)
-    part: Part = "held_out" if confirmed else "selection"
+    scored = all(member.best.on("held_out") for member in medians)
+    split: Split = "held_out" if scored else "selection"
     matches: list[tuple[Member, Member]] = [(other, first) for other in others]
     differing = [(a, b) for a, b in matches if a.best.content_id != b.best.content_id]
     missing = [f"{_named(a)} and {_named(b)} are the same model" for a, b in matches
@@ -39,14 +39,14 @@ def winners(comparison: Comparison, runs: Mapping[str, RunDirectory]) -> Gains:
     stores = {run.path.parent for run in runs.values()}
     if len(stores) > 1:
         apart = "the runs lie in different runs folders, so their items are not compared"
-        return Gains(part=part, comparisons=(), missing=(*missing, apart))
+        return Gains(split=split, comparisons=(), missing=(*missing, apart))
     pairs: Matches = [(_labelled(a), _labelled(b), "model") for a, b in differing]
     results = ItemResults(
         Store(next(iter(stores)) / STORE_FOLDER),
         _filters([runs[first.name].config]),
-        lambda model: model.on(part),
+        lambda model: model.on(split),
     )
-    gains = compare_items(results, pairs, part, first.state.objectives[part])
+    gains = compare_items(results, pairs, split, first.state.objectives[split])
     return gains.model_copy(update={"missing": (*missing, *gains.missing)})
 
 

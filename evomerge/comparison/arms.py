@@ -62,8 +62,8 @@ class Arm:
     @property
     def held_out(self) -> Spread | None:
         """The spread of the best models' held-out scores; None if one is missing."""
-        confirmed = [member.best.estimate("held_out") for member in self.members]
-        return Spread.of(None if each is None else each.value for each in confirmed)
+        estimates = [member.best.estimate("held_out") for member in self.members]
+        return Spread.of(None if each is None else each.value for each in estimates)
 
     @property
     def alike(self) -> bool:
@@ -72,8 +72,8 @@ class Arm:
             return False
         if len({_glance(member) for member in self.members}) > 1:
             return False  # a digest of a long run takes seconds
-        courses = {decision_digest(_without_seed(member)) for member in self.members}
-        return len(courses) == 1
+        digests = {decision_digest(_without_seed(member)) for member in self.members}
+        return len(digests) == 1
 
 
 def grouped(members: Sequence[Member]) -> tuple[Arm, ...]:

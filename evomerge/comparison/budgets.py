@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evomerge.comparison.arms import Arm, Spread
-from evomerge.comparison.members import Member, Moment
+from evomerge.comparison.members import Member, ProgressPoint
 
 Unit = Literal["evaluations", "merges", "hours"]
 UNITS: tuple[Unit, ...] = ("evaluations", "merges", "hours")
@@ -30,25 +30,25 @@ class Budget:
     best: tuple[Spread | None, ...]
 
 
-def spent_at(moment: Moment, unit: Unit) -> float | None:
-    """The amount of `unit` spent at a moment; None if unknown."""
+def spent_at(point: ProgressPoint, unit: Unit) -> float | None:
+    """The amount of `unit` spent at a point; None if unknown."""
     match unit:
         case "evaluations":
-            return moment.evaluations
+            return point.evaluations
         case "merges":
-            return moment.merges
+            return point.merges
         case "hours":
-            return None if moment.work is None else moment.work / 3600
+            return None if point.work is None else point.work / 3600
 
 
 def best_within(member: Member, unit: Unit, amount: float) -> float | None:
     """The best score of a run within `amount`; None before its first score."""
     best = None
-    for moment in member.course:
-        spent = spent_at(moment, unit)
+    for point in member.course:
+        spent = spent_at(point, unit)
         if spent is None or spent > amount:
             break
-        best = moment.best.score
+        best = point.best.score
     return best
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from evomerge.comparison.arms import Arm, Spread, grouped
 from evomerge.comparison.budgets import Budget, best_within, equal_budgets
 from evomerge.comparison.comparable import caveats, require_comparable
+from evomerge.comparison.divergence import Divergence, divergence
 from evomerge.comparison.members import Member
-from evomerge.comparison.parting import Parting, parting
 from evomerge.domain.baseline import Baseline
 from evomerge.domain.objective import ObjectiveName
 
@@ -25,7 +25,7 @@ class Versus:
         at_equal: the same at an equal number of evaluations, given by `evaluations`.
         extra_evaluations: number at the end minus the first arm's; the median over seeds.
         paired: seeds that both arms ran.
-        partings: one per common seed, else that of the median runs.
+        divergences: one per common seed, else that of the median runs.
     """
 
     first: str
@@ -35,7 +35,7 @@ class Versus:
     evaluations: int
     extra_evaluations: int
     paired: tuple[int, ...]
-    partings: tuple[Parting, ...]
+    divergences: tuple[Divergence, ...]
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _versus(first: Arm, second: Arm) -> Versus:
         evaluations,
         round(statistics.median(len(two.course) - len(one.course) for one, two in couples)),
         tuple(one.seed for one, two in couples if one.seed == two.seed),
-        tuple(parting(one, two) for one, two in couples),
+        tuple(divergence(one, two) for one, two in couples),
     )
 
 

@@ -17,7 +17,7 @@ PieceOfWork = tuple[Literal["merge", "score", "kinship"], str]
 
 
 @dataclass(frozen=True)
-class Moment:
+class ProgressPoint:
     """The state of a run right after a model was scored.
 
     Attributes:
@@ -50,7 +50,7 @@ class Member:
     name: str
     state: RunState
     settings: Mapping[str, Any] = field(default_factory=dict)
-    course: tuple[Moment, ...] = ()
+    course: tuple[ProgressPoint, ...] = ()
     reused: int = 0
     objective: ObjectiveName = "mean"
 
@@ -114,7 +114,7 @@ def member_of(
     known = prices([entries]) if known is None else known
     ids = _content_ids(entries)
     state = RunState()
-    course: list[Moment] = []
+    course: list[ProgressPoint] = []
     merges = reused = 0
     work: float | None = 0.0
     for entry in entries:
@@ -127,22 +127,22 @@ def member_of(
         reused += isinstance(event, ModelMerged | ModelScored) and event.reused
         if isinstance(event, ModelScored):
             model = state.models[event.model]
-            course.append(Moment(len(course) + 1, merges, state.seconds, work, model))
+            course.append(ProgressPoint(len(course) + 1, merges, state.seconds, work, model))
     if not course:
         raise ValueError(f"no model of {name} is scored yet")
     if not work and not state.seconds:  # recorded results have no times
-        course = [replace(moment, work=None) for moment in course]
+        course = [replace(point, work=None) for point in course]
     course = [*_best_so_far(course, state)]
     return Member(name, state, settings, tuple(course), reused, state.start.objective)
 
 
-def _best_so_far(course: Iterable[Moment], state: RunState) -> Iterator[Moment]:
+def _best_so_far(course: Iterable[ProgressPoint], state: RunState) -> Iterator[ProgressPoint]:
     """The moments of the models just scored, by the end of the journal: it knows all shares."""
     best: Model | None = None
-    for moment in course:
-        model = state.models[moment.best.name]
+    for point in course:
+        model = state.models[point.best.name]
         best = model if best is None else min(best, model, key=rank)
-        yield replace(moment, best=best)
+        yield replace(point, best=best)
 
 
 def _content_ids(entries: Iterable[Entry]) -> dict[str, str]:

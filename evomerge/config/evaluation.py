@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from evomerge.config.texts import FilePath, NonEmpty, TaskName
 from evomerge.domain.objective import ObjectiveName
-from evomerge.domain.scores import Part
+from evomerge.domain.scores import Split
 from evomerge.domain.settings import (
     Fault,
     Spelled,
@@ -192,8 +192,8 @@ class EvaluationConfig(Value):
         }
 
     @property
-    def confirmation(self) -> tuple[Part, ...]:
+    def held_out_splits(self) -> tuple[Split, ...]:
         """What the end of a run scores the best and the foundation models on."""
-        held_out: tuple[Part, ...] = ("held_out",) if self.split.held_out else ()
-        final: tuple[Part, ...] = ("final",) if self.final_tasks else ()
+        held_out: tuple[Split, ...] = ("held_out",) if self.split.held_out else ()
+        final: tuple[Split, ...] = ("final",) if self.final_tasks else ()
         return held_out + final

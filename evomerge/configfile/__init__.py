@@ -17,7 +17,7 @@ from evomerge.configfile.foreign import leave_behind, pass_over
 from evomerge.configfile.identity import Differences, config_id, differences, identity_of
 from evomerge.configfile.overrides import override
 from evomerge.configfile.reading import MAX_BYTES, read
-from evomerge.configfile.taken_out import take_out
+from evomerge.configfile.removed import drop_removed
 from evomerge.configfile.writing import anchored, dump
 from evomerge.domain.errors import ConfigError, Problem
 
@@ -32,7 +32,7 @@ __all__ = [
     "load",
     "load_recorded",
     "parse",
-    "taken_out",
+    "removed_settings",
 ]
 
 
@@ -52,19 +52,19 @@ def load_recorded(path: Path) -> Config:
         ConfigError: with every problem of the file.
     """
     document = read(_text(path), str(path))
-    take_out(document)
+    drop_removed(document)
     pass_over(document)
     return checked(document)
 
 
-def taken_out(path: Path) -> tuple[str, ...]:
+def removed_settings(path: Path) -> tuple[str, ...]:
     """The settings of a run's own copy that ask for what was taken out since, a line each.
 
     Raises:
         ConfigError: the file cannot be read.
     """
     document = read(_text(path), str(path))
-    faults = [*take_out(document), *pass_over(document)]
+    faults = [*drop_removed(document), *pass_over(document)]
     return tuple(str(problem) for problem in document.refusal(faults).problems)
 
 
@@ -79,7 +79,7 @@ def parse(text: str, source: str, overrides: Sequence[str] = ()) -> Config:
         for each in overrides:
             override(document, each)
         leave_behind(document)
-    document.faults += take_out(document)
+    document.faults += drop_removed(document)
     return checked(document)
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from evomerge.domain.objective import ObjectiveName
-from evomerge.domain.scores import Part
+from evomerge.domain.scores import SPLIT_NAMES, Split
 from evomerge.domain.value import Value
 
 CERTAIN = 0.05
@@ -72,12 +72,12 @@ class Gains(Value):
     """Every comparison of a run, made at once.
 
     Attributes:
-        part: the items that were compared.
+        split: the items that were compared.
         objective: what was compared on them.
         missing: what could not be compared and why, a sentence each.
     """
 
-    part: Part
+    split: Split = Field(validation_alias=SPLIT_NAMES)
     comparisons: tuple[ModelComparison, ...]
     missing: tuple[str, ...] = ()
     objective: ObjectiveName = "mean"

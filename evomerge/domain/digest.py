@@ -39,7 +39,7 @@ def decisions(state: RunState) -> dict[str, Any]:
                 "scores": _scores(model.scores),
                 "failed": model.failure.stage if model.failure else None,
                 **({"race": model.race.model_dump(mode="json")} if model.race else {}),
-                **({"confirmed": _confirmed(model)} if model.confirmed else {}),
+                **({"confirmed": _held_out(model)} if model.held_out else {}),
             }
             for model in state.models.values()
         ],
@@ -59,10 +59,10 @@ def _scores(scores: Scores | None) -> dict[str, Any] | None:
     return None if scores is None else scores.model_dump(mode="json", exclude=_NOT_COVERED)
 
 
-def _confirmed(model: Model) -> dict[str, Any]:
+def _held_out(model: Model) -> dict[str, Any]:
     return {
-        part: _scores(outcome) if isinstance(outcome, Scores) else {"failed": outcome.stage}
-        for part, outcome in sorted(model.confirmed.items())
+        split: _scores(outcome) if isinstance(outcome, Scores) else {"failed": outcome.stage}
+        for split, outcome in sorted(model.held_out.items())
     }
 
 

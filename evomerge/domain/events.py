@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import AliasChoices, Field, TypeAdapter
 
 from evomerge.domain.difference import Gains
 from evomerge.domain.kinship import KinshipReading, Metric
@@ -24,7 +24,7 @@ from evomerge.domain.model import (
 )
 from evomerge.domain.objective import ObjectiveName
 from evomerge.domain.race import Race
-from evomerge.domain.scores import EvaluationWarning, Part, Scores
+from evomerge.domain.scores import SPLIT_NAMES, EvaluationWarning, Scores, Split
 from evomerge.domain.value import Value
 
 
@@ -33,10 +33,10 @@ class RunStarted(Value):
 
     `config_id` identifies the settings that change results; `versions` those of the libraries;
     `candidates` says who exploration may choose, which decides whose weights are kept; `kinds`
-    describes the merges of a strategy from another package; `pool` says who is in S; `confirmation`
-    on what the best and the foundation models are scored at the end; `objective` what "better"
-    means (the mean in journals that do not say so); `skill_kept_at` from which share of the best
-    foundation model's score on a task its skill counts as kept.
+    describes the merges of a strategy from another package; `pool` says who is in S;
+    `held_out_splits` on what the best and the foundation models are scored at the end; `objective`
+    what "better" means (the mean in journals that do not say so); `skill_kept_at` from which share
+    of the best foundation model's score on a task its skill counts as kept.
     """
 
     type: Literal["run_started"] = "run_started"
@@ -53,7 +53,9 @@ class RunStarted(Value):
     candidates: CandidateSet = "grandparent_generation"
     kinds: tuple[MergeKind, ...] = ()
     pool: PoolRule = "top_k"
-    confirmation: tuple[Part, ...] = ()
+    held_out_splits: tuple[Split, ...] = Field(
+        default=(), validation_alias=AliasChoices("held_out_splits", "confirmation")
+    )
     objective: ObjectiveName = "mean"
     skill_kept_at: float = 0.8
 
@@ -142,24 +144,24 @@ class GenerationFinished(Value):
     stop: str | None = None
 
 
-class ModelConfirmed(Value):
+class HeldOutScored(Value):
     """At the end of the search a model was scored on what the search never saw."""
 
     type: Literal["model_confirmed"] = "model_confirmed"
     model: str
-    part: Part
+    split: Split = Field(validation_alias=SPLIT_NAMES)
     scores: Scores
     seconds: float
     reused: bool = False
     warnings: tuple[EvaluationWarning, ...] = ()
 
 
-class ConfirmationFailed(Value):
-    """A model could not be scored on a part at the end; the run is worth no less for it."""
+class HeldOutFailed(Value):
+    """A model could not be scored on a split at the end; the run is worth no less for it."""
 
     type: Literal["confirmation_failed"] = "confirmation_failed"
     model: str
-    part: Part
+    split: Split = Field(validation_alias=SPLIT_NAMES)
     failure: Failure
 
 
@@ -191,8 +193,8 @@ Event = Annotated[
     | GenerationProposed
     | MergesSkipped
     | GenerationFinished
-    | ModelConfirmed
-    | ConfirmationFailed
+    | HeldOutScored
+    | HeldOutFailed
     | GainsTested
     | RunFinished,
     Field(discriminator="type"),

@@ -8,7 +8,7 @@ from typing import Literal
 
 from evomerge.domain.errors import PreflightError
 
-Grade = Literal["problem", "warning", "fine"]
+Severity = Literal["problem", "warning", "fine"]
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,12 @@ class Finding:
     """One result of one check.
 
     Attributes:
-        grade: a problem stops a run, a warning is shown when it starts.
+        severity: a problem stops a run, a warning is shown when it starts.
         subject: what was checked: a model's name, `disk`, `GPU`.
         remedy: what the user can do; None if no action is needed.
     """
 
-    grade: Grade
+    severity: Severity
     subject: str
     message: str
     remedy: str | None = None
@@ -37,7 +37,7 @@ def refuse_problems(findings: Iterable[Finding]) -> None:
     Raises:
         PreflightError: with every problem, a line each.
     """
-    problems = [each for each in findings if each.grade == "problem"]
+    problems = [each for each in findings if each.severity == "problem"]
     if len(problems) == 1:
         (only,) = problems
         raise PreflightError(f"{only.subject}: {only.message}", only.remedy)

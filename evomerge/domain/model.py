@@ -13,7 +13,7 @@ from evomerge.domain.identity import content_id
 from evomerge.domain.objective import Estimate, Objective, Worth
 from evomerge.domain.race import Race
 from evomerge.domain.recipe import Recipe
-from evomerge.domain.scores import EvaluationWarning, Part, Scores
+from evomerge.domain.scores import EvaluationWarning, Scores, Split
 from evomerge.domain.value import Value
 
 CandidateSet = Literal["grandparent_generation", "repository", "pool"]
@@ -195,10 +195,10 @@ class Model:
         generation: 0 for foundation models.
         content_id: id of its weights; for offspring, the id of the recipe.
         scores: scores on the selection items.
-        confirmed: results of held-out evaluation at the end of the run, by split.
+        held_out: results of held-out evaluation at the end of the run, by split.
         warnings: of its evaluations.
-        race: that it lost; `scores` are then those on a part of the items.
-        objectives: what "better" means in its run, on each part of the items; without, the mean.
+        race: that it lost; `scores` are then those on a split of the items.
+        objectives: what "better" means in its run, on each split of the items; without, the mean.
     """
 
     name: str
@@ -210,26 +210,26 @@ class Model:
     merged: bool = False
     scores: Scores | None = None
     failure: Failure | None = None
-    confirmed: Mapping[Part, Scores | Failure] = field(default_factory=dict)
+    held_out: Mapping[Split, Scores | Failure] = field(default_factory=dict)
     warnings: tuple[EvaluationWarning, ...] = ()
     race: Race | None = None
-    objectives: Mapping[Part, Objective] = field(default_factory=dict)
+    objectives: Mapping[Split, Objective] = field(default_factory=dict)
 
-    def on(self, part: Part) -> Scores | None:
-        """Its scores on a part of the items; None where it has none."""
-        scores = self.scores if part == "selection" else self.confirmed.get(part)
+    def on(self, split: Split) -> Scores | None:
+        """Its scores on a split of the items; None where it has none."""
+        scores = self.scores if split == "selection" else self.held_out.get(split)
         return scores if isinstance(scores, Scores) else None
 
-    def objective(self, part: Part = "selection") -> Objective:
-        """What "better" means on a part of the items."""
-        return self.objectives.get(part, Objective())
+    def objective(self, split: Split = "selection") -> Objective:
+        """What "better" means on a split of the items."""
+        return self.objectives.get(split, Objective())
 
-    def estimate(self, part: Part = "selection") -> Estimate | None:
-        """What its scores on a part of the items come to; None until that is known."""
-        if self.race is not None and part == "selection":
+    def estimate(self, split: Split = "selection") -> Estimate | None:
+        """What its scores on a split of the items come to; None until that is known."""
+        if self.race is not None and split == "selection":
             return Estimate(self.race.estimate, self.race.stderr)
-        scores = self.on(part)
-        return None if scores is None else self.objective(part).estimate(scores.tasks)
+        scores = self.on(split)
+        return None if scores is None else self.objective(split).estimate(scores.tasks)
 
     @property
     def selection_gap(self) -> float | None:

@@ -1,4 +1,4 @@
-"""The objective of a run on each part of its items, as far as it can be known by now."""
+"""The objective of a run on each split of its items, as far as it can be known by now."""
 
 from __future__ import annotations
 
@@ -7,44 +7,44 @@ from typing import get_args
 
 from evomerge.domain.model import Model
 from evomerge.domain.objective import Objective, ObjectiveName
-from evomerge.domain.scores import Part
+from evomerge.domain.scores import Split
 
-PARTS: tuple[Part, ...] = get_args(Part)
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
-def objectives(name: ObjectiveName, foundation: Sequence[Model]) -> dict[Part, Objective]:
-    """The objective `name` on every part.
+def objectives(name: ObjectiveName, foundation: Sequence[Model]) -> dict[Split, Objective]:
+    """The objective `name` on every split.
 
-    `relative` has a reference of its own on each part, since other items are of other difficulty
+    `relative` has a reference of its own on each split, since other items are of other difficulty
     and the final tasks are other tasks. It is known when the last foundation model is scored there,
     or has failed for good.
     """
     if name != "relative":
-        return dict.fromkeys(PARTS, Objective(name))
-    return {part: Objective(name, _reference(foundation, part)) for part in PARTS}
+        return dict.fromkeys(SPLITS, Objective(name))
+    return {split: Objective(name, _reference(foundation, split)) for split in SPLITS}
 
 
-def _reference(foundation: Sequence[Model], part: Part) -> Mapping[str, float] | None:
-    if not is_complete(foundation, part):
+def _reference(foundation: Sequence[Model], split: Split) -> Mapping[str, float] | None:
+    if not is_complete(foundation, split):
         return None
-    return {task: score for task, (score, _) in best_by_task(foundation, part).items()} or None
+    return {task: score for task, (score, _) in best_by_task(foundation, split).items()} or None
 
 
-def is_complete(foundation: Sequence[Model], part: Part) -> bool:
-    """Whether the foundation models are all scored on a part of the items, or failed for good."""
-    if part == "selection":
+def is_complete(foundation: Sequence[Model], split: Split) -> bool:
+    """Whether the foundation models are all scored on a split of the items, or failed for good."""
+    if split == "selection":
         return all(model.scores or model.failure for model in foundation)
-    return all(part in model.confirmed for model in foundation if model.scores)
+    return all(split in model.held_out for model in foundation if model.scores)
 
 
-def best_by_task(models: Sequence[Model], part: Part) -> dict[str, tuple[float, str]]:
-    """The best score of these models on each task of a part, in points, and whose it is.
+def best_by_task(models: Sequence[Model], split: Split) -> dict[str, tuple[float, str]]:
+    """The best score of these models on each task of a split, in points, and whose it is.
 
     Of equal ones the first.
     """
     best: dict[str, tuple[float, str]] = {}
     for model in models:
-        scores = model.on(part)
+        scores = model.on(split)
         for task in scores.tasks if scores else ():
             if task.task not in best or task.value > best[task.task][0]:
                 best[task.task] = (task.value, model.name)

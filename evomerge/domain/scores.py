@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from evomerge.domain.value import Value
 
-Part = Literal["selection", "held_out", "final"]
+Split = Literal["selection", "held_out", "final"]
 """What a model is scored on.
 
 `selection`: the items that the search sees. `held_out`: the other items of the same tasks.
 `final`: tasks that the search never sees. The last two are scored once, at the end of a run.
 """
+
+SPLIT_NAMES = AliasChoices("split", "part")
+"""The names of a split's field in journals; earlier versions wrote `part`."""
 
 
 class TaskScore(Value):

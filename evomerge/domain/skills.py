@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from evomerge.domain.model import Model
 from evomerge.domain.references import best_by_task, is_complete
-from evomerge.domain.scores import Part
+from evomerge.domain.scores import Split
 from evomerge.domain.state import RunState
 
 
@@ -38,13 +38,13 @@ class Skills:
     """The skills of a model.
 
     Attributes:
-        part: the items on which it was compared with the foundation models.
+        split: the items on which it was compared with the foundation models.
         kept_at: the share of `best` from which a skill is kept.
         tasks: in their order.
     """
 
     model: str
-    part: Part
+    split: Split
     kept_at: float
     tasks: tuple[Skill, ...]
 
@@ -67,11 +67,11 @@ def skills_of(state: RunState, model: Model | None = None) -> Skills | None:
     """
     model, foundation = model or state.best, state.at_generation(0)
     held_out = model is not None and model.on("held_out") and is_complete(foundation, "held_out")
-    part: Part = "held_out" if held_out else "selection"
-    if model is None or model.on(part) is None or not is_complete(foundation, part):
+    split: Split = "held_out" if held_out else "selection"
+    if model is None or model.on(split) is None or not is_complete(foundation, split):
         return None
-    tasks = _skills(foundation, [model], part, state.skill_kept_at)
-    return Skills(model.name, part, state.skill_kept_at, tasks) if tasks else None
+    tasks = _skills(foundation, [model], split, state.skill_kept_at)
+    return Skills(model.name, split, state.skill_kept_at, tasks) if tasks else None
 
 
 def lost_skills(state: RunState) -> tuple[Skill, ...]:
@@ -84,10 +84,10 @@ def lost_skills(state: RunState) -> tuple[Skill, ...]:
 
 
 def _skills(
-    foundation: Sequence[Model], models: Sequence[Model], part: Part, kept_at: float
+    foundation: Sequence[Model], models: Sequence[Model], split: Split, kept_at: float
 ) -> tuple[Skill, ...]:
     """Every task that the foundation models and one of `models` were scored on."""
-    own, best = best_by_task(models, part), best_by_task(foundation, part)
+    own, best = best_by_task(models, split), best_by_task(foundation, split)
     return tuple(
         Skill(task, holder, top, own[task][0], own[task][0] >= kept_at * top)
         for task, (top, holder) in best.items()

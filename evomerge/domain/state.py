@@ -16,14 +16,14 @@ from immutables import Map
 from evomerge.domain.difference import Gains
 from evomerge.domain.events import (
     CandidateFailed,
-    ConfirmationFailed,
     Event,
     GainsTested,
     GenerationFinished,
     GenerationProposed,
+    HeldOutFailed,
+    HeldOutScored,
     KinshipMeasured,
     MergesSkipped,
-    ModelConfirmed,
     ModelMerged,
     ModelScored,
     RunFinished,
@@ -35,7 +35,7 @@ from evomerge.domain.model import Candidate, Model, Retention, SkippedMerge
 from evomerge.domain.objective import Objective, ObjectiveName, Worth
 from evomerge.domain.population import Parents, Population, rank
 from evomerge.domain.references import objectives
-from evomerge.domain.scores import Part
+from evomerge.domain.scores import Split
 from evomerge.domain.value import Value
 
 
@@ -73,7 +73,7 @@ class RunState:
             has their sets of parents.
         stop: the criterion that ended the search.
         gains: whether the best model's gains are more than chance; None until that is tested.
-        objectives: what "better" means on each part of the items.
+        objectives: what "better" means on each split of the items.
         skill_kept_at: the share of the best foundation model's score at which a skill is kept.
         retention: whose weights are kept: all, possible parents, the best.
         merges: models merged.
@@ -89,7 +89,7 @@ class RunState:
     given_up: Map[Parents, None] = field(default_factory=Map)
     stop: str | None = None
     gains: Gains | None = None
-    objectives: Mapping[Part, Objective] = field(default_factory=dict)
+    objectives: Mapping[Split, Objective] = field(default_factory=dict)
     finished: bool = False
     retention: Retention = "all"
     skill_kept_at: float = 0.8
@@ -192,10 +192,12 @@ class RunState:
         return len(self.models.ranks)
 
     @property
-    def confirmations(self) -> int:
+    def held_out_evaluations(self) -> int:
         """Scores on what the search never saw."""
         return sum(
-            model.on(part) is not None for model in self.models.values() for part in model.confirmed
+            model.on(split) is not None
+            for model in self.models.values()
+            for split in model.held_out
         )
 
     @property
@@ -204,9 +206,9 @@ class RunState:
         foundation = [model for model in self.at_generation(0) if model is not self.best]
         return (*([self.best] if self.best else []), *foundation)
 
-    def unconfirmed(self, part: Part) -> tuple[Model, ...]:
-        """The finalists that are still to be scored on `part`."""
-        return tuple(model for model in self.finalists if part not in model.confirmed)
+    def unscored_on(self, split: Split) -> tuple[Model, ...]:
+        """The finalists that are still to be scored on `split`."""
+        return tuple(model for model in self.finalists if split not in model.held_out)
 
     def under(self, objective: ObjectiveName) -> RunState:
         """The same run, its models judged by another objective; who was chosen stays as it was."""
@@ -347,18 +349,18 @@ def _(event: ModelScored, state: RunState) -> RunState:
 
 
 @_apply.register
-def _(event: ModelConfirmed, state: RunState) -> RunState:
+def _(event: HeldOutScored, state: RunState) -> RunState:
     state = replace(state, reused_evaluations=state.reused_evaluations + event.reused)
     model = _known(state, event.model)
-    confirmed = {**model.confirmed, event.part: event.scores}
+    held_out = {**model.held_out, event.split: event.scores}
     warnings = (*model.warnings, *event.warnings)
-    return _change(state, event.model, confirmed=confirmed, warnings=warnings)
+    return _change(state, event.model, held_out=held_out, warnings=warnings)
 
 
 @_apply.register
-def _(event: ConfirmationFailed, state: RunState) -> RunState:
-    confirmed = {**_known(state, event.model).confirmed, event.part: event.failure}
-    return _change(state, event.model, confirmed=confirmed)
+def _(event: HeldOutFailed, state: RunState) -> RunState:
+    held_out = {**_known(state, event.model).held_out, event.split: event.failure}
+    return _change(state, event.model, held_out=held_out)
 
 
 @_apply.register
@@ -398,7 +400,7 @@ def _judged(state: RunState) -> RunState:
     return state if found == state.objectives else _under(state, found)
 
 
-def _under(state: RunState, found: Mapping[Part, Objective]) -> RunState:
+def _under(state: RunState, found: Mapping[Split, Objective]) -> RunState:
     models = Population.of(replace(model, objectives=found) for model in state.models.values())
     generations = tuple(
         replace(each, top=highest_worth(models.born(each.number)))
@@ -420,4 +422,4 @@ def _change(state: RunState, name: str, **changes: object) -> RunState:
     changed: Model = replace(_known(state, name), **changes)  # type: ignore[arg-type]
     state = replace(state, models=state.models.changed(changed))
     # What foundation models score, there or on other items, may be what all are judged against.
-    return state if changed.generation and not changed.confirmed else _judged(state)
+    return state if changed.generation and not changed.held_out else _judged(state)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evomerge.domain.errors import CandidateError, PreflightError
-from evomerge.domain.scores import Part, Scores
+from evomerge.domain.scores import Scores, Split
 from evomerge.domain.value import Value
 
 
@@ -27,14 +27,14 @@ class Evaluation(Value):
     """An evaluation as a worker describes it.
 
     Attributes:
-        ids: by part of the items, the id of everything but the model that determines its scores.
-        counted: by part, what counts of all that is measured, in the order of the tasks.
+        ids: by split of the items, the id of everything but the model that determines its scores.
+        counted: by split, what counts of all that is measured, in the order of the tasks.
     """
 
-    ids: dict[Part, str]
-    counted: dict[Part, tuple[Counted, ...]]
+    ids: dict[Split, str]
+    counted: dict[Split, tuple[Counted, ...]]
 
-    def chosen(self, measured: Scores, part: Part) -> Scores:
+    def chosen(self, measured: Scores, split: Split) -> Scores:
         """Of everything that was measured: the metrics that count, with their weights.
 
         Raises:
@@ -42,7 +42,7 @@ class Evaluation(Value):
         """
         found = {(task.task, task.metric, task.filter): task for task in measured.tasks}
         chosen = []
-        for each in self.counted[part]:
+        for each in self.counted[split]:
             task = found.get((each.task, each.metric, each.filter))
             if task is None:
                 key = f"{each.metric},{each.filter}"
@@ -63,11 +63,11 @@ def agreed(answers: Sequence[tuple[str, Mapping[str, Any]]]) -> Evaluation:
     (first, answer), *others = answers
     evaluation = Evaluation.model_validate(answer)
     for name, other in others:
-        for part, found in Evaluation.model_validate(other).ids.items():
-            if found != evaluation.ids.get(part):
+        for split, found in Evaluation.model_validate(other).ids.items():
+            if found != evaluation.ids.get(split):
                 raise PreflightError(
-                    f"two workers would not score the same ({part} items): {first} has the "
-                    f"evaluation {evaluation.ids.get(part)}, {name} has {found}",
+                    f"two workers would not score the same ({split} items): {first} has the "
+                    f"evaluation {evaluation.ids.get(split)}, {name} has {found}",
                     "give both the same task files, data and library versions, or leave one of "
                     "them out of execution.devices",
                 )

@@ -19,16 +19,16 @@ from evomerge.config import Config
 from evomerge.domain.errors import CandidateError, PreflightError, StoppedError
 from evomerge.domain.events import (
     CandidateFailed,
-    ConfirmationFailed,
     Event,
+    HeldOutFailed,
+    HeldOutScored,
     KinshipMeasured,
-    ModelConfirmed,
     ModelMerged,
     ModelScored,
 )
 from evomerge.domain.kinship import KinshipReading, Pair
 from evomerge.domain.model import Failure, Model, Stage
-from evomerge.domain.scores import EvaluationWarning, Part, Scores
+from evomerge.domain.scores import EvaluationWarning, Scores, Split
 from evomerge.domain.state import RunState
 from evomerge.execution import operations
 from evomerge.execution.attempts import GivenUpError, again
@@ -93,7 +93,7 @@ class StoreExecutor:
             StoppedError: the disk has no room for them, or too many failed in a row.
         """
         missing = sum(not self._weights.at_hand(model) for model in offspring)
-        self._weights.room.check_disk(missing)
+        self._weights.resources.check_disk(missing)
         with closing(self._run(offspring, self._score)) as events:
             for event in events:
                 yield event
@@ -125,7 +125,7 @@ class StoreExecutor:
             self._config.kinship.exclude,
             self._store.path(f"kinship/{self._base}"),
         )
-        progress = partial(self._observer.progressed, f"{len(pairs)} pairs", "kinship")
+        progress = partial(self._observer.on_progress, f"{len(pairs)} pairs", "kinship")
         try:
             answer = self._pool.run(operation, progress)
         except CandidateError as error:
@@ -136,9 +136,9 @@ class StoreExecutor:
         )
         yield KinshipMeasured(readings=readings, seconds=time.monotonic() - started)
 
-    def confirm(self, finalists: Sequence[Model], part: Part) -> Iterator[Event]:
-        """Score models on `part`; a failed one is an event."""
-        with closing(self._run(finalists, partial(self._confirm, part))) as events:
+    def score_held_out(self, finalists: Sequence[Model], split: Split) -> Iterator[Event]:
+        """Score models on `split`; a failed one is an event."""
+        with closing(self._run(finalists, partial(self._held_out, split))) as events:
             yield from events
 
     def prune(self, state: RunState) -> None:
@@ -165,7 +165,7 @@ class StoreExecutor:
             operation = operations.sample(self._base, new, self._weights.folder, passes)
             # A model that cannot be read is told when a decision needs it.
             with suppress(CandidateError):
-                self._pool.run(operation, partial(self._observer.progressed, "samples", "kinship"))
+                self._pool.run(operation, partial(self._observer.on_progress, "samples", "kinship"))
 
     def _run(
         self, models: Sequence[Model], score: Callable[[Model], Event]
@@ -179,7 +179,7 @@ class StoreExecutor:
             len(self._pool.of("merge")),
             len(self._pool.of("score")),
             self._config.execution.merges_ahead,
-            self._weights.room.has_memory,
+            self._weights.resources.has_memory,
         )
         yield from pipeline.run(models, self._pool.close)
 
@@ -219,17 +219,17 @@ class StoreExecutor:
     def _score(self, model: Model) -> Event:
         return ModelScored(model=model.name, **self._outcome(model, "selection"))
 
-    def _confirm(self, part: Part, model: Model) -> Event:
+    def _held_out(self, split: Split, model: Model) -> Event:
         try:
-            outcome = self._outcome(model, part)
+            outcome = self._outcome(model, split)
         except GivenUpError as given_up:
-            return ConfirmationFailed(model=model.name, part=part, failure=given_up.failure)
-        return ModelConfirmed(model=model.name, part=part, **outcome)
+            return HeldOutFailed(model=model.name, split=split, failure=given_up.failure)
+        return HeldOutScored(model=model.name, split=split, **outcome)
 
-    def _outcome(self, model: Model, part: Part) -> dict[str, Any]:
+    def _outcome(self, model: Model, split: Split) -> dict[str, Any]:
         """What the event of an evaluation tells."""
         started = time.monotonic()
-        made, scores = self._attempt("evaluation", partial(self._scored, model, part))
+        made, scores = self._attempt("evaluation", partial(self._scored, model, split))
         return {
             "scores": scores,
             "seconds": time.monotonic() - started,
@@ -237,29 +237,29 @@ class StoreExecutor:
             "warnings": _warnings(made.path),
         }
 
-    def _scored(self, model: Model, part: Part) -> tuple[Made, Scores]:
+    def _scored(self, model: Model, split: Split) -> tuple[Made, Scores]:
         """The folder of the evaluation, and of its scores those that count."""
-        name = evaluation_name(model.content_id, self._evaluation.ids[part])
-        build = partial(self._evaluate, model, part)
+        name = evaluation_name(model.content_id, self._evaluation.ids[split])
+        build = partial(self._evaluate, model, split)
         made = self._store.obtain(name, build, lambda: self._pool.closed)
         measured = Scores.model_validate_json(read_checked(made.path, SCORES))
-        return made, self._evaluation.chosen(measured, part)
+        return made, self._evaluation.chosen(measured, split)
 
-    def _evaluate(self, model: Model, part: Part, into: Path) -> None:
+    def _evaluate(self, model: Model, split: Split, into: Path) -> None:
         """Score a model into the folder `into`."""
-        config, evaluation_id = self._config, self._evaluation.ids[part]
+        config, evaluation_id = self._config, self._evaluation.ids[split]
         self._pool.start("merge", "score")
         operation = operations.score(
             config.evaluation,
             config.merge.options,
-            part,
+            split,
             self._weights.obtain(model),
             into,
             config.execution.timeout_seconds,
         )
         try:
             answer = self._pool.run(
-                operation, partial(self._observer.progressed, model.name, "score")
+                operation, partial(self._observer.on_progress, model.name, "score")
             )
         except PreflightError as error:  # a worker that was started anew loads the tasks anew
             raise CandidateError(error.message, error.remedy) from None

@@ -9,7 +9,7 @@ from typing import Any
 from evomerge.config import EvaluationConfig, MergeOptions
 from evomerge.domain.kinship import Pair
 from evomerge.domain.recipe import Recipe
-from evomerge.domain.scores import Part
+from evomerge.domain.scores import Split
 from evomerge.ports import Operation
 
 
@@ -42,22 +42,22 @@ def merge(
 
 
 def describe(evaluation: EvaluationConfig, options: MergeOptions) -> Operation:
-    """Load and check the tasks, and say what a score of each part rests on."""
+    """Load and check the tasks, and say what a score of each split rests on."""
     return Operation(kind="describe", arguments=_of_evaluation(evaluation, options))
 
 
 def score(
     evaluation: EvaluationConfig,
     options: MergeOptions,
-    part: Part,
+    split: Split,
     model: Path,
     into: Path,
     seconds: float | None = None,
 ) -> Operation:
-    """Score the model in folder `model` on one part of the items; per-item logs go to `into`."""
+    """Score the model in folder `model` on one split of the items; per-item logs go to `into`."""
     return Operation(
         kind="score",
-        arguments={**_of_evaluation(evaluation, options), "part": part},
+        arguments={**_of_evaluation(evaluation, options), "split": split},
         inputs={"model": model},
         into=into,
         seconds=seconds,

@@ -13,7 +13,7 @@ from evomerge.domain.retention import needed, unneeded
 from evomerge.domain.state import RunState
 from evomerge.execution.operations import merge
 from evomerge.execution.pool import Pool
-from evomerge.execution.room import Room
+from evomerge.execution.resources import Resources
 from evomerge.ports import Observer, Progress
 from evomerge.store.artefacts import WEIGHTS, Store
 from evomerge.store.atomic import make_folder
@@ -31,7 +31,7 @@ class Weights:
         store: Store,
         folders: Mapping[str, Path],
         pool: Pool,
-        room: Room,
+        resources: Resources,
         observer: Observer,
         needed_elsewhere: Callable[[], set[str]] = set,
     ) -> None:
@@ -39,13 +39,13 @@ class Weights:
 
         Args:
             folders: the folder of the base and of every foundation model by content id.
-            room: what merges leave free.
+            resources: what merges leave free.
             needed_elsewhere: the content ids whose weights other runs need.
         """
         make_folder(store.root)
         store.sweep()
         self.store = store
-        self.room = room
+        self.resources = resources
         self._folders = folders
         self._pool = pool
         self._options = config.merge.options
@@ -87,7 +87,7 @@ class Weights:
         if model.candidate is None:
             return True
         return self._made(
-            model.candidate.recipe, partial(self._observer.progressed, model.name, "merge")
+            model.candidate.recipe, partial(self._observer.on_progress, model.name, "merge")
         )
 
     def _made(self, recipe: Recipe, progress: Progress) -> bool:
@@ -95,7 +95,7 @@ class Weights:
             for each in recipe.inputs:
                 if each in self._recipes:
                     self._made(self._recipes[each], progress)
-            self.room.check_disk(1)
+            self.resources.check_disk(1)
             self._pool.start("merge", "score")
             operation = merge(recipe, self._options, self.folder, into, self._seconds)
             self._pool.run(operation, progress)

@@ -9,7 +9,7 @@ from evomerge.config import Config
 from evomerge.domain.events import Event, KinshipMeasured, ModelMerged, ModelScored, RunStarted
 from evomerge.domain.kinship import KinshipReading, Pair
 from evomerge.domain.model import Foundation, Model
-from evomerge.domain.scores import Part, Scores, TaskScore
+from evomerge.domain.scores import Scores, Split, TaskScore
 from evomerge.domain.state import Entry, RunState, apply
 from evomerge.evolution import NameChild, WriteRecipe, child_name
 from evomerge.ports import Executor
@@ -66,7 +66,7 @@ class ImaginedExecutor:
         if readings:
             yield KinshipMeasured(readings=readings, seconds=0.0)
 
-    def confirm(self, finalists: Sequence[Model], part: Part) -> Iterator[Event]:
+    def score_held_out(self, finalists: Sequence[Model], split: Split) -> Iterator[Event]:
         """Nobody imagines other items."""
         return iter(())
 

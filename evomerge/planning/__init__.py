@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from evomerge.planning.advice import advice
-from evomerge.planning.courses import Course, CourseStep, Durations, courses_of, first_generation
 from evomerge.planning.models import ModelFacts
+from evomerge.planning.projections import (
+    Durations,
+    ProjectedGeneration,
+    Projection,
+    first_generation,
+    projections_of,
+)
 from evomerge.planning.rates import Rate, Rates, Record, known_rates
 from evomerge.planning.requirements import Plan, Range, child_size, make_plan
 
 __all__ = [
-    "Course",
-    "CourseStep",
     "Durations",
     "ModelFacts",
     "Plan",
+    "ProjectedGeneration",
+    "Projection",
     "Range",
     "Rate",
     "Rates",
     "Record",
     "advice",
     "child_size",
-    "courses_of",
     "first_generation",
     "known_rates",
     "make_plan",
+    "projections_of",
 ]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from evomerge.config import Config
-from evomerge.domain.events import Event, ModelConfirmed, ModelMerged, ModelScored
-from evomerge.domain.scores import Part
+from evomerge.domain.events import Event, HeldOutScored, ModelMerged, ModelScored
+from evomerge.domain.scores import Split
 
 Knowledge = Literal["given", "measured", "stated", "unknown"]
 
@@ -48,28 +48,28 @@ class Rates:
     """Of one merge, one evaluation, and one model read for kinship.
 
     Attributes:
-        parts: of one evaluation on what the search never saw, where it was measured.
+        splits: of one evaluation on what the search never saw, where it was measured.
     """
 
     merge: Rate
     evaluation: Rate
     kinship: Rate
-    parts: Mapping[Part, Rate] = field(default_factory=dict)
+    splits: Mapping[Split, Rate] = field(default_factory=dict)
 
-    def of_part(self, part: Part, config: Config) -> Rate:
+    def of_split(self, split: Split, config: Config) -> Rate:
         """Of one evaluation at the end of a run; by the number of items where nothing is known."""
-        known = self.parts.get(part)
+        known = self.splits.get(split)
         if known is not None or self.evaluation.seconds is None:
             return known or self.evaluation
-        text = "by its items" if part == "held_out" else "a task as long as one of the search's"
-        seconds = self.evaluation.seconds * _share(part, config)
+        text = "by its items" if split == "held_out" else "a task as long as one of the search's"
+        seconds = self.evaluation.seconds * _share(split, config)
         return Rate(seconds, self.evaluation.known, f"{self.evaluation.source}, {text}")
 
 
-def _share(part: Part, config: Config) -> float:
-    """How much longer than an evaluation of the search one on `part` takes."""
+def _share(split: Split, config: Config) -> float:
+    """How much longer than an evaluation of the search one on `split` takes."""
     held_out = config.evaluation.split.held_out
-    if part == "held_out":
+    if split == "held_out":
         return held_out / (1 - held_out)
     return len(config.evaluation.final_tasks) / len(config.evaluation.tasks) / (1 - held_out)
 
@@ -103,9 +103,11 @@ def known_rates(
     )
     scored = [each for each in alike if each.config.evaluation == config.evaluation]
     evaluations = _measured((each.name, each.events, ModelScored) for each in scored)
-    parts = {
-        part: _measured((each.name, _of_part(each.events, part), ModelConfirmed) for each in scored)
-        for part in config.evaluation.confirmation
+    splits = {
+        split: _measured(
+            (each.name, _of_split(each.events, split), HeldOutScored) for each in scored
+        )
+        for split in config.evaluation.held_out_splits
     }
     if hours_per_evaluation is not None:
         evaluations = Rate(hours_per_evaluation * 3600, "given", "--hours-per-evaluation")
@@ -119,14 +121,14 @@ def known_rates(
             else Rate(None, "unknown", "not on a GPU: give --hours-per-evaluation")
         ),
         kinship=_stated(size, STATED_KINSHIP, "1 GB/s"),
-        parts={}
+        splits={}
         if hours_per_evaluation is not None
-        else {part: rate for part, rate in parts.items() if rate is not None},
+        else {split: rate for split, rate in splits.items() if rate is not None},
     )
 
 
-def _of_part(events: Sequence[Event], part: Part) -> list[Event]:
-    return [each for each in events if isinstance(each, ModelConfirmed) and each.part == part]
+def _of_split(events: Sequence[Event], split: Split) -> list[Event]:
+    return [each for each in events if isinstance(each, HeldOutScored) and each.split == split]
 
 
 def _stated(size: int | None, per_byte: float, source: str) -> Rate:
@@ -138,7 +140,7 @@ def _stated(size: int | None, per_byte: float, source: str) -> Rate:
 
 
 def _measured(
-    runs: Iterable[tuple[str, Sequence[Event], type[ModelMerged | ModelScored | ModelConfirmed]]],
+    runs: Iterable[tuple[str, Sequence[Event], type[ModelMerged | ModelScored | HeldOutScored]]],
 ) -> Rate | None:
     """The mean over the work that was really done, what was reused left out."""
     seconds: list[float] = []

@@ -7,8 +7,14 @@ from dataclasses import dataclass
 
 from evomerge.config import Config
 from evomerge.domain.model import Retention
-from evomerge.planning.courses import RETENTIONS, Course, CourseStep, Durations, courses_of
 from evomerge.planning.models import BYTES, ModelFacts
+from evomerge.planning.projections import (
+    RETENTIONS,
+    Durations,
+    ProjectedGeneration,
+    Projection,
+    projections_of,
+)
 from evomerge.planning.rates import STATED_DOWNLOAD, Rates
 
 _LIBRARIES = 1.0e9  # resident bytes of torch and mergekit
@@ -21,7 +27,7 @@ _KINSHIP = 4e9  # what a measurement stays below, above the page cache
 
 @dataclass(frozen=True)
 class Range:
-    """From the shortest to the longest course of the search."""
+    """From the shortest to the longest projection of the search."""
 
     low: float
     high: float
@@ -34,7 +40,7 @@ class Range:
 
     @property
     def exact(self) -> bool:
-        """Whether every course gives the same."""
+        """Whether every projection gives the same."""
         return self.low == self.high
 
 
@@ -95,7 +101,7 @@ class Plan:
 
     Attributes:
         evaluations: in all, those at the end included.
-        bounded: whether something ends the search in every course.
+        bounded: whether something ends the search in every projection.
         child: bytes of the weights of one offspring, at most.
         download: bytes to fetch, without those of the models in `unsized`.
         disk: bytes of offspring at once, by retention; None when `child` is not known.
@@ -157,29 +163,32 @@ def make_plan(
         rates.kinship.or_nothing,
         workers,
         config.execution.merge_workers,
-        {part: rates.of_part(part, config).or_nothing for part in config.evaluation.confirmation},
+        {
+            split: rates.of_split(split, config).or_nothing
+            for split in config.evaluation.held_out_splits
+        },
     )
     gpus = workers if gpus is None else gpus
     adapted = [model.size for model in models if model.adapter is not None]
-    courses = courses_of(config, work)
+    projections = projections_of(config, work)
     child = child_size(config, models[1:])
-    wall = Range.over(course.seconds / 3600 for course in courses)
+    wall = Range.over(projection.seconds / 3600 for projection in projections)
     timed = None not in {rates.merge.seconds, rates.evaluation.seconds}
-    shortest = min(courses, key=lambda course: course.evaluations)
-    longest = max(courses, key=lambda course: course.evaluations)
-    peaks = {each: max(course.peak(each) for course in courses) for each in RETENTIONS}
+    shortest = min(projections, key=lambda projection: projection.evaluations)
+    longest = max(projections, key=lambda projection: projection.evaluations)
+    peaks = {each: max(projection.peak(each) for projection in projections) for each in RETENTIONS}
     return Plan(
         name=config.run.name,
         models=tuple(models),
-        generations=_generations(courses),
+        generations=_generations(projections),
         at_the_end=EndPlan(
-            Range.over(course.end.evaluations for course in courses),
-            Range.over(course.end.seconds for course in courses),
+            Range.over(projection.end.evaluations for projection in projections),
+            Range.over(projection.end.seconds for projection in projections),
         ),
-        merges=Range.over(course.merges for course in courses),
-        evaluations=Range.over(course.evaluations for course in courses),
-        length=Range.over(course.generations for course in courses),
-        bounded=all(course.bounded for course in courses),
+        merges=Range.over(projection.merges for projection in projections),
+        evaluations=Range.over(projection.evaluations for projection in projections),
+        length=Range.over(projection.generations for projection in projections),
+        bounded=all(projection.bounded for projection in projections),
         longest=longest.stop,
         shortest=shortest.stop,
         child=child,
@@ -191,7 +200,7 @@ def make_plan(
         adapted=None if None in adapted else sum(size or 0 for size in adapted),
         memory=memory_of(config, models, child),
         rates=rates,
-        hours=_hours(models, courses, rates, wall),
+        hours=_hours(models, projections, rates, wall),
         workers=workers,
         gpus=gpus,
         retention=config.retention,
@@ -244,16 +253,16 @@ def _shard(text: str) -> int:
     return int(text[:-1]) * units[unit] if unit in units else int(text)
 
 
-def _generations(courses: Sequence[Course]) -> tuple[GenerationPlan, ...]:
+def _generations(projections: Sequence[Projection]) -> tuple[GenerationPlan, ...]:
     return tuple(
         _generation(number, [each.steps[number] if number < len(each.steps) else None
-                             for each in courses])
-        for number in range(max(len(course.steps) for course in courses))
+                             for each in projections])
+        for number in range(max(len(projection.steps) for projection in projections))
     )  # fmt: skip
 
 
-def _generation(number: int, steps: Sequence[CourseStep | None]) -> GenerationPlan:
-    """The bounds of one generation; a course that is over by then does nothing in it."""
+def _generation(number: int, steps: Sequence[ProjectedGeneration | None]) -> GenerationPlan:
+    """The bounds of one generation; a projection that is over by then does nothing in it."""
     return GenerationPlan(
         number=number,
         merges=Range.over(step.merges if step else 0 for step in steps),
@@ -264,21 +273,21 @@ def _generation(number: int, steps: Sequence[CourseStep | None]) -> GenerationPl
 
 
 def _hours(
-    models: Sequence[ModelFacts], courses: Sequence[Course], rates: Rates, wall: Range
+    models: Sequence[ModelFacts], projections: Sequence[Projection], rates: Rates, wall: Range
 ) -> Hours:
     downloads = [model.download for model in models]
     known = [each for each in downloads if each is not None]
     return Hours(
         download=sum(known) * STATED_DOWNLOAD / 3600 if len(known) == len(downloads) else None,
-        merges=Range.over(each.merges * rates.merge.or_nothing / 3600 for each in courses),
+        merges=Range.over(each.merges * rates.merge.or_nothing / 3600 for each in projections),
         evaluations=Range.over(
             (
                 (each.evaluations - each.end.evaluations) * rates.evaluation.or_nothing
                 + each.end.work
             )
             / 3600
-            for each in courses
+            for each in projections
         ),
-        kinship=Range.over(each.read * rates.kinship.or_nothing / 3600 for each in courses),
+        kinship=Range.over(each.read * rates.kinship.or_nothing / 3600 for each in projections),
         wall=wall,
     )

@@ -24,11 +24,11 @@ from evomerge.terminal.comparison import (
     skills_text,
     spread_points,
 )
-from evomerge.terminal.differences import part_note, verdict_sentence
+from evomerge.terminal.differences import split_note, verdict_sentence
 from evomerge.terminal.tables import parents_kinship
 from evomerge.terminal.verdicts import (
+    divergence_sentences,
     exploration_sentence,
-    parting_sentences,
     verdict,
 )
 
@@ -56,7 +56,7 @@ def page(comparison: Comparison, winners: Gains) -> str:
         baseline=comparison.baseline and grid_text(comparison.baseline),
         winners=[verdict_sentence(each) for each in winners.comparisons],
         missing=winners.missing,
-        note=part_note(winners.part) if winners.comparisons else "",
+        note=split_note(winners.split) if winners.comparisons else "",
         drawings=[draw(figure, png=False) for figure in curves(comparison)],
         budgets=[
             (amount(b.unit, b.amount), [(spread_points(s), _leads(b.best, s)) for s in b.best])
@@ -201,7 +201,7 @@ def _arm_row(arm: Arm, comparison: Comparison) -> dict[str, Any]:
 def _verdict(versus: Any, comparison: Comparison) -> dict[str, Any]:
     arm = next(arm for arm in comparison.arms if arm.label == versus.second)
     explored = exploration_of(arm.median)
-    sentences = [*parting_sentences(versus)]
+    sentences = [*divergence_sentences(versus)]
     if explored.children:
         sentences.append(exploration_sentence(arm, explored))
     return {

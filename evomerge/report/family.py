@@ -78,7 +78,7 @@ def _chosen(state: RunState, budget: int) -> set[str]:
     best = state.best
     line = [] if best is None else [best.name, *ancestors(best.name, state.models)]
     chosen = set(line[: budget * 3 // 4])
-    by_rank = [sorted(state.at_generation(g.number), key=_standing) for g in state.generations]
+    by_rank = [sorted(state.at_generation(g.number), key=_rank) for g in state.generations]
     for turn in range(max(map(len, by_rank))):
         for born in by_rank:
             if turn < len(born) and len(chosen) < budget:
@@ -86,7 +86,7 @@ def _chosen(state: RunState, budget: int) -> set[str]:
     return chosen
 
 
-def _standing(model: Model) -> tuple[bool, Rank]:
+def _rank(model: Model) -> tuple[bool, Rank]:
     return (model.scores is None, rank(model))
 
 

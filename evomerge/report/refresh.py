@@ -53,7 +53,7 @@ class ReportRefresher:
             self._start("--background")
             self._await()
 
-    def happened(self, event: Event, state: RunState) -> None:
+    def on_event(self, event: Event, state: RunState) -> None:
         """Start drawing if a generation has ended since the last drawing."""
         self._due |= isinstance(event, GenerationFinished)
         self._finished |= isinstance(event, RunFinished)
@@ -63,7 +63,7 @@ class ReportRefresher:
             self._due, self._next = False, time.monotonic() + self._pace
             self._start("--background", "--no-plots")
 
-    def progressed(self, model: str, activity: str, done: int, total: int) -> None:
+    def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
         """Do nothing: reports are not updated during a step."""
 
     def _drawing(self) -> bool:

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from evomerge.analysis.stages import RULE
-from evomerge.report.confirmed import confirmation_rows, gain_rows
 from evomerge.report.curves import best_so_far, pool_kinship
 from evomerge.report.figure import Drawing, Figure, draw
 from evomerge.report.gain import correlations, kinship_and_gain
 from evomerge.report.heatmap import heatmap
+from evomerge.report.held_out import gain_rows, held_out_rows
 from evomerge.report.page import render
 from evomerge.report.subject import Subject, read_subject
 from evomerge.report.tables import (
@@ -80,7 +80,7 @@ def as_page(subject: Subject, drawings: dict[str, Drawing]) -> str:
         "report.html",
         name=subject.name,
         state=state,
-        standing="recorded" if subject.recorded else "finished" if state.finished else "unfinished",
+        status="recorded" if subject.recorded else "finished" if state.finished else "unfinished",
         written=_date(state.last_at) if subject.recorded is None else "",
         recorded=subject.recorded,
         facts=headline(subject),
@@ -88,7 +88,7 @@ def as_page(subject: Subject, drawings: dict[str, Drawing]) -> str:
         plots=PLOTS,
         correlations=correlation_rows(plain, absolute),
         stages=subject.stages,
-        confirmation=confirmation_rows(state),
+        held_out=held_out_rows(state),
         gains=gain_rows(state),
         stage_rows=stage_rows(subject.stages, state.start.metric),
         rule=RULE,

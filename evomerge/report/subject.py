@@ -21,7 +21,7 @@ from evomerge.domain.baseline import Baseline
 from evomerge.domain.lineage import ancestors, merge_gain
 from evomerge.domain.state import Entry, RunState, fold
 from evomerge.report.layers import LayerChange, layer_changes
-from evomerge.store.census import baseline_beside
+from evomerge.store.gc_roots import baseline_beside
 from evomerge.store.recorded import Recorded, recorded_in
 from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
 

@@ -83,7 +83,7 @@ def headline(subject: Subject) -> list[Fact]:
         spent = (
             f"merging {figures.duration(work.merge)}, scoring {figures.duration(work.score)}, "
             f"kinship {figures.duration(work.kinship)}"
-        ) + (f", held-out evaluation {figures.duration(work.confirm)}" if work.confirm else "")
+        ) + (f", held-out evaluation {figures.duration(work.held_out)}" if work.held_out else "")
         facts.append(Fact("time", figures.duration(state.seconds), spent))
         reused = work.merges_reused + work.scores_reused
         detail = (

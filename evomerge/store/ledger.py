@@ -58,7 +58,7 @@ class JournalLedger:
             write_checkpoint(self._run, state, state.generations[event.generation])
         reached("ledger.derived")
         for observer in self._observers:
-            observer.happened(event, state)
+            observer.on_event(event, state)
 
     def _tidy(self) -> None:
         """Drop the half-written files of a killed driver."""

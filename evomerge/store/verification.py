@@ -35,7 +35,7 @@ def verify(state: RunState, store: Store) -> list[Inspection]:
             inspections.append(_judge(store, f"models/{model.content_id}", model))
         inspections += [
             _judge(store, _evaluation(store, model, scores), model)
-            for scores in (model.scores, *model.confirmed.values())
+            for scores in (model.scores, *model.held_out.values())
             if isinstance(scores, Scores)
         ]
     return inspections

@@ -11,7 +11,7 @@ from evomerge.terminal.live import LiveReporter
 from evomerge.terminal.panel import model_panel
 from evomerge.terminal.plain import PlainReporter
 from evomerge.terminal.screen import reporter, stdout_console
-from evomerge.terminal.standing import Standing, standing_panel, standings_table
+from evomerge.terminal.status import RunStatus, runs_table, status_panel
 from evomerge.terminal.summary import result_text, summary
 from evomerge.terminal.tables import choices_table, generations_table, pool_table
 from evomerge.terminal.tree import lineage_tree
@@ -19,7 +19,7 @@ from evomerge.terminal.tree import lineage_tree
 __all__ = [
     "LiveReporter",
     "PlainReporter",
-    "Standing",
+    "RunStatus",
     "choices_table",
     "generations_table",
     "lineage_tree",
@@ -28,8 +28,8 @@ __all__ = [
     "reporter",
     "result_document",
     "result_text",
-    "standing_panel",
-    "standings_table",
+    "runs_table",
+    "status_panel",
     "stdout_console",
     "summary",
 ]

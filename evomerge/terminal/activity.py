@@ -11,11 +11,11 @@ from typing import Literal
 
 from evomerge.domain.events import (
     CandidateFailed,
-    ConfirmationFailed,
     Event,
     GenerationFinished,
+    HeldOutFailed,
+    HeldOutScored,
     KinshipMeasured,
-    ModelConfirmed,
     ModelMerged,
     ModelScored,
     RunFinished,
@@ -80,7 +80,7 @@ class Activity:
         """The largest number of concurrent jobs so far, at least 1."""
         return self._widest
 
-    def progressed(
+    def on_progress(
         self, model: str, activity: str, done: int, total: int, seconds: float = 0.0
     ) -> None:
         """Record progress on `model`; if `done` decreases, the job was restarted.
@@ -96,20 +96,20 @@ class Activity:
             self._jobs[key] = Job(model, activity, done, total)
             self._widest = max(self._widest, len(self._jobs))
 
-    def happened(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Drop finished jobs and keep their durations, unless their results were reused."""
         with self._lock:
             match event:
                 case ModelMerged():
                     self._end(lambda job: job == (event.model, "merge"))
                     self._remember("merge", event.seconds, event.reused)
-                case ModelScored() | ModelConfirmed():
+                case ModelScored() | HeldOutScored():
                     self._end(lambda job: job[0] == event.model)
                     self._remember("score", event.seconds, event.reused)
                 case KinshipMeasured():
                     self._end(lambda job: job[1] == "kinship")
                     self._remember("kinship", event.seconds, event.reused)
-                case CandidateFailed() | ConfirmationFailed():
+                case CandidateFailed() | HeldOutFailed():
                     self._end(lambda job: job[0] == event.model)
                 case GenerationFinished() | RunFinished():
                     self._end(lambda _: True)

@@ -19,7 +19,7 @@ from evomerge.domain.state import RunState
 from evomerge.terminal import figures
 from evomerge.terminal.figures import printable
 from evomerge.terminal.graph import members_of, mermaid
-from evomerge.terminal.sentences import PARTS
+from evomerge.terminal.sentences import SPLITS
 from evomerge.terminal.skills import kept_means, lost_list
 
 TAGS = ("merge", "mergekit", "evomerge")
@@ -124,21 +124,21 @@ def _scores(model: Model, state: RunState, config: Config) -> Iterator[str]:
             f"\nSkills kept: {skills.kept} of {len(skills.tasks)} {kept_means(skills)}; "
             f"lost: {_text(lost_list(skills))}."
         )
-    yield from list(_confirmed(model, state)) or [_FLATTERED]
+    yield from list(_held_out(model, state)) or [_FLATTERED]
     yield "\n" + "\n".join(f"- {line}" for line in _settings(model, state, config))
 
 
-def _confirmed(model: Model, state: RunState) -> Iterator[str]:
+def _held_out(model: Model, state: RunState) -> Iterator[str]:
     """Selection scores beside held-out and final scores; empty if there are no such scores."""
     models = [model, *(state.models[name] for name in _foundation(model, state))]
-    parts = [part for part in state.start.confirmation if model.on(part) is not None]
-    if not parts:
+    splits = [split for split in state.start.held_out_splits if model.on(split) is not None]
+    if not splits:
         return
     yield "\nThe search selected by the scores above. Scores on data that it did not use:\n"
-    yield "| model | selection | " + " | ".join(PARTS[part] for part in parts) + " |"
-    yield "| --- | ---: |" + " ---: |" * len(parts)
+    yield "| model | selection | " + " | ".join(SPLITS[split] for split in splits) + " |"
+    yield "| --- | ---: |" + " ---: |" * len(splits)
     for each in models:
-        cells = [figures.score(each, part) for part in parts]
+        cells = [figures.score(each, split) for split in splits]
         yield f"| {_text(each.name)} | {figures.score(each)} | " + " | ".join(cells) + " |"
 
 

@@ -17,12 +17,12 @@ from evomerge.domain.state import RunState
 from evomerge.terminal import figures
 from evomerge.terminal.baseline import grid_text
 from evomerge.terminal.columns import Column, Fitted, numbers, words
-from evomerge.terminal.differences import part_note
+from evomerge.terminal.differences import split_note
 from evomerge.terminal.figures import MISSING, printable, spelled
 from evomerge.terminal.gains import verdict as gain_verdict
 from evomerge.terminal.skills import kept_means, lost_list
 from evomerge.terminal.tables import gain_text, kinship_text, name_text
-from evomerge.terminal.verdicts import exploration_sentence, parting_sentences, verdict
+from evomerge.terminal.verdicts import divergence_sentences, exploration_sentence, verdict
 
 _ROWS = 6  # merges of one generation that are listed
 
@@ -175,7 +175,7 @@ def _few(budgets: list[Budget], unit: Unit) -> list[Budget]:
 
 def _versus(versus: Versus, comparison: Comparison) -> Iterator[RenderableType]:
     yield verdict(versus, comparison)
-    for sentence in parting_sentences(versus):
+    for sentence in divergence_sentences(versus):
         yield Padding(Text(printable(sentence)), (0, 0, 0, 2), expand=False)
     for arm in comparison.arms:
         explored = exploration_of(arm.median)
@@ -193,7 +193,7 @@ def _significance(winners: Gains) -> Iterator[RenderableType]:
     for missing in winners.missing:
         yield Padding(Text(printable(missing), style="dim"), (0, 0, 0, 2), expand=False)
     if winners.comparisons:
-        yield Padding(Text(part_note(winners.part), style="dim"), (0, 0, 0, 2), expand=False)
+        yield Padding(Text(split_note(winners.split), style="dim"), (0, 0, 0, 2), expand=False)
 
 
 def _arm_score(arm: Arm) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from evomerge.comparison import Arm, Budget, Comparison, Member, Parting, Versus, exploration_of
+from evomerge.comparison import Arm, Budget, Comparison, Divergence, Member, Versus, exploration_of
 from evomerge.domain.difference import Gains
 from evomerge.domain.lineage import ancestors
 from evomerge.domain.skills import skills_of
@@ -18,7 +18,7 @@ from evomerge.terminal.documents import (
     skills_brief,
 )
 
-_OF_WINNERS = {"part", "comparisons", "missing"}
+_OF_WINNERS = {"split", "comparisons", "missing"}
 
 
 def comparison_document(comparison: Comparison, winners: Gains) -> Document:
@@ -74,14 +74,14 @@ def _member(member: Member) -> Document:
         "models": [model_brief(model, state) for model in state.models.values()],
         "course": [
             {
-                "evaluations": moment.evaluations,
-                "merges": moment.merges,
-                "spent_hours": moment.spent / 3600,
-                "work_hours": _hours(moment.work),
-                "best": moment.best.name,
-                "score": moment.best.score,
+                "evaluations": point.evaluations,
+                "merges": point.merges,
+                "spent_hours": point.spent / 3600,
+                "work_hours": _hours(point.work),
+                "best": point.best.name,
+                "score": point.best.score,
             }
-            for moment in member.course
+            for point in member.course
         ],
     }
 
@@ -106,19 +106,19 @@ def _versus(versus: Versus) -> Document:
         "equal_evaluations": versus.evaluations,
         "extra_evaluations": versus.extra_evaluations,
         "paired_seeds": list(versus.paired),
-        "partings": [_parting(parting) for parting in versus.partings],
+        "divergences": [_divergence(divergence) for divergence in versus.divergences],
     }
 
 
-def _parting(parting: Parting) -> dict[str, Any]:
+def _divergence(divergence: Divergence) -> dict[str, Any]:
     return {
-        "runs": [parting.first, parting.second],
-        "generation": parting.generation,
-        "shared": parting.shared,
-        "only_first": [model.name for model in parting.only_first],
-        "only_second": [model.name for model in parting.only_second],
-        "ended": parting.ended,
-        "why": parting.why,
+        "runs": [divergence.first, divergence.second],
+        "generation": divergence.generation,
+        "shared": divergence.shared,
+        "only_first": [model.name for model in divergence.only_first],
+        "only_second": [model.name for model in divergence.only_second],
+        "ended": divergence.ended,
+        "why": divergence.why,
     }
 
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from evomerge.domain.difference import Difference, Gains, ModelComparison
 from evomerge.domain.objective import TITLES
-from evomerge.domain.scores import Part
+from evomerge.domain.scores import Split
 
-_PARTS: dict[Part, str] = {
+_SPLITS: dict[Split, str] = {
     "held_out": "on held-out items, which were not used for selection",
     "final": "on tasks that were not used for selection",
     "selection": "on the items that selected the best model: its gain is overestimated and its p "
     "value too small",
 }
-_PARTS_IN_SHORT: dict[Part, str] = {
+_SPLITS_IN_SHORT: dict[Split, str] = {
     "held_out": "held-out items",
     "final": "final tasks",
     "selection": "the selection items",
 }
 
 
-def part_note(part: Part) -> str:
+def split_note(split: Split) -> str:
     """The compared items, and how selecting on them biases the result."""
-    return _PARTS[part]
+    return _SPLITS[split]
 
 
 def gains_line(gains: Gains) -> str:
@@ -30,7 +30,7 @@ def gains_line(gains: Gains) -> str:
         return "nothing could be compared: " + "; ".join(gains.missing[:1])
     first, *others = gains.comparisons
     by = "" if gains.objective == "mean" else f", {TITLES[gains.objective]}"
-    text = f"{verdict_sentence(first)} ({_PARTS_IN_SHORT[gains.part]}{by})"
+    text = f"{verdict_sentence(first)} ({_SPLITS_IN_SHORT[gains.split]}{by})"
     doubtful = [each.b for each in others if not each.certain]
     return text + (f"; over {', '.join(doubtful)} it may be noise" if doubtful else "")
 

@@ -13,28 +13,28 @@ from evomerge.domain.baseline import Baseline
 from evomerge.domain.difference import Gains
 from evomerge.domain.lineage import ancestors, merge_gain
 from evomerge.domain.model import Model, SkippedMerge
-from evomerge.domain.scores import Part
+from evomerge.domain.scores import Split
 from evomerge.domain.skills import Skills, lost_skills, skills_of
 from evomerge.domain.state import RunState
 from evomerge.domain.warnings import told_once
-from evomerge.terminal.confirmation import held_out_gain
+from evomerge.terminal.held_out import held_out_gain
 from evomerge.terminal.sentences import best_over_foundation
-from evomerge.terminal.standing import Standing
+from evomerge.terminal.status import RunStatus
 
 FORMAT = 1
 
 Document = dict[str, Any]
 
 
-def status_document(standing: Standing, resume: str | None, now: float) -> Document:
+def status_document(status: RunStatus, resume: str | None, now: float) -> Document:
     """The output of `evomerge status --json`."""
-    last_at = standing.state.last_at
+    last_at = status.state.last_at
     return {
-        **run_document(standing),
-        **_course(standing.state),
-        "baseline": standing.baseline and baseline_brief(standing.baseline),
-        "holder": standing.holder,
-        "last_event": standing.last_event,
+        **run_document(status),
+        **_course(status.state),
+        "baseline": status.baseline and baseline_brief(status.baseline),
+        "holder": status.holder,
+        "last_event": status.last_event,
         "last_event_at": last_at,
         "last_event_age_seconds": None if last_at is None else max(0.0, now - last_at),
         "resume": resume,
@@ -52,16 +52,16 @@ def baseline_brief(baseline: Baseline) -> Document:
     }
 
 
-def run_document(standing: Standing) -> Document:
+def run_document(status: RunStatus) -> Document:
     """One run in the output of `evomerge list --json`."""
     return {
         "format": FORMAT,
-        "name": standing.name,
-        "path": str(standing.path),
-        "state": standing.status,
-        "damage": standing.damage,
-        "reused": standing.state.reused_merges + standing.state.reused_evaluations,
-        **_result(standing.state),
+        "name": status.name,
+        "path": str(status.path),
+        "state": status.phase,
+        "damage": status.damage,
+        "reused": status.state.reused_merges + status.state.reused_evaluations,
+        **_result(status.state),
     }
 
 
@@ -79,9 +79,9 @@ def result_document(state: RunState) -> Document:
     }
 
 
-def runs_document(standings: Sequence[Standing]) -> Document:
+def runs_document(statuses: Sequence[RunStatus]) -> Document:
     """The output of `evomerge list --json`."""
-    return {"format": FORMAT, "runs": [run_document(standing) for standing in standings]}
+    return {"format": FORMAT, "runs": [run_document(status) for status in statuses]}
 
 
 def tree_document(state: RunState, model: str) -> Document:
@@ -114,8 +114,8 @@ def model_document(state: RunState, model: str) -> Document:
         "kinship_errors": {name: error for name, error in errors.items() if error is not None},
         "recipe": recipe and recipe.model_dump(mode="json"),
         "scores": subject.scores and subject.scores.model_dump(mode="json"),
-        "confirmed": {
-            part: outcome.model_dump(mode="json") for part, outcome in subject.confirmed.items()
+        "held_out": {
+            split: outcome.model_dump(mode="json") for split, outcome in subject.held_out.items()
         },
         "warnings": [warning.sentence for warning in subject.warnings],
         "children": [m.name for m in state.models.values() if model in m.parents],
@@ -154,12 +154,12 @@ def _result(state: RunState) -> Document:
         "best_foundation": over and model_brief(over[0], state),
         "gain_over_foundation": over and over[1],
         "held_out_gain_over_foundation": held_out and held_out[1],
-        "confirmation": [] if start is None else list(start.confirmation),
+        "held_out_splits": [] if start is None else list(start.held_out_splits),
         "warnings": list(told_once(state.models.values())),
         "gains": state.gains and state.gains.model_dump(mode="json"),
         "merges": state.merges,
         "evaluations": state.evaluations,
-        "confirmations": state.confirmations,
+        "held_out_evaluations": state.held_out_evaluations,
         "reused_merges": state.reused_merges,
         "reused_evaluations": state.reused_evaluations,
         "failures": state.models.failures,
@@ -213,8 +213,8 @@ def model_brief(model: Model, state: RunState) -> Document:
     }
 
 
-def _value(model: Model, part: Part) -> float | None:
-    estimate = model.estimate(part)
+def _value(model: Model, split: Split) -> float | None:
+    estimate = model.estimate(split)
     return None if estimate is None else estimate.value
 
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from evomerge.domain.kinship import Metric
 from evomerge.domain.model import Model
-from evomerge.domain.scores import Part, TaskScore
+from evomerge.domain.scores import Split, TaskScore
 
 MISSING = "–"
 """Placeholder for an unknown or undefined number."""
@@ -31,10 +31,10 @@ def points(value: float | None, stderr: float | None = None) -> str:
     return f"{value:.2f}" if stderr is None else f"{value:.2f} ± {stderr:.1f}"
 
 
-def score(model: Model, part: Part = "selection") -> str:
+def score(model: Model, split: Split = "selection") -> str:
     """The score of a model with its standard error."""
-    text = points(*(model.estimate(part) or (None,)))
-    return text + (" estimated" if model.race and part == "selection" else "")
+    text = points(*(model.estimate(split) or (None,)))
+    return text + (" estimated" if model.race and split == "selection" else "")
 
 
 def task_points(task: TaskScore, with_error: bool = False) -> str:

@@ -11,7 +11,7 @@ from evomerge.domain.difference import Difference, Gains, ModelComparison
 from evomerge.domain.objective import MEANINGS
 from evomerge.terminal import figures
 from evomerge.terminal.columns import Fitted, numbers, words
-from evomerge.terminal.differences import interval, part_note, verdict_sentence
+from evomerge.terminal.differences import interval, split_note, verdict_sentence
 from evomerge.terminal.figures import MISSING, spelled
 
 
@@ -86,7 +86,7 @@ def _telling(comparisons: Sequence[ModelComparison]) -> list[ModelComparison]:
 
 
 def _notes(gains: Gains, by_task: bool, chosen: bool) -> list[str]:
-    notes = [] if chosen and gains.part != "held_out" else [part_note(gains.part)]
+    notes = [] if chosen and gains.split != "held_out" else [split_note(gains.split)]
     if gains.objective != "mean":
         notes.append(f"differences are of {MEANINGS[gains.objective]}")
     if len(gains.comparisons) > 1:

@@ -81,19 +81,19 @@ class LiveReporter:
         with self._lock:
             self._state_at = self._now() - seconds
 
-    def happened(self, event: Event, state: RunState) -> None:
+    def on_event(self, event: Event, state: RunState) -> None:
         """Record an event; it appears in the next frame."""
-        self._activity.happened(event)
+        self._activity.on_event(event)
         gist = sentences(event, state)[0]
         with self._lock:
             self._state, self._state_at = state, self._now()
             self._events.append((state.seconds, gist))
 
-    def progressed(
+    def on_progress(
         self, model: str, activity: str, done: int, total: int, seconds: float = 0.0
     ) -> None:
         """Record progress. Thread-safe."""
-        self._activity.progressed(model, activity, done, total, seconds)
+        self._activity.on_progress(model, activity, done, total, seconds)
 
     def render(self) -> RenderableType:
         """The current frame."""

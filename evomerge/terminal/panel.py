@@ -15,7 +15,7 @@ from evomerge.domain.state import RunState
 from evomerge.terminal import figures
 from evomerge.terminal.columns import Fitted, numbers, words
 from evomerge.terminal.figures import printable, spelled
-from evomerge.terminal.sentences import PARTS
+from evomerge.terminal.sentences import SPLITS
 from evomerge.terminal.tables import (
     FAILURE,
     gain_text,
@@ -143,25 +143,25 @@ def _outcome(model: Model, state: RunState) -> Iterator[Fact]:
     yield "score", text.append(", in the pool" if model in state.pool else "", "dim")
     if model.parents:
         yield "gain", gain_text(model, state).append("  over the mean of its parents", "dim")
-    yield from _confirmed(model)
+    yield from _held_out(model)
     if model.warnings:
         said = "\n".join(printable(warning.sentence) for warning in model.warnings)
         yield "warnings", Text(said, "yellow")
 
 
-def _confirmed(model: Model) -> Iterator[Fact]:
+def _held_out(model: Model) -> Iterator[Fact]:
     """The results of held-out evaluation."""
-    for part, outcome in model.confirmed.items():
+    for split, outcome in model.held_out.items():
         if isinstance(outcome, Failure):
-            yield PARTS[part], Text(printable(f"not scored: {outcome.reason}"), FAILURE)
+            yield SPLITS[split], Text(printable(f"not scored: {outcome.reason}"), FAILURE)
             continue
-        text = Text(figures.score(model, part))
-        if part == "held_out":
+        text = Text(figures.score(model, split))
+        if split == "held_out":
             text.append(f"  gap {figures.gain(model.selection_gap)}", "dim")
         else:
             tasks = (f"{task.task} {figures.task_points(task, True)}" for task in outcome.tasks)
             text.append(printable(f"  ({', '.join(tasks)})"), "dim")
-        yield PARTS[part], text
+        yield SPLITS[split], text
 
 
 def _scores(model: Model, state: RunState) -> Fitted:

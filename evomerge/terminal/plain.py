@@ -74,7 +74,7 @@ class PlainReporter:
         with self._lock:
             self._state_at = self._now() - seconds
 
-    def happened(self, event: Event, state: RunState) -> None:
+    def on_event(self, event: Event, state: RunState) -> None:
         """Write the lines of `event`, and the summary after the last event of the run."""
         with self._lock:
             if self._state is None:
@@ -87,7 +87,7 @@ class PlainReporter:
             if isinstance(event, RunFinished):
                 self._write("\n" + self._rendered(state))
 
-    def progressed(
+    def on_progress(
         self, model: str, activity: str, done: int, total: int, seconds: float = 0.0
     ) -> None:
         """Write a progress line for long tasks, once per heartbeat."""

@@ -10,14 +10,14 @@ from rich.cells import cell_len
 
 from evomerge.domain.events import (
     CandidateFailed,
-    ConfirmationFailed,
     Event,
     GainsTested,
     GenerationFinished,
     GenerationProposed,
+    HeldOutFailed,
+    HeldOutScored,
     KinshipMeasured,
     MergesSkipped,
-    ModelConfirmed,
     ModelMerged,
     ModelScored,
     RunFinished,
@@ -27,7 +27,7 @@ from evomerge.domain.events import (
 from evomerge.domain.lineage import merge_gain
 from evomerge.domain.model import Candidate, Model
 from evomerge.domain.population import rank
-from evomerge.domain.scores import Part
+from evomerge.domain.scores import Split
 from evomerge.domain.skills import lost_skills
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
@@ -35,7 +35,7 @@ from evomerge.terminal.differences import gains_line
 from evomerge.terminal.figures import printable
 from evomerge.terminal.skills import lost_by_pool
 
-PARTS: dict[Part, str] = {
+SPLITS: dict[Split, str] = {
     "selection": "selection",
     "held_out": "held-out",
     "final": "final tasks",
@@ -166,10 +166,10 @@ def _(event: ModelScored, state: RunState) -> list[Sentence]:
 
 
 @_said.register
-def _(event: ModelConfirmed, state: RunState) -> list[Sentence]:
+def _(event: HeldOutScored, state: RunState) -> list[Sentence]:
     model = state.models[event.model]
-    parts = [f"{PARTS[event.part]} {figures.score(model, event.part)}"]
-    if event.part == "held_out":
+    parts = [f"{SPLITS[event.split]} {figures.score(model, event.split)}"]
+    if event.split == "held_out":
         parts.append(f"gap {figures.gain(model.selection_gap)}")
     parts.append(_cost(event.seconds, event.reused))
     detail = "  ".join(parts)
@@ -180,10 +180,10 @@ def _(event: ModelConfirmed, state: RunState) -> list[Sentence]:
 
 
 @_said.register
-def _(event: ConfirmationFailed, state: RunState) -> list[Sentence]:
+def _(event: HeldOutFailed, state: RunState) -> list[Sentence]:
     attempts = figures.count(event.failure.attempts, "attempt")
     reason = printable(event.failure.reason)
-    detail = f"{PARTS[event.part]} not scored after {attempts}: {reason}"
+    detail = f"{SPLITS[event.split]} not scored after {attempts}: {reason}"
     return [Sentence("end", "FAILED", event.model, detail, "red")]
 
 

@@ -13,12 +13,12 @@ from evomerge.domain.skills import skills_of
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
 from evomerge.terminal.baseline import baseline_sentence
-from evomerge.terminal.confirmation import (
-    confirmation_table,
-    confirmed_text,
+from evomerge.terminal.differences import gains_line
+from evomerge.terminal.held_out import (
+    held_out_table,
+    held_out_text,
     warnings_text,
 )
-from evomerge.terminal.differences import gains_line
 from evomerge.terminal.panel import Fact, facts_table
 from evomerge.terminal.sentences import best_over_foundation
 from evomerge.terminal.skills import kept_sentence, meaning
@@ -44,8 +44,8 @@ def summary(state: RunState) -> RenderableType:
         parts += ["", generations_table(state)]
     if state.pool:
         parts += ["", pool_table(state)]
-    if state.confirmations:
-        parts += ["", confirmation_table(state)]
+    if state.held_out_evaluations:
+        parts += ["", held_out_table(state)]
     if state.best is not None and state.best.parents:
         parts += ["", Text("lineage of the best", style="dim")]
         parts.append(lineage_tree(state, state.best.name))
@@ -54,11 +54,11 @@ def summary(state: RunState) -> RenderableType:
 
 def outcome_facts(state: RunState, baseline: Baseline | None = None) -> list[Fact]:
     """The best model, its held-out score and gains, the counts of work, and warnings."""
-    confirmed, warned = confirmed_text(state), warnings_text(state)
+    held_out, warned = held_out_text(state), warnings_text(state)
     facts: list[Fact] = [("best", best_text(state))]
     if state.start.objective != "mean":
         facts.append(("score is", Text(figures.printable(meaning(state.objectives["selection"])))))
-    facts += [("held-out", confirmed)] if confirmed is not None else []
+    facts += [("held-out", held_out)] if held_out is not None else []
     if state.gains is not None:
         facts.append(("gain", Text(figures.printable(gains_line(state.gains)))))
     if (skills := skills_of(state)) is not None:
@@ -73,7 +73,7 @@ def outcome_facts(state: RunState, baseline: Baseline | None = None) -> list[Fac
 
 def reused_text(state: RunState) -> str:
     """How many merges and evaluations were reused from the store."""
-    scored = state.evaluations + state.confirmations
+    scored = state.evaluations + state.held_out_evaluations
     return (
         f"{state.reused_merges} of {figures.count(state.merges, 'merge')} and "
         f"{state.reused_evaluations} of {figures.count(scored, 'evaluation')}"
@@ -96,9 +96,9 @@ def result_text(state: RunState, baseline: Baseline | None = None) -> str:
     lines = [f"best     {best_text(state).plain}"]
     if state.start.objective != "mean":
         lines.append(f"score is {figures.printable(meaning(state.objectives['selection']))}")
-    confirmed = confirmed_text(state)
-    if confirmed is not None:
-        lines.append(f"held-out {confirmed.plain}")
+    held_out = held_out_text(state)
+    if held_out is not None:
+        lines.append(f"held-out {held_out.plain}")
     spelled = lineage(name, state.models, _LEAVES)
     if spelled is not None:
         lines.append(f"lineage  {figures.printable(spelled)}")
@@ -141,7 +141,7 @@ def counts_text(state: RunState) -> Text:
     parts = [
         figures.count(len(state.generations) - 1, "generation"),
         figures.count(state.merges, "merge"),
-        figures.count(state.evaluations + state.confirmations, "evaluation"),
+        figures.count(state.evaluations + state.held_out_evaluations, "evaluation"),
     ]
     text = Text(", ".join(parts))
     if failures:

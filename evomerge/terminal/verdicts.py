@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from evomerge.comparison import Arm, Comparison, Exploration, Parting, Spread, Versus
+from evomerge.comparison import Arm, Comparison, Divergence, Exploration, Spread, Versus
 from evomerge.domain.model import Model
 from evomerge.terminal import figures
 from evomerge.terminal.figures import printable
@@ -42,10 +42,10 @@ def spread_gain(spread: Spread) -> str:
     return f"{text} ({figures.gain(spread.low)} to {figures.gain(spread.high)})"
 
 
-def parting_sentences(versus: Versus) -> Iterator[str]:
+def divergence_sentences(versus: Versus) -> Iterator[str]:
     """Where the two arms diverge; with several seeds, only the first in full."""
-    yield parting_sentence(versus.partings[0], versus)
-    others = [parting.generation for parting in versus.partings[1:]]
+    yield divergence_sentence(versus.divergences[0], versus)
+    others = [divergence.generation for divergence in versus.divergences[1:]]
     if others:
         places = sorted({number for number in others if number is not None})
         where = [f"generation {', '.join(map(str, places))}"] if places else []
@@ -54,23 +54,23 @@ def parting_sentences(versus: Versus) -> Iterator[str]:
         yield f"with {count} they diverge in {' or '.join(where)}".replace("in nowhere", "nowhere")
 
 
-def parting_sentence(parting: Parting, versus: Versus) -> str:
+def divergence_sentence(divergence: Divergence, versus: Versus) -> str:
     """Where two runs diverge, and how."""
-    if parting.generation is None:
+    if divergence.generation is None:
         return "all their merges are the same"
-    where = f"they diverge in generation {parting.generation}: "
-    if parting.ended is not None:
-        label = versus.first if parting.ended == parting.first else versus.second
-        return f"{where}{label} had ended ({parting.why})"
+    where = f"they diverge in generation {divergence.generation}: "
+    if divergence.ended is not None:
+        label = versus.first if divergence.ended == divergence.first else versus.second
+        return f"{where}{label} had ended ({divergence.why})"
     sides = [
         f"only {label} merges {_merges(models)}"
         for label, models in (
-            (versus.first, parting.only_first),
-            (versus.second, parting.only_second),
+            (versus.first, divergence.only_first),
+            (versus.second, divergence.only_second),
         )
         if models
     ]
-    return f"{where}{figures.count(parting.shared, 'merge')} in common; {'; '.join(sides)}"
+    return f"{where}{figures.count(divergence.shared, 'merge')} in common; {'; '.join(sides)}"
 
 
 def exploration_sentence(arm: Arm, explored: Exploration) -> str:

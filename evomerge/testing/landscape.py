@@ -20,7 +20,7 @@ from evomerge.domain.identity import content_id
 from evomerge.domain.kinship import kinship_of
 from evomerge.domain.model import Foundation
 from evomerge.domain.recipe import Recipe
-from evomerge.domain.scores import Part, TaskScore
+from evomerge.domain.scores import Split, TaskScore
 from evomerge.ports import Operation, Progress
 from evomerge.store.samples import samples_file
 
@@ -146,42 +146,42 @@ def _weights(recipe: Recipe) -> tuple[float, list[float]]:
 
 
 class LandscapeEvaluator(Fake):
-    """Scores by the distance to a hidden optimum of each task, a bit elsewhere for each part."""
+    """Scores by the distance to a hidden optimum of each task, a bit elsewhere for each split."""
 
     kinds = frozenset({"describe", "score"})
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
 
-    def evaluation_id(self, part: Part = "selection") -> str:
-        """The id of what a part of the items measures."""
-        settings = {"landscape": self._seed, **({} if part == "selection" else {"part": part})}
+    def evaluation_id(self, split: Split = "selection") -> str:
+        """The id of what a split of the items measures."""
+        settings = {"landscape": self._seed, **({} if split == "selection" else {"split": split})}
         return content_id("evaluation", 1, settings)
 
-    def optima(self, part: Part) -> list[list[float]]:
+    def optima(self, split: Split) -> list[list[float]]:
         """The best vector for each task; other items have it a little elsewhere."""
         rng = Random(f"optimum {self._seed}")
         optima = [[rng.gauss(0.0, 0.6) for _ in range(DIMENSIONS)] for _ in range(_TASKS)]
-        if part == "selection":
+        if split == "selection":
             return optima
-        rng = Random(f"optimum {self._seed} {part}")
+        rng = Random(f"optimum {self._seed} {split}")
         return [[at + rng.gauss(0.0, 0.1) for at in each] for each in optima]
 
     def describe(self, operation: Operation, progress: Progress) -> dict[str, Any]:
         """All of it counts."""
-        parts = get_args(Part)
+        splits = get_args(Split)
         counted = [{"task": f"task-{number}", "metric": METRIC} for number in range(_TASKS)]
         return {
-            "ids": {part: self.evaluation_id(part) for part in parts},
-            "counted": dict.fromkeys(parts, counted),
+            "ids": {split: self.evaluation_id(split) for split in splits},
+            "counted": dict.fromkeys(splits, counted),
         }
 
     def score(self, operation: Operation, progress: Progress) -> dict[str, Any]:
         """100 at the optimum of a task, falling with the squared distance."""
-        part = operation.arguments["part"]
+        split = operation.arguments["split"]
         vector = read_vector(operation.inputs["model"])
         tasks = []
-        for number, optimum in enumerate(self.optima(part)):
+        for number, optimum in enumerate(self.optima(split)):
             share = math.exp(-(math.dist(vector, optimum) ** 2) / DIMENSIONS)
             task = f"task-{number}"
             rows = [
@@ -195,7 +195,7 @@ class LandscapeEvaluator(Fake):
             )
             tasks.append(score.model_dump(mode="json"))
             progress(number + 1, _TASKS)
-        return {"evaluation_id": self.evaluation_id(part), "tasks": tasks}
+        return {"evaluation_id": self.evaluation_id(split), "tasks": tasks}
 
 
 def _item_values(vector: list[float], share: float) -> list[float]:

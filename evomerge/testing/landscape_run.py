@@ -43,10 +43,10 @@ NAMES = ("ash", "birch", "cedar", "dogwood")
 class Silence:
     """An observer that says nothing."""
 
-    def happened(self, event: Event, state: RunState) -> None:
+    def on_event(self, event: Event, state: RunState) -> None:
         """Nothing."""
 
-    def progressed(self, model: str, activity: str, done: int, total: int) -> None:
+    def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
         """Nothing."""
 
 

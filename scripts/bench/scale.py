@@ -156,7 +156,7 @@ class Stopwatch:
         """(seconds of wall clock, of CPU) outside the landscape."""
         return time.perf_counter() - self._luck.wall, time.process_time() - self._luck.cpu
 
-    def happened(self, event: Event, state: RunState) -> None:
+    def on_event(self, event: Event, state: RunState) -> None:
         """Count children as generations end."""
         if event.type != "generation_finished":
             return
@@ -167,7 +167,7 @@ class Stopwatch:
         if not self._marks:
             raise StoppedError("enough")
 
-    def progressed(self, model: str, activity: str, done: int, total: int) -> None:
+    def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
         """Nothing takes long."""
 
     def _mark(self, mark: int) -> None:

@@ -25,7 +25,7 @@ from evomerge.domain.state import fold
 from evomerge.driver import rebuild
 from evomerge.ports import record_all
 from evomerge.store.artefacts import Store
-from evomerge.store.census import unreferenced
+from evomerge.store.gc_roots import unreferenced
 from evomerge.store.journal import read_journal
 from evomerge.store.verification import verify
 from evomerge.testing.landscape import VECTOR, LandscapeEvaluator, LandscapeMerger
@@ -53,7 +53,7 @@ class StopsAfter(Silence):
         self.left = events
         self.error = error
 
-    def happened(self, event, state):
+    def on_event(self, event, state):
         self.left -= 1
         if self.left == 0:
             raise self.error
@@ -116,7 +116,7 @@ def test_nothing_recorded_is_done_again(tmp_path):
             observer=StopsAfter(20, SignalledError(15, "stopped")),
         )
     state = run_landscape(tmp_path, workplace=workplace())
-    done = state.evaluations + state.confirmations
+    done = state.evaluations + state.held_out_evaluations
     assert Counting.evaluated <= done + 3, "only what was in flight may be repeated"
     before = Counting.evaluated
     run_landscape(tmp_path, workplace=workplace())
@@ -126,20 +126,20 @@ def test_nothing_recorded_is_done_again(tmp_path):
 def test_the_end_scores_the_best_and_the_foundation_on_what_the_search_never_saw(tmp_path):
     state = run_landscape(tmp_path)
     entries = [entry.event for entry in read_journal(journal(tmp_path)).entries]
-    confirmed = [event for event in entries if event.type == "model_confirmed"]
+    scored = [event for event in entries if event.type == "model_confirmed"]
     foundation = [model.name for model in state.at_generation(0)]
-    assert [event.model for event in confirmed] == [state.best.name, *foundation]
-    assert entries[-1 - len(confirmed) : -1] == confirmed, "the last that a run does"
-    assert state.confirmations == len(confirmed)
+    assert [event.model for event in scored] == [state.best.name, *foundation]
+    assert entries[-1 - len(scored) : -1] == scored, "the last that a run does"
+    assert state.held_out_evaluations == len(scored)
     ids = {model.on("held_out").evaluation_id for model in state.finalists}
     assert ids.isdisjoint({model.scores.evaluation_id for model in state.ranking})
     assert all(model.selection_gap != 0 for model in state.finalists)
 
 
-def test_a_confirmation_that_fails_is_recorded_and_loses_nothing(tmp_path):
+def test_a_held_out_evaluation_that_fails_is_recorded_and_loses_nothing(tmp_path):
     class Forgets(LandscapeEvaluator):
         def score(self, operation, progress):
-            held_out = operation.arguments["part"] == "held_out"
+            held_out = operation.arguments["split"] == "held_out"
             if held_out and operation.inputs["model"] == first:
                 raise CandidateError("the held-out items are gone")
             return super().score(operation, progress)
@@ -150,16 +150,16 @@ def test_a_confirmation_that_fails_is_recorded_and_loses_nothing(tmp_path):
     assert state.finished
     failed = [model for model in state.finalists if model.on("held_out") is None]
     assert [model.name for model in failed] == ["ash"]
-    assert failed[0].confirmed["held_out"].reason == "the held-out items are gone"
+    assert failed[0].held_out["held_out"].reason == "the held-out items are gone"
     assert failed[0].score is not None
-    assert not state.unconfirmed("held_out")
+    assert not state.unscored_on("held_out")
 
 
 def test_without_a_split_the_end_scores_nothing_more(tmp_path):
     config = landscape_config(evaluation={"tasks": ["landscape"], "split": "none"})
     state = run_landscape(tmp_path, config)
     assert state.finished
-    assert state.confirmations == 0
+    assert state.held_out_evaluations == 0
 
 
 def test_a_second_arm_pays_only_for_what_is_new(tmp_path):
@@ -274,7 +274,7 @@ def test_a_damaged_journal_is_refused_and_left_as_it_is(tmp_path):
 
 def test_a_second_driver_is_refused(tmp_path):
     class Reenters(Silence):
-        def happened(self, event, state):
+        def on_event(self, event, state):
             if event.type == "generation_proposed":
                 with pytest.raises(LockedError, match=f"pid {os.getpid()}"):
                     run_landscape(tmp_path)

@@ -64,7 +64,7 @@ def test_the_run_directory_tells_the_story(whole):
             assert (folder / "recipe.yaml").is_file()
             assert (folder / "tokenizer.json").is_file()
         evaluations = runs / "store" / "evaluations" / model.content_id
-        for scores in (model.scores, *model.confirmed.values()):
+        for scores in (model.scores, *model.held_out.values()):
             samples = list((evaluations / scores.evaluation_id).glob("samples_*.jsonl"))
             assert len(samples) == len(scores.tasks)
 

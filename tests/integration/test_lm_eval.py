@@ -181,7 +181,7 @@ def _asked(
     part: str = "selection",
     progress: Progress = _silent,
 ) -> dict[str, Any]:
-    arguments = {**payload, "part": part}
+    arguments = {**payload, "split": part}
     operation = Operation(kind="score", arguments=arguments, inputs={"model": model}, into=into)
     return _DO["score"](operation, progress)
 
@@ -645,7 +645,7 @@ def test_a_child_process_scores_as_this_process_does(
     config = _config(asked)
     child = worker(config.backend, "cpu", tmp_path / "log")
     into = _made(tmp_path / "child")
-    inputs, arguments = {"model": world / "b"}, {**asked, "part": "selection"}
+    inputs, arguments = {"model": world / "b"}, {**asked, "split": "selection"}
     try:
         told = child.run(Operation(kind="describe", arguments=asked), _silent)
         answer = child.run(

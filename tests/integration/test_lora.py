@@ -24,7 +24,7 @@ from evomerge.config import MergeOptions, ModelConfig
 from evomerge.domain.errors import DamagedError, PreflightError, StoppedError
 from evomerge.domain.state import RunState, fold
 from evomerge.execution.pool import Pool, unseen
-from evomerge.execution.room import Room
+from evomerge.execution.resources import Resources
 from evomerge.kinship.headers import read_header
 from evomerge.store.artefacts import Store
 from evomerge.store.journal import read_journal
@@ -95,7 +95,7 @@ def test_the_whole_model_is_that_of_peft(
     store = Store(tmp_path / "store")
     (tmp_path / "store").mkdir()
     seen: list[tuple[str, int, int]] = []
-    room, options = Room(store.root), MergeOptions()
+    room, options = Resources(store.root), MergeOptions()
     told = lambda name: lambda *done: seen.append((name, *done))  # noqa: E731
     merge_adapters(models, store, merger, room, told, options)
     made = store.path(f"models/{models[1].foundation.content_id}")
@@ -136,7 +136,7 @@ def test_weights_that_peft_would_leave_out_are_an_error(
     (wrong / "adapter_config.json").write_text(json.dumps({**settings, "of_the_future": 1}))
     store = Store(tmp_path / "store")
     (tmp_path / "store").mkdir()
-    room, full = Room(store.root), Room(store.root, 1 << 60)
+    room, full = Resources(store.root), Resources(store.root, 1 << 60)
     with pytest.raises(PreflightError, match=r"wrong: peft cannot use .*of_the_future") as caught:
         merge_adapters([base, model], store, merger, room, lambda _: unseen, options)
     assert caught.value.remedy

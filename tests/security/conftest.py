@@ -23,7 +23,7 @@ class StopsAfter(Silence):
     def __init__(self, events: int) -> None:
         self.left = events
 
-    def happened(self, event: object, state: RunState) -> None:
+    def on_event(self, event: object, state: RunState) -> None:
         self.left -= 1
         if self.left == 0:
             raise SignalledError(15, "stopped")

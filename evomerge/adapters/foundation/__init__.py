@@ -10,7 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 
-from evomerge.adapters.foundation.agreement import (
+from evomerge.adapters.file_checks import FileChecks
+from evomerge.adapters.foundation.compatibility import (
     check_dimensions,
     check_distinct,
     check_tensors,
@@ -23,7 +24,6 @@ from evomerge.adapters.foundation.weights import (
     judge,
     resolved,
 )
-from evomerge.adapters.known_files import KnownFiles
 from evomerge.config import MergeOptions, ModelConfig
 from evomerge.domain.finding import Finding
 
@@ -52,7 +52,7 @@ def resolve_all(
     the hub have passed all checks.
 
     Args:
-        digests: file of the cache of file checks, see `known_files`.
+        digests: file of the cache of file checks, see `file_checks`.
         checking: callback with the name of each check.
         pins: commits by the config's name of a model; a resumed run keeps its commits.
         warn: callback for findings that degrade merges without failing them.
@@ -65,7 +65,7 @@ def resolve_all(
     for finding in found.warnings:
         warn(finding)
     candidates = _downloaded(found, options, checking)
-    known = KnownFiles(digests)
+    known = FileChecks(digests)
     for place, candidate in enumerate(candidates, start=1):
         name = candidate.source.model.short_name
         checking(f"weights of {name} ({place} of {len(candidates)})")

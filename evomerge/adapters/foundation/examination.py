@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evomerge.adapters.foundation.agreement import (
+from evomerge.adapters.foundation.compatibility import (
     check_architecture,
     check_dimensions,
     check_tensors,
@@ -186,7 +186,7 @@ def _compare(found: Examination, merging: Merging) -> None:
         name = source.model.short_name
         setting = "union" if aligned else merging.tokenizer
         finding = compare_tokens(name, read_tokens(source.tokenizer), tokens, setting)
-        if finding is not None and finding.grade == "problem":
+        if finding is not None and finding.severity == "problem":
             found.faults.add(source.model, finding.message, finding.remedy)
         elif finding is not None:
             found.warnings.append(finding)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from evomerge.adapters.file_checks import FileChecks
 from evomerge.adapters.foundation.lora import (
     ADAPTER_CONFIG,
     ADAPTER_PICKLE,
@@ -22,7 +23,6 @@ from evomerge.adapters.foundation.source import (
     configured_vocabulary,
 )
 from evomerge.adapters.hub import download
-from evomerge.adapters.known_files import KnownFiles
 from evomerge.config import MergeOptions
 from evomerge.domain.errors import PreflightError
 from evomerge.domain.identity import content_id
@@ -180,7 +180,7 @@ def input_embedding(weights: Weights) -> StoredTensor | None:
     return next((weights[name] for name in names if len(weights[name].shape) == 2), None)
 
 
-def check_finite(candidate: ReadableModel, known: KnownFiles) -> None:
+def check_finite(candidate: ReadableModel, known: FileChecks) -> None:
     """No weight may be NaN or infinite: such a model scores chance and spoils every merge."""
     weights = candidate.weights if candidate.adapter is None else candidate.adapter
     name = known.not_finite(weights.values())
@@ -192,7 +192,7 @@ def check_finite(candidate: ReadableModel, known: KnownFiles) -> None:
 
 
 def resolved(
-    candidate: ReadableModel, digests: KnownFiles, base: Resolved | None, adapter_engine: str
+    candidate: ReadableModel, digests: FileChecks, base: Resolved | None, adapter_engine: str
 ) -> Resolved:
     """The model with its content id.
 
@@ -225,7 +225,7 @@ def resolved(
     return Resolved(foundation, source.folder, size, source.tokenizer)
 
 
-def _local_content_id(folder: Path, weights: Sequence[Path], digests: KnownFiles) -> str:
+def _local_content_id(folder: Path, weights: Sequence[Path], digests: FileChecks) -> str:
     """The id of the files that a model's behaviour depends on: their names and contents."""
     beside = [
         path

@@ -37,7 +37,7 @@ from evomerge.adapters.serve import Do
 from evomerge.config import EvaluationConfig
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.identity import canonical_json
-from evomerge.domain.scores import Part
+from evomerge.domain.scores import Split
 from evomerge.ports import Operation, Progress
 
 # Metrics without a closed form are resampled this often; lm-eval's 100,000 takes minutes for each.
@@ -48,7 +48,7 @@ class _Session:
     """The tasks of one evaluation with everything that is kept between models.
 
     Attributes:
-        ids: the evaluation id of each part of the items.
+        ids: the evaluation id of each split of the items.
 
     Args:
         asked: the arguments of `describe` and `score`: `evaluation` (an EvaluationConfig as JSON),
@@ -67,12 +67,12 @@ class _Session:
         trusted = bool(asked["trust_remote_code"])
         code = {"trust_remote_code": True} if trusted else {}
         self.config = config
-        self.suites: dict[Part, Suite] = suites
+        self.suites: dict[Split, Suite] = suites
         self.place = Placement(device, trusted, bool(asked["allow_pickle"]))
         self.tokens = TokenMemory()
         self.ids = {
-            part: evaluation_id(config, {**description(suite), **code}, part)
-            for part, suite in suites.items()
+            split: evaluation_id(config, {**description(suite), **code}, split)
+            for split, suite in suites.items()
         }
 
 
@@ -92,11 +92,11 @@ class _Scorer:
                 each, with its key of the config.
         """
         session = self._of(operation)
-        counted = {part: [*map(_counted, s.entries)] for part, s in session.suites.items()}
+        counted = {split: [*map(_counted, s.entries)] for split, s in session.suites.items()}
         return {"ids": session.ids, "counted": counted}
 
     def score(self, operation: Operation, progress: Progress) -> dict[str, Any]:
-        """Score `model` on `part` of the items; progress counts requests.
+        """Score `model` on `split` of the items; progress counts requests.
 
         Writes `samples_<task>.jsonl` (see `results.write_samples`) and, if there are any,
         `warnings.json` (a list of `EvaluationWarning`).
@@ -109,9 +109,9 @@ class _Scorer:
             CandidateError: the model cannot be loaded or scored, or a number is not finite.
             PreflightError: the tasks cannot be loaded (any more).
         """
-        session, part = self._of(operation), operation.arguments["part"]
+        session, split = self._of(operation), operation.arguments["split"]
         try:
-            scores = _scored(session, session.suites[part], operation, progress)
+            scores = _scored(session, session.suites[split], operation, progress)
         except CandidateError:
             raise
         except torch.OutOfMemoryError as error:
@@ -124,11 +124,11 @@ class _Scorer:
         finally:
             free_memory()
         gc.freeze()  # what the first model made libraries import stays too
-        return {"evaluation_id": session.ids[part], "tasks": scores}
+        return {"evaluation_id": session.ids[split], "tasks": scores}
 
     def _of(self, operation: Operation) -> _Session:
         """The session of the operation's evaluation; a new one takes the place of the old."""
-        asked = {name: value for name, value in operation.arguments.items() if name != "part"}
+        asked = {name: value for name, value in operation.arguments.items() if name != "split"}
         key = canonical_json(asked)
         if self._session is None or self._key != key:
             os.environ.setdefault("DISABLE_MULTIPROC", "1")  # lm-eval forks to resample

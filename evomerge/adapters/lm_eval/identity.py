@@ -14,13 +14,13 @@ from pydantic import BaseModel
 from evomerge.adapters.lm_eval.secrets import without_secrets
 from evomerge.config import EvaluationConfig
 from evomerge.domain.identity import content_id
-from evomerge.domain.scores import Part
+from evomerge.domain.scores import Split
 
 _VERSION = 2
 
 
 def evaluation_id(
-    config: EvaluationConfig, description: Mapping[str, Any], part: Part = "selection"
+    config: EvaluationConfig, description: Mapping[str, Any], split: Split = "selection"
 ) -> str:
     """The id of everything but the model that determines what an evaluation measures.
 
@@ -33,7 +33,7 @@ def evaluation_id(
     """
     fields = identity_fields(config)
     final_tasks = fields.pop("final_tasks")
-    if part == "final":
+    if split == "final":
         del fields["split"]
         fields["tasks"] = final_tasks
     fields["model_args"] = without_secrets(config.model_args)

@@ -1,4 +1,4 @@
-"""The loaded tasks of an evaluation, and which of their items each part of it scores."""
+"""The loaded tasks of an evaluation, and which of their items each split of it scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evomerge.adapters.lm_eval.split import FEWEST_ITEMS, held_out_items
 from evomerge.config import EvaluationConfig, TaskConfig
 from evomerge.domain.errors import PreflightError
 from evomerge.domain.identity import canonical_json
-from evomerge.domain.scores import EvaluationWarning, Part
+from evomerge.domain.scores import EvaluationWarning, Split
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Items(tuple[int, ...]):
 
 
 class Suite:
-    """The tasks of one part of an evaluation, reused for every model.
+    """The tasks of one split of an evaluation, reused for every model.
 
     Attributes:
         samples: the items of each task of which not all are scored; a task that is not in it is
@@ -95,15 +95,15 @@ class Suite:
         return [docs[index] for index in self.samples.get(name, range(len(docs)))]
 
 
-def suites(config: EvaluationConfig, entries: Sequence[LoadedTask]) -> dict[Part, Suite]:
-    """The suite of every part that the config has, `selection` last: its requests stay built.
+def suites(config: EvaluationConfig, entries: Sequence[LoadedTask]) -> dict[Split, Suite]:
+    """The suite of every split that the config has, `selection` last: its requests stay built.
 
     Raises:
         PreflightError: a task has too few items to be split.
     """
     requests: dict[str, RequestsOnce] = {}
     problems: list[str] = []
-    items: dict[Part, dict[str, Items]] = {"held_out": {}, "final": {}, "selection": {}}
+    items: dict[Split, dict[str, Items]] = {"held_out": {}, "final": {}, "selection": {}}
     for entry in entries:
         for name, task in entry.leaves.items():
             memoized_documents(task, config.seed)
@@ -111,23 +111,23 @@ def suites(config: EvaluationConfig, entries: Sequence[LoadedTask]) -> dict[Part
             problems += _choose_items(config, entry, name, items)
     if problems:
         raise PreflightError("\n".join(problems))
-    wanted = {"selection", *config.confirmation}
+    wanted = {"selection", *config.held_out_splits}
     return {
-        part: Suite(
+        split: Suite(
             config,
-            (entry for entry in entries if entry.final == (part == "final")),
+            (entry for entry in entries if entry.final == (split == "final")),
             chosen,
             requests,
         )
-        for part, chosen in items.items()
-        if part in wanted
+        for split, chosen in items.items()
+        if split in wanted
     }
 
 
 def _choose_items(
-    config: EvaluationConfig, entry: LoadedTask, name: str, items: dict[Part, dict[str, Items]]
+    config: EvaluationConfig, entry: LoadedTask, name: str, items: dict[Split, dict[str, Items]]
 ) -> list[str]:
-    """Note in `items` which items of task `name` each part scores; what is wrong with that."""
+    """Note in `items` which items of task `name` each split scores; what is wrong with that."""
     docs = entry.leaves[name].eval_docs
     limit = entry.config.limit
     count = len(docs) if limit is None else min(limit, len(docs))

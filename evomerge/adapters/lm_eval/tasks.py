@@ -24,7 +24,7 @@ from evomerge.adapters.lm_eval.metrics import check_metric, one_line
 from evomerge.adapters.lm_eval.suite import LoadedTask, Suite, suites
 from evomerge.config import EvaluationConfig, TaskConfig
 from evomerge.domain.errors import PreflightError
-from evomerge.domain.scores import EvaluationWarning, Part
+from evomerge.domain.scores import EvaluationWarning, Split
 
 _UNREACHABLE = {
     "ConnectionError",
@@ -34,8 +34,8 @@ _UNREACHABLE = {
 }
 
 
-def load_suites(config: EvaluationConfig) -> dict[Part, Suite]:
-    """Load and check every task; the suite of each part of the evaluation.
+def load_suites(config: EvaluationConfig) -> dict[Split, Suite]:
+    """Load and check every task; the suite of each split of the evaluation.
 
     Raises:
         PreflightError: one line for each problem, each naming its key of the config.

@@ -75,7 +75,7 @@ class Mirror:
             self._off.set()
             self._warn(f"{self._name} did not take all values in {self._patience:.0f} s")
 
-    def happened(self, event: Event, state: RunState) -> None:
+    def on_event(self, event: Event, state: RunState) -> None:
         """Forward the metrics of an event."""
         if self._off.is_set():
             return
@@ -92,7 +92,7 @@ class Mirror:
         except Exception as error:
             self._fail(error)
 
-    def progressed(self, model: str, activity: str, done: int, total: int) -> None:
+    def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
         """Do nothing: only results are forwarded."""
 
     def _work(self, identity: str, name: str, settings: Mapping[str, str | int]) -> None:
@@ -155,17 +155,17 @@ def told(event: Event, state: RunState) -> dict[str, float]:
             kinship = model.candidate.proposal.kinship if model.candidate else None
             of_a_child = {"merge_gain": gain, "parents_kinship": kinship}
             known = {name: value for name, value in of_a_child.items() if value is not None}
-            return {"score": model.score or 0.0, **tasks, **known, **_standing(state)}
+            return {"score": model.score or 0.0, **tasks, **known, **_status(state)}
         case GenerationFinished():
             mean = state.kinship.mean(event.pool)  # known where a criterion reads it
             kin = {} if mean is None else {"pool_kinship": mean}
-            return {"generation": event.generation, **kin, **_standing(state)}
+            return {"generation": event.generation, **kin, **_status(state)}
         case RunResumed() | RunFinished() | CandidateFailed():
-            return _standing(state)
+            return _status(state)
     return {}
 
 
-def _standing(state: RunState) -> dict[str, float]:
+def _status(state: RunState) -> dict[str, float]:
     best = state.best
     return {
         **({} if best is None or best.score is None else {"best_score": best.score}),

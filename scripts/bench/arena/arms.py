@@ -15,7 +15,7 @@ import make_tiny_models as tiny
 from fixtures import HELD_OUT, Fixture
 
 from evomerge.config import Config
-from evomerge.domain.events import GenerationFinished, ModelConfirmed, ModelMerged, ModelScored
+from evomerge.domain.events import GenerationFinished, HeldOutScored, ModelMerged, ModelScored
 from evomerge.domain.model import Model
 from evomerge.domain.population import rank
 from evomerge.domain.scores import Scores
@@ -213,13 +213,13 @@ def held_out(
         known |= {each: Scores.model_validate(scores) for each, scores in stored.items()}
     missing = [model for content_id, model in wanted.items() if content_id not in known]
     if missing:
-        known |= _confirmed(missing, states, arms[0], fixture)
+        known |= _held_out(missing, states, arms[0], fixture)
         written = {each: scores.model_dump(mode="json") for each, scores in known.items()}
         kept.write_text(json.dumps(written), encoding="utf-8")
     return known
 
 
-def _confirmed(
+def _held_out(
     models: Sequence[Model], states: Mapping[str, RunState], arm: Arm, fixture: Fixture
 ) -> Iterator[tuple[str, Scores]]:
     config = arm.config(fixture, 1)
@@ -227,8 +227,8 @@ def _confirmed(
         evaluation = workplace.check()
         known = [model for state in states.values() for model in state.models.values()]
         executor = workplace.executor(evaluation, known, Silence())
-        for event in executor.confirm(models, "held_out"):
-            if isinstance(event, ModelConfirmed):
+        for event in executor.score_held_out(models, "held_out"):
+            if isinstance(event, HeldOutScored):
                 yield event.model, event.scores
 
 

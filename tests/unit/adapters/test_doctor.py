@@ -73,7 +73,7 @@ def test_equal_rows_for_other_tokens_are_refused(base: Path, other: Path, unigra
     assert "merge.tokenizer: union" in str(caught.value)
     assert resolve(base, other, tokenizer="union")[0] == []
     (warning,) = resolve(base, other, tokenizer="copy")[0]
-    assert warning.grade == "warning"
+    assert warning.severity == "warning"
 
 
 def test_rows_are_compared_by_token_where_a_union_is_made_anyway(
@@ -87,10 +87,10 @@ def test_a_few_renamed_tokens_are_only_warned_of() -> None:
     base = {row: f"t{row}" for row in range(1000)}
     renamed = compare_tokens("m", {**base, 7: "<|im_start|>"}, base, "auto")
     assert renamed is not None
-    assert renamed.grade == "warning"
+    assert renamed.severity == "warning"
     many = compare_tokens("m", {**base, **dict.fromkeys(range(11), "x")}, base, "auto")
     assert many is not None
-    assert many.grade == "problem"
+    assert many.severity == "problem"
     assert compare_tokens("m", {}, base, "auto") is None
 
 
@@ -169,12 +169,12 @@ def test_offline_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UnreachableError):
         remote_model("org/model", None)
-    assert machine.check_hub(needed=True).grade == "problem"
-    assert machine.check_hub(needed=False).grade == "fine"
+    assert machine.check_hub(needed=True).severity == "problem"
+    assert machine.check_hub(needed=False).severity == "fine"
 
 
 def grades(findings: Any) -> list[str]:
-    return [each.grade for each in findings]
+    return [each.severity for each in findings]
 
 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,7 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert grades(check_devices(["cpu"], 1e9)) == ["fine"]
     assert grades(check_devices(["cpu"], 20e9)) == ["warning"]
     (missing,) = check_devices(["cuda:0"], None)
-    assert missing.grade == "problem"
+    assert missing.severity == "problem"
     assert "no GPUs are visible" in missing.message
     two = (Gpu("H100", 80 * 10**9, 70 * 10**9), Gpu("H100", 80 * 10**9, 70 * 10**9))
     monkeypatch.setattr(machine, "gpus", lambda: two)
@@ -196,13 +196,13 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_disk_and_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = tmp_path / "not" / "there" / "yet"
-    assert check_disk(runs, 1.0, 2.0).grade == "fine"
-    assert check_disk(runs, 1.0, 1e18).grade == "warning"
-    assert check_disk(runs, 1e18, 1e18).grade == "problem"
-    assert check_file_system(runs).grade == "fine"
+    assert check_disk(runs, 1.0, 2.0).severity == "fine"
+    assert check_disk(runs, 1.0, 1e18).severity == "warning"
+    assert check_disk(runs, 1e18, 1e18).severity == "problem"
+    assert check_file_system(runs).severity == "fine"
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(machine, "file_system", lambda _: "nfs4")
-    assert check_file_system(runs).grade == "warning"
+    assert check_file_system(runs).severity == "warning"
     monkeypatch.setattr(machine, "_locks_hold", lambda _: False)
     assert "file locks do not work" in check_file_system(runs).message
 
@@ -228,7 +228,7 @@ def test_the_command_tells_everything_at_once(
     shown = CliRunner().invoke(doctor.command, [str(config), "--quick", "--json"])
     assert shown.exit_code == 3, shown.output
     found = json.loads(shown.stdout)["findings"]
-    problems = {each["subject"]: each for each in found if each["grade"] == "problem"}
+    problems = {each["subject"]: each for each in found if each["severity"] == "problem"}
     assert {"devices", "other", "wide"} == {*problems}
     assert all(each["remedy"] for each in problems.values())
     text = CliRunner().invoke(doctor.command, [str(config), "--quick"]).output

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from evomerge.adapters.file_checks import FileChecks
 from evomerge.adapters.finite import first_not_finite
-from evomerge.adapters.known_files import KnownFiles
 from evomerge.kinship.headers import StoredTensor
 
 ONE = {"F64": "000000000000f03f", "F32": "0000803f", "F16": "003c", "BF16": "803f",
@@ -50,22 +50,22 @@ def test_a_file_is_looked_at_once_and_again_when_it_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = stored(tmp_path / "x", "F32", ONE["F32"])
-    memory = KnownFiles(tmp_path / "memory.json")
+    memory = FileChecks(tmp_path / "memory.json")
     assert memory.not_finite(good) is None
     memory.save()
     with monkeypatch.context() as patch:
-        patch.setattr("evomerge.adapters.known_files.first_not_finite", None)
-        assert KnownFiles(tmp_path / "memory.json").not_finite(good) is None
+        patch.setattr("evomerge.adapters.file_checks.first_not_finite", None)
+        assert FileChecks(tmp_path / "memory.json").not_finite(good) is None
     bad = stored(tmp_path / "x", "F32", BAD["F32"][0], ONE["F32"])
-    assert KnownFiles(tmp_path / "memory.json").not_finite(bad) == "t0"
+    assert FileChecks(tmp_path / "memory.json").not_finite(bad) == "t0"
 
 
 def test_a_flipped_digit_in_the_memory_makes_no_other_model(tmp_path: Path) -> None:
     stored(tmp_path / "x", "F32", ONE["F32"])
     path = tmp_path / "memory.json"
-    memory = KnownFiles(path)
+    memory = FileChecks(path)
     (digest,) = memory.sha256([tmp_path / "x"]).values()
     memory.save()
     other = ("1" if digest[0] != "1" else "2") + digest[1:]
     path.write_text(path.read_text().replace(digest, other))
-    assert KnownFiles(path).sha256([tmp_path / "x"]) == {tmp_path / "x": digest}
+    assert FileChecks(path).sha256([tmp_path / "x"]) == {tmp_path / "x": digest}

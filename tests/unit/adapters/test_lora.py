@@ -229,7 +229,7 @@ def test_another_base_model_is_warned_of(base: Path, tmp_path: Path) -> None:
     other = adapter(tmp_path / "lora", base_model_name_or_path="org/other-7B")
     (warning,) = resolve(base, other)[1]
     assert str(warning).startswith("lora: the adapter was trained on org/other-7B, and is merged ")
-    assert warning.grade == "warning"
+    assert warning.severity == "warning"
 
 
 def test_doctor_says_that_it_will_be_merged(base: Path, tmp_path: Path) -> None:

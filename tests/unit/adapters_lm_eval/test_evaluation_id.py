@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from evomerge.adapters.lm_eval.identity import evaluation_id, identity_fields
 from evomerge.config import EvaluationConfig, MergeOptions, TaskConfig
 from evomerge.config.evaluation import SplitConfig
-from evomerge.domain.scores import Part
+from evomerge.domain.scores import Split
 from evomerge.execution.operations import describe
 
 DESCRIPTION = {"versions": {"lm_eval": "0"}, "tasks": {"first": {"documents": "00"}}}
@@ -48,9 +48,9 @@ OTHER: dict[str, Any] = {
 def _id(
     values: dict[str, Any],
     description: dict[str, Any] = DESCRIPTION,
-    part: Part = "selection",
+    split: Split = "selection",
 ) -> str:
-    return evaluation_id(EvaluationConfig.model_validate(values), description, part)
+    return evaluation_id(EvaluationConfig.model_validate(values), description, split)
 
 
 def _measured(cls: type[BaseModel], name: str) -> bool:
@@ -70,9 +70,9 @@ def test_other_values_cover_every_field() -> None:
 def test_identity_fields_change_the_ids_and_runtime_fields_do_not(name: str) -> None:
     base = {**BASE, "final_tasks": ["last"]}
     changed = {
-        part
-        for part in ("selection", "held_out", "final")
-        if _id({**base, name: OTHER[name]}, part=part) != _id(base, part=part)
+        split
+        for split in ("selection", "held_out", "final")
+        if _id({**base, name: OTHER[name]}, split=split) != _id(base, split=split)
     }
     of_its_own = {
         "tasks": {"selection", "held_out"},

@@ -8,9 +8,9 @@ import pytest
 
 from evomerge.cli.watch import Watcher
 from evomerge.domain.errors import DamagedError
-from evomerge.store.beacon import Beacon, read_beacon
 from evomerge.store.journal import Tail, line_of, read_journal
 from evomerge.store.lock import exclusive
+from evomerge.store.progress_file import ProgressFile, read_progress
 from evomerge.store.run_directory import RunDirectory
 from evomerge.terminal import PlainReporter
 from evomerge.testing.landscape_run import landscape_config, run_landscape
@@ -80,14 +80,14 @@ def test_it_changes_nothing(run, whole):
 
 
 def test_progress_reaches_the_watcher(run, whole):
-    with Beacon(run.progress) as beacon, exclusive(run.path / "lock", "run"):
+    with ProgressFile(run.progress) as progress_file, exclusive(run.path / "lock", "run"):
         run.journal.write_bytes(b"".join(whole[:2]))
-        beacon.progressed("birch", "score", 30, 400)
+        progress_file.on_progress("birch", "score", 30, 400)
         screen = Screen()
         watcher = Watcher(run, screen.view)
         watcher.look()
         assert "score 7 %  (30 of 400)" in screen.new()
-    assert read_beacon(run.progress) == (0.0, ())
+    assert read_progress(run.progress) == (0.0, ())
 
 
 def test_a_tail_reads_what_the_journal_holds_however_it_grows(run, whole):
@@ -119,23 +119,23 @@ def test_a_beacon_is_a_courtesy(run, tmp_path):
     victim = tmp_path / "victim"
     victim.write_text("mine")
     run.progress.with_name(".progress.json.tmp").symlink_to(victim)
-    with Beacon(run.progress) as beacon:
-        beacon.progressed("ash", "merge", 1, 2)
+    with ProgressFile(run.progress) as progress_file:
+        progress_file.on_progress("ash", "merge", 1, 2)
     assert victim.read_text() == "mine"
-    with Beacon(tmp_path / "nowhere/progress.json") as beacon:
-        beacon.progressed("ash", "merge", 1, 2)
+    with ProgressFile(tmp_path / "nowhere/progress.json") as progress_file:
+        progress_file.on_progress("ash", "merge", 1, 2)
 
     clock = iter(range(10_000))
-    with Beacon(tmp_path / "p.json", now=lambda: float(next(clock))) as beacon:
+    with ProgressFile(tmp_path / "p.json", now=lambda: float(next(clock))) as progress_file:
         threads = [
-            threading.Thread(target=beacon.progressed, args=(f"m{n}", "score", n, 100))
+            threading.Thread(target=progress_file.on_progress, args=(f"m{n}", "score", n, 100))
             for n in range(20)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        at, tasks = read_beacon(tmp_path / "p.json")
+        at, tasks = read_progress(tmp_path / "p.json")
         assert at <= time.time()
         assert {task.model for task in tasks} == {f"m{n}" for n in range(20)}
 
@@ -144,4 +144,4 @@ def test_a_beacon_is_a_courtesy(run, tmp_path):
 def test_a_damaged_beacon_says_nothing(tmp_path, text):
     path = tmp_path / "progress.json"
     path.write_text(text)
-    assert read_beacon(path) == (0.0, ())
+    assert read_progress(path) == (0.0, ())

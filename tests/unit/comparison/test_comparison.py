@@ -11,10 +11,10 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from evomerge.cli import cli
-from evomerge.comparison import Spread, compare, exploration_of, member_of, parting
+from evomerge.comparison import Spread, compare, divergence, exploration_of, member_of
 from evomerge.comparison.budgets import best_within
+from evomerge.comparison.divergence import families
 from evomerge.comparison.members import prices
-from evomerge.comparison.parting import families
 from evomerge.domain.errors import IncomparableError, UsageError
 from evomerge.domain.events import ModelScored
 from evomerge.domain.state import fold
@@ -112,7 +112,7 @@ def test_a_share_is_of_the_foundation_models_of_the_first_run(journals):
 
 def test_a_run_against_itself(members):
     one = members["kinship-1"]
-    assert parting(one, one).generation is None
+    assert divergence(one, one).generation is None
     result = compare([one, one])
     assert result.arms[0].alike
     assert "made identical decisions" in result.caveats[0]
@@ -120,11 +120,11 @@ def test_a_run_against_itself(members):
 
 def test_the_first_generation_that_differs(members):
     one, two = members["greedy-1"], members["kinship-1"]
-    found = parting(one, two)
+    found = divergence(one, two)
     assert found.generation == 2, "the first generation is the same, the second explores"
     assert [model.kind for model in found.only_second] == ["exploration"]
     assert found.only_first == ()
-    back = parting(two, one)
+    back = divergence(two, one)
     assert (back.only_first, back.only_second) == (found.only_second, found.only_first)
     assert found.shared == len(one.state.at_generation(2))
 
@@ -234,7 +234,7 @@ def test_the_command_prints_json(landscape, capsys):
     run = document["arms"][1]["runs"][0]
     assert run["best"]["score"] == state.best.score
     assert len(run["models"]) == len(state.models)
-    assert document["versus"][0]["partings"][0]["generation"] == 2
+    assert document["versus"][0]["divergences"][0]["generation"] == 2
 
 
 def test_one_run_is_no_comparison(landscape):
@@ -260,7 +260,7 @@ def test_held_out_items_decide_where_all_winners_were_scored_on_them(landscape, 
         fold(RunDirectory(landscape / n).read()).best.estimate("held_out").value
         for n in ("greedy-1", "kinship-2")
     ]
-    assert document["winners"]["part"] == "held_out"
+    assert document["winners"]["split"] == "held_out"
     assert [arm["held_out"]["median"] for arm in document["arms"]] == held_out
     (each,) = document["winners"]["comparisons"]
     assert each["difference"]["value"] == pytest.approx(held_out[1] - held_out[0])
@@ -310,5 +310,5 @@ def test_a_hostile_name_is_only_a_name(journals, tmp_path):
 
     hostile = '<script>alert("x")</script>'
     members = [member_of(n, journals["greedy-1"], {"strategy.name": n}) for n in ("a", hostile)]
-    html = page(compare(members), Gains(part="selection", comparisons=()))
+    html = page(compare(members), Gains(split="selection", comparisons=()))
     assert "<script>alert" not in html

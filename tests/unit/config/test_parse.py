@@ -6,7 +6,15 @@ import pytest
 
 from evomerge.config import Config, Filtered
 from evomerge.config.texts import spread
-from evomerge.configfile import anchored, config_id, dump, load, load_recorded, parse, taken_out
+from evomerge.configfile import (
+    anchored,
+    config_id,
+    dump,
+    load,
+    load_recorded,
+    parse,
+    removed_settings,
+)
 from evomerge.domain.errors import ConfigError
 from evomerge.stopping import KinshipSaturation, MaxHours, PoolUnchanged
 
@@ -41,7 +49,7 @@ def test_a_run_s_own_copy_may_ask_for_what_was_taken_out_since(good, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(good.replace("low: 1}", "low: 1}\n  racing: {error: 0.05, batches: [1.0]}"))
     assert load_recorded(path) == parse(good, "x")
-    assert [line.partition(": taken out in")[0] for line in taken_out(path)] == [
+    assert [line.partition(": taken out in")[0] for line in removed_settings(path)] == [
         f"{path}:24: evaluation.racing"
     ]
     with pytest.raises(ConfigError, match=r":24: evaluation\.racing: taken out in 0\.1\.0"):

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from evomerge.configfile import config_id, dump, identity_of, load, load_recorded, parse, taken_out
+from evomerge.configfile import (
+    config_id,
+    dump,
+    identity_of,
+    load,
+    load_recorded,
+    parse,
+    removed_settings,
+)
 from evomerge.domain.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -91,7 +99,7 @@ def test_the_config_of_an_older_run_opens_with_the_same_id(good, name, tmp_path)
     recorded = load_recorded(path)
     assert recorded == parse(now, "x")
     assert config_id(recorded) == config_id(parse(now, "x"))
-    assert taken_out(path) == ()
+    assert removed_settings(path) == ()
 
 
 def test_what_an_older_run_had_without_effect_is_told(good, tmp_path):
@@ -99,7 +107,7 @@ def test_what_an_older_run_had_without_effect_is_told(good, tmp_path):
     former = FORMER.replace("lowest", "highest").replace("children: 1", "children: 3")
     path.write_text(good.replace("name: kinship\n  k: 3\n", f"name: greedy\n  k: 3\n{former}"))
     assert load_recorded(path).strategy.name == "greedy"
-    assert taken_out(path) == (
+    assert removed_settings(path) == (
         f"{path}:10: strategy.exploration.prefer: greedy has no such option: it changed nothing",
         f"{path}:12: strategy.search.children: greedy has no such option: it changed nothing",
     )

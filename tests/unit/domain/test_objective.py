@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from evomerge.domain.digest import decisions
 from evomerge.domain.events import (
     CandidateFailed,
-    ConfirmationFailed,
-    ModelConfirmed,
+    HeldOutFailed,
+    HeldOutScored,
     ModelScored,
     RunStarted,
 )
@@ -151,7 +151,7 @@ def started(name):
         foundation=tuple(one.model_copy(update={"name": n, "content_id": n}) for n in ("x", "y")),
         config_id="c",
         objective=name,
-        confirmation=("held_out",),
+        held_out_splits=("held_out",),
     )
 
 
@@ -161,9 +161,9 @@ def scored(model, *scores):
     )
 
 
-def confirmed(model, *scores):
+def held_out(model, *scores):
     found = Scores(evaluation_id="h", tasks=tuple(tasks(scores)))
-    return ModelConfirmed(model=model, part="held_out", scores=found, seconds=1.0)
+    return HeldOutScored(model=model, split="held_out", scores=found, seconds=1.0)
 
 
 def after(*events):
@@ -212,18 +212,18 @@ def test_shares_are_known_when_all_foundation_models_are_scored():
 
 def test_held_out_scores_have_a_reference_of_their_own():
     run = [started("relative"), scored("x", 80, 20, 30), scored("y", 40, 40, 60)]
-    half = after(*run, confirmed("x", 40, 10, 30))
+    half = after(*run, held_out("x", 40, 10, 30))
     assert half.models["x"].estimate("held_out") is None
-    state = after(*run, confirmed("x", 40, 10, 30), confirmed("y", 50, 20, 30))
+    state = after(*run, held_out("x", 40, 10, 30), held_out("y", 50, 20, 30))
     assert state.models["x"].estimate("held_out").value == pytest.approx(100 * (0.8 + 0.5 + 1) / 3)
     seen, unseen = state.models["x"].score, state.models["x"].estimate("held_out").value
     assert state.models["x"].selection_gap == pytest.approx(seen - unseen)
-    failed = ConfirmationFailed(
+    failed = HeldOutFailed(
         model="y",
-        part="held_out",
+        split="held_out",
         failure=Failure(stage="evaluation", reason="killed", attempts=1),
     )
-    alone = after(*run, confirmed("x", 40, 10, 30), failed)
+    alone = after(*run, held_out("x", 40, 10, 30), failed)
     assert alone.models["x"].estimate("held_out").value == pytest.approx(100)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evomerge.domain.events import ModelConfirmed, ModelScored, RunResumed, RunStarted
+from evomerge.domain.events import HeldOutScored, ModelScored, RunResumed, RunStarted
 from evomerge.domain.kinship import Metric
 from evomerge.domain.model import Foundation
 from evomerge.domain.scores import Scores, TaskScore
@@ -40,12 +40,12 @@ def run(*events, k=1, kept_at=0.8):
 
 
 def held_out(name, values):
-    return ModelConfirmed(model=name, part="held_out", scores=scores(values), seconds=0.0)
+    return HeldOutScored(model=name, split="held_out", scores=scores(values), seconds=0.0)
 
 
 def test_a_skill_is_kept_from_a_share_of_the_best_foundation_model():
     skills = skills_of(run())
-    assert (skills.model, skills.part, skills.kept) == ("ash", "selection", 2)
+    assert (skills.model, skills.split, skills.kept) == ("ash", "selection", 2)
     assert [(each.holder, each.kept) for each in skills.tasks] == [
         ("ash", True),
         ("birch", True),
@@ -60,10 +60,10 @@ def test_a_skill_is_kept_from_a_share_of_the_best_foundation_model():
 
 def test_held_out_items_count_as_soon_as_all_are_scored_there():
     best, others = held_out("ash", (50, 60, 90)), [held_out(n, (60, 60, 95)) for n in NAMES[1:]]
-    assert skills_of(run(best)).part == "selection"
-    assert skills_of(run(best, others[0])).part == "selection"
+    assert skills_of(run(best)).split == "selection"
+    assert skills_of(run(best, others[0])).split == "selection"
     skills = skills_of(run(best, *others))
-    assert (skills.part, skills.kept) == ("held_out", 3)
+    assert (skills.split, skills.kept) == ("held_out", 3)
     assert kept_sentence(skills) == "3 of 3 kept, held-out items"
     assert "80 % of the best foundation model's score, on held-out items" in kept_means(skills)
 

@@ -8,9 +8,9 @@ import pytest
 from evomerge.domain.errors import StoppedError
 from evomerge.domain.events import ModelScored
 from evomerge.domain.scores import Scores, TaskScore
-from evomerge.execution import room as room_module
+from evomerge.execution import resources as resources_module
 from evomerge.execution.pipeline import Pipeline
-from evomerge.execution.room import Room, available_memory
+from evomerge.execution.resources import Resources, available_memory
 
 SCORES = Scores(
     evaluation_id="e",
@@ -68,18 +68,18 @@ def test_a_merge_waits_for_memory_as_long_as_something_is_scored():
 
 def test_disk_that_is_to_stay_free_stays_free(tmp_path, monkeypatch):
     usage = SimpleNamespace(free=10_000_000_000)
-    monkeypatch.setattr(room_module.shutil, "disk_usage", lambda _: usage)
-    Room(tmp_path, model_size=5 * 10**9, min_free_disk=0).check_disk(2)
-    Room(tmp_path, model_size=5 * 10**9, min_free_disk=10**15).check_disk(0)
+    monkeypatch.setattr(resources_module.shutil, "disk_usage", lambda _: usage)
+    Resources(tmp_path, model_size=5 * 10**9, min_free_disk=0).check_disk(2)
+    Resources(tmp_path, model_size=5 * 10**9, min_free_disk=10**15).check_disk(0)
     with pytest.raises(StoppedError, match=r"10.0 GB are needed and 1.0 GB are to stay free"):
-        Room(tmp_path, model_size=5 * 10**9, min_free_disk=10**9).check_disk(2)
+        Resources(tmp_path, model_size=5 * 10**9, min_free_disk=10**9).check_disk(2)
 
 
 def test_memory_is_what_the_kernel_says(tmp_path):
     assert 0 < available_memory() < 1 << 60
-    assert Room(tmp_path, min_free_memory=1).has_memory()
-    assert not Room(tmp_path, min_free_memory=1 << 60).has_memory()
-    assert Room(tmp_path).has_memory()
+    assert Resources(tmp_path, min_free_memory=1).has_memory()
+    assert not Resources(tmp_path, min_free_memory=1 << 60).has_memory()
+    assert Resources(tmp_path).has_memory()
 
 
 def test_a_call_that_outlived_the_end_of_its_process_is_ended_too():

@@ -63,7 +63,7 @@ def test_the_best_is_compared_with_its_parents_where_nothing_is_held_out(tmp_pat
     assert state.best.on("held_out") is None
     gains = gains_of_best(state, Store(tmp_path / "runs/store"), {})
     against = [each.b for each in gains.comparisons]
-    assert gains.part == "selection"
+    assert gains.split == "selection"
     assert sorted(against[:4]) == ["ash", "birch", "cedar", "dogwood"]
     assert set(against[4:]) == {p for p in state.best.parents if state.models[p].generation}
     assert gains.missing == ()
@@ -146,7 +146,7 @@ def test_the_command_says_it_plainly(made):
 
 def test_the_command_speaks_json(made):
     document = json.loads(call(made, "ash", "birch", "--json").output)
-    assert (document["format"], document["run"], document["part"]) == (1, "landscape", "held_out")
+    assert (document["format"], document["run"], document["split"]) == (1, "landscape", "held_out")
     (one,) = document["comparisons"]
     assert (one["a"], one["b"], one["relation"]) == ("ash", "birch", "model")
     assert one["certain"] == (one["corrected"] < 0.05)

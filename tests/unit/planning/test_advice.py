@@ -26,7 +26,7 @@ BUDGET, PATIENCE, POOL = (
 def test_patience_over_generations_of_one_child_is_warned_of(strategy, stopping, warned):
     config = landscape_config(strategy={"name": strategy, "k": 3}, stopping=stopping)
     found = list(advice(config))
-    assert [each.grade for each in found] == ["warning"] * len(warned)
+    assert [each.severity for each in found] == ["warning"] * len(warned)
     for each, text in zip(found, warned, strict=True):
         assert text in each.message
         assert "max_evaluations" in each.remedy

@@ -18,7 +18,7 @@ from evomerge.cli import plan as command
 from evomerge.cli import run as run_command
 from evomerge.config import Config
 from evomerge.configfile import load
-from evomerge.domain.events import Event, ModelConfirmed, ModelMerged, ModelScored
+from evomerge.domain.events import Event, HeldOutScored, ModelMerged, ModelScored
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.planning import (
     Durations,
@@ -28,12 +28,12 @@ from evomerge.planning import (
     Rate,
     Rates,
     Record,
-    courses_of,
     first_generation,
     known_rates,
     make_plan,
+    projections_of,
 )
-from evomerge.planning.courses import _drive
+from evomerge.planning.projections import _drive
 from evomerge.strategies import STRATEGIES
 from evomerge.terminal.planning import plan_view
 
@@ -212,7 +212,7 @@ def test_hours_bound_the_generations() -> None:
     # 1.27 h for the foundation models, 1.30 h for generation 1, 1.73 h for generation 2: 4.30 h
     config = stopping({"max_hours": 4})
     assert plan_of(config).bounded
-    assert courses_of(config, Durations(80, 1500, 15))[0].generations == 2
+    assert projections_of(config, Durations(80, 1500, 15))[0].generations == 2
 
 
 def test_a_search_without_a_limit_is_said_to_have_none() -> None:
@@ -263,7 +263,7 @@ def test_no_scores_lead_out_of_the_bounds(
             "stopping": ["pool_unchanged", {"max_generations": 5}],
         }
     )
-    courses = courses_of(config, Durations())
+    courses = projections_of(config, Durations())
     rng = Random(seed)
     course = _drive(
         config, Durations(), "any",
@@ -299,11 +299,11 @@ def test_rates_are_given_measured_or_stated() -> None:
     assert known_rates(config, 10**6, []).merge.known == "unknown"
     assert known_rates(config, 10**10, [], on_gpu=False).evaluation.known == "unknown"
     halves = load(CONFIGS / "mistral7b.yaml", ["evaluation.split=0.5"])
-    confirmed = ModelConfirmed(model="a", part="held_out", scores=score, seconds=40)
-    ends = known_rates(halves, 10**10, [Record("before", halves, [*events, confirmed])])
-    assert ends.of_part("held_out", halves) == Rate(40, "measured", "1 in before")
+    held_out = HeldOutScored(model="a", split="held_out", scores=score, seconds=40)
+    ends = known_rates(halves, 10**10, [Record("before", halves, [*events, held_out])])
+    assert ends.of_split("held_out", halves) == Rate(40, "measured", "1 in before")
     first = known_rates(halves, 10**10, [Record("before", halves, events)])
-    assert first.of_part("held_out", halves).seconds == 150, "as many items as the search sees"
+    assert first.of_split("held_out", halves).seconds == 150, "as many items as the search sees"
     given = known_rates(config, 10**10, [Record("r", config, events)], hours_per_evaluation=0.5)
     assert given.evaluation == Rate(1800, "given", "--hours-per-evaluation")
 

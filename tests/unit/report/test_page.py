@@ -156,21 +156,21 @@ def test_a_child_that_gained_nothing_counts_among_the_gains():
 
 def test_held_out_scores_and_paired_tests_are_shown_where_a_run_made_them(paper):
     from evomerge.domain.difference import Difference, Gains, ModelComparison
-    from evomerge.domain.events import GainsTested, ModelConfirmed
+    from evomerge.domain.events import GainsTested, HeldOutScored
     from evomerge.domain.scores import Scores, TaskScore
     from evomerge.domain.state import Entry, fold
 
     best = paper.state.best.name
     task = TaskScore(task="t", metric="acc", value=67.5, stderr=1.0, samples=90)
-    confirmed = ModelConfirmed(
-        model=best, part="held_out", scores=Scores(evaluation_id="e", tasks=(task,)), seconds=1
+    scored = HeldOutScored(
+        model=best, split="held_out", scores=Scores(evaluation_id="e", tasks=(task,)), seconds=1
     )
     difference = Difference(value=2.4, low=0.3, high=4.5, p=0.02, items=90, test="permutation")
     comparison = ModelComparison(
         a=best, b="Open-chat", relation="foundation", difference=difference, corrected=0.04
     )
-    tested = GainsTested(gains=Gains(part="held_out", comparisons=(comparison,)))
-    at = [Entry(at=0.0, event=event) for event in (confirmed, tested)]
+    tested = GainsTested(gains=Gains(split="held_out", comparisons=(comparison,)))
+    at = [Entry(at=0.0, event=event) for event in (scored, tested)]
     entries = (*paper.entries[:-1], *at, paper.entries[-1])
     text = "".join(Reader(as_page(Subject("x", entries, fold(entries)), {})).text)
     for words in ("67.50 ± 1.96", "1.63", "Open-chat (foundation)", "+2.40", "0.30 to 4.50",

@@ -98,26 +98,26 @@ def test_rows_go_to_the_first_sections_and_no_section_starves() -> None:
 def test_jobs_end_with_their_events(working: Story) -> None:
     clock = [0.0]
     activity = Activity(now=lambda: clock[0])
-    activity.progressed("model-2-2", "score", 1, 10)
-    activity.progressed("model-2-3", "merge", 1, 10)
+    activity.on_progress("model-2-2", "score", 1, 10)
+    activity.on_progress("model-2-3", "merge", 1, 10)
     clock[0] = 5.0
     assert [(job.model, job.seconds) for job in activity.jobs()] == [
         ("model-2-2", 5.0),
         ("model-2-3", 5.0),
     ]
     assert activity.widest == 2
-    activity.happened(working.scored("model-2-2", 50.0))
+    activity.on_event(working.scored("model-2-2", 50.0))
     assert [job.model for job in activity.jobs()] == ["model-2-3"]
-    activity.happened(working.failed("model-2-3"))
+    activity.on_event(working.failed("model-2-3"))
     assert activity.jobs() == ()
 
 
 def test_a_job_that_falls_back_began_anew() -> None:
     clock = [0.0]
     activity = Activity(now=lambda: clock[0])
-    activity.progressed("a", "merge", 9, 10)
+    activity.on_progress("a", "merge", 9, 10)
     clock[0] = 100.0
-    activity.progressed("a", "merge", 0, 10)
+    activity.on_progress("a", "merge", 0, 10)
     assert activity.jobs()[0].seconds == 0.0
 
 
@@ -125,7 +125,7 @@ def test_the_estimate_rests_on_measured_durations() -> None:
     story = first_generation(Story())
     activity = Activity(now=lambda: 0.0)
     for entry in story.entries:
-        activity.happened(entry.event)
+        activity.on_event(entry.event)
     story.proposed(("model-1-2", "model-1-4"), ("model-1-2", "model-1-1"))
     story.merged("model-2-1")
     assert seconds_left(story.state, activity) == pytest.approx(12 + 2.5 + 12 + 0.8)
@@ -138,9 +138,9 @@ def test_without_any_ground_there_is_no_estimate() -> None:
 def test_the_estimate_follows_a_first_job_at_its_pace() -> None:
     clock = [0.0]
     activity = Activity(now=lambda: clock[0])
-    activity.progressed("alpha", "score", 0, 100)
+    activity.on_progress("alpha", "score", 0, 100)
     clock[0] = 10.0
-    activity.progressed("alpha", "score", 50, 100)
+    activity.on_progress("alpha", "score", 50, 100)
     assert seconds_left(Story().state, activity) == pytest.approx(10 + 3 * 20)
 
 
@@ -159,10 +159,10 @@ def test_a_whole_run_with_progress_and_logs_from_threads(finished: Story) -> Non
             state = apply(state, entry)
             if isinstance(entry.event, ModelScored):
                 name = entry.event.model
-                thread = threading.Thread(target=view.progressed, args=(name, "score", 1, 2))
+                thread = threading.Thread(target=view.on_progress, args=(name, "score", 1, 2))
                 thread.start()
                 thread.join()
-            view.happened(entry.event, state)
+            view.on_event(entry.event, state)
             drawn(view.render(), 80, 24)
         sys.stderr.write("a stray line\n")
     assert sys.stderr is before
@@ -194,7 +194,7 @@ def test_an_exception_leaves_the_summary_and_the_terminal_as_it_was(working: Sto
 
     def interrupted() -> None:
         with LiveReporter(console) as view:
-            view.happened(working.entries[-1].event, working.state)
+            view.on_event(working.entries[-1].event, working.state)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -230,9 +230,9 @@ def test_the_reporter_suits_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_note_stops_the_clock_and_takes_the_jobs_away(working: Story) -> None:
     now = [0.0]
     view = LiveReporter(Console(file=io.StringIO()), now=lambda: now[0])
-    view.happened(working.entries[-1].event, working.state)
+    view.on_event(working.entries[-1].event, working.state)
     view.behind(3.0)
-    view.progressed("model-2-2", "score", 10, 400, seconds=5.0)
+    view.on_progress("model-2-2", "score", 10, 400, seconds=5.0)
     assert "02:27" in drawn(view.render(), 80)
     assert "2.0/s" in drawn(view.render(), 80)
     view.noted("not running; resume with: evomerge resume tiny")
@@ -250,7 +250,7 @@ def test_what_is_checked_is_shown_until_the_run_starts(working: Story) -> None:
     view.checking("model birch (2 of 5)")
     now[0] = 61.0
     assert drawn(view.render(), 80).strip() == "01:01  checking model birch (2 of 5)"
-    view.happened(working.entries[-1].event, working.state)
+    view.on_event(working.entries[-1].event, working.state)
     assert "checking" not in drawn(view.render(), 80)
 
 
@@ -260,5 +260,5 @@ def test_the_end_says_what_was_reused(finished: Story) -> None:
     state = RunState()
     for entry in finished.entries:
         state = apply(state, entry)
-        view.happened(entry.event, state)
+        view.on_event(entry.event, state)
     assert "reused    1 of 9 merges and 1 of 13 evaluations" in stream.getvalue()

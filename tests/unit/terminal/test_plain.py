@@ -19,7 +19,7 @@ def told(story: Story, stream: io.TextIOBase | None = None) -> str:
     with reporter:
         for entry in story.entries:
             state = apply(state, entry)
-            reporter.happened(entry.event, state)
+            reporter.on_event(entry.event, state)
     return out.getvalue() if isinstance(out, io.StringIO) else ""
 
 
@@ -103,10 +103,10 @@ def test_long_work_is_mentioned_once_per_heartbeat() -> None:
     stream, clock = io.StringIO(), [0.0]
     reporter = PlainReporter(stream, heartbeat=600, now=lambda: clock[0])
     story = Story()
-    reporter.happened(story.entries[0].event, story.state)
+    reporter.on_event(story.entries[0].event, story.state)
     for second in range(0, 1500, 10):
         clock[0] = float(second)
-        reporter.progressed("alpha", "score", second, 1500)
+        reporter.on_progress("alpha", "score", second, 1500)
     lines = [line for line in stream.getvalue().splitlines() if "working" in line]
     assert lines == [
         "[10:00] gen 0  working   alpha  score 40 %  (600 of 1500)",
@@ -120,7 +120,7 @@ def test_progress_without_a_known_end_is_no_error() -> None:
     reporter = PlainReporter(stream, heartbeat=1, now=lambda: clock[0])
     for second in range(5):
         clock[0] = float(second)
-        reporter.progressed("alpha", "score", second, 0)
+        reporter.on_progress("alpha", "score", second, 0)
     assert "score 4" in stream.getvalue()
 
 

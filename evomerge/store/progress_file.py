@@ -38,7 +38,7 @@ class Underway:
     seconds: float
 
 
-class Beacon:
+class ProgressFile:
     """An `Observer` that keeps `path` up to date while it is entered; failures are let pass."""
 
     def __init__(self, path: Path, now: Callable[[], float] = time.monotonic) -> None:
@@ -62,7 +62,7 @@ class Beacon:
             with contextlib.suppress(OSError):
                 self._path.unlink()
 
-    def happened(self, event: Event, state: RunState) -> None:
+    def on_event(self, event: Event, state: RunState) -> None:
         """Forget what is done."""
         with self._lock:
             match event:
@@ -71,7 +71,7 @@ class Beacon:
                 case GenerationFinished():
                     self._forget(lambda _: True)
 
-    def progressed(self, model: str, activity: str, done: int, total: int) -> None:
+    def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
         """Take note of progress; from any thread."""
         key = (model, activity)
         with self._lock:
@@ -100,7 +100,7 @@ class Beacon:
             aside.replace(self._path)
 
 
-def read_beacon(path: Path) -> tuple[float, tuple[Underway, ...]]:
+def read_progress(path: Path) -> tuple[float, tuple[Underway, ...]]:
     """(when it was written, the tasks); (0, ()) where there is nothing to read."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ _FORMAT = 2
 _READERS = 4
 
 
-class KnownFiles:
+class FileChecks:
     """The cache in one JSON file; missing entries are computed from the files."""
 
     def __init__(self, path: Path) -> None:

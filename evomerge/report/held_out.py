@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from evomerge.domain.difference import ModelComparison
 from evomerge.domain.model import Model
-from evomerge.domain.scores import Part
+from evomerge.domain.scores import Split
 from evomerge.domain.state import RunState
 from evomerge.report.subject import Z95
 from evomerge.report.wording import minus, points
 
-_PARTS: tuple[tuple[Part, str], ...] = (("held_out", "held-out"), ("final", "final tasks"))
+_SPLITS: tuple[tuple[Split, str], ...] = (("held_out", "held-out"), ("final", "final tasks"))
 
 
-def confirmation_rows(state: RunState) -> tuple[list[str], list[list[str]]]:
+def held_out_rows(state: RunState) -> tuple[list[str], list[list[str]]]:
     """Headers and rows: selection score, held-out scores, gap; ([], []) without such scores."""
-    models = [model for model in state.ranking if model.confirmed]
-    parts = [(part, head) for part, head in _PARTS if any(m.on(part) for m in models)]
+    models = [model for model in state.ranking if model.held_out]
+    parts = [(split, head) for split, head in _SPLITS if any(m.on(split) for m in models)]
     if not parts:
         return [], []
     rows = []
     for model in models:
-        cells = [model.name, *(_score(model, part) for part in ("selection", *dict(parts)))]
+        cells = [model.name, *(_score(model, split) for split in ("selection", *dict(parts)))]
         rows.append([*cells, "" if model.selection_gap is None else minus(model.selection_gap)])
     return ["model", "selection", *(head for _, head in parts), "gap"], rows
 
@@ -45,8 +45,8 @@ def _row(each: ModelComparison) -> dict[str, str]:
     }
 
 
-def _score(model: Model, part: Part) -> str:
-    estimate = model.estimate(part)
+def _score(model: Model, split: Split) -> str:
+    estimate = model.estimate(split)
     if estimate is None:
         return points(None)
     return points(estimate.value, None if estimate.stderr is None else Z95 * estimate.stderr)

@@ -1,8 +1,8 @@
-"""Courses that a search could take: Algorithm 1 itself, driven over scores that are made up.
+"""Projections that a search could take: Algorithm 1 itself, driven over scores that are made up.
 
 How much work a run asks for depends on its scores. Two extremes bound it: every child beats all
 before it (the pool is new each time, and no criterion that waits for a stand-still fires), or none
-does. Courses with scores drawn at random lie between and show what the extremes do not reach.
+does. Projections with scores drawn at random lie between and show what the extremes do not reach.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from evomerge.domain.events import Event
 from evomerge.domain.kinship import KinshipReading, Pair, pair
 from evomerge.domain.model import Model, Retention
 from evomerge.domain.retention import needed
-from evomerge.domain.scores import Part, Scores, TaskScore
+from evomerge.domain.scores import Scores, Split, TaskScore
 from evomerge.domain.state import RunState
 from evomerge.imagined import ImaginedExecutor, MemoryLedger, imagine
 from evomerge.stopping import MaxEvaluations, MaxGenerations
@@ -43,7 +43,7 @@ class Durations:
 
     Attributes:
         kinship: per model that a measurement reads.
-        parts: seconds of one evaluation on each part that the end of a run scores.
+        splits: seconds of one evaluation on each split that the end of a run scores.
         workers, mergers: how many evaluations and merges run at the same time.
     """
 
@@ -52,24 +52,24 @@ class Durations:
     kinship: float = 0.0
     workers: int = 1
     mergers: int = 1
-    parts: Mapping[Part, float] = field(default_factory=dict)
+    splits: Mapping[Split, float] = field(default_factory=dict)
 
-    def wall(self, merges: int, evaluations: int, part: Part = "selection") -> float:
+    def wall(self, merges: int, evaluations: int, split: Split = "selection") -> float:
         """Seconds until all are scored, children as they come from the mergers."""
         free = [0.0] * self.workers
         for number in range(evaluations):
             ready = self.merge * ceil(min(merges, number + 1) / self.mergers)
-            heapq.heapreplace(free, max(ready, free[0]) + self.one(part))
+            heapq.heapreplace(free, max(ready, free[0]) + self.one(split))
         return max(free)
 
-    def one(self, part: Part) -> float:
+    def one(self, split: Split) -> float:
         """Seconds of one evaluation."""
-        return self.evaluation if part == "selection" else self.parts.get(part, 0.0)
+        return self.evaluation if split == "selection" else self.splits.get(split, 0.0)
 
 
 @dataclass(frozen=True)
-class CourseStep:
-    """One generation of a course.
+class ProjectedGeneration:
+    """One generation of a projection.
 
     Attributes:
         explored: exploration merges among the merges.
@@ -102,15 +102,15 @@ class End:
 
 
 @dataclass(frozen=True)
-class Course:
-    """One course of a search.
+class Projection:
+    """One projection of a search.
 
     Attributes:
         bounded: whether a criterion ended it, or the end of merges, rather than the horizon.
     """
 
     name: str
-    steps: tuple[CourseStep, ...]
+    steps: tuple[ProjectedGeneration, ...]
     stop: str
     bounded: bool
     end: End = End()
@@ -158,8 +158,8 @@ def _horizon(config: Config) -> int:
     return max([HORIZON, *budgets])
 
 
-def courses_of(config: Config, work: Durations) -> tuple[Course, ...]:
-    """The courses of a search: every child better, none better, and some drawn at random."""
+def projections_of(config: Config, work: Durations) -> tuple[Projection, ...]:
+    """The projections of a search: every child better, none better, and some drawn at random."""
     rising = _drive(config, work, "every child is better", _rising(config), _least)
     falling = _drive(config, work, "no child is better", lambda n, _: (_MANY - n) * _STEP, _none)
     drawn = []
@@ -203,7 +203,7 @@ def first_generation(config: Config) -> int:
 
 def _drive(
     config: Config, work: Durations, name: str, score: DrawScore, kinship: DrawKinship
-) -> Course:
+) -> Projection:
     horizon = _Horizon(max_generations=_horizon(config))
     changes = {
         "strategy": config.strategy.sketch(),
@@ -216,7 +216,7 @@ def _drive(
     ledger = MemoryLedger(now=lambda: executor.clock)
     state = imagine(config.model_copy(update=changes), executor, ledger=ledger)
     stop = state.stop or ""
-    return Course(name, tuple(executor.steps), stop, stop != "horizon", executor.end)
+    return Projection(name, tuple(executor.steps), stop, stop != "horizon", executor.end)
 
 
 class _Clocked(ImaginedExecutor):
@@ -224,7 +224,7 @@ class _Clocked(ImaginedExecutor):
 
     def __init__(self, work: Durations, tasks: int, score: DrawScore, kinship: DrawKinship) -> None:
         super().__init__(self._scores, self._kinship)
-        self.steps: list[CourseStep] = []
+        self.steps: list[ProjectedGeneration] = []
         self.end = End()
         self.clock = 0.0
         self._work, self._tasks = work, tasks
@@ -252,15 +252,15 @@ class _Clocked(ImaginedExecutor):
             self.clock += seconds
         return super().measure(models, pairs)
 
-    def confirm(self, finalists: Sequence[Model], part: Part) -> Iterator[Event]:
+    def score_held_out(self, finalists: Sequence[Model], split: Split) -> Iterator[Event]:
         """Count them; their scores decide nothing."""
-        number, seconds = len(finalists), self._work.wall(0, len(finalists), part)
+        number, seconds = len(finalists), self._work.wall(0, len(finalists), split)
         self.end = End(
             self.end.evaluations + number,
-            self.end.work + number * self._work.one(part),
+            self.end.work + number * self._work.one(split),
             self.end.seconds + seconds,
         )
-        return super().confirm(finalists, part)
+        return super().score_held_out(finalists, split)
 
     def prune(self, state: RunState) -> None:
         """Count what each retention would keep."""
@@ -272,7 +272,7 @@ class _Clocked(ImaginedExecutor):
         seconds = self._work.wall(merges, len(models))
         self.clock += seconds
         self.steps.append(
-            CourseStep(
+            ProjectedGeneration(
                 number=len(self.steps),
                 merges=merges,
                 evaluations=len(models),

@@ -10,7 +10,7 @@ from evomerge.configfile.document import Document, Fault
 
 
 @dataclass(frozen=True)
-class TakenOut:
+class Removed:
     """A key of the config that is gone, or some of its values.
 
     Attributes:
@@ -39,22 +39,22 @@ _ES = (
     "mark of the arena"
 )
 TAKEN_OUT = (
-    TakenOut(
+    Removed(
         "evaluation.racing",
         _races,
         "taken out in 0.1.0: it saved 8 % of the items of one config, and the strategies that we "
         "recommend refused it",
         "remove it: every child is scored on all items",
     ),
-    TakenOut(
+    Removed(
         "strategy.search.algorithm",
         lambda value: value in ("es", "cma"),
         _ES,
         "take bayes, the default, or random, its baseline",
         key_stays=True,
     ),
-    TakenOut("strategy.search.step", lambda value: value != 0.2, _ES, "remove it"),
-    TakenOut(
+    Removed("strategy.search.step", lambda value: value != 0.2, _ES, "remove it"),
+    Removed(
         "strategy.exploration.prefer",
         lambda value: value == "random",
         "taken out in 0.1.0: a partner drawn at random is what the strategy random is for",
@@ -64,7 +64,7 @@ TAKEN_OUT = (
 )
 
 
-def take_out(document: Document) -> list[Fault]:
+def drop_removed(document: Document) -> list[Fault]:
     """Remove from `document` what is taken out; a fault for each setting that asks for it."""
     faults = []
     for setting in TAKEN_OUT:

@@ -13,7 +13,7 @@ _MEMORY = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True)
-class Room:
+class Resources:
     """What merges may take of a machine.
 
     Attributes:
@@ -29,7 +29,7 @@ class Room:
     min_free_memory: int = 0
 
     @classmethod
-    def of(cls, execution: ExecutionConfig, folder: Path, model_size: int) -> Room:
+    def of(cls, execution: ExecutionConfig, folder: Path, model_size: int) -> Resources:
         """What a config leaves free."""
         return cls(
             folder,

@@ -12,7 +12,7 @@ from evomerge.domain.state import RunState
 
 
 @dataclass(frozen=True)
-class Parting:
+class Divergence:
     """The divergence of two runs.
 
     Attributes:
@@ -34,7 +34,7 @@ class Parting:
     why: str | None = None
 
 
-def parting(first: Member, second: Member) -> Parting:
+def divergence(first: Member, second: Member) -> Divergence:
     """Compare two runs generation by generation.
 
     Two merges are the same if their lineages are: a child is identified by its tree of foundation
@@ -48,7 +48,7 @@ def parting(first: Member, second: Member) -> Parting:
         if one.keys() == two.keys():
             continue
         ended = None if one and two else second if one else first
-        return Parting(
+        return Divergence(
             first.name,
             second.name,
             number,
@@ -58,7 +58,7 @@ def parting(first: Member, second: Member) -> Parting:
             ended=None if ended is None else ended.name,
             why=None if ended is None else ended.state.stop,
         )
-    return Parting(first.name, second.name)
+    return Divergence(first.name, second.name)
 
 
 def families(state: RunState) -> Mapping[str, str]:

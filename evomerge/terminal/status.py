@@ -16,15 +16,15 @@ from evomerge.domain.skills import lost_skills
 from evomerge.domain.state import Entry, RunState, fold
 from evomerge.terminal import figures
 from evomerge.terminal.columns import Fitted, numbers, words
-from evomerge.terminal.confirmation import confirmation_table
 from evomerge.terminal.figures import MISSING, printable, spelled
+from evomerge.terminal.held_out import held_out_table
 from evomerge.terminal.panel import Fact, facts_table
 from evomerge.terminal.sentences import best_over_foundation
 from evomerge.terminal.skills import lost_by_pool
 from evomerge.terminal.summary import outcome_facts
 from evomerge.terminal.tables import generations_table, pool_table, skipped_lines
 
-Status = Literal["running", "stopped", "finished", "damaged"]
+Phase = Literal["running", "stopped", "finished", "damaged"]
 
 _STYLES = {"running": "cyan", "stopped": "yellow", "finished": "green", "damaged": "red"}
 
@@ -33,7 +33,7 @@ _BEFORE_ANY_RUN = 1e9
 
 
 @dataclass(frozen=True)
-class Standing:
+class RunStatus:
     """A snapshot of one run.
 
     Attributes:
@@ -54,7 +54,7 @@ class Standing:
     @classmethod
     def of(
         cls, name: str, path: Path, entries: Sequence[Entry], holder: str | None = None
-    ) -> Standing:
+    ) -> RunStatus:
         """Build the status of a run from the entries of its journal.
 
         Raises:
@@ -65,7 +65,7 @@ class Standing:
         return cls(name, path, fold(entries), holder, last)
 
     @property
-    def status(self) -> Status:
+    def phase(self) -> Phase:
         """Whether the run is running, finished, or stopped."""
         if self.damage is not None:
             return "damaged"
@@ -85,8 +85,8 @@ class Standing:
         return len(self.state.generations) - 1 if self.state.generations else None
 
 
-def standing_panel(
-    standing: Standing, resume: str | None = None, now: float | None = None
+def status_panel(
+    status: RunStatus, resume: str | None = None, now: float | None = None
 ) -> RenderableType:
     """A run's settings, progress, best model, pool and generations.
 
@@ -94,18 +94,18 @@ def standing_panel(
         resume: the command that resumes the run, if it is stopped.
         now: seconds since 1970.
     """
-    state = standing.state
-    title = Text.assemble((printable(standing.name), "bold"), "  ")
-    title.append(standing.status, _STYLES[standing.status])
-    if standing.holder is not None:
-        title.append(f"  {printable(standing.holder)}", "dim")
+    state = status.state
+    title = Text.assemble((printable(status.name), "bold"), "  ")
+    title.append(status.phase, _STYLES[status.phase])
+    if status.holder is not None:
+        title.append(f"  {printable(status.holder)}", "dim")
     if state.started is None:
         return Group(title, Text("nothing is recorded yet", style="dim"))
     facts: list[Fact] = [
         ("run", Text(printable(_settings(state)))),
         ("generation", Text(printable(_progress(state)))),
-        *outcome_facts(state, standing.baseline),
-        ("last event", Text(_last_event(standing, time.time() if now is None else now))),
+        *outcome_facts(state, status.baseline),
+        ("last event", Text(_last_event(status, time.time() if now is None else now))),
     ]
     if lost := lost_skills(state):
         facts.append(("coverage", Text(printable(lost_by_pool(lost)), "yellow")))
@@ -116,23 +116,23 @@ def standing_panel(
     parts: list[RenderableType] = [title, facts_table(facts)]
     if state.pool:
         parts += ["", pool_table(state)]
-    if state.confirmations:
-        parts += ["", confirmation_table(state)]
+    if state.held_out_evaluations:
+        parts += ["", held_out_table(state)]
     if any(generation.pool is not None for generation in state.generations):
         parts += ["", generations_table(state)]
     return Group(*parts)
 
 
-def standings_table(standings: Sequence[Standing]) -> Fitted:
+def runs_table(statuses: Sequence[RunStatus]) -> Fitted:
     """The runs of a folder, one row each."""
-    states = [standing.state for standing in standings]
+    states = [each.state for each in statuses]
     bests = [state.best for state in states]
-    gains = [standing.gain for standing in standings]
-    name = words("run", (spelled(s.name, "bold") for s in standings))
-    status = words("state", (spelled(s.status, _STYLES[s.status]) for s in standings))
+    gains = [each.gain for each in statuses]
+    name = words("run", (spelled(s.name, "bold") for s in statuses))
+    phase = words("state", (spelled(s.phase, _STYLES[s.phase]) for s in statuses))
     strategy = words("strategy", (s.started.strategy if s.started else MISSING for s in states))
     generation = numbers(
-        "gen", (MISSING if s.generation is None else str(s.generation) for s in standings)
+        "gen", (MISSING if s.generation is None else str(s.generation) for s in statuses)
     )
     best = words("best", (MISSING if model is None else model.name for model in bests))
     score = numbers(
@@ -143,9 +143,9 @@ def standings_table(standings: Sequence[Standing]) -> Fitted:
     merges = numbers("merges", (str(state.merges) for state in states))
     failed = numbers("failed", (str(state.models.failures) for state in states))
     return Fitted(
-        [name, status, strategy, generation, best, score, gain, merges, failed, hours],
-        [name, status, strategy, generation, best, score, gain, hours],
-        [name, status, generation, score, gain],
+        [name, phase, strategy, generation, best, score, gain, merges, failed, hours],
+        [name, phase, strategy, generation, best, score, gain, hours],
+        [name, phase, generation, score, gain],
     )
 
 
@@ -168,10 +168,10 @@ def _progress(state: RunState) -> str:
     return f"{number}, {done} of {len(born)} {what} done"
 
 
-def _last_event(standing: Standing, now: float) -> str:
-    if standing.state.last_at is None or standing.last_event is None:
+def _last_event(status: RunStatus, now: float) -> str:
+    if status.state.last_at is None or status.last_event is None:
         return MISSING
-    if standing.state.last_at < _BEFORE_ANY_RUN:
-        return standing.last_event
-    ago = figures.duration(max(0.0, now - standing.state.last_at))
-    return f"{standing.last_event}, {ago} ago"
+    if status.state.last_at < _BEFORE_ANY_RUN:
+        return status.last_event
+    ago = figures.duration(max(0.0, now - status.state.last_at))
+    return f"{status.last_event}, {ago} ago"

@@ -5,40 +5,40 @@ from __future__ import annotations
 from rich.text import Text
 
 from evomerge.domain.model import Failure, Model
-from evomerge.domain.scores import Part
+from evomerge.domain.scores import Split
 from evomerge.domain.state import RunState
 from evomerge.domain.warnings import told_once
 from evomerge.terminal import figures
 from evomerge.terminal.columns import Column, Fitted, numbers, words
 from evomerge.terminal.figures import printable, spelled
-from evomerge.terminal.sentences import PARTS, best_over_foundation
+from evomerge.terminal.sentences import SPLITS, best_over_foundation
 from evomerge.terminal.tables import FAILURE, name_text
 
 SEEN = "scores are measured on the selection items (evaluation.split is none)"
 
 
-def confirmation_table(state: RunState) -> Fitted:
+def held_out_table(state: RunState) -> Fitted:
     """The best and the foundation models: selection score, held-out score and their gap."""
-    models = [model for model in state.finalists if model.confirmed]
+    models = [model for model in state.finalists if model.held_out]
     model = words("at the end", (name_text(m, bold=m is state.best) for m in models))
     seen = numbers("selection", (figures.score(m) for m in models))
     gaps = numbers("gap", (figures.gain(m.selection_gap) for m in models))
-    held_out, final = (_part(models, part) for part in ("held_out", "final"))
+    held_out, final = (_split(models, split) for split in ("held_out", "final"))
     columns = [model, seen]
-    columns += [held_out, gaps] if "held_out" in state.start.confirmation else []
-    columns += [final] if "final" in state.start.confirmation else []
+    columns += [held_out, gaps] if "held_out" in state.start.held_out_splits else []
+    columns += [final] if "final" in state.start.held_out_splits else []
     return Fitted(columns, columns[:-1])
 
 
-def confirmed_text(state: RunState) -> Text | None:
+def held_out_text(state: RunState) -> Text | None:
     """The best model's held-out score, gap and gain; None if the run has no held-out split."""
     if state.best is None:
         return None
-    if "held_out" not in state.start.confirmation:
+    if "held_out" not in state.start.held_out_splits:
         return Text(SEEN, style="yellow")
     held_out = state.best.estimate("held_out")
     if held_out is None:
-        failure = state.best.confirmed.get("held_out")
+        failure = state.best.held_out.get("held_out")
         waiting = "scored at the end of the search"
         if isinstance(failure, Failure):
             return spelled(f"failed: {failure.reason}", FAILURE)
@@ -72,9 +72,9 @@ def warnings_text(state: RunState) -> Text | None:
     return Text("\n".join(map(printable, said)), style="yellow") if said else None
 
 
-def _part(models: list[Model], part: Part) -> Column:
+def _split(models: list[Model], split: Split) -> Column:
     cells = []
     for model in models:
-        failed = isinstance(model.confirmed.get(part), Failure)
-        cells.append(spelled("failed", FAILURE) if failed else spelled(figures.score(model, part)))
-    return numbers(PARTS[part], cells)
+        failed = isinstance(model.held_out.get(split), Failure)
+        cells.append(spelled("failed", FAILURE) if failed else spelled(figures.score(model, split)))
+    return numbers(SPLITS[split], cells)
