@@ -46,7 +46,7 @@ def _measured(path: Path) -> frozenset[str]:
 def _read(path: Path) -> Pass:
     data = path.read_bytes()
     if _name(data) != path.name:
-        raise PassFormatError("its content is not what was written")
+        raise PassFormatError("its content has changed since it was written")
     return Pass.from_bytes(data)
 
 

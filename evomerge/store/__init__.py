@@ -1,4 +1,5 @@
 """Durable files: the journal, the run directory and the store that all runs share.
 
-Every file here is complete or absent: written aside, synced, renamed, and its folder synced.
+Every file here is complete or absent: written to a temporary file, synced, renamed, and its folder
+synced.
 """

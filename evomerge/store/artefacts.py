@@ -1,8 +1,8 @@
 """The content-addressed store that all runs of a runs folder share.
 
-An artefact is a folder that was made once and never changes: built aside, listed in a manifest
-with sizes and sha256, synced, renamed into place. The folder's existence means nothing; the
-manifest, which is written last, does.
+An artefact is a folder that is built once and never changes: built in a temporary folder, listed
+in a manifest with sizes and sha256, synced, and renamed into place. It is complete if its
+manifest, which is written last, exists; the existence of the folder means nothing.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ PRUNED = "pruned.json"
 WEIGHTS = (".safetensors", ".bin")
 """Suffixes of the files of a model that are pruned."""
 _ABANDONED = 24 * 3600.0
-"""Seconds without a sign of life after which another host's work is left over."""
+"""Seconds without writes after which a temporary folder of another host counts as abandoned."""
 _BLOCK = 1 << 22
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 
 
 @dataclass(frozen=True)
 class Made:
-    """An artefact at hand.
+    """A complete artefact.
 
     Attributes:
-        seconds: spent on making it, 0 when it was reused.
+        seconds: build time, 0 if it was reused.
     """
 
     path: Path
@@ -67,20 +67,20 @@ class Store:
         self._trusted: set[str] = set()
 
     def path(self, name: str) -> Path:
-        """Where the artefact `name` is or will be.
+        """The folder of the artefact `name`, whether or not it exists.
 
         Raises:
-            DamagedError: a part of it is no plain file name; it was not evomerge that chose it.
+            DamagedError: a component is not a plain file name, so evomerge did not choose it.
         """
         if not all(_PART.fullmatch(part) for part in name.split("/")):
             raise DamagedError(
-                f"{name!r} is no name of an artefact: a journal was changed by hand",
+                f"{name!r} is not the name of an artefact: the journal was edited by hand",
                 "restore the journal from a backup",
             )
         return self.root / name
 
     def holds(self, name: str) -> bool:
-        """Whether `name` is complete: its manifest is there and every file has its size."""
+        """Whether `name` is complete: it has a manifest, and every file has the listed size."""
         return not problems(self.path(name), deep=False)
 
     def obtain(
@@ -89,12 +89,12 @@ class Store:
         build: Callable[[Path], None],
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Made:
-        """The artefact `name`, built by `build(empty folder)` if it is not complete.
+        """The artefact `name`, built by `build(empty folder)` unless it is complete.
 
-        Two processes that want one artefact at the same time make it once.
+        If two processes request the same artefact, it is built once and the other one waits.
 
         Raises:
-            StoppedError: `cancelled` said so while another process was making it.
+            StoppedError: `cancelled` returned true while another process was building it.
         """
         make_folder(self.path(name).parent)
         make_folder(self._locks)
@@ -111,7 +111,7 @@ class Store:
             return Made(self.path(name), reused=False, seconds=time.monotonic() - started)
 
     def _believed(self, name: str) -> bool:
-        """Whether `name` is whole; every byte is read once before it is used by this process."""
+        """Whether `name` is intact; hashes every byte once per process before its first use."""
         if name in self._trusted:
             return self.holds(name)
         if problems(self.path(name), deep=True):
@@ -140,7 +140,7 @@ class Store:
         reached("artefact.synced")
         target = self.path(name)
         _compare(target, folder)
-        # A damaged or pruned artefact is in the way; it must not be mixed with the new one.
+        # Remove a damaged or pruned artefact, so that its files do not mix with new ones.
         _clear(target)
         folder.rename(target)
         reached("artefact.renamed")
@@ -148,16 +148,16 @@ class Store:
         reached("artefact.durable")
 
     def prune(self, name: str, *suffixes: str) -> int:
-        """Let the large files of an artefact go, those with one of `suffixes`; bytes freed.
+        """Delete the files of an artefact with one of `suffixes`; returns the bytes freed.
 
-        The manifest is renamed first: a kill in between leaves an artefact that is known to be
-        incomplete, never one that seems whole.
+        The manifest is renamed first, so that a kill in between leaves an artefact that is marked
+        as incomplete.
         """
         folder = self.path(name)
         make_folder(self._locks)
         with waiting(self._lock_of(name)):
             if folder.is_symlink():
-                return 0  # what it leads to is not ours
+                return 0  # a symbolic link: its target is not ours
             if (folder / MANIFEST).is_file():
                 (folder / MANIFEST).rename(folder / PRUNED)
                 sync_folder(folder)
@@ -172,7 +172,7 @@ class Store:
             return freed
 
     def remove(self, name: str) -> None:
-        """Delete an artefact for good."""
+        """Delete an artefact."""
         with waiting(self._lock_of(name)):
             _clear(self.path(name))
 
@@ -180,10 +180,10 @@ class Store:
         return self._locks / name.replace("/", "--")
 
     def sweep(self) -> int:
-        """Remove what killed processes left aside; the number of folders removed.
+        """Delete temporary folders of killed processes; returns the number of folders deleted.
 
-        A process of this host is looked up. One of another host counts as killed when nobody holds
-        the artefact's lock and nothing was written for a day.
+        A process of this host is looked up by pid. A process of another host counts as killed if
+        the artefact's lock is free and nothing was written for a day.
         """
         refuse_links([self.root / each for each in ("models", "evaluations", "tmp", "locks")])
         removed = 0
@@ -201,13 +201,13 @@ class Store:
         name = folder.name.partition(".")[0]
         try:
             written = max(each.lstat().st_mtime for each in (folder, *folder.rglob("*")))
-        except FileNotFoundError:  # its maker is at work
+        except FileNotFoundError:  # its process is still writing
             return False
         return free(self._locks / name) and file_time(self._aside) - written > _ABANDONED
 
 
 def _clear(place: Path) -> None:
-    """Remove whatever is at a place; a link goes, what it leads to stays."""
+    """Delete a file or folder; of a symbolic link, only the link."""
     if place.is_dir() and not place.is_symlink():
         shutil.rmtree(place)
     else:
@@ -215,7 +215,7 @@ def _clear(place: Path) -> None:
 
 
 def _compare(pruned: Path, made: Path) -> None:
-    """A pruned artefact that is made again must be what it was.
+    """Check that a pruned artefact that was rebuilt has the same content as before.
 
     Raises:
         StoppedError: a file differs.
@@ -227,7 +227,7 @@ def _compare(pruned: Path, made: Path) -> None:
     changed = sorted(name for name in before if before[name] != now.get(name))
     if changed:
         raise StoppedError(
-            f"{pruned.name} was made again and is not what it was: {', '.join(changed)} differ",
+            f"{pruned.name} was rebuilt with different content: {', '.join(changed)} differ",
             "its scores belong to the old weights; resume on the kind of machine and with the "
             "library versions that made them (environment.json)",
         )
@@ -246,16 +246,16 @@ def manifest_of(folder: Path) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """What a manifest lists: no stray of a writer that was killed."""
+    """The files that belong in a manifest, without temporary files of killed writers."""
     found = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return [path for path in found if path.name != MANIFEST and path.suffix != ".tmp"]
 
 
 def problems(folder: Path, *, deep: bool) -> list[str]:
-    """What is wrong with an artefact; empty when it is whole.
+    """The defects of an artefact; empty if it is intact.
 
     Args:
-        deep: read every byte and compare its sha256 too, not only the sizes.
+        deep: also hash every file and compare, not only the sizes.
     """
     try:
         files = json.loads((folder / MANIFEST).read_text())["files"]
@@ -273,24 +273,24 @@ def problems(folder: Path, *, deep: bool) -> list[str]:
         if path.is_symlink() or not path.is_file():
             found.append(f"{path}: missing")
         elif path.stat().st_size != size:
-            found.append(f"{path}: {path.stat().st_size} bytes where {size} were written")
+            found.append(f"{path}: has {path.stat().st_size} bytes, expected {size}")
         elif deep and sha256(path) != digest:
-            found.append(f"{path}: its content is not what was written")
+            found.append(f"{path}: its content has changed since it was written")
     return found
 
 
 def read_checked(folder: Path, name: str) -> bytes:
-    """The content of a small file of an artefact, compared with its sha256.
+    """The content of a small file of an artefact, checked against its sha256.
 
     Raises:
-        DamagedError: it is not what was written.
+        DamagedError: the content has changed.
     """
     data = (folder / name).read_bytes()
     expected = json.loads((folder / MANIFEST).read_text())["files"][name]["sha256"]
     if hashlib.sha256(data).hexdigest() != expected:
         raise DamagedError(
-            f"{folder / name}: its content is not what was written",
-            f"delete {folder} to have it made again",
+            f"{folder / name}: its content has changed since it was written",
+            f"delete {folder}; it is then built again",
         )
     return data
 

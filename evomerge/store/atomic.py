@@ -1,7 +1,8 @@
-"""Writes that survive a kill or a power cut: aside, fsync, rename, fsync of the folder.
+"""Durable writes that survive a kill or a power cut.
 
-A failed write or fsync is never tried again on the same file: after a failed fsync the kernel may
-have dropped the data and report success the next time.
+A file is written under a temporary name, synced and renamed, and its folder is synced. A failed
+write or fsync is never retried on the same file: after a failed fsync the kernel may have dropped
+the data and report success the next time.
 """
 
 from __future__ import annotations
@@ -22,15 +23,18 @@ STORAGE_FAULTS = {
     errno.EIO: "the disk reports an input/output error",
     errno.EROFS: "the file system became read-only",
 }
-"""Faults of the machine that stop a run; it can go on when they are mended."""
+"""Machine faults that stop a run; it can be resumed once they are fixed."""
 
 
 @contextlib.contextmanager
 def storage_faults(path: Path) -> Iterator[None]:
-    """Turn a full or failing disk below `path` into a stop that can be resumed.
+    """Turn an OSError of a full or failing disk into a StoppedError.
+
+    Args:
+        path: the file or folder being written, for the message.
 
     Raises:
-        StoppedError: in the place of the OSError.
+        StoppedError: for the errors in `STORAGE_FAULTS`; others pass through.
     """
     try:
         yield
@@ -42,13 +46,13 @@ def storage_faults(path: Path) -> Iterator[None]:
 
 
 def free_space(path: Path) -> str:
-    """How much is free where `path` is, for a message."""
+    """The free space on the disk of `path`, for messages."""
     place = next((p for p in (path, *path.parents) if p.exists()), Path("/"))
     return f"{shutil.disk_usage(place).free / 1e9:.2f} GB are free there"
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Replace the file `path` by `data`: readers see the old or the new whole, never a part."""
+    """Replace the file `path` by `data`; readers see either the old or the new content."""
     content = data.encode() if isinstance(data, str) else data
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with storage_faults(path):
@@ -70,7 +74,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 
 def sweep_aside(folder: Path, name: str = "*") -> None:
-    """Remove what killed writers of `folder/name` left aside; nobody writes it now."""
+    """Delete temporary files of killed writers of `folder/name`; no other process may write it."""
     for path in folder.glob(f".{name}.*.tmp"):
         with storage_faults(path):
             path.unlink()
@@ -78,22 +82,22 @@ def sweep_aside(folder: Path, name: str = "*") -> None:
 
 
 def refuse_links(places: Iterable[Path]) -> None:
-    """Nothing is written through a link out of a run or a store.
+    """Refuse symbolic links, through which writes would leave a run or a store.
 
     Raises:
-        DamagedError: one of the `places` is a link.
+        DamagedError: one of the `places` is a symbolic link.
     """
     for place in places:
         if place.is_symlink():
             raise DamagedError(
-                f"{place} is a link; what evomerge writes stays in its own folders",
-                "put in its place what it leads to, or delete the link; to keep runs on another "
-                "disk, let the runs folder itself (run.dir) be there",
+                f"{place} is a symbolic link; evomerge writes only inside its own folders",
+                "replace the link by its target, or delete it; to keep runs on another disk, set "
+                "run.dir to a folder there",
             )
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
+    """Sync the directory entries of `folder`."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -102,18 +106,18 @@ def sync_folder(folder: Path) -> None:
 
 
 def settle(path: Path, above: Path) -> None:
-    """Make every name on the way from the folder `above` down to `path` durable.
+    """Sync the directory entries from the folder `above` down to `path`.
 
-    A process that was killed may have given a name and not synced it: whoever finds it must, before
-    anything is recorded that rests on it.
+    A killed process may have renamed a file and not synced the folder. Whoever finds the file must
+    sync it before recording anything that depends on it.
     """
     for folder in reversed([each for each in path.parents if each.is_relative_to(above)]):
-        with contextlib.suppress(PermissionError):  # not ours to read, so not ours to have named in
+        with contextlib.suppress(PermissionError):  # not readable, so nothing was created by us
             sync_folder(folder)
 
 
 def sync_tree(folder: Path) -> None:
-    """Make every file and every name below `folder` durable."""
+    """Sync every file and directory entry below `folder`."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.is_symlink():
             descriptor = os.open(path, os.O_RDONLY)
@@ -127,7 +131,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create `folder` and the missing folders above it, durably; an existing one is fine."""
+    """Create `folder` and its missing parents durably; it may exist."""
     if folder.is_dir():
         _sync_name(folder)
         return
@@ -138,7 +142,7 @@ def make_folder(folder: Path) -> None:
 
 
 def _sync_name(folder: Path) -> None:
-    """Make the name of an existing folder durable: its creator may have been killed before."""
+    """Sync the directory entry of a folder whose creator may have been killed before it did."""
     parent = folder.parent
     if parent.stat().st_dev != folder.stat().st_dev:
         return  # a mount point, which no process created here

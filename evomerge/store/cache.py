@@ -1,7 +1,7 @@
-"""A cache of what child processes found out: which recipes mergekit takes, what a task measures.
+"""A cache of results of child processes: which recipes mergekit accepts, what a task measures.
 
-An entry is kept under the digest of everything that it depends on. It is believed only as a whole
-and only under that very key; whoever is in doubt asks the child.
+An entry is stored under the digest of everything that it depends on, with a checksum over key and
+entry; if the checksum does not match, the entry counts as missing.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ FORMAT = 1
 
 
 class Cache:
-    """Entries in one folder, a file each; the folder can be deleted at any time."""
+    """Entries in one folder, one file each; the folder can be deleted at any time."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def get(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The entry under `key`; None if there is none, or it is not what was written."""
+        """The entry under `key`; None if it is missing or damaged."""
         path = self._path(key)
         if path.is_symlink():
             return None
@@ -39,14 +39,14 @@ class Cache:
         return entry if whole else None
 
     def put(self, key: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
-        """Keep `entry` under `key`; the run does without where it cannot be written."""
+        """Store `entry` under `key`; write errors are ignored."""
         content = {"format": FORMAT, "sum": _sum(key, entry), "answer": entry}
         with contextlib.suppress(OSError):
             make_folder(self._folder)
             write_atomic(self._path(key), json.dumps(content))
 
     def drop(self, key: Mapping[str, Any]) -> None:
-        """Forget the entry under `key`."""
+        """Delete the entry under `key`."""
         with contextlib.suppress(OSError):
             self._path(key).unlink()
 

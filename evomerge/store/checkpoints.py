@@ -1,6 +1,6 @@
-"""Generation checkpoints: a readable file per generation that says what happened and why.
+"""Generation checkpoints: one readable file per generation with what happened and why.
 
-They are derived from the state and can be written again at any time; the journal is the truth.
+They are derived from the journal and can be rewritten at any time.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from evomerge.store.faults import reached
 from evomerge.store.run_directory import RunDirectory
 
 _LEAVES = 8
-"""Names that a lineage may spell: it may double with every generation, and parents are told too."""
+"""Names in a written lineage at most: lineages can double with every generation."""
 
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-"""libyaml's, where PyYAML has it: several times as fast."""
+"""libyaml's dumper if PyYAML has it: several times as fast."""
 
 
 def checkpoint(state: RunState, generation: Generation) -> dict[str, Any]:
-    """The content of the checkpoint of a finished generation: as long as it has children."""
+    """The content of the checkpoint of a finished generation; linear in its number of children."""
     skipped = [
         {"parents": list(merge.parents), "kinship": _kinship(merge.kinship), "why": merge.reason}
         for merge in state.skipped_for(generation.number)
@@ -44,7 +44,7 @@ def checkpoint(state: RunState, generation: Generation) -> dict[str, Any]:
 
 
 def write_checkpoint(run: RunDirectory, state: RunState, generation: Generation) -> None:
-    """Write the checkpoint of a finished generation, unless it is there as it should be."""
+    """Write the checkpoint of a finished generation unless it exists with the same content."""
     path = run.generations / f"{generation.number:02}.yaml"
     content = checkpoint(state, generation)
     text = yaml.dump(content, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=100)

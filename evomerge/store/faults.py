@@ -1,8 +1,8 @@
-"""Named fault points, for tests of what a kill, a signal or a full disk leaves behind.
+"""Named fault points for tests of kills, signals and full disks.
 
-`EVOMERGE_FAULT=point:n:action` acts when `point` is reached for the nth time (counted from 1):
-`kill` ends the process by SIGKILL, `term` sends it SIGTERM, `raise` raises RuntimeError and
-`enospc` OSError(ENOSPC). Without the variable a point costs one comparison.
+`EVOMERGE_FAULT=point:n:action` triggers when `point` is reached for the nth time (counted from 1):
+`kill` sends SIGKILL to the process, `term` SIGTERM, `raise` raises RuntimeError and `enospc`
+OSError(ENOSPC). Without the variable a point costs one comparison.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ POINTS = (
     "prune.removed",
     "sweep.removed",
 )
-"""Every point, in the order in which a run meets them."""
+"""All points, in the order in which a run reaches them."""
 
 _setting = os.environ.get(VARIABLE)
 _met: Counter[str] = Counter()
@@ -49,20 +49,20 @@ _lock = threading.Lock()
 
 
 def arm(setting: str | None) -> None:
-    """Ask for a fault as the environment variable does; None asks for none."""
+    """Set a fault as the environment variable does; None clears it."""
     global _setting  # noqa: PLW0603 - one process, one fault
     _setting = setting
     _met.clear()
 
 
 def met() -> dict[str, int]:
-    """How often each point was reached since a fault was asked for."""
+    """How often each point was reached since the last `arm`."""
     with _lock:
         return dict(_met)
 
 
 def reached(point: str) -> None:
-    """Tell that `point` is reached; acts if the environment asks for it here and now."""
+    """Mark that `point` is reached; triggers the fault that is set for it."""
     if _setting is not None:
         _act(point, _setting)
 
@@ -83,4 +83,4 @@ def _act(point: str, setting: str) -> None:
         case "raise":
             raise RuntimeError(f"fault at {point}")
         case _:
-            raise ValueError(f"{VARIABLE}: no action {action!r}")
+            raise ValueError(f"{VARIABLE}: unknown action {action!r}")

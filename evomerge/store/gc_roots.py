@@ -1,4 +1,4 @@
-"""Garbage collection roots (what the runs of a runs folder need), and unreferenced artefacts."""
+"""Garbage-collection roots (what the runs of a runs folder need), and unreferenced artefacts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from evomerge.store.run_directory import RunDirectory, list_runs
 
 @dataclass(frozen=True)
 class Unreferenced:
-    """An artefact that no run refers to, or one whose weights no run needs.
+    """An artefact that no run refers to, or whose weights no run needs.
 
     Attributes:
-        name: below the store, `models/<content id>`.
-        size: in bytes, of what can go.
-        weights_only: some run refers to it, only its weights may go.
+        name: path below the store, `models/<content id>`.
+        size: bytes that can be freed.
+        weights_only: a run refers to it, so only its weights can be deleted.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Unreferenced:
     weights_only: bool = False
 
     def free(self, store: Store) -> None:
-        """Let it go."""
+        """Delete the artefact or its weights."""
         if self.weights_only:
             store.prune(self.name, *WEIGHTS)
         else:
@@ -38,17 +38,17 @@ class Unreferenced:
 
 
 def states_of(runs_dir: Path, without: Path | None = None) -> list[RunState]:
-    """The states of all runs below `runs_dir`, but for the one in folder `without`.
+    """The states of all runs below `runs_dir` except the one in folder `without`.
 
     Raises:
-        DamagedError: a journal cannot be read; what its run needs is not known then.
+        DamagedError: a journal cannot be read, so it is unknown what its run needs.
     """
     skipped = None if without is None else without.resolve()
     return [fold(run.read()) for run in list_runs(runs_dir) if run.path.resolve() != skipped]
 
 
 def baseline_beside(run: RunDirectory, state: RunState) -> Baseline | None:
-    """What merging all foundation models at once gave, here or in a run beside `run`."""
+    """The result of merging all foundation models at once, from this run or one beside it."""
     return baseline_of(state, _with_a_grid(run))
 
 
@@ -56,24 +56,24 @@ def _with_a_grid(run: RunDirectory) -> Iterator[RunState]:
     for other in list_runs(run.path.parent):
         if other.path.resolve() == run.path.resolve():
             continue
-        # A run beside this one that is damaged says nothing here; `evomerge verify` tells of it.
+        # A damaged neighbour is ignored here; `evomerge verify` reports it.
         with contextlib.suppress(DamagedError, ValueError, OSError):
             if b'"kind":"grid"' in other.journal.read_bytes():  # most runs need no fold
                 yield fold(other.read())
 
 
 def needed_weights(states: list[RunState]) -> set[str]:
-    """The content ids whose weights some run needs."""
+    """Content ids of the models whose weights at least one run needs."""
     return {state.models[name].content_id for state in states for name in needed(state)}
 
 
 def unreferenced(runs_dir: Path, store: Store) -> list[Unreferenced]:
     """Artefacts that belong to no run, then weights that no run needs, each sorted by name.
 
-    Runs prune weights themselves (`retention`), except one that was killed at its very end.
+    Runs prune weights themselves (`retention`), except one that was killed at its end.
 
     Raises:
-        DamagedError: a journal cannot be read, so nothing is known to be unreferenced.
+        DamagedError: a journal cannot be read, so it is unknown what is unreferenced.
     """
     states = states_of(runs_dir)
     known = {model.content_id for state in states for model in state.models.values()}
@@ -97,7 +97,7 @@ def _unneeded_weights(states: list[RunState], store: Store) -> list[Unreferenced
 
 
 def size_of(folder: Path, suffixes: tuple[str, ...] = ()) -> int:
-    """Bytes of all files below `folder`; of those with one of `suffixes`, if any are given."""
+    """Total bytes of the files below `folder`, limited to `suffixes` if any are given."""
     return sum(
         path.lstat().st_size
         for path in folder.rglob("*")

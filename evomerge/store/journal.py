@@ -1,11 +1,11 @@
-r"""The journal: one event a line, appended and synced; the one truth of a run.
+r"""The journal: one event per line, appended and synced; the source of truth of a run.
 
-A line is a JSON object whose last key is the CRC-32 of everything before it:
-`{"schema":1,"number":4,"at":1763.5,"event":{...},"crc":"89abcdef"}`, ended by a newline.
+A line is a JSON object whose last key is the CRC-32 of everything before it, ended by a newline:
+`{"schema":1,"number":4,"at":1763.5,"event":{...},"crc":"89abcdef"}`.
 
-The file comes into being with its first line, by a rename, so an empty journal is damage, not a
-new run. Only the last line can be torn by a kill: it is cut before the next append. Damage before
-it is refused, with the number of the line.
+The file is created with its first line, by a rename, so an empty journal is damaged, not new. A
+kill can tear only the last line, which is cut before the next append. Damage before the last line
+is refused, with the line number.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _CRC = len(',"crc":"00000000"}')
 
 @dataclass(frozen=True)
 class JournalContent:
-    """What a journal holds.
+    """The content of a journal.
 
     Attributes:
-        length: bytes up to the end of the last whole line.
+        length: bytes up to the end of the last complete line.
         torn: bytes after it, left by a kill in the middle of an append.
     """
 
@@ -44,7 +44,7 @@ class JournalContent:
 
 
 def line_of(number: int, entry: Entry) -> bytes:
-    """The line of the `number`th entry, counted from 0."""
+    """The journal line of the `number`th entry, counted from 0."""
     record = {
         "schema": SCHEMA,
         "number": number,
@@ -60,21 +60,21 @@ def read_journal(path: Path) -> JournalContent:
     """All entries of the journal at `path`; a torn last line is left out.
 
     Raises:
-        DamagedError: a line before the torn tail is not what was written, the file is empty, or
+        DamagedError: a line before the torn tail is damaged, the file is empty or unreadable, or
             it was written by a newer evomerge.
     """
     try:
         data = path.read_bytes()
     except (IsADirectoryError, FileNotFoundError) as error:
         raise DamagedError(
-            f"{path}: {error.strerror}, so what the run did is not known",
+            f"{path}: {error.strerror}, so the results of the run are unknown",
             "restore the file from a backup; nothing was changed",
         ) from error
     length = data.rfind(b"\n") + 1
     lines = data[:length].split(b"\n")[:-1]
     if not lines:
         raise DamagedError(
-            f"{path}: the journal holds no whole line, so what the run did is not known",
+            f"{path}: the journal has no complete line, so the results of the run are unknown",
             "restore the file from a backup, or start a new run under another name: "
             "everything in the store is reused",
         )
@@ -93,7 +93,7 @@ def _parse(path: Path, number: int, line: bytes) -> Entry:
         )
     try:
         if record.get("number") != number:
-            raise ValueError(f"entry {record.get('number')} where entry {number} is due")
+            raise ValueError(f"entry {record.get('number')}, expected {number}")
         return Entry.model_validate({"at": record["at"], "event": record["event"]})
     except (KeyError, ValueError, ValidationError) as error:
         raise _damaged(path, number, str(error).splitlines()[0]) from error
@@ -106,9 +106,9 @@ def _checked(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         record = json.loads(body + b"}")
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, number, "it is no JSON") from error
+        raise _damaged(path, number, "it is not JSON") from error
     if not isinstance(record, dict):
-        raise _damaged(path, number, "it is no record")
+        raise _damaged(path, number, "it is not a record")
     return record
 
 
@@ -120,7 +120,7 @@ def _damaged(path: Path, number: int, why: str) -> DamagedError:
 
 
 class Tail:
-    """Follows a journal that another process writes; reads only, and holds no lock."""
+    """Follows a journal that another process writes; read-only, without the lock."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -128,24 +128,24 @@ class Tail:
         self._inode: int | None = None
 
     def read(self) -> tuple[Entry, ...]:
-        """The entries that were added since the last call; a line that is not whole waits.
+        """The entries added since the last call; an incomplete last line is left for the next one.
 
         Raises:
-            DamagedError: a line is not what was written, or the journal was replaced.
+            DamagedError: a line is damaged, or the journal was deleted or replaced.
         """
         try:
             with self._path.open("rb") as file:
                 inode, size = os.fstat(file.fileno()).st_ino, os.fstat(file.fileno()).st_size
                 if self._inode not in {None, inode} or size < self._offset:
                     raise DamagedError(
-                        f"{self._path}: another journal took its place", "watch the run anew"
+                        f"{self._path}: replaced by another journal", "restart the command"
                     )
                 file.seek(self._offset)
                 data = file.read()
         except FileNotFoundError:
             if self._inode is None:
                 return ()
-            raise DamagedError(f"{self._path} is gone", "watch the run anew") from None
+            raise DamagedError(f"{self._path} is gone", "restart the command") from None
         self._inode = inode
         whole = data[: data.rfind(b"\n") + 1]
         lines = whole.split(b"\n")[:-1]
@@ -157,10 +157,10 @@ class Tail:
 
 
 class Journal:
-    """The writer of a journal; the caller holds the run's lock."""
+    """Appends to a journal; the caller holds the run's lock."""
 
     def __init__(self, path: Path, content: JournalContent) -> None:
-        """Go on with an existing journal that was read under the lock, cutting its torn tail."""
+        """Continue a journal that was read under the lock; cuts its torn tail."""
         self.path = path
         self._number = len(content.entries)
         self._broken = False
@@ -169,26 +169,26 @@ class Journal:
             if content.torn:
                 os.ftruncate(self._descriptor, content.length)
                 reached("journal.torn_tail_cut")
-            # The run goes on from what was read, which a killed writer may not have synced.
+            # What was read may not have been synced by a killed writer.
             os.fsync(self._descriptor)
             sync_folder(path.parent)
 
     @classmethod
     def create(cls, path: Path, first: Entry) -> Self:
-        """A new journal with its first entry."""
+        """Create a journal with its first entry."""
         write_atomic(path, line_of(0, first))
         reached("journal.created")
         return cls(path, read_journal(path))
 
     def append(self, entry: Entry) -> None:
-        """Add an entry; it is durable on return.
+        """Append an entry; it is durable on return.
 
         Raises:
-            StoppedError: the disk is full or failing. The journal takes no entry after that: what
-                reached the disk is found out when it is opened again.
+            StoppedError: the disk is full or failing. Later appends fail too, since it is unknown
+                how much reached the disk until the journal is reopened.
         """
         if self._broken:
-            raise StoppedError(f"{self.path}: an earlier write failed, nothing more is recorded")
+            raise StoppedError(f"{self.path}: an earlier write failed, so nothing more is recorded")
         line = memoryview(line_of(self._number, entry))
         self._broken = True
         with storage_faults(self.path):

@@ -1,4 +1,4 @@
-"""The ledger of a run on disk: journal first, then what is derived from it, then the observers."""
+"""The ledger of a run on disk: writes the journal, then what is derived from it, then observers."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class JournalLedger:
         state: RunState,
         observers: Sequence[Observer] = (),
     ) -> None:
-        """Take up a journal, whose fold is `state`.
+        """Continue a journal, whose fold is `state`.
 
-        What a killed driver did not derive from it is derived now.
+        Checkpoints and links that a killed driver did not write are written now.
         """
         self._run = run
         self._journal = journal
@@ -38,11 +38,11 @@ class JournalLedger:
 
     @property
     def state(self) -> RunState:
-        """The fold of everything recorded."""
+        """The fold of all recorded events."""
         return self._state
 
     def record(self, event: Event) -> None:
-        """Record an event durably, then let the observers know.
+        """Record an event durably, then notify the observers.
 
         Raises:
             StoppedError: the disk is full or failing.
@@ -61,14 +61,14 @@ class JournalLedger:
             observer.on_event(event, state)
 
     def _tidy(self) -> None:
-        """Drop the half-written files of a killed driver."""
+        """Delete temporary files of a killed driver."""
         for path in (self._run.config, self._run.environment, self._run.journal):
             sweep_aside(path.parent, path.name)
         sweep_aside(self._run.generations)
 
 
 def derive(run: RunDirectory, state: RunState) -> None:
-    """Make every checkpoint and link that is missing or damaged; all follow from the state."""
+    """Write every checkpoint and link that is missing or damaged; all follow from the state."""
     make_folder(run.generations)
     make_folder(run.models)
     for model in state.models.values():

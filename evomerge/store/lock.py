@@ -1,9 +1,9 @@
-"""One driver a run, one maker an artefact: locks that end with their process.
+"""Locks that end with their process: one driver per run, one builder per artefact.
 
-`flock` decides where it can be trusted: the kernel releases it when its holder dies. Some network
-file systems (NFS, Lustre, GPFS) grant it to everybody, so the file also says who holds it: on the
-same host the process is looked up by pid and start time (a reused pid is somebody else), on another
-host its heartbeat, the file's modification time, decides.
+The kernel releases a `flock` when its holder dies. Some network file systems (NFS, Lustre, GPFS)
+grant it to everybody, so the file also names its holder: a holder on the same host is looked up by
+pid and start time (which tells reused pids apart), one on another host is alive as long as its
+heartbeat, the modification time of the file, is recent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from evomerge.domain.errors import DamagedError, LockedError, StoppedError
 
 HEARTBEAT = 10.0
-"""Seconds between two heartbeats; a holder on another host is dead after six missed ones."""
+"""Seconds between heartbeats; a holder on another host counts as dead after six missed ones."""
 
 _LOOKS = 10
 _POLL = 0.05
@@ -31,11 +31,11 @@ _POLL = 0.05
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a lock.
+    """The holder of a lock.
 
     Attributes:
-        started: start time of the process in clock ticks since boot, so that a pid is unique.
-        since: local time, for the reader.
+        started: start time of the process in clock ticks since boot; tells reused pids apart.
+        since: local time, for messages.
     """
 
     host: str
@@ -61,7 +61,7 @@ class Owner:
             return None
 
     def lives(self, path: Path) -> bool:
-        """Whether the owner named by the lock file `path` is still at work."""
+        """Whether the holder named in the lock file `path` is still running."""
         if self.host == socket.gethostname():
             return start_time(self.pid) == self.started
         return _age(path) < 6 * HEARTBEAT
@@ -69,16 +69,16 @@ class Owner:
 
 @contextlib.contextmanager
 def exclusive(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file `path` or say who does.
+    """Hold the lock file `path`, or fail at once.
 
     Raises:
-        LockedError: another process holds it; names host, pid and start time.
+        LockedError: another process holds it; names its host, pid and start time.
     """
     descriptor = _open(path, os.O_CREAT)
     try:
         taken = _take(descriptor)
         while taken and not _is(descriptor, path):
-            # The holder before removed the file: what is locked is no longer the run's lock.
+            # The previous holder deleted the file, so this descriptor locks nothing.
             os.close(descriptor)
             descriptor = _open(path, os.O_CREAT)
             taken = _take(descriptor)
@@ -86,7 +86,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
             owner = Owner.of(path) or "unknown"
             raise LockedError(
                 f"{what} is driven by another process ({owner})",
-                "wait for it, or stop it first; `evomerge status` shows where it is",
+                "wait for it, or stop it first; `evomerge status` shows its progress",
             )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(Owner.myself())).encode(), 0)
@@ -101,10 +101,10 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def waiting(path: Path, cancelled: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Hold the lock file `path`, waiting for it as long as it takes.
+    """Hold the lock file `path`, waiting for as long as needed.
 
     Raises:
-        StoppedError: `cancelled` said so while it waited.
+        StoppedError: `cancelled` returned true while waiting.
     """
     descriptor = _open(path, os.O_CREAT)
     try:
@@ -132,17 +132,17 @@ def holder(path: Path) -> str | None:
 
 
 def _open(path: Path, flags: int = 0) -> int:
-    """Open a lock file, and nothing that a link leads to: it is truncated."""
+    """Open a lock file without following a symbolic link, whose target would be truncated."""
     try:
         return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o644)
     except OSError as error:
         if error.errno in {errno.EISDIR, errno.ELOOP}:
-            raise DamagedError(f"{path} is no lock file", "delete it") from error
+            raise DamagedError(f"{path} is not a lock file", "delete it") from error
         raise
 
 
 def start_time(pid: int) -> int | None:
-    """When a process of this host started, in clock ticks since boot; None if there is none."""
+    """Start time of a process of this host in clock ticks since boot; None if there is none."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -151,7 +151,7 @@ def start_time(pid: int) -> int | None:
 
 
 def _take(descriptor: int) -> bool:
-    """Lock at once, but for somebody who only looks whether it is locked."""
+    """Try to lock; retries briefly, since `holder` locks for a moment to look."""
     for _ in range(_LOOKS):
         if _try(descriptor, fcntl.LOCK_EX):
             return True
@@ -165,12 +165,12 @@ def _try(descriptor: int, mode: int) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        return True  # a file system without locks: the owner's heartbeat decides
+        return True  # a file system without locks: the holder's heartbeat decides
     return True
 
 
 def _is(descriptor: int, path: Path) -> bool:
-    """Whether an open file is the one that a path names."""
+    """Whether an open file is still the one at `path`."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
@@ -178,7 +178,7 @@ def _is(descriptor: int, path: Path) -> bool:
 
 
 def _claimed(path: Path) -> bool:
-    """Whether somebody else's claim stands although the lock was granted."""
+    """Whether another process holds the lock according to the file although flock was granted."""
     owner, me = Owner.of(path), Owner.myself()
     if owner is None or (owner.host, owner.pid, owner.started) == (me.host, me.pid, me.started):
         return False
@@ -198,7 +198,7 @@ def free(path: Path) -> bool:
 
 
 def file_time(folder: Path) -> float:
-    """The time now by the clock of the file system of `folder`, which all hosts see alike."""
+    """Now by the clock of the file system of `folder`, which is the same for all hosts."""
     probe = folder / f".{socket.gethostname()}.{os.getpid()}.probe"
     probe.touch()
     try:

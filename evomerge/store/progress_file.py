@@ -1,6 +1,6 @@
-"""How far work in progress is, told to whoever watches a run from another process.
+"""The progress of running tasks, for processes that watch a run.
 
-The file is a courtesy: it is not synced, nothing is decided by it, and a run goes on without it.
+The file is informational: it is not synced, no decision reads it, and write errors are ignored.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _EVERY = 1.0
 
 @dataclass(frozen=True)
 class Underway:
-    """A task in progress.
+    """A running task.
 
     Attributes:
-        seconds: since it began, when it was last heard of.
+        seconds: from its start to its last progress report.
     """
 
     model: str
@@ -39,7 +39,7 @@ class Underway:
 
 
 class ProgressFile:
-    """An `Observer` that keeps `path` up to date while it is entered; failures are let pass."""
+    """An `Observer` that keeps `path` up to date while it is entered; errors are ignored."""
 
     def __init__(self, path: Path, now: Callable[[], float] = time.monotonic) -> None:
         self._path = path
@@ -58,12 +58,12 @@ class ProgressFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._written > float("-inf"):  # it may be another driver's
+        if self._written > float("-inf"):  # else the file may be another driver's
             with contextlib.suppress(OSError):
                 self._path.unlink()
 
     def on_event(self, event: Event, state: RunState) -> None:
-        """Forget what is done."""
+        """Remove finished tasks."""
         with self._lock:
             match event:
                 case ModelScored() | CandidateFailed():
@@ -72,7 +72,7 @@ class ProgressFile:
                     self._forget(lambda _: True)
 
     def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
-        """Take note of progress; from any thread."""
+        """Update a task's progress; from any thread."""
         key = (model, activity)
         with self._lock:
             now = self._now()
@@ -101,7 +101,7 @@ class ProgressFile:
 
 
 def read_progress(path: Path) -> tuple[float, tuple[Underway, ...]]:
-    """(when it was written, the tasks); (0, ()) where there is nothing to read."""
+    """(time of the last write, the tasks); (0, ()) if there is no readable file."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         tasks = tuple(

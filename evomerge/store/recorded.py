@@ -1,7 +1,7 @@
-"""Results that somebody else recorded, kept as a finished run: to be looked at and compared.
+"""Imported results, kept as a finished run, to be displayed and compared.
 
-Such a run has a journal and checkpoints, but no weights, no logs and no config; `environment.json`
-says so under `recorded`, with everything that the source does not tell.
+Such a run has a journal and checkpoints, but no weights, logs or config; `environment.json` marks
+it under `recorded` and lists what the source leaves open.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from evomerge.store.atomic import make_folder
 from evomerge.store.checkpoints import write_checkpoint
 from evomerge.store.run_directory import RunDirectory, find_run
 
-_CONFIG = "# recorded results: nothing was run here, so there is no config\n"
+_CONFIG = "# imported results: nothing was run here, so there is no config\n"
 
 
 class Recorded(Value):
-    """What to know about results that were recorded elsewhere.
+    """The provenance of imported results.
 
     Attributes:
         source: the name of the landscape.
-        note: what its author says of it.
-        assumed_parents: models whose parents the source does not name; what depends on them is
-            not theirs for certain.
-        assumed_kinship: pairs whose kinship is not recorded; the choice of a partner used a filled
-            in value, the run holds none.
+        note: its author's note.
+        assumed_parents: models whose parents the source does not name; what depends on their
+            parents is assumed too.
+        assumed_kinship: pairs without recorded kinship; the choice of a partner used an imputed
+            value, which the run does not contain.
     """
 
     source: str
@@ -44,7 +44,7 @@ class Recorded(Value):
 
     @classmethod
     def of(cls, landscape: Landscape) -> Recorded:
-        """What a landscape says of itself."""
+        """The provenance that a landscape states."""
         return cls(
             source=landscape.name,
             note=landscape.note,
@@ -57,10 +57,10 @@ def keep(run: RunDirectory, entries: Sequence[Entry], recorded: Recorded) -> Non
     """Write a finished run.
 
     Raises:
-        UsageError: a run of that name is there already.
+        UsageError: a run of that name exists.
     """
     if run.exists or run.has_traces:
-        raise UsageError(f"there is a run {run.name} already: {run.path}", "give another name")
+        raise UsageError(f"there is already a run {run.name}: {run.path}", "give another name")
     make_folder(run.path)
     about = {"evomerge": __version__, "recorded": recorded.model_dump(mode="json")}
     with run.driven(), run.start(entries[0], _CONFIG, about) as journal:
@@ -72,7 +72,7 @@ def keep(run: RunDirectory, entries: Sequence[Entry], recorded: Recorded) -> Non
 
 
 def recorded_in(environment: object) -> Recorded | None:
-    """What the content of `environment.json` says about its source; None for a run of our own."""
+    """The `recorded` entry of `environment.json`; None for a run of our own."""
     if not isinstance(environment, dict) or "recorded" not in environment:
         return None
     try:
@@ -82,19 +82,19 @@ def recorded_in(environment: object) -> Recorded | None:
 
 
 def find_own_run(run: str, runs_dir: Path) -> RunDirectory:
-    """The run `run`, which has weights and logs of its own.
+    """The run `run`, which must have weights and logs of its own.
 
     Raises:
-        UsageError: there is no such run, or it holds results that were recorded elsewhere.
+        UsageError: there is no such run, or it holds imported results.
     """
     found = find_run(run, runs_dir)
     try:
         environment = json.loads(found.environment.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return found  # whoever needs it says what is wrong with it
+        return found  # reported by whatever needs the file
     if recorded_in(environment) is not None:
         raise UsageError(
-            f"{found.name} holds recorded results: it has no weights, no config and no logs",
+            f"{found.name} holds imported results: it has no weights, no config and no logs",
             "report, compare, analyze, tree and status show what it has",
         )
     return found

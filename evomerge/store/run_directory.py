@@ -26,7 +26,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """Paths of a run; nothing is created by making one of these."""
+    """The paths of a run; constructing one creates nothing."""
 
     path: Path
 
@@ -37,7 +37,7 @@ class RunDirectory:
 
     @property
     def journal(self) -> Path:
-        """The one truth of the run."""
+        """The journal, the run's source of truth."""
         return self.path / "journal.jsonl"
 
     @property
@@ -47,37 +47,37 @@ class RunDirectory:
 
     @property
     def environment(self) -> Path:
-        """Versions and hardware at the start."""
+        """Library versions and hardware at the start."""
         return self.path / "environment.json"
 
     @property
     def generations(self) -> Path:
-        """Readable checkpoints, one a generation."""
+        """Readable checkpoints, one per generation."""
         return self.path / "generations"
 
     @property
     def models(self) -> Path:
-        """Links into the store, by model name."""
+        """Symbolic links into the store, by model name."""
         return self.path / "models"
 
     @property
     def progress(self) -> Path:
-        """How far work in progress is; there while a driver is at work, for those who watch."""
+        """Progress of running tasks; exists while a driver runs."""
         return self.path / "progress.json"
 
     @property
     def logs(self) -> Path:
-        """What the child processes printed."""
+        """Output of the child processes."""
         return self.path / "logs"
 
     @property
     def store(self) -> Path:
-        """The store that it shares with the other runs of its folder."""
+        """The store, shared with the other runs of the runs folder."""
         return self.path.parent / STORE_FOLDER
 
     @property
     def exists(self) -> bool:
-        """Whether a run was started here; a journal that cannot be reached counts too."""
+        """Whether a run was started here, even if its journal cannot be read."""
         return os.path.lexists(self.journal)
 
     def read(self) -> list[Entry]:
@@ -89,7 +89,7 @@ class RunDirectory:
         return list(read_journal(self.journal).entries)
 
     def holder(self) -> str | None:
-        """The process that drives the run now, for a message; None if there is none."""
+        """The process that drives the run now, for messages; None if there is none."""
         return holder(self.path / "lock")
 
     @contextlib.contextmanager
@@ -110,14 +110,14 @@ class RunDirectory:
                     self._leave_nothing()
 
     def _leave_nothing(self) -> None:
-        """A run that could not start is no run; what a user put here stays."""
+        """Delete the traces of a run that could not start; files of the user stay."""
         shutil.rmtree(self.logs, ignore_errors=True)
         (self.path / "lock").unlink()
         with contextlib.suppress(OSError):
             self.path.rmdir()
 
     def start(self, first: Entry, config: str, environment: dict[str, Any]) -> Journal:
-        """Lay out a new run; the journal comes last, since its existence makes the run."""
+        """Create the files of a new run, the journal last: a run exists when its journal does."""
         for folder in (self.generations, self.models, self.logs):
             make_folder(folder)
         write_atomic(self.config, config)
@@ -126,32 +126,32 @@ class RunDirectory:
         return Journal.create(self.journal, first)
 
     def check(self) -> None:
-        """See that what is here can be a run's; the caller holds the lock.
+        """Check that the content of the folder can be a run's; the caller holds the lock.
 
         Raises:
-            DamagedError: a part of it is a link, or the journal of a run with results is gone.
+            DamagedError: a part is a symbolic link, or the journal is gone and its results are not.
         """
         parts = (self.journal, self.config, self.environment, self.generations, self.models)
         refuse_links((*parts, self.logs))
         if not self.exists and self.has_traces:
             raise DamagedError(
-                f"{self.journal} is gone, and with it what run {self.name} did",
-                "restore the file from a backup, or delete the folder to start anew: everything "
+                f"{self.journal} is gone, and with it the results of run {self.name}",
+                "restore the file from a backup, or delete the folder to start over: everything "
                 "in the store is reused",
             )
 
     @property
     def has_traces(self) -> bool:
-        """Whether a run left checkpoints or links to models here."""
+        """Whether the folder has checkpoints or links to models."""
         links = self.models.iterdir() if self.models.is_dir() else ()
         checkpoints = self.generations.glob("[0-9]*.yaml")
         return any(checkpoints) or any(link.is_symlink() for link in links)
 
     def link(self, name: str, content_id: str) -> None:
-        """Let `models/<name>` point into the store, so that the runs folder can be moved."""
+        """Create `models/<name>`, a relative link into the store: the runs folder can be moved."""
         if not _NAME.fullmatch(name) or not _NAME.fullmatch(content_id):
             raise DamagedError(
-                f"{name!r} is no name of a model: the journal was changed by hand",
+                f"{name!r} is not the name of a model: the journal was edited by hand",
                 "restore the journal from a backup",
             )
         place = self.models / name
@@ -159,14 +159,14 @@ class RunDirectory:
         if place.is_symlink() and place.readlink() == target:
             return
         if place.exists() and not place.is_symlink():
-            raise DamagedError(f"{place} is in the way of a link to the model", "delete it")
+            raise DamagedError(f"{place} blocks the link to a model", "delete it")
         place.unlink(missing_ok=True)
         place.symlink_to(target)
         reached("link.made")
 
 
 def list_runs(runs_dir: Path) -> list[RunDirectory]:
-    """Every run below a runs folder, by name."""
+    """All runs below a runs folder, sorted by name."""
     if not runs_dir.is_dir():
         return []
     folders = [path for path in sorted(runs_dir.iterdir()) if path.is_dir()]
@@ -177,10 +177,10 @@ def list_runs(runs_dir: Path) -> list[RunDirectory]:
 def find_run(run: str, runs_dir: Path) -> RunDirectory:
     """The run named `run` below `runs_dir`, or the one in the folder `run`.
 
-    One whose journal is gone is found as well: reading it says so.
+    A run whose journal is gone is found too; reading it raises.
 
     Raises:
-        UsageError: there is none; names the nearest one.
+        UsageError: there is none; suggests the closest name.
     """
     for path in (runs_dir / run, Path(run)):
         found = RunDirectory(path)

@@ -11,11 +11,11 @@ from evomerge.domain.scores import TaskScore
 from evomerge.store.artefacts import Store, problems, read_checked
 
 _POINTS = 100.0
-_SAME = 1e-6  # points; a mean that is summed in another order differs by far less
+_SAME = 1e-6  # points; summing in another order changes a mean by far less
 
 
 class NoItemsError(Exception):
-    """A task's per-item results cannot be had; the message says why, without naming the model."""
+    """A task has no per-item results; the message says why, without naming the model."""
 
 
 def samples_file(task: str) -> str:
@@ -29,21 +29,21 @@ def evaluation_name(content_id: str, evaluation_id: str) -> str:
 
 
 def item_values(store: Store, name: str, score: TaskScore, chosen: str | None) -> dict[int, float]:
-    """One task's result on each item, between 0 and 1, by the item's position in the task.
+    """A task's score on each item, in [0, 1], by the item's index in the task.
 
-    The items' mean is compared with the recorded score, so that what is read is what was scored.
+    The mean over items is checked against the recorded score.
 
     Args:
-        name: of the evaluation in the store.
-        chosen: the filter that counts; None where the task has only one.
+        name: name of the evaluation in the store.
+        chosen: the filter that counts; None if the task has only one.
 
     Raises:
-        NoItemsError: no log is there, or the metric is no mean over items.
-        DamagedError: the log is not what was written.
+        NoItemsError: there is no log, or the metric is not a mean over items.
+        DamagedError: the content of the log has changed.
     """
     folder = store.path(name)
     if problems(folder, deep=False):
-        raise NoItemsError("the store holds no evaluation of it, item by item")
+        raise NoItemsError("the store has no per-item results of it")
     if not (folder / samples_file(score.task)).is_file():
         raise NoItemsError(
             f"no sample log of task {score.task!r} (a group logs its member tasks only)"
@@ -52,8 +52,8 @@ def item_values(store: Store, name: str, score: TaskScore, chosen: str | None) -
     mean = _POINTS * math.fsum(values.values()) / len(values)
     if abs(mean - score.value) > _SAME:
         raise NoItemsError(
-            f"task {score.task!r} scored {score.value:.4f} points and its items average "
-            f"{mean:.4f}: {score.metric} is no mean over items"
+            f"task {score.task!r} scored {score.value:.4f} points but its items average "
+            f"{mean:.4f}: {score.metric} is not a mean over items"
         )
     return values
 
@@ -72,5 +72,5 @@ def _values(log: bytes, score: TaskScore, chosen: str | None) -> dict[int, float
 def _value(metrics: Mapping[str, Any], score: TaskScore) -> float:
     value = metrics.get(score.metric)
     if not isinstance(value, bool | int | float):
-        raise NoItemsError(f"task {score.task!r}: {score.metric} has no number for each item")
+        raise NoItemsError(f"task {score.task!r}: {score.metric} is not a number for each item")
     return float(value)

@@ -1,4 +1,4 @@
-"""Is everything that a run refers to what was written?"""
+"""Verification of all artefacts and links that a run refers to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Verdict = Literal["whole", "pruned", "damaged", "missing"]
 
 @dataclass(frozen=True)
 class Inspection:
-    """The verdict on one artefact; `problems` are empty when it is whole or pruned."""
+    """The verdict on one artefact; `problems` is empty if it is whole or pruned."""
 
     name: str
     verdict: Verdict
@@ -27,7 +27,7 @@ class Inspection:
 
 
 def verify(state: RunState, store: Store) -> list[Inspection]:
-    """Every artefact of a run, read byte by byte: weights, then evaluations."""
+    """Check every artefact of a run, byte by byte: for each model its weights, then evaluations."""
     adapters = {each.name for each in state.start.foundation if each.adapter}
     inspections = []
     for model in state.models.values():
@@ -42,7 +42,7 @@ def verify(state: RunState, store: Store) -> list[Inspection]:
 
 
 def _evaluation(store: Store, model: Model, scores: Scores) -> str:
-    """Where the logs are; of a lost race those of all items may be there in their place."""
+    """The stored evaluation; of a model that lost a race, the full one if only that exists."""
     full = evaluation_name(model.content_id, scores.evaluation_id)
     if model.race is None or scores is not model.scores:
         return full
@@ -51,7 +51,7 @@ def _evaluation(store: Store, model: Model, scores: Scores) -> str:
 
 
 def verify_links(run: RunDirectory, state: RunState, store: Store) -> list[Inspection]:
-    """The links below `models/`; a missing one is made again when the run is next opened."""
+    """Check the links below `models/`; missing ones are recreated when the run is next opened."""
     inspections = []
     for model in state.models.values():
         link = run.models / model.name
@@ -59,7 +59,7 @@ def verify_links(run: RunDirectory, state: RunState, store: Store) -> list[Inspe
             continue
         target = os.path.realpath(store.path(f"models/{model.content_id}"))
         right = link.is_symlink() and os.path.realpath(link) == target
-        faults = () if right else (f"{link}: does not lead to {target}",)
+        faults = () if right else (f"{link}: does not point to {target}",)
         inspections.append(
             Inspection(f"link {model.name}", "whole" if right else "damaged", faults)
         )

@@ -50,7 +50,7 @@ def test_truncated_at_every_byte_it_reads_or_refuses(data, quick, tmp_path):
         os.truncate(path, length)
         count = sum(end <= length for end in ends)
         if count == 0:
-            with pytest.raises(DamagedError, match="holds no whole line"):
+            with pytest.raises(DamagedError, match="has no complete line"):
                 read_journal(path)
             continue
         content = read_journal(path)
@@ -82,7 +82,7 @@ def test_a_run_without_its_first_line_is_not_started_again(data, drivers, tmp_pa
         run_of(root).journal.write_bytes(data[:length])
         outcome = drivers.resume(root)
         assert outcome.code == 3
-        assert "holds no whole line" in outcome.errors
+        assert "has no complete line" in outcome.errors
         assert run_of(root).journal.read_bytes() == data[:length]
 
 

@@ -221,5 +221,5 @@ execution: {{report: false}}
     assert str(tmp_path) not in card
 
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
-    with pytest.raises(DamagedError, match="its content is not what was written"):
+    with pytest.raises(DamagedError, match="its content has changed since it was written"):
         command("verify", "one", "--dir", runs)

@@ -107,7 +107,7 @@ def test_a_tail_refuses_another_journal(run, whole, tmp_path):
     other = tmp_path / "other"
     other.write_bytes(line_of(0, entries[0]))
     other.replace(run.journal)
-    with pytest.raises(DamagedError, match="another journal took its place"):
+    with pytest.raises(DamagedError, match="replaced by another journal"):
         tail.read()
     run.journal.unlink()
     with pytest.raises(DamagedError, match="is gone"):

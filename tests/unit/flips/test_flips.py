@@ -73,9 +73,9 @@ def test_the_number_of_examples_is_kept(store):
 
 def test_what_cannot_be_had_is_said(store):
     told = flips(store, model("child"), [model("a"), model("b", "11111")], {}, 1)
-    assert "no mean over items" in told[0].missing
+    assert "not a mean over items" in told[0].missing
     gone = Model("gone", "greedy", 1, "gone", scores=model("a").scores)
-    assert "gone: the store holds no evaluation of it" in flips(
+    assert "gone: the store has no per-item results of it" in flips(
         store, model("child"), [gone], {}
     )[0].missing  # fmt: skip
     assert flips(store, model("child"), [], {}) == ()

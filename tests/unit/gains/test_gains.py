@@ -125,10 +125,10 @@ def test_a_log_that_is_gone_is_said_and_the_rest_is_compared(copy):
     gains = compare(results(copy), matches_of_best(state), "held_out", Objective())
     assert "ash" not in [each.b for each in gains.comparisons]
     assert len(gains.missing) == 1
-    assert "ash: the store holds no evaluation of it, item by item" in gains.missing[0]
+    assert "ash: the store has no per-item results of it" in gains.missing[0]
     shown = call(copy).output
     assert "left out: " in shown
-    assert "item by item" in shown
+    assert "no per-item results" in shown
 
 
 def test_the_command_says_it_plainly(made):

@@ -47,7 +47,7 @@ def test_truncated_anywhere_it_is_appended_to_or_refused(path, journal_bytes):
         path.write_bytes(journal_bytes[:length])
         complete = sum(end <= length for end in ends)
         if not complete:
-            with pytest.raises(DamagedError, match="no whole line"):
+            with pytest.raises(DamagedError, match="no complete line"):
                 opened(path)
             continue
         with opened(path) as journal:
@@ -73,7 +73,7 @@ def test_a_flipped_bit_is_named_with_its_line(path, journal_bytes):
 def test_a_lost_line_and_swapped_lines_are_damage(path, journal_bytes):
     lines = journal_bytes.splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:2], *lines[3:]]))
-    with pytest.raises(DamagedError, match=r":3: .*entry 3 where entry 2 is due"):
+    with pytest.raises(DamagedError, match=r":3: .*entry 3, expected 2"):
         read_journal(path)
 
 

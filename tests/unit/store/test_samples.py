@@ -45,9 +45,9 @@ def test_values_by_item_under_the_filter_that_counts(store):
     [
         ([row(0, 1), row(0, 0, "loose")], score(100.0), None, "2 filters"),
         ([row(0, 1)], score(100.0), "loose", "no filter 'loose'"),
-        ([row(0, [1, 2])], score(100.0), None, "no number for each item"),
-        ([row(0, 1)], score(100.0, metric="f1"), None, "no number for each item"),
-        ([row(0, 1), row(1, 0)], score(40.0), None, "no mean over items"),
+        ([row(0, [1, 2])], score(100.0), None, "not a number for each item"),
+        ([row(0, 1)], score(100.0, metric="f1"), None, "not a number for each item"),
+        ([row(0, 1), row(1, 0)], score(40.0), None, "not a mean over items"),
         ([row(0, 1)], score(100.0, task="group"), None, "no sample log of task 'group'"),
         ([], score(0.0), None, "no filter"),
     ],
@@ -59,7 +59,7 @@ def test_what_cannot_be_paired_is_said(store, rows, asked, chosen, reason):
 
 
 def test_an_evaluation_that_is_gone_is_said(store):
-    with pytest.raises(NoItemsError, match="the store holds no evaluation"):
+    with pytest.raises(NoItemsError, match="the store has no per-item results"):
         item_values(store, NAME, score(1.0), None)
 
 
