@@ -27,7 +27,7 @@ class Criterion(Value, ABC):
 
     main: ClassVar[str | None] = None
 
-    name: str = identity(default="", description="which one it is")
+    name: str = identity(default="", description="name of the criterion")
 
     @abstractmethod
     def reached(self, state: RunState) -> str | None:

@@ -1,8 +1,7 @@
-"""The whole YAML schema, section by section; `configfile` reads it from a file with line numbers.
+"""The schema of a config, one module a section; `configfile` reads it from YAML with line numbers.
 
-Every leaf is marked `identity` (it can change a result, so it belongs to the identity of a run)
-or `runtime` (it changes where, how fast or how long; never a number). A field that holds a
-section, or a list of sections, carries no mark: its leaves do.
+Every setting is marked `identity` (it can change a result, so it belongs to the identity of a run)
+or `runtime` (it cannot). Fields that hold a section, or a list of sections, have no mark.
 """
 
 from __future__ import annotations
@@ -54,16 +53,16 @@ __all__ = [
 
 
 class RunConfig(Value):
-    """Where the run lives, and the seed of its random choices."""
+    """Name, location and random seed of the run."""
 
-    name: ModelName = runtime(description="folder of the run below `dir`")
+    name: ModelName = runtime(description="name of the run and of its folder below `dir`")
     dir: FilePath = runtime(default=Path("runs"), description="the runs folder, shared by all runs")
-    seed: int = identity(default=0, ge=0, lt=2**31, description="seeds every random choice")
+    seed: int = identity(default=0, ge=0, lt=2**31, description="random seed of the run")
 
     @model_validator(mode="after")
     def _not_the_store(self) -> Self:
         if self.name.lower() == "store":
-            refuse((("name",), "`store` is the folder that all runs share; choose another name"))
+            refuse((("name",), "`store` is the folder shared by all runs; choose another name"))
         return self
 
 
@@ -72,18 +71,18 @@ class KinshipConfig(Value):
 
     metric: Metric = identity(default=Metric.PCC, description="pcc, cosine or euclidean")
     exclude: tuple[NonEmpty, ...] = identity(
-        default=(), description="patterns of tensor names to leave out, `*` matches anything"
+        default=(), description="patterns of tensor names to exclude, `*` matches anything"
     )
 
 
 def _devices(devices: tuple[str, ...]) -> tuple[str, ...]:
     if "auto" in devices and len(devices) > 1:
-        refuse(((devices.index("auto"),), "`auto` means all GPUs and stands alone"))
+        refuse(((devices.index("auto"),), "`auto` means all GPUs; it must be the only entry"))
     return devices
 
 
 class ExecutionConfig(Value):
-    """On what the work is done."""
+    """Devices, parallelism, limits and retries."""
 
     devices: Annotated[
         tuple[Device, ...],
@@ -91,27 +90,31 @@ class ExecutionConfig(Value):
         AfterValidator(_devices),
     ] = runtime(
         default=("auto",),
-        description="one evaluation worker each: cpu, cuda:0 (cpu*2 or a repeated entry: more "
-        "workers on it); auto: all GPUs, else one cpu",
+        description="devices with one evaluation worker each: cpu, cuda:0 (cpu*2 or a repeated "
+        "entry: several workers on it); auto: all GPUs, else one cpu",
     )
     merge_workers: int = runtime(
-        default=1, ge=1, le=64, description="children merged at the same time, each in a process"
+        default=1, ge=1, le=64, description="number of merges at a time, each in a process"
     )
-    merges_ahead: int = runtime(default=2, ge=1, description="merged children that may wait")
+    merges_ahead: int = runtime(
+        default=2, ge=1, description="maximum number of merged children that wait for evaluation"
+    )
     min_free_disk_gb: float = runtime(
-        default=0.0, ge=0, description="left free on the disk of the store; else the run stops"
+        default=0.0, ge=0, description="the run stops when the disk of the store has less free"
     )
     min_free_memory_gb: float = runtime(
         default=0.0,
         ge=0,
-        description="below this a merge waits while children are scored, which frees memory",
+        description="while less is free, merges wait for running evaluations to finish",
     )
     attempts: int = runtime(
-        default=2, ge=1, le=100, description="tries of a merge or an evaluation"
+        default=2, ge=1, le=100, description="maximum number of attempts at a merge or evaluation"
     )
-    max_failures: int = runtime(default=4, ge=1, description="failures in a row that stop the run")
+    max_failures: int = runtime(
+        default=4, ge=1, description="number of consecutive failures that stop the run"
+    )
     timeout_minutes: float | None = runtime(
-        default=None, gt=0, description="of one merge or evaluation; default: none"
+        default=None, gt=0, description="time limit of one merge or evaluation; default: none"
     )
     report: bool = runtime(
         default=True, description="write report.html after every generation and at the end"
@@ -124,19 +127,19 @@ class ExecutionConfig(Value):
 
 
 class Config(Value):
-    """A run of evomerge."""
+    """The config of a run."""
 
     run: RunConfig
     base_model: ModelConfig = Field(
-        description="the pre-trained model from which all deltas are taken"
+        description="the pre-trained model; task vectors are differences from its weights"
     )
     foundation_models: FoundationModels = Field(
-        description="the fine-tunes that evolution starts from, generation 0"
+        description="the fine-tuned models that evolution starts from (generation 0)"
     )
     strategy: AnyStrategy = Field(
-        default=KinshipGuided(), description="which merges are proposed, by name"
+        default=KinshipGuided(), description="the strategy that proposes merges, by name"
     )
-    merge: MergeConfig = Field(description="how parents become a child")
+    merge: MergeConfig = Field(description="merge method and its parameters")
     kinship: KinshipConfig = KinshipConfig()
     evaluation: EvaluationConfig
     stopping: Annotated[tuple[AnyCriterion, ...], Field(min_length=1)] = identity(
@@ -144,23 +147,25 @@ class Config(Value):
             NoImprovement(patience=2),
             MaxGenerations(max_generations=10),
         ),
-        description="criteria; the first that is reached at the end of a generation stops the run",
+        description="stopping criteria, checked after each generation; the first one met ends the "
+        "search",
     )
     execution: ExecutionConfig = ExecutionConfig()
     retention: Retention = runtime(
         default="all",
-        description="whose weights are kept: all, possible parents (pool), the best; of the others "
-        "a sample of some 2 MB stays, from which their kinship is estimated",
+        description="models whose weights are kept: all, possible parents (pool), the best; of the "
+        "others a sample of about 2 MB is kept, from which their kinship is estimated",
     )
     tracking: Annotated[
         tuple[Literal["trackio", "wandb", "tensorboard", "mlflow"], ...], Field(max_length=4)
     ] = runtime(
         default=(),
-        description="trackers that mirror the run, each an extra to install; they never stop it",
+        description="experiment trackers that mirror the run, each an extra to install; their "
+        "errors never stop it",
     )
 
     def plugin_versions(self) -> dict[str, str]:
-        """The distributions that give its strategy and its criteria, but for evomerge's own."""
+        """Versions of the packages that provide its strategy and criteria, without evomerge."""
         versions = STRATEGIES.provider(self.strategy)
         for criterion in self.stopping:
             versions |= CRITERIA.provider(criterion)
@@ -178,7 +183,7 @@ class Config(Value):
             expected = f"expected one of {', '.join(names)}, a hub id or a path"
             yield ("merge", "tokenizer"), f"{expected}, got {tokenizer[:80]!r}"
         if self.merge.skip_if_kinship_above is not None and self.kinship.metric is Metric.EUCLIDEAN:
-            what = "a distance is small for near-identical parents; use the metric pcc or cosine"
+            what = "distances of near-identical parents are small; use the metric pcc or cosine"
             yield ("merge", "skip_if_kinship_above"), what
         for i, criterion in enumerate(self.stopping):
             if isinstance(criterion, KinshipSaturation) and self.kinship.metric is Metric.EUCLIDEAN:

@@ -1,6 +1,6 @@
-"""The strategy and the stopping criteria of a config, each with the options of its own kind.
+"""The strategy and the stopping criteria of a config, validated with their own options.
 
-They are chosen by name: one of evomerge's own, or one of another package (`evomerge.plugins`).
+They are chosen by name, from evomerge or another package (`evomerge.plugins`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from evomerge.stopping import CRITERIA, Criterion
 from evomerge.strategies import STRATEGIES, Strategy
 
 DEFAULT_STRATEGY = "kinship"
-_OUTSIDE = "of another package: the name of its entry point, or package.module:Class"
+_OUTSIDE = "a plug-in: the name of its entry point, or package.module:Class"
 
 
 def _strategy(value: Any, info: ValidationInfo) -> Strategy:
@@ -37,7 +37,7 @@ def _strategy(value: Any, info: ValidationInfo) -> Strategy:
 
 
 def _criterion(value: Any, info: ValidationInfo) -> Criterion:
-    """An item of `stopping`: a name, or `{name: options}` with the options or the main one."""
+    """An item of `stopping`: a name, `{name: options}`, or `{name: value}` of the main option."""
     if isinstance(value, Criterion):
         return value
     item = {value: None} if isinstance(value, str) else value
@@ -49,8 +49,8 @@ def _criterion(value: Any, info: ValidationInfo) -> Criterion:
     if options is None or options is True:  # 1 == True, and a number of generations
         required = [key for key, field in kind.model_fields.items() if field.is_required()]
         if required:
-            told = {"name": name, "main": kind.main, "required": required}
-            raise PydanticCustomError("needs_a_value", "needs a value", told)
+            context = {"name": name, "main": kind.main, "required": required}
+            raise PydanticCustomError("needs_a_value", "needs a value", context)
         options = {}
     elif kind.main is not None:
         options = {kind.main: options}
@@ -62,7 +62,7 @@ def _criterion(value: Any, info: ValidationInfo) -> Criterion:
 
 
 class _StrategySchema:
-    """For editors: the options of every strategy of evomerge."""
+    """JSON Schema for editors: the options of every strategy of evomerge."""
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -85,7 +85,7 @@ class _StrategySchema:
 
 
 class _CriterionSchema:
-    """For editors: a name alone where no option is required, else the name with its options."""
+    """JSON Schema for editors: a name, or a name with its options if one is required."""
 
     @classmethod
     def __get_pydantic_json_schema__(

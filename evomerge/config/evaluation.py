@@ -1,4 +1,4 @@
-"""What a score is: tasks, metrics, and how the model is run to measure them."""
+"""The evaluation of a model: tasks, metrics, splits and lm-eval's settings."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _nothing(value: Any) -> Any:
 
 
 class SplitConfig(Spelled):
-    """Which items selection never sees; `none` for none of them."""
+    """The items held out from selection; `none` for no held-out items."""
 
     main = "held_out"
     short = (str, int, float)
@@ -53,29 +53,31 @@ class SplitConfig(Spelled):
         default=0.5,
         ge=0,
         le=0.9,
-        description="share of each task's items that only the end of the run scores; 0: none",
+        description="share of each task's items held out from selection, scored only at the end",
     )
-    seed: int = identity(default=0, ge=0, lt=2**31, description="of the choice of the items")
+    seed: int = identity(default=0, ge=0, lt=2**31, description="seed of the random split")
 
 
 class TaskConfig(Spelled):
-    """One lm-eval task and the metric that counts."""
+    """An lm-eval task and its metric."""
 
     main = "name"
 
-    name: TaskName = identity(description="lm-eval's name of the task")
+    name: TaskName = identity(description="name of the task in lm-eval")
     metric: NonEmpty = identity_of_run(
-        default="acc", description="lm-eval's name of the metric; a higher value must be better"
+        default="acc", description="name of the metric in lm-eval; higher values must be better"
     )
     filter: NonEmpty | None = identity_of_run(
-        default=None, description="lm-eval's filter; needed where a task has several"
+        default=None, description="lm-eval's filter; required if the task has several"
     )
-    weight: float = identity_of_run(default=1.0, gt=0, description="of the task in the objective")
+    weight: float = identity_of_run(
+        default=1.0, gt=0, description="weight of the task in the objective"
+    )
     fewshot: int | None = identity(
-        default=None, ge=0, le=1000, description="examples in the prompt; default: the task's own"
+        default=None, ge=0, le=1000, description="examples in the prompt; default: the task's"
     )
     limit: int | None = identity(
-        default=None, ge=1, description="only the first items; default all"
+        default=None, ge=1, description="score only the first so many items; default: all"
     )
 
     @model_validator(mode="after")
@@ -85,7 +87,7 @@ class TaskConfig(Spelled):
             what = f"write `metric: {metric.strip()}` and `filter: {name.strip()}`"
             refuse((("metric",), f"{self.metric!r} names a metric and a filter: {what}"))
         if self.metric in _LOWER_IS_BETTER:
-            refuse((("metric",), f"{self.metric} falls as models improve; a score must rise"))
+            refuse((("metric",), f"use a metric whose higher values are better, not {self.metric}"))
         return self
 
 
@@ -105,7 +107,7 @@ def _model_args(arguments: dict[str, Any]) -> dict[str, Any]:
             if isinstance(value, str) and (
                 _SECRET.fullmatch(key) or _LOOKS_SECRET.fullmatch(value)
             ):
-                what = "a secret has no place in a config; set it in the environment (HF_TOKEN)"
+                what = "do not write secrets to a config; set an environment variable (HF_TOKEN)"
                 yield (key,), what
             elif key in _MODEL_ARGS_ELSEWHERE:
                 yield (key,), f"this argument is not set here: {_MODEL_ARGS_ELSEWHERE[key]}"
@@ -115,58 +117,59 @@ def _model_args(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 class EvaluationConfig(Value):
-    """What a score is."""
+    """Tasks, objective, split and lm-eval's settings."""
 
     tasks: Annotated[
         tuple[TaskConfig, ...], Field(min_length=1), AfterValidator(_each_task_once)
-    ] = Field(description="the lm-eval tasks that a score is made of, 0–100 points each")
+    ] = Field(description="the lm-eval tasks, scored from 0 to 100 points")
     objective: ObjectiveName = identity_of_run(
         default="mean",
-        description="what the tasks come to: their weighted mean; the weakest task (of lighter "
-        "tasks less of what is missing counts); the mean share kept of the best foundation model "
-        "on each task, in percent; the weighted geometric mean",
+        description="how task scores are combined: mean: weighted mean; worst: the weakest task "
+        "(with unequal weights, a task's distance to 100 is scaled by its weight); relative: mean "
+        "percentage of the best foundation model's score on each task; geometric: weighted "
+        "geometric mean",
     )
     skill_kept_at: float = runtime(
         default=0.8,
         gt=0,
         le=1,
-        description="share of the best foundation model's score on a task from which a model "
-        "counts as having kept the skill; shown, never part of a decision",
+        description="a model keeps a skill if it has at least this share of the best foundation "
+        "model's score on the task; reported only, never part of a decision",
     )
     split: SplitConfig = SplitConfig()
     final_tasks: Annotated[tuple[TaskConfig, ...], AfterValidator(_each_task_once)] = Field(
-        default=(), description="further tasks, scored only at the end: selection never sees them"
+        default=(), description="further tasks, scored only at the end of the run"
     )
     include: tuple[FilePath, ...] = runtime(
-        default=(), description="folders of task YAML files (from the current folder)"
+        default=(), description="folders of task YAML files (relative to the current folder)"
     )
     backend: NonEmpty = identity(
         default="hf",
-        description="how models are run: hf, vllm, another model type of lm-eval by its name, or "
+        description="what runs the models: hf, vllm, another model type of lm-eval, or "
         "package.module:Class",
     )
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = identity(
-        default="auto", description="of the model when scored; auto: that of its weights"
+        default="auto", description="dtype of models during evaluation; auto: that of the weights"
     )
     batch_size: int = identity(
-        default=8, ge=1, le=65536, description="fixed, never `auto`: it can change scores"
+        default=8, ge=1, le=65536, description="batch size; never `auto`, since it affects scores"
     )
     max_length: int | None = identity(
-        default=None, ge=1, description="window in tokens; default: the model's"
+        default=None, ge=1, description="context length in tokens; default: the model's"
     )
     chat_template: bool = identity(default=False, description="apply the model's chat template")
     system_instruction: str | None = identity(default=None, description="system prompt")
     model_args: Annotated[dict[NonEmpty, str | int | float | bool], AfterValidator(_model_args)] = (
-        identity(default_factory=dict, description="further arguments of lm-eval's model")
+        identity(default_factory=dict, description="further arguments of lm-eval's model class")
     )
     gen_kwargs: dict[NonEmpty, str | int | float | bool | tuple[str, ...]] = identity(
-        default_factory=dict, description="over each task's own generation settings"
+        default_factory=dict, description="overrides of the tasks' generation settings"
     )
     seed: int = identity(
-        default=1234, ge=0, lt=2**32, description="of few-shot choice and sampling"
+        default=1234, ge=0, lt=2**32, description="seed of few-shot examples and sampling"
     )
     allow_unsafe: tuple[NonEmpty, ...] = runtime(
-        default=(), description="tasks that may run model output or code of their own"
+        default=(), description="tasks that are allowed to run generated code or code of their own"
     )
 
     @model_validator(mode="after")
@@ -184,7 +187,7 @@ class EvaluationConfig(Value):
 
     @property
     def every_task(self) -> dict[str, TaskConfig]:
-        """All tasks by their key of the config, as `evaluation.tasks.1`."""
+        """All tasks by their key in the config, such as `evaluation.tasks.1`."""
         return {
             f"evaluation.{kind}.{i}": task
             for kind in ("tasks", "final_tasks")
@@ -193,7 +196,7 @@ class EvaluationConfig(Value):
 
     @property
     def held_out_splits(self) -> tuple[Split, ...]:
-        """What the end of a run scores the best and the foundation models on."""
+        """The splits that the best and the foundation models are scored on at the end of a run."""
         held_out: tuple[Split, ...] = ("held_out",) if self.split.held_out else ()
         final: tuple[Split, ...] = ("final",) if self.final_tasks else ()
         return held_out + final

@@ -16,21 +16,21 @@ class SlerpParameters(Value):
     """Spherical interpolation between two parents."""
 
     t: Ratio = identity(
-        default=0.5, description="0: the better-scoring parent, 1: the other; from 0 to 1"
+        default=0.5, description="from 0 (the better-scoring parent) to 1 (the other parent)"
     )
 
 
 class LinearParameters(Value):
     """Weighted mean of the weights."""
 
-    weight: Weight = identity(default=0.5, description="of each parent")
+    weight: Weight = identity(default=0.5, description="weight of each parent")
     normalize: bool = identity(default=True, description="divide by the sum of the weights")
 
     @model_validator(mode="after")
     def _sum_is_not_zero(self) -> Self:
         if self.normalize:
             refuse_any(
-                (("weight", *path), "a weight of 0 cannot be normalized: it would divide by 0")
+                (("weight", *path), "weights of 0 cannot be normalized (division by 0)")
                 for path, number in numbers(self.weight)
                 if number == 0
             )
@@ -40,7 +40,7 @@ class LinearParameters(Value):
 class TaskArithmeticParameters(Value):
     """Base plus the weighted sum of the task vectors."""
 
-    weight: Weight = identity(default=0.5, description="of each parent's task vector")
+    weight: Weight = identity(default=0.5, description="weight of each parent's task vector")
     normalize: bool = identity(default=False, description="divide by the sum of the weights")
     lambda_: Number = identity(
         default=1.0, alias="lambda", description="scale of the merged task vector"
@@ -48,54 +48,60 @@ class TaskArithmeticParameters(Value):
 
 
 class TiesParameters(TaskArithmeticParameters):
-    """Task vectors trimmed to their largest entries, signs elected."""
+    """Task vectors trimmed to their largest entries, merged with sign election."""
 
     density: Density = identity(
-        default=0.5, description="share of each task vector that is kept; above 0, up to 1"
+        default=0.5, description="share of each task vector's entries that is kept, in (0, 1]"
     )
     normalize: bool = identity(default=True, description="divide by the sum of the weights")
 
 
 class DareParameters(TiesParameters):
-    """Task vectors with entries dropped at random."""
+    """Task vectors with randomly dropped entries."""
 
     normalize: bool = identity(default=False, description="divide by the sum of the weights")
-    rescale: bool = identity(default=True, description="scale up what was kept")
+    rescale: bool = identity(default=True, description="divide the kept entries by the density")
 
 
 class DellaParameters(TiesParameters):
-    """Task vectors with entries dropped at random by magnitude."""
+    """Task vectors with randomly dropped entries, small ones more often."""
 
     epsilon: Epsilon = identity(
-        default=0.1, description="half-range of the keep probability around `density`"
+        default=0.1, description="keep probabilities range over `density` ± epsilon"
     )
 
     @model_validator(mode="after")
     def _keeps_are_probabilities(self) -> Self:
-        shares = [x for _, x in numbers(self.density) if x < 1]  # 1: nothing is dropped
+        shares = [x for _, x in numbers(self.density) if x < 1]  # with 1 nothing is dropped
         spread = max((x for _, x in numbers(self.epsilon)), default=0.0)
         if shares and not (min(shares) - spread > 0 and max(shares) + spread < 1):
-            what = f"density ± epsilon must lie between 0 and 1, and ± {spread:g} leaves it"
+            what = f"density ± epsilon must be between 0 and 1; epsilon is {spread:g}"
             refuse((("epsilon",), what))
         return self
 
 
 class MergeOptions(Value):
-    """mergekit's options."""
+    """Options of mergekit."""
 
-    allow_crimes: bool = identity(default=False, description="let architectures mix")
-    trust_remote_code: bool = identity(default=False, description="run code from model folders")
+    allow_crimes: bool = identity(default=False, description="allow mixing architectures")
+    trust_remote_code: bool = identity(
+        default=False, description="allow running code from model folders"
+    )
     allow_pickle: bool = identity(
-        default=False, description="load weights that are not safetensors"
+        default=False, description="allow weights that are not safetensors"
     )
     device: Device = identity(
-        default="cpu", description="where merges are computed: cpu, cuda, cuda:0, mps; auto"
+        default="cpu", description="device of merges: cpu, cuda, cuda:0, mps, auto"
     )
-    low_cpu_memory: bool = runtime(default=False, description="keep tensors on the accelerator")
+    low_cpu_memory: bool = runtime(
+        default=False, description="keep intermediate tensors on the GPU"
+    )
     threads: int = identity(
-        default=1, ge=1, le=1024, description="CPU threads of a merge; the number changes last bits"
+        default=1, ge=1, le=1024, description="CPU threads of a merge; affects rounding"
     )
-    shard_size: ShardSize = identity(default="5B", description="bytes per weight file: 5B, 500M")
+    shard_size: ShardSize = identity(
+        default="5B", description="maximum bytes per weight file: 5B, 500M"
+    )
 
 
 _CHAT_TEMPLATES = ("auto", "alpaca", "chatml", "exaone", "llama3", "mistral")
@@ -112,67 +118,69 @@ ChatTemplate = Annotated[str, AfterValidator(_chat_template)]
 
 
 class _Merge(Value):
-    dtype: Dtype | None = identity(default=None, description="of the child; default: its parents'")
+    dtype: Dtype | None = identity(
+        default=None, description="dtype of the child; default: that of its parents"
+    )
     tokenizer: NonEmpty = identity(
         default="auto",
-        description="auto: union where vocabularies differ, else copy; union; base; copy: the "
-        "first parent's; or a model, by the name of a foundation model, its hub id or path",
+        description="auto: union if vocabularies differ, else copy; union; base; copy: the first "
+        "parent's; or that of a model: name of a foundation model, hub id or path",
     )
     chat_template: ChatTemplate | None = identity(
         default=None,
-        description="default: the tokenizer's own; auto, alpaca, chatml, exaone, llama3, mistral, "
+        description="default: the tokenizer's; auto, alpaca, chatml, exaone, llama3, mistral, "
         "or a Jinja template",
     )
     skip_if_kinship_above: float | None = identity(
         default=None,
         ge=-1,
         lt=1,
-        description="skip merges whose parents' measured kinship is above this, and merge other "
-        "pairs instead (0.99: near-identical parents); pcc or cosine only, not for grids and "
-        "searches over all foundation models; default: none",
+        description="skip merges whose parents' kinship is above this and merge other pairs "
+        "instead (0.99: near-identical parents); pcc or cosine only, ignored by grids and searches "
+        "over all foundation models; default: none",
     )
     options: MergeOptions = MergeOptions()
 
 
 class SlerpMerge(_Merge):
-    """`method: slerp`: along the arc between two parents."""
+    """`method: slerp`: spherical interpolation between two parents."""
 
-    method: Literal["slerp"] = identity(description="how parents become a child")
+    method: Literal["slerp"] = identity(description="merge method")
     parameters: SlerpParameters = SlerpParameters()
 
 
 class LinearMerge(_Merge):
-    """`method: linear`: the weighted mean."""
+    """`method: linear`: weighted mean of the parents' weights."""
 
-    method: Literal["linear"] = identity(description="how parents become a child")
+    method: Literal["linear"] = identity(description="merge method")
     parameters: LinearParameters = LinearParameters()
 
 
 class TaskArithmeticMerge(_Merge):
-    """`method: task_arithmetic`: the base plus weighted task vectors."""
+    """`method: task_arithmetic`: base plus weighted task vectors."""
 
-    method: Literal["task_arithmetic"] = identity(description="how parents become a child")
+    method: Literal["task_arithmetic"] = identity(description="merge method")
     parameters: TaskArithmeticParameters = TaskArithmeticParameters()
 
 
 class TiesMerge(_Merge):
-    """`method: ties`: trimmed task vectors whose signs agree."""
+    """`method: ties`: trimmed task vectors with sign election."""
 
-    method: Literal["ties"] = identity(description="how parents become a child")
+    method: Literal["ties"] = identity(description="merge method")
     parameters: TiesParameters = TiesParameters()
 
 
 class DareMerge(_Merge):
-    """`method: dare_ties` or `dare_linear`: randomly thinned task vectors."""
+    """`method: dare_ties` or `dare_linear`: task vectors with randomly dropped entries."""
 
-    method: Literal["dare_ties", "dare_linear"] = identity(description="how parents become a child")
+    method: Literal["dare_ties", "dare_linear"] = identity(description="merge method")
     parameters: DareParameters = DareParameters()
 
 
 class DellaMerge(_Merge):
-    """`method: della`: task vectors thinned at random, small entries first."""
+    """`method: della`: task vectors with entries dropped at random, small ones more often."""
 
-    method: Literal["della"] = identity(description="how parents become a child")
+    method: Literal["della"] = identity(description="merge method")
     parameters: DellaParameters = DellaParameters()
 
 
@@ -190,14 +198,14 @@ _SET_ELSEWHERE = {
 
 
 def _fragment(fragment: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what mergekit would drop without a word, or what evomerge writes itself."""
+    """Refuse keys that mergekit ignores silently or that evomerge sets."""
     faults: list[Fault] = []
     for key in fragment:
         if key not in _FRAGMENT_KEYS:
-            why = _SET_ELSEWHERE.get(key, f"a fragment holds {', '.join(_FRAGMENT_KEYS)}")
+            why = _SET_ELSEWHERE.get(key, f"a fragment has {', '.join(_FRAGMENT_KEYS)}")
             faults.append(((key,), f"this key does not belong here: {why}"))
     if not isinstance(fragment.get("merge_method"), str):
-        faults.append(((), "`merge_method` is missing, or is not a text"))
+        faults.append(((), "`merge_method` is missing or not a string"))
     if not isinstance(fragment.get("parameters", {}), dict):
         faults.append((("parameters",), "expected a mapping"))
     refuse_any(iter(faults))
@@ -205,12 +213,9 @@ def _fragment(fragment: dict[str, Any]) -> dict[str, Any]:
 
 
 class RawMerge(_Merge):
-    """`method: mergekit`: a fragment of a mergekit configuration, passed through.
+    """`method: mergekit`: a mergekit configuration without `models` and `base_model`."""
 
-    evomerge adds `models` and `base_model`.
-    """
-
-    method: Literal["mergekit"] = identity(description="how parents become a child")
+    method: Literal["mergekit"] = identity(description="merge method")
     fragment: Annotated[dict[str, Any], AfterValidator(_fragment)] = identity(
         description="mergekit's `merge_method` and `parameters`"
     )

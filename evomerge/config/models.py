@@ -1,4 +1,4 @@
-"""Foundation models and the base: where they come from, and what they are called."""
+"""Sources and names of the foundation models and the base model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evomerge.config.texts import ModelName, is_file_name, path_fault
 from evomerge.domain.settings import Fault, Spelled, identity, refuse, refuse_any, runtime
 
 TOKENIZERS = ("auto", "union", "base", "copy")
-"""The words of `merge.tokenizer`; no foundation model may bear one of them."""
+"""Keywords of `merge.tokenizer`, which are not allowed as names of foundation models."""
 
 _OF_A_CHILD = re.compile(r"(?i)model-[0-9]+-([0-9]+|exp)")
 _HUB_ID = re.compile(
@@ -23,24 +23,26 @@ _HUB_ID = re.compile(
 
 
 def is_path(model: str) -> bool:
-    """Whether `model` can only be a path: `/`, `./`, `../` or `~` begins it, or it is deep."""
+    """Whether `model` is a path: it starts with `/`, `./`, `../` or `~`, or has several slashes."""
     begins = model.startswith(("/", "./", "../", "~")) or model in {".", ".."}
     return begins or model.partition("@")[0].count("/") > 1
 
 
 class ModelConfig(Spelled):
-    """A foundation model or the base: a hub id (`org/name[@revision]`) or a local path."""
+    """A foundation model or the base model: a hub id (`org/name[@revision]`) or a local path."""
 
     main = "model"
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=1024)] = runtime(
-        description="hub id with optional @revision, or a path (from the current folder)"
+        description="hub id with optional @revision, or a path (relative to the current folder)"
     )
-    name: ModelName | None = identity(default=None, description="short name; default from `model`")
+    name: ModelName | None = identity(
+        default=None, description="short name; default: last part of `model`"
+    )
 
     @property
     def short_name(self) -> str:
-        """`name`, or the last part of the id or path without its revision."""
+        """`name`, or the last part of the hub id or path, without a revision."""
         return self.name or Path(self.source).name
 
     @property
@@ -50,9 +52,9 @@ class ModelConfig(Spelled):
 
     @property
     def repo(self) -> str | None:
-        """The repository of the hub that is meant where no such folder is here; None for a path.
+        """The hub repository (`org/name` or `gpt2`); None for a path.
 
-        The only place that tells a hub id from a path: `org/name`, or `name` alone, as `gpt2`.
+        A folder of that name in the current folder takes precedence.
         """
         return None if is_path(self.model) else self.source
 
@@ -72,7 +74,7 @@ class ModelConfig(Spelled):
             what = "is neither a hub id (org/name[@revision]) nor a path (/, ./, ../ or ~ first)"
             refuse((("model",), f"{self.model[:80]!r} {what}"))
         if self.name is None and not is_file_name(self.short_name):
-            what = f"{self.short_name[:80]!r} cannot be a name; add a `name` of your own"
+            what = f"{self.short_name[:80]!r} is not a valid name; set `name`"
             refuse((("model",), what))
         return self
 
@@ -88,14 +90,14 @@ def _name_faults(models: tuple[ModelConfig, ...]) -> Iterator[Fault]:
     for i, model in enumerate(models):
         name, at = model.short_name, (i, "model" if model.name is None else "name")
         if _OF_A_CHILD.fullmatch(name):
-            yield at, f"the name {name!r} is kept for a child; give this model another `name`"
+            yield at, f"the name {name!r} is reserved for a child; give this model another `name`"
         if name.lower() in TOKENIZERS:
-            yield at, f"the name {name!r} is a word of `merge.tokenizer`; choose another `name`"
+            yield at, f"the name {name!r} is a keyword of `merge.tokenizer`; set another `name`"
         namesake, same = names.setdefault(name.lower(), i), models_seen.setdefault(model.model, i)
         if same != i:
             yield (i, "model"), f"the same model as foundation_models.{same}"
         elif namesake != i:
-            yield at, f"named {name!r} like foundation_models.{namesake}; give one another `name`"
+            yield at, f"foundation_models.{namesake} is also named {name!r}; set another `name`"
 
 
 FoundationModels = Annotated[

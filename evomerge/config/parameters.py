@@ -1,4 +1,4 @@
-"""A parameter of a merge: one number, a gradient over the depth, or a choice by tensor name."""
+"""Merge parameters: a number, a gradient over the layers, or values by tensor name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evomerge.domain.value import Value
 
 
 def _shape(value: Any) -> str | None:
-    """Which spelling of a parameter a value is."""
+    """The kind of a parameter: `number`, `gradient` or `filtered`; None for other types."""
     if isinstance(value, dict | Filtered):
         return "filtered"
     if isinstance(value, list | tuple):
@@ -23,7 +23,7 @@ def _shape(value: Any) -> str | None:
 
 
 def _shapes(expected: str) -> Discriminator:
-    """Chooses the spelling by its type, so that a fault is told once and not per spelling."""
+    """Choose the kind by the value's type, so that a fault is reported once, not for each kind."""
     return Discriminator(
         _shape,
         custom_error_type="parameter",
@@ -38,28 +38,28 @@ Gradient = Annotated[
     | Annotated[list[Number], Field(min_length=1), Tag("gradient")],
     _shapes("a number or a list of numbers"),
 ]
-"""A number, or a list of numbers interpolated over the depth of the model."""
+"""A number, or a list of numbers that is interpolated over the layers."""
 
 
 class Filtered(Value):
-    """A parameter that differs by tensor: the first filter found in a tensor's name counts."""
+    """A parameter by tensor name: the first filter that is a substring of the name applies."""
 
     filters: Annotated[dict[NonEmpty, Gradient], Field(min_length=1)] = identity(
-        description="part of a tensor name -> a number, or a list of numbers over the depth"
+        description="part of a tensor name -> a number, or a list of numbers over the layers"
     )
-    default: Gradient = identity(description="value for every other tensor")
+    default: Gradient = identity(description="value of all other tensors")
 
 
 Parameter = Annotated[
     Annotated[Number, Tag("number")]
     | Annotated[list[Number], Field(min_length=1), Tag("gradient")]
     | Annotated[Filtered, Tag("filtered")],
-    _shapes("a number, a list of numbers over the depth, or {filters: {...}, default: ...}"),
+    _shapes("a number, a list of numbers over the layers, or {filters: {...}, default: ...}"),
 ]
 
 
 def numbers(parameter: Parameter) -> Iterator[tuple[KeyPath, float]]:
-    """Every number of a parameter with its place in it."""
+    """Every number of a parameter with its path."""
     if isinstance(parameter, Filtered):
         for name, value in parameter.filters.items():
             yield from ((("filters", name, *path), number) for path, number in numbers(value))
@@ -71,7 +71,7 @@ def numbers(parameter: Parameter) -> Iterator[tuple[KeyPath, float]]:
 
 
 def _each(fits: Callable[[float], bool], expected: str) -> AfterValidator:
-    """Every number of a parameter must satisfy `fits`."""
+    """A validator: every number of a parameter must satisfy `fits`."""
 
     def check(parameter: Parameter) -> Parameter:
         refuse_any(
@@ -86,7 +86,7 @@ def _each(fits: Callable[[float], bool], expected: str) -> AfterValidator:
 
 def _some_weight(parameter: Parameter) -> Parameter:
     if not any(number for _, number in numbers(parameter)):
-        refuse(((), "a weight of 0 everywhere merges nothing"))
+        refuse(((), "all weights are 0, so nothing would be merged"))
     return parameter
 
 

@@ -1,4 +1,4 @@
-"""Texts with a rule: names, paths, devices."""
+"""Validated strings: names, paths, devices."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ _DEVICE = re.compile(r"auto|(cpu|cuda(:[0-9]{1,3})?|mps|xpu(:[0-9]{1,3})?)([*×]
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a file of this name can exist on every system, below the folder meant for it."""
+    """Whether `name` is valid as a file name on every operating system."""
     fits = re.fullmatch(NAME_PATTERN.strip("^$"), name) and not name.endswith(".")
     return bool(fits) and not _DEVICE_FILE.fullmatch(name)
 
 
 def _file_name(name: str) -> str:
     if not is_file_name(name):
-        refuse(((), f"{name!r} cannot be the name of a file on every system"))
+        refuse(((), f"{name!r} is not a valid file name on every system"))
     return name
 
 
 def path_fault(path: Path) -> str | None:
-    """What is wrong with a path before any file system is asked; None for nothing."""
+    """What is wrong with a path, without access to the file system; None if it is valid."""
     parts = path.parts
     if _CONTROL.search(str(path)) or any(
         len(part.encode(errors="replace")) > 255 for part in parts
     ):
-        return "a part of the path is longer than 255 bytes or holds a control character"
+        return "a part of the path is longer than 255 bytes or has a control character"
     if parts and parts[0] != "~" and parts[0].startswith("~"):
-        return "only `~/` stands for a home; for a folder of that name write `./~...`"
+        return "only `~/` is expanded to a home folder; for a folder of that name write `./~...`"
     return None
 
 
@@ -57,7 +57,7 @@ def _device(name: str) -> str:
 
 
 def spread(devices: Sequence[str]) -> tuple[str, ...]:
-    """One entry a worker: `cpu*3` and `cpu×3` become three times `cpu`."""
+    """One entry per worker: `cpu*3` and `cpu×3` become three times `cpu`."""
     parts = [re.split("[*×]", device) for device in devices]
     return tuple(name for name, *times in parts for _ in range(int(times[0]) if times else 1))
 

@@ -29,7 +29,7 @@ def named(name: str) -> Any:
     """
     return Field(
         default=name,
-        description="which one it is",
+        description="name of the strategy or criterion",
         json_schema_extra={"role": "identity", "names_the_kind": True},
     )
 

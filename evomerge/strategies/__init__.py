@@ -1,6 +1,6 @@
 """Strategies choose the merges of a generation: pure functions of the run's state.
 
-Every module of this package that defines a `Strategy` adds it to what a config can name.
+Every `Strategy` that a module of this package defines can be used in a config by its name.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ STRATEGIES: Registry[Strategy] = Registry(
 OWN_KINDS = tuple(
     dict.fromkeys(kind for strategy in STRATEGIES.own.values() for kind in strategy.kinds)
 )
-"""Of the merges of evomerge's own strategies."""
+"""The kinds of merges of evomerge's own strategies."""
 
 
 def options_of(
     kind: type[Value], at: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every option of a strategy with its default, by its path."""
+    """The path and the default of every option of a strategy."""
     for key, field in kind.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Value):
@@ -57,10 +57,10 @@ def options_of(
 
 
 def new_kinds(strategy: Strategy) -> tuple[MergeKind, ...]:
-    """The kinds of merges that a journal has to describe: those that are not evomerge's own."""
+    """The kinds of merges that are not evomerge's own; the journal has to describe them."""
     return tuple(kind for kind in strategy.kinds if kind not in OWN_KINDS)
 
 
 def merge_kinds(start: RunStarted) -> dict[str, MergeKind]:
-    """The kinds of merges that are known in a run, by name."""
+    """The kinds of merges of a run and of evomerge, by name."""
     return {kind.name: kind for kind in (*OWN_KINDS, *start.kinds)}

@@ -1,12 +1,12 @@
-"""A search over one weight for each foundation model.
+"""A search over one merge weight for each foundation model.
 
-Child = base + Σ w_i · delta_i by task arithmetic or TIES. `bayes` chooses the weights and the
-operator by Bayesian optimisation (`surrogate`), `random` draws them, which is the search to be
-beaten (Bergstra and Bengio 2012). Both begin with two points of the seed grid, and are rebuilt from
-the journal at every step: the points and their scores are there.
+Child = base + Σ w_i · delta_i, by task arithmetic or TIES. `bayes` chooses the weights and the
+merge method by Bayesian optimisation (`surrogate`); `random` draws them, the usual baseline
+(Bergstra and Bengio 2012). Both start with two points of the seed grid and read the points so far
+and their scores from the run's state.
 
-When to use it: for the best model, with `max_evaluations` as the criterion; with one child a
-generation, patience over generations soon ends. In the arena (README, "Which strategy?"; five
+When to use it: for the best model, with `max_evaluations` as the criterion (generations are too
+small for criteria that count generations). In the arena (README, "Which strategy?"; five
 fixtures, held out) `bayes` has 58.6 at 10 children and 61.3 at 40, greedy 40.1 and 52.0.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SEARCH = MergeKind(name="search", label="step of the search", colour="pink", of_all=True)
 
 HIGHEST_WEIGHT = 1.6
-"""Weights of a task vector are sought from 0 to this."""
+"""Upper bound of the searched weights; the lower bound is 0."""
 
 
 class Search(Value):
@@ -39,23 +39,23 @@ class Search(Value):
 
     algorithm: Literal["bayes", "random"] = identity(
         default="bayes",
-        description="bayes: Bayesian optimisation; random: points drawn at random, its baseline",
+        description="bayes: Bayesian optimisation; random: random search, its baseline",
     )
     children: int = identity(
         default=1,
         ge=1,
         le=64,
-        description="merges a generation; one for each device lets none idle",
+        description="merges per generation; use one per device",
     )
 
     @property
     def sketch(self) -> Search:
-        """As many children without much thought: where the points lie changes no count."""
+        """The same number of children at random points, which are cheap to choose, for plans."""
         return self.model_copy(update={"algorithm": "random"})
 
 
 class CoefficientSearch(Strategy):
-    """Two points of a grid in generation 1, steps of the search in every later one."""
+    """Two points of a grid in generation 1, then steps of the search."""
 
     kinds = (GRID, SEARCH)
 
@@ -64,20 +64,20 @@ class CoefficientSearch(Strategy):
     search: Search = Search()
 
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
-        """The opening, then the next points of the search."""
+        """The grid's two points in generation 1, later the next points of the search."""
         return self.grid.opening.merges(state) or self.next_points(state, rng)
 
     def most_children(self, foundation: int) -> int:
-        """The opening's two, or those of a step."""
+        """Two, or the children of a step."""
         return max(2, self.search.children)
 
     @property
     def candidates(self) -> CandidateSet:
-        """None: foundation models are always at hand."""
+        """Foundation models are the only parents, and their weights are always kept."""
         return "pool"
 
     def sketch(self) -> CoefficientSearch:
-        """By random points."""
+        """The same with random search."""
         return self.model_copy(update={"search": self.search.sketch})
 
     def next_points(self, state: RunState, rng: Random) -> tuple[Proposal, ...]:
@@ -118,10 +118,7 @@ class CoefficientSearch(Strategy):
 
 
 def _observations(state: RunState, foundation: Sequence[Model]) -> Iterator[Observation]:
-    """Every model that is a weighted sum of foundation models, in an order of its own.
-
-    A foundation model is such a sum itself; a merge that failed scores nothing.
-    """
+    """All weighted sums of foundation models by generation and name; a failed merge scores 0."""
     from evomerge.surrogate import Observation
 
     names = [model.name for model in foundation]
@@ -143,7 +140,7 @@ def _observations(state: RunState, foundation: Sequence[Model]) -> Iterator[Obse
 
 
 def _merge_of_all(foundation: Sequence[Model], point: Coefficients) -> Proposal:
-    """The merge at a point; a model of weight 0 has no part in it, unless fewer than two have."""
+    """The merge at a point; models of weight 0 are left out, unless fewer than two would remain."""
     parts = [(model, w) for model, w in zip(foundation, point.weights, strict=True) if w]
     if len(parts) < 2:
         parts = list(zip(foundation, point.weights, strict=True))

@@ -1,11 +1,10 @@
-"""Top-k greedy merging; exploration takes the model that solves most of what M_best fails.
+"""Top-k greedy merging; the exploration partner solves most of the items that M_best fails.
 
-Kinship tells how differently a model was trained, the per-item results of the selection items tell
-what it can do. Where no results are known, or several models bring as much, the least related one
-is taken.
+Kinship only shows how differently two models were trained; per-item results on the selection split
+show what a model can do. Ties, and models without per-item results, go by the lowest kinship.
 
-When to use it: for pairs by a merge method of your own. In the arena (README, "Which strategy?";
-five fixtures, TIES, held out) 58.5 at 40 children, greedy 52.0.
+When to use it: for merges of pairs by the config's merge method. In the arena (README, "Which
+strategy?"; five fixtures, TIES, held out) 58.5 at 40 children, greedy 52.0.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from evomerge.strategies.strategy import Strategy
 
 
 class Complementary(Strategy):
-    """Algorithm 1 with the partner that solves most of what the best model fails."""
+    """Algorithm 1 with the partner that solves most of the items that the best model fails."""
 
     kinds = (GREEDY, EXPLORATION)
 
@@ -41,14 +40,18 @@ class Complementary(Strategy):
     exploration: ExplorationOptions = ExplorationOptions()
 
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
-        """The pairs of the top k, then M_best × its complement."""
+        """The greedy merges, then M_best × the partner that complements it best."""
         greedy = greedy_pairs(state)
         return (*greedy, *self.explore(state, kinship, greedy))
 
     def explore(
         self, state: RunState, kinship: KinshipMatrix, proposed: tuple[Proposal, ...]
     ) -> tuple[Proposal, ...]:
-        """M_best × its complement, if there is anyone left to merge it with."""
+        """The exploration merges of M_best; none if no candidate is left.
+
+        Args:
+            proposed: the greedy merges of this generation, whose pairs are not repeated.
+        """
         best = state.best
         partners = exploration_candidates(state, self.candidates, proposed)
         if best is None or not partners:
@@ -65,11 +68,11 @@ class Complementary(Strategy):
         return exploration(best, partner, why, self.exploration.additive)
 
     def pairs(self, state: RunState) -> tuple[Pair, ...]:
-        """M_best with each of several candidates that bring as much."""
+        """M_best with each of several candidates that solve equally many of its failed items."""
         return self.pairs_beside(state, greedy_pairs(state))
 
     def pairs_beside(self, state: RunState, proposed: tuple[Proposal, ...]) -> tuple[Pair, ...]:
-        """The pairs that `explore` reads."""
+        """The pairs that `explore` reads, given the same `proposed`."""
         partners = exploration_candidates(state, self.candidates, proposed)
         if state.best is None or not partners:
             return ()
@@ -77,17 +80,17 @@ class Complementary(Strategy):
         return pairs_with(state.best, level) if len(level) > 1 else ()
 
     def most_children(self, foundation: int) -> int:
-        """Greedy merges, and one exploration merge with its additive kin."""
+        """Greedy merges, one exploration merge and its additive variants."""
         return most_pairs(self.k, foundation) + 1 + len(self.exploration.additive)
 
     @property
     def candidates(self) -> CandidateSet:
-        """All models, unless the options say otherwise."""
+        """As configured; default: all models."""
         return self.exploration.candidates or "repository"
 
 
 def _complements(best: Model, partners: tuple[Model, ...]) -> tuple[int, list[Model]]:
-    """The most items that `best` fails and a partner solves, and the partners that solve them."""
+    """(largest number of items that `best` fails and a partner solves, the partners with it)."""
     brings = {model.name: newly_solved(best.scores, model.scores) or 0 for model in partners}
     most = max(brings.values())
     return most, [model for model in partners if brings[model.name] == most]

@@ -1,6 +1,6 @@
 """Top-k greedy merging: Algorithm 1 without its exploration step, the paper's baseline.
 
-When to use it: beside `kinship`, to see what exploration brings. In the arena (README, "Which
+When to use it: next to `kinship`, to see what exploration adds. In the arena (README, "Which
 strategy?"; five fixtures, TIES, held out) 40.1 at 10 children and 52.0 at 40.
 """
 
@@ -25,14 +25,14 @@ class Greedy(Strategy):
     name: Literal["greedy"] = named("greedy")
 
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
-        """The pairs of the top k."""
+        """The untried pairs of the pool."""
         return greedy_pairs(state)
 
     def most_children(self, foundation: int) -> int:
-        """The pairs of the foundation models first."""
+        """All pairs of foundation models, or k."""
         return most_pairs(self.k, foundation)
 
     @property
     def candidates(self) -> CandidateSet:
-        """None but the pool."""
+        """Only the pool."""
         return "pool"

@@ -1,9 +1,9 @@
 """Top-k greedy merging with model kinship: Algorithm 1 of arXiv 2410.12613.
 
-The printed line 9 asks for the candidate of *highest* kinship; the text around it and every
-recorded merge take the least related one, so `lowest` is the default, and `highest` an ablation.
+Line 9 as printed takes the candidate of *highest* kinship; the paper's text and its recorded merges
+take the least related one, so `lowest` is the default and `highest` an ablation.
 
-When to use it: for the paper's experiment. In the arena (README, "Which strategy?"; five
+When to use it: to reproduce the paper. In the arena (README, "Which strategy?"; five
 fixtures, TIES, held out) 52.2 at 40 children, greedy 52.0; 56.9 with `pool: elites`, 54.9 with
 `candidates: repository`.
 """
@@ -34,20 +34,22 @@ class KinshipExplorationOptions(ExplorationOptions):
     """How the partner of the best model is chosen."""
 
     prefer: Literal["lowest", "highest"] = identity(
-        default="lowest", description="kinship to the best model; `highest` is an ablation"
+        default="lowest",
+        description="choose the partner of lowest or, as an ablation, highest kinship to the best "
+        "model",
     )
 
 
 class KinshipGuided(Strategy):
-    """Algorithm 1: greedy merges, and exploration guided by kinship."""
+    """Algorithm 1: greedy merges and exploration guided by kinship."""
 
     kinds = (GREEDY, EXPLORATION)
 
-    name: Literal["kinship"] = identity(default="kinship", description="which one it is")
+    name: Literal["kinship"] = identity(default="kinship", description="name of the strategy")
     exploration: KinshipExplorationOptions = KinshipExplorationOptions()
 
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
-        """The pairs of the top k, then M_best × M_f where there is an M_f."""
+        """The greedy merges, then M_best × M_f if there is a candidate of known kinship."""
         greedy = greedy_pairs(state)
         best = state.best
         partners = [
@@ -63,7 +65,7 @@ class KinshipGuided(Strategy):
         return (*greedy, *exploration(best, partner, why, self.exploration.additive))
 
     def _rank(self, best: Model, model: Model, kinship: KinshipMatrix) -> tuple[float, int, str]:
-        """Line 9 of the algorithm; ties by generation and name."""
+        """The sort key of line 9 of Algorithm 1; ties by generation and name."""
         closeness = kinship.closeness(best.name, model.name) or 0.0
         sign = 1 if self.exploration.prefer == "lowest" else -1
         return (sign * closeness, model.generation, model.name)
@@ -74,10 +76,10 @@ class KinshipGuided(Strategy):
         return pairs_with(state.best, partners)
 
     def most_children(self, foundation: int) -> int:
-        """Greedy merges, and one exploration merge with its additive kin."""
+        """Greedy merges, one exploration merge and its additive variants."""
         return most_pairs(self.k, foundation) + 1 + len(self.exploration.additive)
 
     @property
     def candidates(self) -> CandidateSet:
-        """As in the paper, unless the options say otherwise."""
+        """As configured; default: as in the paper."""
         return self.exploration.candidates or "grandparent_generation"

@@ -1,11 +1,11 @@
-"""Two points of a grid, then what pays on this run, then a search over coefficients.
+"""Two points of a grid, then the merges that improve this run, then a search over coefficients.
 
-For users who want the best model for their evaluations rather than the paper's experiment. Every
-decision is read off the recorded scores: after the grid each kind of exploration is tried once, one
-that brought a new best model is tried again, and when none does any more, the rest of the budget
-goes into the coefficients. In the arena (README, "Which strategy?"; five fixtures, held out) 55.7
-at 10 children and 61.9 at 40, the most of all; `coefficient_search` 58.6 and 61.3, greedy 40.1 and
-52.0.
+After the grid each arm is tried once; arms that gave a new best model are tried again, and when
+none does, the rest of the budget goes into the coefficient search.
+
+When to use it: for the best model within a budget of evaluations. In the arena (README, "Which
+strategy?"; five fixtures, held out) 55.7 at 10 children and 61.9 at 40, the highest of all;
+`coefficient_search` 58.6 and 61.3, greedy 40.1 and 52.0.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from evomerge.strategies.strategy import Strategy
 
 
 class Portfolio(Strategy):
-    """Two points of a grid, then the arms that pay, then a search over coefficients.
+    """Two points of a grid, then the arms that improve the run, then a coefficient search.
 
-    The arms: the best untried pair of the pool, the complement averaged in, and the complement's
-    task vector added at each scale of `exploration.additive`.
+    The arms: the best untried pair of the pool; the best model with its complement (see
+    `complementary`); the complement's task vector added at each scale of `exploration.additive`.
     """
 
     kinds = (GREEDY, EXPLORATION, GRID, SEARCH)
@@ -39,7 +39,7 @@ class Portfolio(Strategy):
     search: Search = Search()
 
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
-        """The next generation of whichever phase the run is in."""
+        """The merges of the run's current phase."""
         if opening := self.grid.opening.merges(state):
             return opening
         if not _searching(state):
@@ -52,18 +52,18 @@ class Portfolio(Strategy):
         return search.next_points(state, rng)
 
     def pairs(self, state: RunState) -> tuple[Pair, ...]:
-        """Those of the complement, while pairs are merged."""
+        """The pairs of `complementary`, while pairs are merged."""
         if len(state.generations) == 1 or _searching(state):
             return ()
         return self._complementary.pairs_beside(state, greedy_pairs(state)[:1])
 
     def most_children(self, foundation: int) -> int:
-        """All arms, or a step of the search."""
+        """All arms, or the children of a step of the search."""
         return max(2 + len(self.exploration.additive), self.search.children)
 
     @property
     def candidates(self) -> CandidateSet:
-        """All models, unless the options say otherwise."""
+        """As configured; default: all models."""
         return self._complementary.candidates
 
     @property
@@ -71,7 +71,7 @@ class Portfolio(Strategy):
         return Complementary(exploration=self.exploration)
 
     def sketch(self) -> Portfolio:
-        """Its search by random points."""
+        """The same with random search."""
         return self.model_copy(update={"search": self.search.sketch})
 
 
@@ -80,7 +80,7 @@ def _searching(state: RunState) -> bool:
 
 
 def _paid(state: RunState, arms: list[Proposal]) -> list[Proposal]:
-    """The arms of which a child of the last generation beat everything before it."""
+    """The arms that gave a child of the last generation better than all earlier models."""
     last = state.generations[-1].number
     before = max(m.worth for m in state.ranking if m.generation < last and m.worth)
     better = {

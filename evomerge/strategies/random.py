@@ -30,7 +30,7 @@ class RandomExploration(Strategy):
     exploration: ExplorationOptions = ExplorationOptions()
 
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
-        """The pairs of the top k, then M_best × a random candidate."""
+        """The greedy merges, then M_best × a random candidate."""
         greedy = greedy_pairs(state)
         partners = exploration_candidates(state, self.candidates, greedy)
         best = state.best
@@ -44,10 +44,10 @@ class RandomExploration(Strategy):
         return (*greedy, *exploration(best, partner, why, self.exploration.additive))
 
     def most_children(self, foundation: int) -> int:
-        """Greedy merges, and one exploration merge with its additive kin."""
+        """Greedy merges, one exploration merge and its additive variants."""
         return most_pairs(self.k, foundation) + 1 + len(self.exploration.additive)
 
     @property
     def candidates(self) -> CandidateSet:
-        """As in the paper, unless the options say otherwise."""
+        """As configured; default: as in the paper."""
         return self.exploration.candidates or "grandparent_generation"

@@ -1,13 +1,13 @@
 """All foundation models merged at once over a small grid of coefficients.
 
-About nine evaluations, and often better than generations of pairs: an average of two models stays
-between them, while a sum of task vectors keeps what each of them brings (Ilharco et al., Editing
-Models with Task Arithmetic, arXiv 2212.04089; Yadav et al., TIES-Merging, arXiv 2306.01708). It is
-also the baseline against which a search has to be worth its evaluations.
+About nine evaluations, and often better than generations of pairs: averages of two models lie
+between them, while a sum of task vectors can keep the skills of all (Ilharco et al., Editing Models
+with Task Arithmetic, arXiv 2212.04089; Yadav et al., TIES-Merging, arXiv 2306.01708). It is also
+the baseline of every search.
 
-When to use it: for a handful of evaluations, and beside any search. In the arena (README, "Which
-strategy?"; five fixtures, held out) 46.3 by nine children, where greedy has 40.1 by ten: far above
-it where skills add up, below it where they interfere most.
+When to use it: with few evaluations, and as a baseline. In the arena (README, "Which strategy?";
+five fixtures, held out) 46.3 with nine children, greedy 40.1 with ten: far better where skills add
+up, worse where they interfere most.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Grid(Value):
-    """The points at which all foundation models are merged at once."""
+    """Coefficients at which all foundation models are merged at once."""
 
     scales: Scales = identity(
-        default=(0.3, 0.5, 0.8), description="of every task vector, by task arithmetic"
+        default=(0.3, 0.5, 0.8), description="weights of all task vectors, with task arithmetic"
     )
     densities: Annotated[tuple[Share, ...], Field(max_length=20)] = identity(
-        default=(0.2, 0.5), description="shares of each task vector that TIES keeps"
+        default=(0.2, 0.5), description="densities of TIES"
     )
     weights: Scales = identity(
-        default=(0.6, 0.8, 1.0), description="of every task vector, by TIES at each density"
+        default=(0.6, 0.8, 1.0), description="weights of all task vectors, with TIES"
     )
 
     @model_validator(mode="after")
@@ -51,7 +51,7 @@ class Grid(Value):
         return self
 
     def merges(self, state: RunState) -> tuple[Proposal, ...]:
-        """The merges at all points in generation 1, none later."""
+        """The merges at all points, as generation 1; none later."""
         if state.generation is None or state.generation.number > 0:
             return ()
         parents = foundation_models(state)
@@ -61,7 +61,7 @@ class Grid(Value):
         )
 
     def points(self, models: int) -> Iterator[Coefficients]:
-        """The points of so many models, task arithmetic first."""
+        """The points for `models` foundation models, task arithmetic first."""
         for scale in self.scales:
             yield Coefficients.at((scale,) * models, None)
         for density in self.densities:
@@ -70,7 +70,7 @@ class Grid(Value):
 
     @property
     def opening(self) -> Grid:
-        """Two points of it, one of each kind: with these a search by a model can begin."""
+        """Two points, one of each merge method, to start a model-based search with."""
         middle = self.weights[len(self.weights) // 2 :][:1]
         return self.model_copy(
             update={
@@ -90,21 +90,21 @@ class SeedGrid(Strategy):
     grid: Grid = Grid()
 
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
-        """The whole grid in generation 1, nothing later."""
+        """The whole grid as generation 1; nothing later."""
         return self.grid.merges(state)
 
     def most_children(self, foundation: int) -> int:
-        """The points of the grid."""
+        """The number of points."""
         return sum(1 for _ in self.grid.points(foundation))
 
     @property
     def candidates(self) -> CandidateSet:
-        """None: foundation models are always at hand."""
+        """Foundation models are the only parents, and their weights are always kept."""
         return "pool"
 
 
 def in_words(point: Coefficients) -> str:
-    """A point, without its weights where they differ."""
+    """A description of a point, without the weights if they differ."""
     density = "" if point.density is None else f" at density {point.density:g}"
     method = point.method.replace("_", " ")
     same = f", weight {point.weights[0]:g}" if len(set(point.weights)) == 1 else ""

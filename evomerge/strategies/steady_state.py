@@ -1,11 +1,11 @@
-"""Pairs chosen one at a time: each child can be a parent at once.
+"""One merge per generation, so that each child can be a parent immediately.
 
 Algorithm 1 spends n(n-1)/2 evaluations on the pairs of foundation models before its first choice.
-Here a generation is one merge, as in steady-state genetic algorithms (Syswerda 1991): in turn the
-untried pair of the pool with the best mean score, and the best model with its least related kin.
+Here, as in steady-state genetic algorithms (Syswerda 1991), generations alternate between the
+untried pair of the pool with the best mean score and the best model with its least related partner.
 
-When to use it: for pairs, where evaluations are few. In the arena (README, "Which strategy?"; five
-fixtures, TIES, held out) 52.4 at 10 children and 54.7 at 40, greedy 40.1 and 52.0.
+When to use it: for merges of pairs with few evaluations. In the arena (README, "Which strategy?";
+five fixtures, TIES, held out) 52.4 at 10 children and 54.7 at 40, greedy 40.1 and 52.0.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from evomerge.strategies.strategy import Strategy
 
 
 class SteadyState(Strategy):
-    """One merge a generation: exploration in odd generations, the best pair in even ones."""
+    """One merge per generation: exploration in odd generations, the best pair in even ones."""
 
     kinds = (GREEDY, EXPLORATION)
 
@@ -41,7 +41,7 @@ class SteadyState(Strategy):
     exploration: Partners = Partners()
 
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
-        """The turn's merge, or the other turn's where the first has none left."""
+        """The merge of this generation's kind, or of the other kind if there is none."""
         if len(state.generations) % 2:
             return self._explore(state, kinship) or self._best_pair(state)
         return self._best_pair(state) or self._explore(state, kinship)
@@ -67,16 +67,16 @@ class SteadyState(Strategy):
         return exploration(best, partner, why)
 
     def pairs(self, state: RunState) -> tuple[Pair, ...]:
-        """The best model with each candidate, where exploration has its turn or the last one."""
+        """The best model with each candidate, if this generation explores."""
         if len(state.generations) % 2 == 0 and self._best_pair(state):
             return ()
         return pairs_with(state.best, exploration_candidates(state, self.candidates, ()))
 
     def most_children(self, foundation: int) -> int:
-        """One."""
+        """Always 1."""
         return 1
 
     @property
     def candidates(self) -> CandidateSet:
-        """All models, unless the options say otherwise."""
+        """As configured; default: all models."""
         return self.exploration.candidates or "repository"

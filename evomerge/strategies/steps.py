@@ -27,32 +27,31 @@ Scales = Annotated[
 
 
 class Partners(Value):
-    """Who may be the partner of the best model."""
+    """Candidates for the partner of the best model."""
 
     candidates: CandidateSet | None = identity(
         default=None,
-        description="who may be the partner: models two generations before the child (as in the "
-        "paper; the default of kinship and random), all models (of the others), or the pool",
+        description="possible partners: models two generations before the child (as in the paper; "
+        "default of kinship and random), all models (default of the others), or the pool",
     )
 
 
 class ExplorationOptions(Partners):
-    """How the partner of the best model is chosen, and what is merged with it."""
+    """Exploration merges of the best model with a partner."""
 
     additive: Scales = identity(
         default=(),
-        description="also base + delta of the best + a · delta of the partner for each a; 0.5 is "
-        "a good start; the paper has none",
+        description="for each a, one more child: best model + a · task vector of the partner; try "
+        "0.5; not in the paper",
     )
 
 
 def greedy_pairs(state: RunState) -> tuple[Proposal, ...]:
-    """Algorithm 1, steps 1 and 2a.
+    """Greedy merges (Algorithm 1, steps 1 and 2a), in order of preference.
 
-    Generation 1: every pair of foundation models. Later: the pairs of S that were never merged
-    in this run, by their mean score (ties: by the names of the pair, before that by the mean over
-    the tasks where the objective ranks by it), the first k of them. A pool with elites orders them
-    by their potential: an elite's mean score is low by its nature.
+    Generation 1: all pairs of foundation models. Later: the k best untried pairs of S by mean
+    score of the parents; ties by the mean over the tasks, where the objective ranks by it, then by
+    names. A pool with elites is ordered by `potential`, since elites have low mean scores.
     """
     first = state.generation is not None and state.generation.number == 0
     members = state.ranking if first else state.pool
@@ -80,17 +79,16 @@ def greedy_pairs(state: RunState) -> tuple[Proposal, ...]:
 
 
 def most_pairs(k: int, foundation: int) -> int:
-    """At most so many greedy merges in one generation."""
+    """The maximum number of greedy merges in a generation."""
     return max(k, foundation * (foundation - 1) // 2)
 
 
 def exploration_candidates(
     state: RunState, candidates: CandidateSet, proposed: Sequence[Proposal]
 ) -> tuple[Model, ...]:
-    """The partners that M_best may explore with (Algorithm 1, step 2b), by generation and name.
+    """Possible partners of M_best (Algorithm 1, step 2b), by generation and name.
 
-    Left out: M_best itself and every model that it was merged with before, in any generation or
-    by one of the `proposed` merges of this one.
+    Models that M_best was already merged with, or is by a `proposed` merge, are left out.
     """
     best, last = state.best, state.generation
     if best is None or last is None or last.number == 0:
@@ -112,9 +110,9 @@ def exploration_candidates(
 
 
 def least_related(best: Model, partners: Sequence[Model], kinship: KinshipMatrix) -> Model | None:
-    """The partner least related to `best` (Algorithm 1, line 9), ties by generation and name.
+    """The partner least related to `best` (Algorithm 1, line 9); ties by generation and name.
 
-    Partners whose kinship to `best` is undefined are left out.
+    Partners of unknown or undefined kinship are ignored; None if no other remains.
     """
     known = [model for model in partners if kinship.between(best.name, model.name) is not None]
     return min(
@@ -129,18 +127,18 @@ def least_related(best: Model, partners: Sequence[Model], kinship: KinshipMatrix
 
 
 def pairs_with(best: Model | None, partners: Sequence[Model]) -> tuple[Pair, ...]:
-    """The pairs of the best model with each of `partners`."""
+    """The pairs of `best` with each of `partners`; none without a best model."""
     return () if best is None else tuple(pair(best.name, model.name) for model in partners)
 
 
 def exploration(
     best: Model, partner: Model, why: str, scales: Sequence[float] = ()
 ) -> tuple[Proposal, ...]:
-    """The exploration merge of `best` and `partner` (Algorithm 1, step 2b), and its additive kin.
+    """The exploration merge of `best` and `partner` (Algorithm 1, step 2b) and additive variants.
 
     Args:
-        scales: for each a, one more child base + delta_best + a · delta_partner. The config's merge
-            method may average, which halves what the partner brings; a sum does not.
+        why: the reason, for reports.
+        scales: for each a, one more child: base + delta_best + a · delta_partner.
     """
     plain = propose_merge(EXPLORATION, (best, partner), f"exploration: {why}")
     added = (
@@ -167,10 +165,7 @@ def propose_merge(
     reason: str,
     coefficients: Coefficients | None = None,
 ) -> Proposal:
-    """A proposal with its parents in merge order, the better-scoring one first.
-
-    With `coefficients`, which have an order of their own, the parents stay as they are given.
-    """
+    """A proposal with its parents in merge order: best first, as given if with `coefficients`."""
     ordered = sorted(parents, key=rank) if coefficients is None else parents
     names = tuple(model.name for model in ordered)
     return Proposal(
@@ -183,18 +178,18 @@ def propose_merge(
 
 
 def mean_score(models: Sequence[Model]) -> float:
-    """Mean score in points; the models are scored."""
+    """Mean score of scored models, in points."""
     return mean_worth(models).score
 
 
 def mean_worth(models: Sequence[Model]) -> Worth:
-    """The mean of what these models are ranked by; they are scored."""
+    """Mean worth of scored models."""
     scores, means = zip(*(model.worth or Worth(0.0) for model in models), strict=True)
     return Worth(sum(scores) / len(models), sum(means) / len(models))
 
 
 def potential(models: Sequence[Model]) -> Worth:
-    """What a child would be ranked by that kept the best of its parents on every task."""
+    """The worth of a hypothetical child with the better parent's score on every task."""
     each = [model.scores.tasks for model in models if model.scores]
     best = [max(column, key=lambda task: task.value) for column in zip(*each, strict=True)]
     return models[0].objective().worth(best) or Worth(0.0)

@@ -28,7 +28,7 @@ EDITS = [
     ("  k: 3", "  1: 3", 9, "strategy.1", "a key must be a text"),
     ("  k: 3", "  [a]: 3", 9, "strategy", "not a list or a mapping"),
     # missing
-    ("run: {name: trial}", "run: {}", 1, "run.name", "is missing: folder of the run"),
+    ("run: {name: trial}", "run: {}", 1, "run.name", "is missing: name of the run"),
     ("base_model: org/base\n", "", 1, "base_model", "is missing: the pre-trained model"),
     ("  method: ties\n", "", 10, "merge.method", "one of slerp, linear"),
     ("      default: 0.5\n", "", 14, "merge.parameters.weight.default", "is missing"),
@@ -67,13 +67,13 @@ EDITS = [
     ("weight: 2", "weight: 0", 22, "evaluation.tasks.1.weight", "above 0"),
     ("weight: 2", "limit: 0.1", 22, "evaluation.tasks.1.limit", "expected an integer"),
     ("weight: 2", "metric: acc,none", 22, "evaluation.tasks.1.metric", "`filter: none`"),
-    ("weight: 2", "metric: ter", 22, "evaluation.tasks.1.metric", "a score must rise"),
+    ("weight: 2", "metric: ter", 22, "evaluation.tasks.1.metric", "use a metric whose higher"),
     ("name: second", "name: first", 21, "evaluation.tasks.1.name", "evaluation.tasks.0 has it"),
     ("[cpu, cpu]", "[gpu]", 28, "execution.devices.0", "expected auto, cpu, cuda"),
     ("[cpu, cpu]", "[cpu*0]", 28, "execution.devices.0", "cpu*2 for two workers"),
     ("[cpu, cpu]", "[auto*2]", 28, "execution.devices.0", "cpu*2 for two workers"),
-    ("[cpu, cpu]", "[cpu, auto]", 28, "execution.devices.1", "stands alone"),
-    ("low: 1", "hf_token: canary", 23, "evaluation.model_args.hf_token", "a secret has no place"),
+    ("[cpu, cpu]", "[cpu, auto]", 28, "execution.devices.1", "must be the only entry"),
+    ("low: 1", "hf_token: canary", 23, "evaluation.model_args.hf_token", "do not write secrets"),
     ("low: 1", "device: cpu", 23, "evaluation.model_args.device", "execution.devices"),
     ("- pool_unchanged", "- pool_unchange", 25, "stopping.0", "did you mean `pool_unchanged`"),
     ("- pool_unchanged", "- no_improvement", 25, "stopping.0", "{patience: ...}"),
@@ -88,21 +88,21 @@ EDITS = [
         "- {model: org/one, name: two}",
         5,
         "foundation_models.1.name",
-        "named 'Two' like",
+        "also named 'Two'",
     ),
-    ("org/one", "org/model-1-exp", 4, "foundation_models.0.model", "is kept for a child"),
+    ("org/one", "org/model-1-exp", 4, "foundation_models.0.model", "is reserved for a child"),
     ("name: Two", "name: union", 5, "foundation_models.1.name", "merge.tokenizer"),
     ("org/one", "org/one@", 4, "foundation_models.0.model", "neither a hub id"),
     ("org/one", "org/o n e", 4, "foundation_models.0.model", "neither a hub id"),
     ("org/one", "https://u:p@host/x", 4, "foundation_models.0.model", "got a URL"),
-    ("org/one", "./my model", 4, "foundation_models.0.model", "add a `name`"),
-    ("org/one", "~other/model", 4, "foundation_models.0.model", "only `~/` stands for a home"),
+    ("org/one", "./my model", 4, "foundation_models.0.model", "set `name`"),
+    ("org/one", "~other/model", 4, "foundation_models.0.model", "only `~/` is expanded"),
     ("name: trial", "name: ../escape", 1, "run.name", "a name of up to 64"),
     ("name: trial", "name: /etc", 1, "run.name", "a name of up to 64"),
-    ("name: trial", "name: NUL", 1, "run.name", "the name of a file on every system"),
-    ("name: trial", "name: con.txt", 1, "run.name", "the name of a file on every system"),
-    ("name: trial", "name: dot.", 1, "run.name", "the name of a file on every system"),
-    ("name: trial", "name: store", 1, "run.name", "the folder that all runs share"),
+    ("name: trial", "name: NUL", 1, "run.name", "not a valid file name"),
+    ("name: trial", "name: con.txt", 1, "run.name", "not a valid file name"),
+    ("name: trial", "name: dot.", 1, "run.name", "not a valid file name"),
+    ("name: trial", "name: store", 1, "run.name", "folder shared by all runs"),
     ("name: trial", "name: " + "x" * 65, 1, "run.name", "up to 64"),
     ("name: trial", "name: x, dir: " + "d" * 300, 1, "run.dir", "255 bytes"),
     # YAML itself
@@ -211,7 +211,7 @@ def test_distance_and_saturation_do_not_go_together(good):
 def test_distance_and_skipping_do_not_go_together(good):
     text = good.replace("cosine", "euclidean")
     text = text.replace("  method: ties", "  method: ties\n  skip_if_kinship_above: 0.99")
-    with pytest.raises(ConfigError, match="near-identical parents; use the metric pcc") as caught:
+    with pytest.raises(ConfigError, match="parents are small; use the metric pcc") as caught:
         parse(text, "x.yaml")
     assert caught.value.problems[0].where == "x.yaml:12"
     assert caught.value.problems[0].key == "merge.skip_if_kinship_above"
@@ -242,8 +242,8 @@ def test_a_mergekit_fragment_holds_what_mergekit_reads(good, fragment, part):
     [
         ("della\n  parameters: {density: 0.9, epsilon: 0.2}", "density ± epsilon"),
         ("della\n  parameters: {epsilon: 0.5}", "from 0 to below 0.5"),
-        ("linear\n  parameters: {weight: 0}", "merges nothing"),
-        ("linear\n  parameters: {weight: [0, 1]}", "divide by 0"),
+        ("linear\n  parameters: {weight: 0}", "nothing would be merged"),
+        ("linear\n  parameters: {weight: [0, 1]}", "division by 0"),
         ("slerp\n  parameters: {t: 1.5}", "from 0 to 1"),
         ("slerp\n  parameters: {t: {filters: {mlp: -1}, default: 0}}", "from 0 to 1"),
         ("slerp\n  parameters: {t: {filters: {}, default: 0}}", "at least 1 item"),
