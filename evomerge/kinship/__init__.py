@@ -1,11 +1,11 @@
-"""Model kinship from weights: sufficient statistics, taken in one pass over safetensors files.
+"""Model kinship from weights: sufficient statistics from one pass over safetensors files.
 
     passes = [measure(base, models, base_id="base")]
     statistics = Statistics.merge(passes)
     statistics.pair("pcc", "a", "b")
 
-`measure` (in `stream`) needs torch and reads weights; everything else here is numpy only. Names
-are loaded when they are asked for, so importing this package imports neither.
+`measure` (in `stream`) needs torch and reads weights; everything else here needs numpy only. Names
+are imported lazily, so importing this package imports neither.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The arithmetic of a pass, compiled: optional, several times as fast as the torch path.
+"""Gram sums of a pass, compiled with numba: optional, several times as fast as the torch path.
 
-The sums of `products.Products` to the bit: a block of all rows is decoded from the dtypes of their
-files, less the base's, and rounded to its grid; then tiles of 4 x 2 rows are multiplied with their
-sums in registers. Measured: `scripts/bench/kinship.py`.
+The sums equal those of `products.Products` to the bit. A block of all rows is decoded from the
+dtypes of the files, reduced by the base and rounded to its grid; then tiles of 4 x 2 rows are
+multiplied with their sums in registers. Benchmark: `scripts/bench/kinship.py`.
 
-numba keeps the machine code beside this file, else in the user's cache folder, for this processor
-and this text: whatever the code depends on has to stay in this one file.
+numba caches the machine code beside this file, else in the user's cache folder, by processor and
+source text of this file only: all code that the result depends on has to stay in this file.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from evomerge.kinship.tensors import DTYPES
 
 _CODES = {torch.bfloat16: 0, torch.float16: 1, torch.float32: 2, torch.float64: 3}
 
-# Bytes that are read at a time, all rows together: to be in the second-level cache still.
+# Bytes read at a time, over all rows, so that they stay in the L2 cache.
 _CHUNK = 1 << 19
 
-# Called by its address in the C library, so that reading needs no turn at the interpreter.
+# Called by its address in the C library, so that reading does not need the GIL.
 _pread = types.ExternalFunction(
     "pread", types.int64(types.int32, types.uintp, types.uintp, types.int64)
 )
 
-# A NaN has to come out as one: so no flag of those that let the compiler assume there are none.
+# Without `nnan` and `ninf`: the compiler must not assume that there are no NaN or infinities.
 _SUMS = {"reassoc", "contract", "nsz"}
 
-# From the exponents of float16 to those of float32.
+# 2^(127 - 15): from the exponent bias of float16 to that of float32.
 _BIASES = np.float32(2.0**112)
 
 
 @intrinsic
 def _pointer(_context: Any, _address: Any) -> Any:
-    """An address as the pointer that `carray` takes: any number of rows without recompiling."""
+    """An address as a pointer for `carray`, so that the number of rows needs no recompilation."""
 
     def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], cgutils.voidptr_t)
@@ -63,9 +63,9 @@ def _decode_bfloat16(address: Any, row: Any, less: Any, count: Any) -> None:
 
 @njit(nogil=True)
 def _decode_float16(address: Any, row: Any, less: Any, count: Any) -> None:
-    """Exponent and mantissa moved into place, scaled by the difference of the biases, 2^112.
+    """Exponent and mantissa are shifted into place, then scaled by the bias difference, 2^112.
 
-    So subnormal numbers come out right. Infinity and NaN have an exponent of their own.
+    The scaling makes subnormal numbers come out right; infinity and NaN are handled apart.
     """
     raw = carray(_pointer(address), count, np.uint16)
     for k in range(count):
@@ -87,7 +87,7 @@ def _decode_float32(address: Any, row: Any, less: Any, count: Any) -> None:
 
 @njit(nogil=True)
 def _decode_float64(address: Any, row: Any, less: Any, count: Any) -> None:
-    """Rounded to the row's dtype before the base is taken off, as the torch path does."""
+    """Rounded to the row's dtype before the base is subtracted, as the torch path does."""
     raw = carray(_pointer(address), count, np.float64)
     for k in range(count):
         row[k] = raw[k]
@@ -96,7 +96,7 @@ def _decode_float64(address: Any, row: Any, less: Any, count: Any) -> None:
 
 @njit(nogil=True)
 def _decode(code: Any, address: Any, row: Any, less: Any, count: Any) -> None:
-    """Elements from `address` on, less those of `less`, into `row`."""
+    """Write `count` elements from `address` minus those of `less` to `row`."""
     if code == 0:
         _decode_bfloat16(address, row, less, count)
     elif code == 1:
@@ -109,7 +109,7 @@ def _decode(code: Any, address: Any, row: Any, less: Any, count: Any) -> None:
 
 @njit(nogil=True)
 def _onto_grid(delta: Any, row: Any, count: Any) -> None:
-    """`products._onto_grid` of one block, from float32 to float64; the rest of `row` becomes 0."""
+    """`products._onto_grid` of one block, from float32 to float64; zeroes the rest of `row`."""
     bits = delta.view(np.int32)
     largest = np.int32(0)
     for k in range(count):
@@ -123,7 +123,7 @@ def _onto_grid(delta: Any, row: Any, count: Any) -> None:
 
 @njit(nogil=True, fastmath=_SUMS)
 def _four_by_two(rows: Any, i: Any, j: Any, sums: Any, at: Any) -> None:
-    """Products of rows i .. i + 3 with rows j and j + 1: as many sums as hide their latency."""
+    """Products of rows i .. i + 3 with rows j and j + 1; eight sums hide the FMA latency."""
     a0, a1, a2, a3, b0, b1 = rows[i], rows[i + 1], rows[i + 2], rows[i + 3], rows[j], rows[j + 1]
     s00, s01, s10, s11, s20, s21, s30, s31 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(rows.shape[1]):
@@ -147,11 +147,11 @@ def _add(
     addresses: Any, codes: Any, sizes: Any, length: Any, rows: Any, first: Any, floats: Any,
     levels: Any, done: Any,
 ) -> Any:  # fmt: skip
-    """Add the products of rows `first` on with all rows before them and with one another.
+    """Add the products of rows `first` on with all rows up to their own.
 
-    Row 0 is all ones; the rows of the deltas follow. The first source is the base; sources are
-    given by address, code of the dtype, bytes per element. `floats` holds a delta, the base's
-    block, zeros. Of `done` blocks `levels` holds a sum of 2^l of them for each bit l that is set.
+    Row 0 is all ones, the rows of the deltas follow. The first source is the base; a source is
+    given by address, dtype code and bytes per element. `floats` holds a delta, the base's block
+    and zeros. `levels` holds a sum of 2^l blocks for each bit l that is set in `done`.
     """
     block, none = rows.shape[1], floats[2]
     delta, base = floats[0], floats[1]
@@ -177,7 +177,7 @@ def _add(
 
 @njit(nogil=True)
 def _read(file: Any, address: Any, size: Any, position: Any) -> bool:
-    """Read `size` bytes to `address`; False where the file ends early or cannot be read."""
+    """Read `size` bytes to `address`; False if the file ends early or cannot be read."""
     done = 0
     while done < size:
         got = _pread(file, address + np.uint64(done), np.uint64(size - done), position + done)
@@ -193,7 +193,7 @@ def _sum(
 ) -> Any:  # fmt: skip
     """Add the products of `length` elements of every source, `chunk` by `chunk`.
 
-    The number of blocks in `levels`; 0 where a source cannot be read to its end.
+    Returns the number of blocks in `levels`; 0 if a source cannot be read to its end.
     """
     done = 0
     for start in range(0, length, chunk):
@@ -216,15 +216,15 @@ _SIGNATURE = types.int64(
 
 @functools.cache
 def prepare() -> Callable[..., int]:
-    """`_sum` as machine code, from numba's cache where there is one.
+    """`_sum` as machine code, from numba's cache if possible.
 
-    A cache that is damaged or cannot be written (no such folder, a full disk) costs the time to
-    compile, some seconds, and nothing else.
+    With a damaged or unwritable cache (no such folder, a full disk) it is compiled again, which
+    takes some seconds.
     """
     compiled: Callable[..., int]
     try:
         compiled = njit(_SIGNATURE, nogil=True, cache=True)(_sum)
-    except Exception:  # what a damaged file makes the reader of it raise is anything
+    except Exception:  # reading a damaged cache file can raise anything
         compiled = njit(_SIGNATURE, nogil=True)(_sum)
     return compiled
 
@@ -232,13 +232,13 @@ def prepare() -> Callable[..., int]:
 def read(stored: Sequence[StoredTensor], known: int, start: int, stop: int) -> Floats | None:
     """The Gram rows of elements `start` to `stop` of stored tensors: base, known, new models.
 
-    As `products.Products.total` gives them; the range is a piece. None where a file cannot be
-    read; whoever reads it in Python learns why.
+    Returns float64, [new, 1 + known + new], as `products.Products.total` of one piece; None if a
+    file cannot be read (reading it in Python tells why).
     """
     chunk = _CHUNK // sum(one.item_size for one in stored) // BLOCK * BLOCK or BLOCK
     buffers = [torch.empty(chunk, dtype=DTYPES[one.dtype]) for one in stored]
     first, new = 1 + known, len(stored) - 1 - known
-    # Of whole tiles; and one row more, for the second of two columns.
+    # Padded to whole tiles, plus one row, since a tile reads two columns.
     tiles = -(-new // 4) * 4
     rows = np.zeros((first + tiles + 1, BLOCK))
     rows[0] = 1

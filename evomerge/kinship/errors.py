@@ -1,4 +1,4 @@
-"""What can go wrong when kinship is measured, each with what it is about as attributes."""
+"""Errors of measuring kinship, each with its subject as attributes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from evomerge.domain.errors import CandidateError, DamagedError, EvomergeError
 
 
 class KinshipError(EvomergeError):
-    """A kinship cannot be measured or derived."""
+    """Kinship cannot be measured or derived."""
 
 
 class WeightFileError(KinshipError):
@@ -14,11 +14,11 @@ class WeightFileError(KinshipError):
 
 
 class ShapeMismatchError(KinshipError, CandidateError):
-    """A tensor of a model has another shape than the base's, and not only more or fewer rows."""
+    """A tensor of a model differs from the base's in more than the number of rows."""
 
 
 class NonFiniteWeightsError(KinshipError, CandidateError):
-    """A weight is NaN or infinite. `tensor` is the base's name of it, `model` the id."""
+    """A weight is NaN or infinite. `tensor` is the base's name of the tensor, `model` the id."""
 
     def __init__(
         self, message: str, remedy: str | None = None, *, tensor: str = "", model: str = ""
@@ -29,11 +29,11 @@ class NonFiniteWeightsError(KinshipError, CandidateError):
 
 
 class PassFormatError(KinshipError, DamagedError):
-    """Stored statistics are damaged, of an unknown format, or contradict one another."""
+    """Stored statistics are damaged, of an unknown format, or contradictory."""
 
 
 class MissingPairsError(KinshipError):
-    """Statistics are asked for that no pass holds. `pairs` are the unordered pairs of ids."""
+    """Statistics are missing in all passes. `pairs` are the unordered pairs of ids."""
 
     def __init__(
         self,

@@ -1,13 +1,13 @@
-"""Kinship estimated from samples of the weights, with an interval for every figure.
+"""Kinship estimated from samples of the weights, with intervals.
 
-Of a tensor with n elements, m of them sampled, the products of deltas are estimated as n / m times
-their sum over the sample (a stratified expansion estimator: Särndal, Swensson, Wretman, Model
-Assisted Survey Sampling, 1992, chapter 3). The metrics are no linear functions of these; their
-error is told by leaving out a group of the sample at a time (jackknife: Wolter, Introduction to
-Variance Estimation, 2007, chapter 4). A tensor that is in the sample whole errs by nothing, so its
-part in the deviations is shrunk by the finite population correction, sqrt(1 - m / n).
+For a tensor with n elements, m of them sampled, the products of deltas are estimated as n / m times
+their sum over the sample (stratified expansion estimator: Särndal, Swensson, Wretman, Model
+Assisted Survey Sampling, 1992, chapter 3). The metrics are nonlinear in these products; their
+standard error is a jackknife over groups of the sample (Wolter, Introduction to Variance
+Estimation, 2007, chapter 4), with deviations scaled by the finite population correction,
+sqrt(1 - m / n), so that a tensor that is sampled whole contributes no error.
 
-An estimate is for the eye: no decision of a run reads one, and none is in a journal.
+Estimates are for display only: no decision of a run reads one, and none is in a journal.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ from evomerge.kinship.union import alike
 
 GROUPS = 20
 _DEVIATIONS = 2.86
-"""Standard errors in half an interval: with 19 degrees of freedom 99 of 100."""
+"""Standard errors in half an interval: covers 99 % with 19 degrees of freedom."""
 
 _FLOOR = 1e-7
-"""Of a part of the weights nothing is surer than this, in a correlation or of a distance."""
+"""Lower bound of the error of a partial sample, in a correlation or relative to a distance."""
 
 Pair: TypeAlias = tuple[str, str]
 Parts: TypeAlias = Callable[[str], Iterable[str]]
-"""The parts of a model that a tensor belongs to, by its name; "" is the whole."""
+"""The parts of a model that a tensor belongs to, by its name; "" is the whole model."""
 
 
 class KinshipEstimate(NamedTuple):
-    """A kinship and half the width of its interval; 0 where the sample holds all weights.
+    """A kinship value (None if undefined) and half the width of its interval.
 
-    At least 95 of 100 true values lie within value ± error. None: undefined.
+    At least 95 of 100 true values lie within value ± error. The error is 0 if the sample holds all
+    weights.
     """
 
     value: float | None
@@ -48,10 +49,10 @@ class KinshipEstimate(NamedTuple):
 
 
 def parts_of(exclude: Sequence[str], key: Callable[[str], str | None] | None = None) -> Parts:
-    """Every tensor is a part of the whole, but for those that a pattern leaves out.
+    """Assign all tensors to the whole model, except those that match a pattern of `exclude`.
 
     Args:
-        key: the further part that a tensor belongs to, as in `Statistics.split_by`.
+        key: the additional part that a tensor belongs to, as in `Statistics.split_by`.
     """
 
     def parts(name: str) -> Iterable[str]:
@@ -68,14 +69,14 @@ def estimates(
     models: Mapping[str, Sample],
     pairs: Iterable[Pair],
     metrics: Sequence[str],
-    parts: Parts = parts_of(()),  # noqa: B008 - it holds no state
+    parts: Parts = parts_of(()),  # noqa: B008 - it is stateless
 ) -> dict[str, dict[str, dict[Pair, KinshipEstimate]]]:
     """Estimates of `pairs` by part and metric.
 
-    A pair is compared over the tensors, and their rows, that the base and its two models have.
+    A pair is compared over the tensors and rows that the base and both models have.
 
     Args:
-        base, models: samples at the same places; of every model of a pair.
+        base, models: samples with the same layout, of every model of a pair.
     """
     found: dict[str, dict[str, dict[Pair, KinshipEstimate]]] = {}
     for group in alike({name: sample.shape(base) for name, sample in models.items()}, pairs):
@@ -95,9 +96,9 @@ def estimates(
 
 
 def _grams(base: Sample, models: Sequence[Sample], parts: Parts) -> dict[str, Floats]:
-    """By part the Gram matrices [1 + GROUPS, 1 + models, 1 + models] over [1, deltas].
+    """The Gram matrices over [1, deltas] by part: [1 + GROUPS, 1 + models, 1 + models].
 
-    Entry 0 is the estimate, the others are those without one of the groups.
+    Entry 0 is the estimate, the others leave out one group each.
     """
     width = 1 + len(models)
     grams: dict[str, Floats] = {}
@@ -113,9 +114,9 @@ def _grams(base: Sample, models: Sequence[Sample], parts: Parts) -> dict[str, Fl
 
 
 def _gram(base: Sample, tensor: SampledTensor, models: Sequence[SampledTensor]) -> Floats:
-    """One tensor's, over the elements that all have."""
+    """The Gram matrices of one tensor, over the elements that all models have."""
     count = min([tensor.count, *(one.held for one in models)])
-    # The places ascend, so that those within the common rows come first in every sample.
+    # Coordinates ascend, so those within the common rows come first in every sample.
     length = base.length(tensor.name, count)
     rows = np.ones((1 + len(models), length))
     origin = as_floats(tensor.weights[:length], tensor.dtype)
@@ -134,7 +135,7 @@ def _gram(base: Sample, tensor: SampledTensor, models: Sequence[SampledTensor]) 
 
 
 def _with_errors(metric: str, gram: Floats) -> tuple[Floats, Floats]:
-    """Values and half the widths of their intervals, [models, models]."""
+    """Values and half the widths of their intervals, each [models, models]."""
     each = similarity(metric, gram)
     deviations = each[1:] - each[0]
     variance = (GROUPS - 1) / GROUPS * np.sum(deviations**2, axis=0)

@@ -1,4 +1,4 @@
-"""Where a tensor sits in a model, told from its name: its layer and its kind."""
+"""The layer and the kind of a tensor, derived from its name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """The kinds of tensors that kinship is told apart by."""
+    """The kinds of tensors that kinship is broken down by."""
 
     ATTENTION = "attention"
     MLP = "mlp"
@@ -16,7 +16,7 @@ class Kind(StrEnum):
     OTHER = "other"
 
 
-# The first that matches decides: `self_attn.q_norm` and `post_attention_layernorm` are norms.
+# The first match decides: `self_attn.q_norm` and `post_attention_layernorm` are norms.
 _KINDS = (
     (Kind.NORM, re.compile(r"norm|(^|\.)ln(_|\.|\d)")),
     (Kind.EMBEDDING, re.compile(r"embed|(^|\.)(lm_head|output_head|wte|wpe)(\.|$)")),
@@ -34,7 +34,7 @@ def kind_of(name: str) -> Kind:
 def layer_of(name: str) -> str | None:
     """The layer of a tensor: its name up to the first number (`model.layers.3`).
 
-    None for what belongs to no layer: embeddings, the last norm, the output head.
+    None for tensors outside layers: embeddings, the last norm, the output head.
     """
     parts = name.split(".")
     for index, part in enumerate(parts):

@@ -1,9 +1,9 @@
-"""Which tensors a folder of safetensors files holds, and where: headers only, no weights.
+"""The tensors in a folder of safetensors files and their positions, from the headers only.
 
 The format (github.com/huggingface/safetensors): 8 bytes, the little-endian length of a JSON
 header; the header, `{name: {dtype, shape, data_offsets: [begin, end]}, "__metadata__": {..}}`;
-then the data, without holes. Everything is checked before a single weight is read, since an
-offset that lies would be read as weights.
+then the data, without holes. Headers are validated completely before weights are read, since a
+wrong offset would yield other bytes as weights.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ ITEM_SIZES = {
     **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
     **dict.fromkeys(("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1),
 }
-"""Bytes per element. A dtype that is not here is left out of kinship, so only its place counts."""
+"""Bytes per element. Other dtypes are left out of kinship, so their size does not matter."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """A tensor in a file: `offset` and `size` are bytes, counted from the start of the file."""
+    """A tensor in a file; `offset` and `size` are in bytes, from the start of the file."""
 
     name: str
     dtype: str
@@ -84,7 +84,7 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
     """The tensors of one file by name.
 
     Raises:
-        WeightFileError: the file is truncated or its header is not sound; the message names it.
+        WeightFileError: the file is truncated or its header is invalid; the message names the file.
     """
     try:
         with file.open("rb") as stream:
@@ -130,7 +130,7 @@ def _entry(file: Path, start: int, name: str, entry: Any) -> StoredTensor:
         raise _damaged(file, f"the entry of tensor {name} is not an object")
     dtype, shape, span = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     if not (isinstance(dtype, str) and _naturals(shape) and _naturals(span) and len(span) == 2):
-        raise _damaged(file, f"the entry of tensor {name} is not sound")
+        raise _damaged(file, f"the entry of tensor {name} is invalid")
     begin, end = span
     expected = math.prod(shape) * ITEM_SIZES[dtype] if dtype in ITEM_SIZES else end - begin
     if end - begin != expected or end < begin:
@@ -141,7 +141,7 @@ def _entry(file: Path, start: int, name: str, entry: Any) -> StoredTensor:
 
 
 def _check_layout(file: Path, tensors: Sequence[StoredTensor], start: int, size: int) -> None:
-    """The data must be covered exactly: no overlap, no hole, nothing beyond the end."""
+    """Check that tensors cover the data exactly: no overlap, no hole, nothing beyond the end."""
     position = start
     for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.size)):
         if tensor.offset != position:
@@ -158,7 +158,7 @@ def _json_object(file: Path, text: bytes) -> dict[str, Any]:
     def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         content = dict(pairs)
         if len(content) < len(pairs):
-            raise ValueError("a name stands twice in it")
+            raise ValueError("a name occurs twice in it")
         return content
 
     try:

@@ -1,7 +1,6 @@
-"""Which code multiplies the rows of a pass: compiled where that pays, else torch.
+"""The choice of the kernel of a pass: compiled for large passes, else torch.
 
-Both take the same sums to the bit, so which one it is decides nothing. The compiled one needs numba
-(`pip install evomerge[fast]`).
+Both give the same sums to the bit. The compiled one needs numba (`pip install evomerge[fast]`).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from evomerge.kinship.passes import Floats
 
 KERNELS = ("auto", "compiled", "torch")
 
-# Bytes of a pass from which on numba's import and its compiled code (1 s together) are worth it.
+# Bytes of a pass above which the compiled kernel saves more than numba's import costs (1 s).
 WORTH_COMPILING = 4 << 30
 
 Read: TypeAlias = Callable[[Sequence[StoredTensor], int, int, int], Floats | None]
@@ -26,15 +25,16 @@ Read: TypeAlias = Callable[[Sequence[StoredTensor], int, int, int], Floats | Non
 
 
 def choose_kernel(kernel: str, device: torch.device, size: int) -> Read | None:
-    """The compiled kernel if `kernel` says so, for `auto` where it is faster for `size` bytes.
+    """The compiled kernel if requested, or for `auto` if it is faster for `size` bytes.
 
-    None: torch is to do it.
+    Returns:
+        None for torch.
 
     Raises:
-        KinshipError: `kernel` is none of KERNELS, or the compiled one is not to be had.
+        KinshipError: `kernel` is not one of KERNELS, or the compiled one is unavailable.
     """
     if kernel not in KERNELS:
-        raise KinshipError(f"{kernel!r} is no kernel", f"use {', '.join(KERNELS)}")
+        raise KinshipError(f"unknown kernel {kernel!r}", f"use {', '.join(KERNELS)}")
     possible = device.type == "cpu" and find_spec("numba") is not None
     if kernel == "compiled" and not possible:
         raise KinshipError(
@@ -47,7 +47,7 @@ def choose_kernel(kernel: str, device: torch.device, size: int) -> Read | None:
         from evomerge.kinship import compiled
 
         compiled.prepare()
-    except Exception:  # numba minds the versions of Python, numpy and the processor
+    except Exception:  # numba rejects some versions of Python and numpy, and some processors
         if kernel == "compiled":
             raise
         return None

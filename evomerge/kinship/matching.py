@@ -1,11 +1,11 @@
-"""Which tensors of the models belong to which of the base, and how many rows all have in common.
+"""Matching of the models' tensors to those of the base, and the rows that all have in common.
 
-A tensor is found by its name. Where a model lacks the base's name, wrappers are stripped from the
-front of the names that are left on both sides (`model.`, `language_model.`, ...; see `WRAPPERS`):
-`layers.0.mlp.up_proj.weight` and `model.language_model.layers.0.mlp.up_proj.weight` both are
-`model.layers.0.mlp.up_proj.weight`. That is done only where exactly one name on each side is left
-with that ending. A tied output head that is not stored is a tensor that the model lacks: the
-embedding counts once.
+Tensors are matched by name. Where a model lacks the base's name, wrappers are stripped from the
+front of the names that are unmatched on both sides (`model.`, `language_model.`, ...; see
+`WRAPPERS`): `layers.0.mlp.up_proj.weight` and `model.language_model.layers.0.mlp.up_proj.weight`
+both are `model.layers.0.mlp.up_proj.weight`. This requires that exactly one unmatched name on each
+side has that ending. A tied output head that is not stored counts as missing, so that the embedding
+counts once.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from evomerge.kinship.headers import StoredTensor
 from evomerge.kinship.passes import Shape
 
 FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
-"""The dtypes that are weights. Quantised ones (8 bits and less) mean nothing without their
-scales, so they are left out and named, as integers are."""
+"""The dtypes that are weights. Quantised ones (8 bits and less) are meaningless without their
+scales, so they are left out and reported, as integers are."""
 
 WRAPPERS = frozenset(
     ("model", "language_model", "text_model", "base_model", "transformer", "module", "llm")
@@ -32,9 +32,9 @@ Filling = TypeVar("Filling", tuple[str, ...], Mapping[str, str])
 
 @dataclass(frozen=True, slots=True)
 class SharedTensor:
-    """A floating-point tensor of the base with what answers to it in the models that have it.
+    """A floating-point tensor of the base with its counterparts in the models that have it.
 
-    Of each, the first `rows` rows are compared: the fewest that the base or a model has.
+    Compared are the first `rows` rows: the fewest that the base or a model has.
     """
 
     base: StoredTensor
@@ -54,11 +54,14 @@ class SharedTensor:
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """Every floating-point tensor of the base in natural order, and what was left aside.
+    """Every floating-point tensor of the base in natural order, and what was left out.
 
-    `extra`: per model, its tensors that the base lacks. `skipped`: per model or base, tensor to
-    dtype, what is not floating-point (or is empty). `renamed`: per model, the base's name to the
-    model's. Sources without any are not in these mappings.
+    Attributes:
+        extra: per model, its tensors that the base lacks.
+        skipped: per model or base, tensor name to dtype, what is not floating-point or is empty.
+        renamed: per model, the base's name to the model's.
+
+    Models without any are missing in these mappings.
     """
 
     tensors: tuple[SharedTensor, ...]
@@ -67,7 +70,7 @@ class Matching:
     renamed: Mapping[str, Mapping[str, str]]
 
     def shape(self, model: str) -> Shape:
-        """The rows of a model, as `passes.Pass.shape` tells them."""
+        """The rows of a model, as `passes.Pass.shape`."""
         held = ((one.base, one.models.get(model)) for one in self.tensors)
         return tuple(
             sorted((base.name, min(base.rows, one.rows) if one else 0) for base, one in held)
@@ -82,7 +85,7 @@ def match(
     """Match the stored tensors of `models`, by id, to those of the base.
 
     Raises:
-        ShapeMismatchError: two tensors of one name differ in more than their number of rows.
+        ShapeMismatchError: two tensors of one name differ in more than the number of rows.
         KinshipError: a model shares no floating-point tensor with the base.
     """
     found = {model: _find(base, stored) for model, stored in models.items()}
@@ -118,7 +121,7 @@ def match(
 def _find(
     base: Mapping[str, StoredTensor], model: Mapping[str, StoredTensor]
 ) -> dict[str, StoredTensor]:
-    """The model's tensor of each of the base's names that it has."""
+    """The model's tensors by the base's names."""
     found = {name: model[name] for name in base if name in model}
     theirs = _by_ending(name for name in model if name not in found)
     for ending, names in _by_ending(name for name in base if name not in found).items():
@@ -143,7 +146,7 @@ def _is_weight(stored: StoredTensor) -> bool:
 
 
 def _named(tensors: Iterable[tuple[str, StoredTensor]]) -> dict[str, str]:
-    """Those that are no weights, with the reason."""
+    """Tensors that are not weights, with the reason."""
     return {
         name: stored.dtype if stored.size else "empty"
         for name, stored in tensors

@@ -1,11 +1,11 @@
-"""The similarities of weight deltas, from their Gram matrix G over [1, delta_1 .. delta_N].
+"""Similarities of weight deltas, from their Gram matrix G over [1, delta_1 .. delta_N].
 
 With n = G[1,1] elements, sums s_a = G[1,a] and products G[a,b] of the deltas of models a and b
 (the metrics of arXiv 2410.12613, section 3):
 
     pcc(a, b)       = (G[a,b] - s_a s_b / n) / sqrt((G[a,a] - s_a^2 / n) (G[b,b] - s_b^2 / n))
     cosine(a, b)    = G[a,b] / sqrt(G[a,a] G[b,b])
-    cosine_abs      = |cosine|, what the public tool calls cs
+    cosine_abs      = |cosine|, `cs` of the public tool
     euclidean(a, b) = sqrt(G[a,a] + G[b,b] - 2 G[a,b])
 """
 
@@ -18,13 +18,13 @@ from evomerge.kinship.passes import Floats
 
 METRICS = ("pcc", "cosine", "cosine_abs", "euclidean")
 
-# A constant delta leaves up to 2e-6 of its mean square as variance when its products are summed in
-# float32 blocks (each block errs alike); less than this part is taken for zero.
+# Summed in float32 blocks, a constant delta has a variance of up to 2e-6 of its mean square, since
+# all blocks have the same rounding error; variances below this share count as zero.
 VARIANCE_FLOOR = 1e-5
 
 
 def similarity(metric: str, gram: Floats) -> Floats:
-    """The similarities of all deltas of Gram matrices, by the equations of this module.
+    """The similarities of all deltas of one or more Gram matrices, by the equations of this module.
 
     Args:
         gram: float64, [.., 1 + models, 1 + models].
@@ -45,7 +45,7 @@ def similarity(metric: str, gram: Floats) -> Floats:
     elif metric in METRICS:
         floor = np.zeros(sums.shape)
     else:
-        raise KinshipError(f"{metric!r} is no kinship metric", f"use {', '.join(METRICS)}")
+        raise KinshipError(f"unknown kinship metric {metric!r}", f"use {', '.join(METRICS)}")
     variances = np.diagonal(products, axis1=-2, axis2=-1)
     roots = np.sqrt(np.where(variances > floor, variances, np.nan))
     values: Floats = np.clip(products / (roots[..., :, None] * roots[..., None, :]), -1.0, 1.0)

@@ -1,20 +1,20 @@
-"""The numbers of the public tool (`merge_cal` of zjunlp/ModelKinship at f3f4eb2), quirks and all.
+"""Kinship as computed by the public tool (`merge_cal` of zjunlp/ModelKinship at f3f4eb2).
 
-What it does and `stream` does not:
+Differences from `stream`:
 
-    rows        every tensor of a model is cut to as many rows as the base's lm_head.weight has, the
-                base's is not: one with more rows than that, or a model with fewer, is an error (in
-                split mode the tensor is left out)
+    rows        every tensor of a model is cut to as many rows as the base's lm_head.weight has, but
+                the base's is not: a base with more rows than that, or a model with fewer, is an
+                error (in split mode the tensor is left out)
     lm_head     a tied output head counts as a second tensor; without any the tool fails
     cs          sqrt(<a,b>^2 / (<a,a> <b,b>)): the sign of a cosine is lost
-    split       the mean of the tensors' kinships, weighted by their elements, undefined ones left
-                out; euclidean too, so that it is a mean of distances
+    split       the mean over tensors of their kinships, weighted by their elements, undefined ones
+                left out; of euclidean too, so that it is a mean of distances
     precision   `--low-precision` rounds deltas to 255 steps of their largest entry (in split mode
-                of each tensor's), so that euclidean is in steps. Nothing is loaded in 8 bits.
+                of each tensor's), so that euclidean is in steps; nothing is loaded in 8 bits
 
-What it does and this does not: it sums in float32 over whole models, which is wrong at scale (a pcc
-of 0.895 comes out as 0.8997 at 0.25B parameters and 0.9496 at 1.8B), and prints split results with
-four digits. Here products are summed in float64, so the two agree where models are small.
+Not reproduced: the tool sums in float32 over whole models, which is wrong at scale (a pcc of 0.895
+comes out as 0.8997 at 0.25B parameters and 0.9496 at 1.8B), and prints split results with four
+digits. Here products are summed in float64, so the two agree on small models.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from evomerge.kinship.passes import Floats
 from evomerge.kinship.tensors import read
 
 METRICS = ("pcc", "cosine_abs", "euclidean")
-"""What the tool calls pcc, cs and ed."""
+"""The tool's pcc, cs and ed."""
 
 _HEAD = "lm_head.weight"
 _CHUNK = 1 << 22
@@ -47,7 +47,7 @@ Values = dict[str, list[list[float | None]]]
 
 @dataclass(frozen=True)
 class Parity:
-    """Matrices [models][models] by metric, None where undefined; and what was left out, and why."""
+    """Matrices [models][models] by metric, None where undefined; `notes` say what was left out."""
 
     values: Values
     notes: tuple[str, ...]
@@ -90,7 +90,7 @@ def parity(
     """The kinship of all pairs as the public tool defines it.
 
     Raises:
-        KinshipError: the tool has no such metric, or fails on these models; says where.
+        KinshipError: the tool lacks a metric, or fails on these models; says where.
     """
     unknown = [metric for metric in metrics if metric not in METRICS]
     if unknown:
@@ -129,7 +129,7 @@ def state(folder: Path) -> dict[str, StoredTensor]:
 
 
 def _shared(base: Folder, a: Folder, b: Folder, *, split: bool) -> tuple[list[str], list[str]]:
-    """The tensors that are compared, and why others are not."""
+    """The names of the tensors to compare, and why others are not."""
     cut, shared, notes = base[_HEAD].rows, [], []
     for name, one in base.items():
         if name not in a or name not in b:
@@ -196,7 +196,7 @@ def _largest(
 def _rounded(
     a: torch.Tensor, b: torch.Tensor, scales: tuple[torch.Tensor, torch.Tensor] | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Deltas in steps of 1/127 of their largest entries."""
+    """Deltas rounded to multiples of 1/127 of their largest entries."""
     if scales is None:
         return a, b
     one, other = (

@@ -1,13 +1,13 @@
-"""What one measuring pass found, as values and as the bytes of a file.
+"""The results of one measuring pass, and their file format.
 
-Of every tensor a pass holds the Gram rows of its new models: the inner products of their deltas
-with the rows [1, delta of every model of the pass]. Known models are not multiplied with one
-another again, so the files of several passes together hold each pair (`evomerge.kinship.union`).
+For every tensor a pass holds the Gram rows of its new models: the inner products of their deltas
+with the rows [1, delta of every model of the pass]. Products of known models with each other are
+not taken again, so the files of several passes together hold each pair (`evomerge.kinship.union`).
 
 The file is a numpy .npz archive, loadable without pickle: `header`, UTF-8 JSON as bytes, and
-`gram`, float64, the Gram rows of all tensors flattened (C order) one after another. Format 1 holds
-products with the base's weights too, and sums whose last digits depend on which models a pass was
-over (2e-8 of a product).
+`gram`, float64, the Gram rows of all tensors flattened (C order) one after another. Format 1 also
+has products with the base's weights, and sums whose last digits depend on the other models of the
+pass (2e-8 of a product).
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ FORMAT = 2
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Shape: TypeAlias = tuple[tuple[str, int], ...]
-"""The rows that a model has of every tensor of the base, by name; 0 where it lacks it.
+"""The rows that a model has of every tensor of the base, by name, at most the base's.
 
-Rows beyond the base's do not count.
+0 if the model lacks the tensor.
 """
 
 
@@ -40,10 +40,10 @@ class TensorBlock:
 
     Attributes:
         base_rows: rows of the base's tensor.
-        model_rows: rows of each model's, in the order of the pass; 0 where it lacks the tensor.
-        new: indices of the models measured, ascending; empty when nothing was new here.
+        model_rows: rows of each model's, in the order of the pass; 0 if it lacks the tensor.
+        new: indices of the measured models, ascending; empty if nothing was measured.
         gram: float64, [len(new), 1 + models]: row i is model `new[i]`; column 0 is the constant
-            1, then the models of the pass. NaN where a model lacks the tensor or was not measured.
+            1, then the models of the pass. NaN if a model lacks the tensor or was not measured.
     """
 
     name: str
@@ -57,9 +57,9 @@ class TensorBlock:
     def __post_init__(self) -> None:
         present = [rows for rows in self.model_rows if rows]
         if self.gram.shape != (len(self.new), 1 + len(self.model_rows)):
-            raise PassFormatError(f"tensor {self.name}: a Gram block of {self.gram.shape}")
+            raise PassFormatError(f"tensor {self.name}: a Gram block of shape {self.gram.shape}")
         if self.row_size < 1 or self.rows != min([self.base_rows, *present]) or self.rows < 1:
-            raise PassFormatError(f"tensor {self.name}: rows that cannot be")
+            raise PassFormatError(f"tensor {self.name}: impossible numbers of rows")
         if any(index not in range(len(self.model_rows)) for index in self.new):
             raise PassFormatError(f"tensor {self.name}: models that are not in the pass")
         self.gram.setflags(write=False)
@@ -67,10 +67,11 @@ class TensorBlock:
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """One measuring pass: the base's id, the models present, and a block for every tensor.
+    """One measuring pass: the base's id, the models' ids, and a block for every tensor.
 
-    `extra`, `skipped` and `renamed` tell what was left aside, as in `matching.Matching`; `format`
-    is that of the file which it was read from.
+    Attributes:
+        extra, skipped, renamed: see `matching.Matching`.
+        format: that of the file that the pass was read from.
     """
 
     base: str
@@ -85,13 +86,13 @@ class Pass:
         if not self.models or len(set(self.models)) < len(self.models) or self.base in self.models:
             raise PassFormatError("a pass needs distinct models, none of them the base")
         if any(len(block.model_rows) != len(self.models) for block in self.tensors):
-            raise PassFormatError("a tensor tells of other models than its pass")
+            raise PassFormatError("a tensor has other models than its pass")
         if len({block.name for block in self.tensors}) < len(self.tensors):
-            raise PassFormatError("a tensor stands twice in a pass")
+            raise PassFormatError("a tensor occurs twice in a pass")
 
     @property
     def new(self) -> tuple[str, ...]:
-        """The models of which something was measured, in the order of the pass."""
+        """The models with new measurements, in the order of the pass."""
         indices = {index for block in self.tensors for index in block.new}
         return tuple(model for index, model in enumerate(self.models) if index in indices)
 
@@ -103,7 +104,7 @@ class Pass:
         )
 
     def to_bytes(self) -> bytes:
-        """The pass as a file; equal passes give equal bytes."""
+        """The pass as file content; equal passes give equal bytes."""
         header = {
             "format": FORMAT,
             "base": self.base,
@@ -124,10 +125,10 @@ class Pass:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Pass:
-        """Read what `to_bytes` wrote.
+        """The inverse of `to_bytes`.
 
         Raises:
-            PassFormatError: the bytes are damaged, or of a format that is not known here.
+            PassFormatError: the bytes are damaged or of an unknown format.
         """
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
@@ -135,11 +136,11 @@ class Pass:
                 gram = archive["gram"]
             if header["format"] not in {1, FORMAT}:
                 raise PassFormatError(
-                    f"kinship statistics of format {header['format']}, known is {FORMAT}",
+                    f"kinship statistics of unknown format {header['format']}",
                     "use a newer evomerge, or measure again",
                 )
             if gram.dtype != np.float64 or gram.ndim != 1:
-                raise PassFormatError("damaged kinship statistics: the Gram rows are no float64")
+                raise PassFormatError("damaged kinship statistics: Gram rows are not float64")
             return cls(
                 base=_text(header["base"]),
                 models=tuple(_text(model) for model in header["models"]),
@@ -159,7 +160,7 @@ class Pass:
 def _blocks(header: Mapping[str, Any], gram: Floats) -> tuple[TensorBlock, ...]:
     blocks = []
     position = 0
-    old = header["format"] == 1  # then the first row and the second column are the base's
+    old = header["format"] == 1  # the first row and the second column are the base's
     width = 1 + old + len(header["models"])
     for name, row_size, base_rows, model_rows, new in header["tensors"]:
         height = len(new) + (old and len(new) > 0)

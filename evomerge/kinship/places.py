@@ -1,10 +1,10 @@
-"""Which elements of a tensor are sampled: the same for every model of a base, at any time.
+"""The sampled coordinates of a tensor: the same for all models of a base.
 
-Stratified by tensor, in proportion to its size, and within a tensor: its elements are cut into
-runs of 16, the runs into strata of equal number, and of each stratum one run is taken. Runs, and
-not single elements, since storage is read by pages. The choice hangs on the tensor's name, its
-size in the base and the seed alone, by splitmix64 (Steele, Lea, Flood, Fast splittable
-pseudorandom number generators, OOPSLA 2014), so that no version of a library changes it.
+Stratified by tensor, in proportion to its size, and within a tensor: the elements are cut into
+runs of 16, since storage is read in pages, the runs into strata of equal size, and one run is drawn
+from each stratum. The draw depends only on the tensor's name, its size in the base and the seed,
+through splitmix64 (Steele, Lea, Flood, Fast splittable pseudorandom number generators, OOPSLA
+2014), so that it is independent of library versions.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import numpy.typing as npt
 
 RUN = 16
 LEAST = 256
-"""Elements taken of every tensor at least: norms are small, and each has factors of its own."""
+"""Minimum of sampled elements per tensor: norms are small but scale differently from the rest."""
 
 Indices: TypeAlias = npt.NDArray[np.int64]
 
 
 def coordinates(name: str, count: int, size: int, total: int, seed: int) -> Indices:
-    """The sampled places of a tensor of `count` elements in a model of `total`, ascending."""
+    """The sampled indices of a tensor of `count` elements in a model of `total`, ascending."""
     wanted = max(LEAST, -(-size * count // total))
     blocks = count // RUN
     strata = -(-wanted // RUN)
@@ -34,14 +34,14 @@ def coordinates(name: str, count: int, size: int, total: int, seed: int) -> Indi
     widths = edges[1:] - edges[:-1]
     text = json.dumps([seed, name, count]).encode()
     start = int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
-    # The upper 32 bits times the width: a uniform choice but for one part in 2^32 / width.
+    # The upper 32 bits times the width: uniform up to one part in 2^32 / width.
     draws = (_splitmix(start, strata) >> np.uint64(32)).astype(np.int64)
     chosen = edges[:-1] + (draws * widths >> 32)
     return (chosen[:, None] * RUN + np.arange(RUN)).ravel()
 
 
 def _splitmix(start: int, count: int) -> npt.NDArray[np.uint64]:
-    """The first numbers of the generator splitmix64 from a state."""
+    """The first `count` outputs of splitmix64 from the state `start`."""
     step, first, second = (
         np.uint64(0x9E3779B97F4A7C15),
         np.uint64(0xBF58476D1CE4E5B9),

@@ -1,4 +1,4 @@
-"""The arithmetic of a pass, through torch: sums that depend on nothing but the weights summed.
+"""Gram sums of a pass with torch, independent of the order of summation.
 
 Floating-point sums depend on their order, which a library chooses by the shape of its operands
 and by the processor. So deltas are rounded to a grid on which sums are exact (the pre-rounding of
@@ -8,9 +8,9 @@ Demmel and Nguyen, Fast reproducible floating-point summation, ARITH 2013):
     grid     of a block of one delta: multiples of 2^(e - 21), where its largest entry is below 2^e
 
 A product of two such numbers is an integer of at most 42 bits times a power of two, and a sum of
-1,024 of them one of at most 52 bits: float64 holds it exactly, whoever adds in whatever order. The
-sums of blocks are added up by halving (`halved`), which is one order for any number at a time. What
-the grid leaves out is 2^-22 of a block's largest entry: some 1e-9 in a pcc of a million weights.
+1,024 of them one of at most 52 bits, which float64 holds exactly in any order of summation. The
+sums of blocks are added pairwise (`halved`), in the same order for any chunk size. The rounding
+error is 2^-22 of a block's largest entry: some 1e-9 in a pcc of a million weights.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from evomerge.kinship.passes import Floats
 BLOCK = 1024
 BITS = 21
 BLOCKS = 1024
-"""Blocks of a piece: what is added up by halving. The sums of pieces are added in their order."""
+"""Blocks of a piece, which are summed pairwise. The sums of pieces are added in their order."""
 
-# Rows of a batched product: beyond eight, MKL's small products become several times slower.
+# Rows of a batched product: beyond eight, MKL's small products are several times slower.
 _TILE = 8
-# All rows of a chunk on a CPU together: they are to stay in the caches, but short operations make
-# two threads slower than one (they wait for the interpreter).
+# Bytes of a chunk on a CPU, all rows together: small enough for the caches, but large enough that
+# two threads do not wait for the GIL.
 _CHUNK_BYTES = 12 << 20
-# By what the exponent of the largest entry is raised, to give the number that rounds to the grid:
-# 1.5 · 2^(23 + e - 21), beside which float32 has no finer numbers than the grid's.
+# Added to the exponent of the largest entry, this gives the constant whose addition rounds to the
+# grid: 1.5 · 2^(23 + e - 21), where the spacing of float32 is that of the grid.
 _RAISED = 23 - BITS + 1
 
 
 def chunk_length(rows: int, device: torch.device) -> int:
-    """Elements of each row to be multiplied at a time: a power of two of blocks."""
+    """Elements of each row that are multiplied at a time: a power of two of blocks."""
     wanted = _CHUNK_BYTES // (12 * rows * BLOCK)
     on_cpu = max(16, min(128, 1 << max(wanted, 1).bit_length() - 1))
     return BLOCK * (on_cpu if device.type == "cpu" else BLOCKS)
@@ -50,7 +50,7 @@ class Products:
 
     Args:
         known, new: the numbers of deltas.
-        length: of all chunks but the last, as `chunk_length` gives it.
+        length: elements of every chunk except the last, from `chunk_length`.
     """
 
     def __init__(self, known: int, new: int, *, length: int, device: torch.device) -> None:
@@ -63,12 +63,12 @@ class Products:
         self._sums: list[torch.Tensor] = []
 
     def add(self, weights: Sequence[torch.Tensor]) -> None:
-        """Add a chunk: 1-D weights of equal length, the base's, those of known, of new models."""
+        """Add a chunk: 1-D weights of equal length of the base, the known and the new models."""
         length = weights[0].numel()
         blocks = -(-length // BLOCK)
         held, rows = self._weights[:, : blocks * BLOCK], self._rows[:, : blocks * BLOCK]
         held[:, length:] = 0
-        # Few calls that do much: between calls the workers contend for the interpreter.
+        # Few calls with much work each: between calls the workers contend for the GIL.
         torch._foreach_copy_(list(held[:, :length]), [each.to(held.device) for each in weights])
         deltas = held[1:]
         deltas.sub_(held[0])
@@ -90,9 +90,9 @@ class Products:
 
 
 def _onto_grid(blocks: torch.Tensor, sizes: torch.Tensor) -> None:
-    """Round every block, [.., elements], to multiples of 2^(e - BITS); NaN where that overflows.
+    """Round every block, [.., elements], to multiples of 2^(e - BITS); NaN if that overflows.
 
-    `sizes` is memory for as many numbers.
+    `sizes` is scratch memory for at least as many numbers.
     """
     sizes = sizes[: blocks.numel()].view(blocks.shape)
     exponents = torch.abs(blocks, out=sizes).amax(dim=-1, keepdim=True).view(torch.int32) >> 23
@@ -101,9 +101,9 @@ def _onto_grid(blocks: torch.Tensor, sizes: torch.Tensor) -> None:
 
 
 def halved(parts: torch.Tensor) -> torch.Tensor:
-    """The sum over the first axis: neighbours are added until one is left.
+    """The pairwise sum over the first axis: neighbours are added until one is left.
 
-    Sums of powers of two of neighbours can be taken first: the result is the same to the bit.
+    Aligned groups of 2^k neighbours can be summed beforehand: the result is the same to the bit.
     """
     while len(parts) > 1:
         if len(parts) % 2:
@@ -113,17 +113,17 @@ def halved(parts: torch.Tensor) -> torch.Tensor:
 
 
 def mirrored(rows: Floats, first: int) -> Floats:
-    """Gram rows [new, first + new], of which only the lower triangle was taken, made whole."""
+    """Complete Gram rows, [new, first + new], of which only the lower triangle was computed."""
     own = np.tril(rows[:, first:])
-    # A sum of nothing may be -0 or 0, as the order has it.
+    # Empty sums may be -0.0 or 0.0, depending on the order; `+ 0.0` makes both 0.0.
     return np.concatenate([rows[:, :first], own + np.tril(own, -1).T], axis=1) + 0.0
 
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Torch without threads inside operations, for a while.
+    """Disable torch's own threads inside the context.
 
-    On busy cores torch's own threads make small operations five times slower.
+    On busy cores they make small operations five times slower.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,6 +1,6 @@
 """A stored sample of a model's weights: some coordinates of every tensor, the same for all models.
 
-`places` chooses the coordinates; samples of one base fit together whenever they were taken.
+`places` chooses the coordinates, so samples of one base are comparable whenever they were taken.
 
 The file is a numpy .npz archive, loadable without pickle: `header`, UTF-8 JSON as bytes, and
 `weights`, the bytes of the elements in the dtypes of the model's files, tensor after tensor.
@@ -36,12 +36,12 @@ Raw: TypeAlias = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class SampledTensor:
-    """The sampled weights of one tensor, in ascending order of their place in it.
+    """The sampled weights of one tensor, in ascending order of their index.
 
     Attributes:
         rows, row_size: of the base's tensor, to which the coordinates refer.
         held: elements that the model has; coordinates beyond are left out.
-        dtype: as safetensors names it; the elements of BF16 are held as 16-bit integers.
+        dtype: name of the dtype in safetensors; BF16 is stored as 16-bit integers.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Sample:
 
     @property
     def layout(self) -> tuple[int, int, int]:
-        """What the coordinates hang on: samples are of use together where it is the same."""
+        """What determines the coordinates: samples with the same layout are comparable."""
         return self.size, self.total, self.seed
 
     @property
@@ -82,13 +82,13 @@ class Sample:
         return tuple(sorted((name, one.held // one.row_size if one else 0) for name, one in held))
 
     def length(self, name: str, count: int) -> int:
-        """How many of a tensor's weights come from its first `count` elements, and are held."""
+        """The number of sampled weights among a tensor's first `count` elements."""
         one = self.tensors[name]
         places = coordinates(name, one.count, *self.layout)
         return min(int(np.searchsorted(places, count)), len(one.weights))
 
     def to_bytes(self) -> bytes:
-        """The sample as a file; equal samples give equal bytes."""
+        """The sample as file content; equal samples give equal bytes."""
         entries = [
             [one.name, one.rows, one.row_size, one.held, one.dtype] for one in self.tensors.values()
         ]
@@ -103,10 +103,10 @@ class Sample:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Sample:
-        """Read what `to_bytes` wrote.
+        """The inverse of `to_bytes`.
 
         Raises:
-            PassFormatError: the bytes are damaged, or of a format that is not known here.
+            PassFormatError: the bytes are damaged or of an unknown format.
         """
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
@@ -114,7 +114,7 @@ class Sample:
                 weights = archive["weights"].tobytes()
             if header["format"] != FORMAT:
                 raise PassFormatError(
-                    f"a sample of format {header['format']}, known is {FORMAT}",
+                    f"a sample of unknown format {header['format']}",
                     "use a newer evomerge, or take the sample again",
                 )
             size, total, seed = map(int, header["layout"])
@@ -144,8 +144,8 @@ def take_sample(
     """Sample a model's weights at the coordinates that all models of `base` share.
 
     Args:
-        model: the folder of the model; left out: the base itself.
-        size: elements to take, about; a model that is not larger is taken whole.
+        model: the folder of the model; None for the base itself.
+        size: approximate number of elements; a model of at most that size is sampled whole.
 
     Raises:
         WeightFileError: a folder or file cannot be read, or is damaged.
@@ -170,13 +170,13 @@ def take_sample(
 
 
 def _read(stored: StoredTensor, places: Indices) -> Raw:
-    """The elements at `places`, by position: only the pages that they lie on are read."""
+    """The elements at `places`, read by position, so that only their pages are read."""
     raw: Raw = np.empty(len(places), DTYPES[stored.dtype])
     buffer, size = memoryview(raw.view(np.uint8).data), stored.item_size
     firsts = np.flatnonzero(np.diff(places, prepend=-2) != 1).tolist()
     try:
         with stored.file.open("rb", buffering=0) as file:
-            if hasattr(os, "posix_fadvise"):  # else whole stretches around them are read ahead
+            if hasattr(os, "posix_fadvise"):  # disable readahead
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
             for first, last in zip(firsts, [*firsts[1:], len(places)], strict=True):
                 run = buffer[first * size : last * size]
@@ -190,12 +190,12 @@ def _fill(buffer: memoryview, file: int, position: int) -> None:
     while buffer:
         got = os.preadv(file, [buffer], position)
         if not got:
-            raise EOFError("it ends before the tensor does")
+            raise EOFError("the file ends before the tensor")
         buffer, position = buffer[got:], position + got
 
 
 def as_floats(raw: Raw, dtype: str) -> Floats:
-    """Stored elements as float64, which is exact."""
+    """Stored elements as float64 (exact)."""
     if dtype == "BF16":
         raw = (raw.astype(np.uint32) << 16).view(np.float32)
     return raw.astype(np.float64)

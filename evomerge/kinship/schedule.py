@@ -1,4 +1,4 @@
-"""Which products a pass has to take of every tensor, given what earlier passes hold."""
+"""The products that a pass has to compute for every tensor, given earlier passes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from evomerge.kinship.union import Flags, Known, Pairs, cover
 
 @dataclass(frozen=True, slots=True)
 class TensorTask:
-    """A tensor of which something is to be measured: known and new models that have it."""
+    """A tensor to measure, with the known and new models that have it."""
 
     tensor: SharedTensor
     known: tuple[str, ...]
@@ -23,13 +23,13 @@ class TensorTask:
 
     @property
     def stored(self) -> tuple[StoredTensor, ...]:
-        """The base's tensor, then those of the known, then those of the new models."""
+        """The tensors of the base, the known models and the new models, in this order."""
         models = self.tensor.models
         return (self.tensor.base, *(models[model] for model in self.known + self.new))
 
     @property
     def width(self) -> int:
-        """Bytes read per element of the base."""
+        """Bytes read per element of the base's tensor."""
         return sum(one.item_size for one in self.stored)
 
 
@@ -39,10 +39,10 @@ def schedule(
     pairs: Pairs,
     known: Sequence[Pass],
 ) -> list[TensorTask]:
-    """For every tensor the models to measure, and those to measure them with.
+    """For every tensor, the new models to measure and the known ones to multiply them with.
 
-    Together they supply the `pairs` that the `known` passes lack. A task without new models is
-    nothing to do.
+    Together they supply the `pairs` that the `known` passes lack. A task without new models can be
+    skipped.
     """
     past = Known.of(known) if known else None
     tasks = []

@@ -1,9 +1,9 @@
-"""The sufficient statistics of kinship, and every figure that derives from them.
+"""The sufficient statistics of kinship, and every value that derives from them.
 
-Of every tensor: the number of elements and the Gram matrix, float64, over the rows
-[1, delta_1 .. delta_N]. Sums over tensors add, so any selection of tensors is a `Statistics` of its
-own; `evomerge.kinship.metrics` has the equations. Sums are rounded once (`math.fsum`), so that no
-figure depends on which models stand beside it.
+For every tensor: the number of elements and the Gram matrix, float64, over the rows
+[1, delta_1 .. delta_N]. Both are additive over tensors, so any selection of tensors is a
+`Statistics`; `evomerge.kinship.metrics` has the equations. Sums are rounded once (`math.fsum`), so
+that no value depends on the other models.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Matrix: TypeAlias = tuple[tuple[float | None, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class TensorSize:
-    """A tensor and how much of it counts: `rows` of the base's `base_rows`, `count` elements."""
+    """The compared part of a tensor: `rows` of the base's `base_rows`, `count` elements."""
 
     name: str
     count: int
@@ -51,12 +51,12 @@ class Statistics:
     Attributes:
         base: the id of the base.
         models: the ids of the models.
-        tensors: the tensors that count, in natural order of their names.
+        tensors: the compared tensors, in natural order of their names.
         gram: float64, [tensors, 1 + models, 1 + models], read-only; rows [1, deltas]. NaN for a
-            pair that was not asked for and not measured.
-        absent: tensors of the base that do not count, with the models that lack them (or hold
-            something else than floats there).
-        extra, skipped, renamed: what was left aside in the files, as in `matching.Matching`.
+            pair that was neither requested nor measured.
+        absent: tensors of the base that are not compared, with the models that lack them or have
+            no floats there.
+        extra, skipped, renamed: see `matching.Matching`.
     """
 
     base: str
@@ -71,7 +71,7 @@ class Statistics:
     def __post_init__(self) -> None:
         width = 1 + len(self.models)
         if self.gram.shape != (len(self.tensors), width, width):
-            raise KinshipError(f"a Gram array of {self.gram.shape} does not fit these statistics")
+            raise KinshipError(f"a Gram array of shape {self.gram.shape} does not fit")
         if len(set(self.models)) < len(self.models):
             raise KinshipError("the models of statistics must be distinct")
         self.gram.setflags(write=False)
@@ -86,10 +86,10 @@ class Statistics:
         """Unite passes, in any order, into the statistics of `models` (default: all, sorted).
 
         Args:
-            pairs: those of `models` that have to be known; left out: all.
+            pairs: pairs of `models` that must be known; None for all.
 
         Raises:
-            MissingPairsError: a pair is not in the passes; its `pairs` tell which.
+            MissingPairsError: a pair is not in the passes; its `pairs` name all of them.
             PassFormatError: two passes contradict each other.
         """
         known = Known.of(passes)
@@ -123,12 +123,12 @@ class Statistics:
 
     @property
     def count(self) -> int:
-        """Elements compared, over all tensors."""
+        """Compared elements, over all tensors."""
         return sum(tensor.count for tensor in self.tensors)
 
     @property
     def cut(self) -> tuple[TensorSize, ...]:
-        """The tensors of which rows were left out, since a model has fewer than the base."""
+        """The tensors whose last rows were left out because a model has fewer than the base."""
         return tuple(tensor for tensor in self.tensors if tensor.rows < tensor.base_rows)
 
     @property
@@ -143,7 +143,7 @@ class Statistics:
         return _summed(self.gram)
 
     def pair(self, metric: str, a: str, b: str, *, split: bool = False) -> float | None:
-        """The kinship of two models: one entry of `matrix`."""
+        """The kinship of two models; None if undefined, see `matrix`."""
         return self.select((a, b) if a != b else (a,)).matrix(metric, split=split)[0][-1]
 
     def matrix(self, metric: str, *, split: bool = False) -> Matrix:
@@ -155,7 +155,7 @@ class Statistics:
                 left out (the public tool's `--split-calculation`), not that of the whole delta.
 
         Returns:
-            None where undefined: a delta that is zero or (pcc) constant, or no tensor at all.
+            None where undefined: a delta is zero or (pcc) constant, or there is no tensor.
         """
         if not split:
             values = similarity(metric, self.total)
@@ -173,7 +173,7 @@ class Statistics:
         """The statistics of some of the models, in this order, over the same elements.
 
         Raises:
-            KinshipError: a model is not among these.
+            KinshipError: a model is unknown.
         """
         unknown = [model for model in models if model not in self.models]
         if unknown:
@@ -182,32 +182,31 @@ class Statistics:
         return replace(self, models=tuple(models), gram=self.gram[:, rows][:, :, rows])
 
     def named(self, pattern: str) -> frozenset[str]:
-        """The tensors of a name.
+        """The tensors that match a case-sensitive shell pattern over the base's full name.
 
-        A shell pattern over the whole of the base's name of a tensor, case-sensitive: `*norm*`,
-        `lm_head.*`, `model.layers.[0-3].*`. A plain name is that of one tensor only.
+        Examples: `*norm*`, `lm_head.*`, `model.layers.[0-3].*`.
         """
         return frozenset(each.name for each in self.tensors if fnmatchcase(each.name, pattern))
 
     def without(self, *patterns: str) -> Statistics:
-        """The statistics with some tensors left out, by `named` patterns."""
+        """The statistics without the tensors that match a pattern, see `named`."""
         out = frozenset[str]().union(*(self.named(pattern) for pattern in patterns))
         return self._of(i for i, tensor in enumerate(self.tensors) if tensor.name not in out)
 
     def by_tensor(self) -> dict[str, Statistics]:
-        """The statistics of each tensor on its own, in natural order."""
+        """The statistics of each tensor, in natural order."""
         return self.split_by(lambda name: name)
 
     def by_layer(self) -> dict[str, Statistics]:
-        """Those of each layer (`model.layers.3`), in order; tensors outside layers are left out."""
+        """The statistics of each layer (`model.layers.3`), in order."""
         return self.split_by(layer_of)
 
     def by_kind(self) -> dict[str, Statistics]:
-        """Those of each kind of tensor that occurs: see `grouping.Kind`."""
+        """The statistics of each kind of tensor that occurs, see `grouping.Kind`."""
         return self.split_by(lambda name: kind_of(name).value)
 
     def split_by(self, key: Callable[[str], str | None]) -> dict[str, Statistics]:
-        """One `Statistics` for every key of a tensor's name, in order of appearance."""
+        """The statistics of each group of tensors; `key` maps a name to its group, None to none."""
         groups: dict[str, list[int]] = {}
         for index, tensor in enumerate(self.tensors):
             group = key(tensor.name)

@@ -1,9 +1,9 @@
-"""One pass over the weights of a base and its models, into the products that kinship derives from.
+"""One pass over the weights of a base and its models, computing their Gram rows.
 
 Every tensor is cut into pieces, every piece into chunks that fit the cache; memory is bounded by
-the chunks of the workers, whatever the size of the models. Pieces go to a small pool of threads;
+the chunks of the workers, whatever the size of the models. Pieces go to a small thread pool;
 their results are added in a fixed order. So the product of two models is the same to the bit
-whichever models are measured beside them, by however many threads, through whichever kernel.
+for any other models, number of threads and kernel.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from evomerge.kinship.tensors import choose_reader, open_elements
 from evomerge.kinship.union import Pairs, pairs_of
 
 PIECE = BLOCK * BLOCKS
-# Pieces begun before their turn: enough to keep every thread at work, few enough to forget.
+# Pieces submitted ahead per thread: keeps all threads busy at little memory.
 AHEAD = 4
 
 
@@ -55,31 +55,31 @@ def measure(
     kernel: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Pass:
-    """Measure the products of pairs of models that no known pass holds, tensor by tensor.
+    """Measure the products of pairs that no known pass holds, tensor by tensor.
 
-    Of every tensor as few models as supply them are multiplied with the others they are paired
-    with; a model that nothing is missing of is not read. Where a model has fewer rows of a tensor
-    than the `known` passes were taken over, its products are taken again.
+    For every tensor, as few models as suffice are multiplied with those they are paired with; a
+    model without missing products is not read. Where a model has fewer rows of a tensor than the
+    `known` passes were taken over, its products are computed again.
 
     Args:
         base: the folder of the base model.
         models: the folder of every model, by id; the order of the pass.
-        pairs: the pairs to measure, unordered, and with them each of their models with itself;
-            left out: all.
-        known: the passes over this base so far. `missing_pairs` tells whether a pass is needed.
-        device: where to multiply, as torch names it (`cpu`, `cuda:0`).
+        pairs: the unordered pairs to measure, and with them each of their models with itself;
+            None for all.
+        known: earlier passes over this base. `missing_pairs` tells whether a pass is needed.
+        device: torch device for the products (`cpu`, `cuda:0`).
         reader: `mmap`, `pread` (least memory), or `auto`.
-        threads: tensors are worked on by so many threads, one core each.
+        threads: number of worker threads, one core each.
         kernel: `compiled`, `torch`, or `auto` (for tests and benchmarks; see
             `evomerge.kinship.kernel`).
-        progress: called in this thread with (bytes read, bytes to read).
+        progress: callback with (bytes read, bytes to read), called in this thread.
 
     Raises:
         WeightFileError: a folder or file cannot be read, or is damaged.
         ShapeMismatchError: a tensor's shapes differ in more than their rows.
-        NonFiniteWeightsError: a weight is NaN, infinite or all but that; tensor and model are
-            named.
-        KinshipError: the arguments do not go together.
+        NonFiniteWeightsError: a weight is NaN, infinite or so large that its delta overflows;
+            names tensor and model.
+        KinshipError: the arguments are inconsistent.
     """
     wanted_pairs = _check(models, pairs, base_id, known, threads)
     folders = {model: read_folder(folder) for model, folder in models.items()}
@@ -106,11 +106,11 @@ def _check(
 ) -> Pairs:
     """The pairs to measure."""
     if not models or base_id in models:
-        raise KinshipError("kinship needs models, none of them under the id of the base")
+        raise KinshipError("kinship needs models with ids other than the base's")
     wanted = pairs_of(models) if pairs is None else pairs_of(models, pairs)
     unknown = sorted({model for pair in wanted for model in pair} - set(models))
     if unknown:
-        raise KinshipError(f"to be measured, but not among the models: {', '.join(unknown)}")
+        raise KinshipError(f"in the pairs, but not among the models: {', '.join(unknown)}")
     if any(one.base != base_id for one in known):
         raise KinshipError("the known passes were taken over another base")
     if threads < 1:
@@ -125,11 +125,11 @@ def _run(
     threads: int,
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, Floats]:
-    """The products of every task by tensor name; the first error ends the pass."""
+    """The products of every task by tensor name; raises the first error."""
     total = sum(task.tensor.count * task.width for task in tasks)
     sums: dict[str, Floats] = {}
     done = 0
-    # Closed by name: an error must end the threads now, not when its traceback is forgotten.
+    # Closed explicitly: an error must stop the threads now, not when its traceback is collected.
     with closing(_in_order(tasks, settings, base_id, threads)) as pieces:
         for task, start, stop, products in pieces:
             name = task.tensor.name
@@ -143,8 +143,8 @@ def _run(
 def _in_order(
     tasks: Sequence[TensorTask], settings: _Settings, base_id: str, threads: int
 ) -> Generator[tuple[TensorTask, int, int, Floats], None, None]:
-    """The pieces of all tasks with their products, in order, worked on by the threads."""
-    # Torch keeps the number of its own threads per thread: each worker has to say it again.
+    """Compute the pieces of all tasks in a thread pool; yields their products in order."""
+    # Torch's thread count is per thread, so each worker has to set it.
     pool = ThreadPoolExecutor(threads, "kinship", torch.set_num_threads, (1,))
     begun: deque[tuple[TensorTask, int, int, Future[Floats]]] = deque()
     try:
@@ -166,7 +166,7 @@ def _in_order(
 def _measure_piece(
     task: TensorTask, start: int, stop: int, settings: _Settings, base_id: str
 ) -> Floats:
-    """The products over elements `start` to `stop`; as `Products.total`, always finite."""
+    """The products over elements `start` to `stop`, as `Products.total`, checked to be finite."""
     sums = None
     if settings.compiled is not None:
         sums = settings.compiled(task.stored, len(task.known), start, stop)
@@ -178,14 +178,14 @@ def _measure_piece(
             products.add(weights)
         sums = products.total()
     if not np.isfinite(sums).all():
-        _name_culprit(task, start, stop, settings, base_id)
+        _raise_non_finite(task, start, stop, settings, base_id)
     return sums
 
 
 def _chunks(
     task: TensorTask, start: int, stop: int, longest: int, reader: str
 ) -> Iterator[list[torch.Tensor]]:
-    """The weights of base, known and new models, chunk by chunk."""
+    """The weights of the base, known and new models, chunk by chunk."""
     with ExitStack() as stack:
         sources = [
             stack.enter_context(open_elements(one, start, stop, longest=longest, reader=reader))
@@ -196,10 +196,10 @@ def _chunks(
             yield [source.take(first, last) for source in sources]
 
 
-def _name_culprit(
+def _raise_non_finite(
     task: TensorTask, start: int, stop: int, settings: _Settings, base_id: str
 ) -> None:
-    """Raise for the weight of the range that is not finite, or the largest."""
+    """Raise NonFiniteWeightsError for the first non-finite weight of the range, or the largest."""
     names = (base_id, *task.known, *task.new)
     largest = (0.0, base_id)
     for weights in _chunks(task, start, stop, BLOCK, settings.reader):

@@ -1,9 +1,9 @@
-"""Reading ranges of stored tensors: any elements of any tensor, in memory bounded by the range.
+"""Reading ranges of stored tensors in memory bounded by the range.
 
-Two readers. `mmap` maps the pages of a range and hands out views of them; `pread` reads into a
-buffer of its own. Both keep a file open for the length of a range only, so that fifty models of a
-hundred shards need no more file descriptors than models. Elements come in the dtype of the file;
-`read` upcasts them to float32, which is exact for bfloat16 and float16.
+There are two readers. `mmap` maps the pages of a range and returns views of them; `pread` reads
+into a buffer. Both keep a file open only while a range is read, so that many models with many
+shards do not run out of file descriptors. Elements come in the dtype of the file; `read` converts
+them to float32, which is exact for bfloat16 and float16.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ DTYPES = {
 
 
 class Elements(Protocol):
-    """Some elements of a stored tensor, readable until closed."""
+    """A range of elements of a stored tensor, readable until closed."""
 
     def take(self, start: int, stop: int) -> torch.Tensor:
         """Elements `start` to `stop` of the flattened tensor, 1-D, in the dtype of the file.
 
-        Valid, and not to be written to, until the next `take` or `close`.
+        Read-only, and valid until the next `take` or `close`.
         """
 
     def close(self) -> None:
-        """Give back memory and file."""
+        """Release memory and file."""
 
     def __enter__(self) -> Self: ...
 
@@ -68,7 +68,7 @@ class _Closing:
 
 
 class MappedElements(_Closing):
-    """Elements `start` to `stop` of a tensor through a memory map of these pages only."""
+    """Elements `start` to `stop` of a tensor through a memory map of their pages."""
 
     def __init__(self, stored: StoredTensor, start: int, stop: int) -> None:
         self._stored = stored
@@ -77,7 +77,7 @@ class MappedElements(_Closing):
         self._origin = first - first % mmap.ALLOCATIONGRANULARITY
         file = _open(stored)
         try:
-            # A private copy-on-write map: torch asks for writable memory and nobody writes.
+            # A private copy-on-write map, since torch requires writable memory.
             self._map: mmap.mmap | None = mmap.mmap(
                 file, last - self._origin, access=mmap.ACCESS_COPY, offset=self._origin
             )
@@ -94,18 +94,18 @@ class MappedElements(_Closing):
         dtype = DTYPES[stored.dtype]
         if offset % stored.item_size == 0:
             return torch.frombuffer(self._map, dtype=dtype, count=stop - start, offset=offset)
-        # Torch expects aligned elements; the format does not promise them.
+        # Torch requires aligned elements, which the format does not guarantee.
         size = (stop - start) * stored.item_size
         raw = torch.frombuffer(self._map, dtype=torch.uint8, count=size, offset=offset)
         return raw.clone().view(dtype)
 
     def close(self) -> None:
-        # Not closed here: views may live on for a moment, and the map goes with the last of them.
+        # Not closed here: views may still exist; the map is freed with the last of them.
         self._map = None
 
 
 class BufferedElements(_Closing):
-    """Elements of a tensor through positioned reads into one buffer, of `longest` elements."""
+    """Elements of a tensor through positioned reads into one buffer of `longest` elements."""
 
     def __init__(self, stored: StoredTensor, longest: int) -> None:
         self._stored = stored
@@ -149,7 +149,7 @@ def read(
     """Elements `start` to `stop` (default: all) of the flattened tensor as float32, 1-D.
 
     Raises:
-        WeightFileError: the file is gone or was cut since its header was read.
+        WeightFileError: the file was deleted or truncated since its header was read.
     """
     stop = stored.rows * stored.row_size if stop is None else stop
     if start == stop:
@@ -160,16 +160,16 @@ def read(
 
 
 def choose_reader(reader: str, tensors: Iterable[StoredTensor], prefer: str = "mmap") -> str:
-    """`mmap` or `pread`: what `reader` says, and for `auto` `prefer`, where it suits the memory.
+    """`mmap` or `pread`: `reader` itself, or for `auto` `prefer` if the memory allows it.
 
-    Mapped pages count as the process's own while they are mapped, and a container with little
-    memory is ended for it; so mapping is for weights that fit twice into the memory there is.
+    Mapped pages count as memory of the process, and a container that exceeds its limit is killed;
+    so `auto` maps only weights that fit twice into the available memory.
 
     Raises:
-        KinshipError: `reader` is none of READERS.
+        KinshipError: `reader` is not one of READERS.
     """
     if reader not in READERS:
-        raise KinshipError(f"{reader!r} is no reader", f"use {', '.join(READERS)}")
+        raise KinshipError(f"unknown reader {reader!r}", f"use {', '.join(READERS)}")
     if reader != "auto":
         return reader
     if prefer != "mmap":
@@ -178,7 +178,7 @@ def choose_reader(reader: str, tensors: Iterable[StoredTensor], prefer: str = "m
 
 
 def memory_limit() -> int:
-    """Bytes of memory that this process may use: the machine's, or its control group's limit."""
+    """Bytes of memory available to this process: the machine's RAM or its cgroup limit."""
     limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
@@ -200,5 +200,5 @@ def _open(stored: StoredTensor) -> int:
 def _shrunk(stored: StoredTensor) -> WeightFileError:
     return WeightFileError(
         f"{stored.file} ends before tensor {stored.name} does",
-        "it was changed while it was read: measure again",
+        "it changed while being read: measure again",
     )

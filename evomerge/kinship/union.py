@@ -1,9 +1,8 @@
-"""The union of measuring passes: what is known of a set of models, and what is not yet.
+"""The union of measuring passes: which products of a set of models are known or missing.
 
-A tensor counts over the rows that the base and every model of the set have in common. Gram rows
-taken over another number of rows say nothing about those, so a block is used only where its rows
-are the ones wanted. Passes that hold the same product hold the same number, but for those of
-format 1, which count where no other tells.
+A tensor is compared over the rows that the base and every model of the set have in common. A
+block is used only if it was taken over exactly these rows. Passes that hold the same product agree
+on it, except those of format 1, which are used only where no other pass has the product.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ Places: TypeAlias = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class KnownTensor:
-    """What the passes hold of one tensor over all models they know, in the order of `Known`.
+    """The blocks of one tensor in all passes, over all their models, in the order of `Known`.
 
-    `model_rows` is -1 for a model of which no pass tells whether it has the tensor.
+    `model_rows` is -1 for a model that no pass with this tensor contains.
     """
 
     name: str
@@ -40,7 +39,8 @@ class KnownTensor:
     def gram(self, indices: Sequence[int], rows: int) -> Floats:
         """The Gram matrix over [1, deltas of the models at `indices`], NaN where unknown.
 
-        `rows` is the number of rows compared; only blocks over exactly these are used.
+        Args:
+            rows: number of compared rows; only blocks over exactly these are used.
         """
         gram = np.full((1 + len(indices),) * 2, np.nan)
         gram[0, 0] = rows * self.row_size
@@ -59,7 +59,7 @@ class KnownTensor:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """All that a sequence of passes over one base holds, by tensor name."""
+    """The content of several passes over one base, by tensor name."""
 
     base: str
     models: tuple[str, ...]
@@ -67,7 +67,7 @@ class Known:
 
     @classmethod
     def of(cls, passes: Sequence[Pass]) -> Known:
-        """Gather passes in any order.
+        """Unite passes in any order.
 
         Raises:
             KinshipError: there is no pass, or they have different bases.
@@ -87,7 +87,7 @@ class Known:
 
 
 def pairs_of(models: Iterable[str], pairs: Iterable[tuple[str, str]] | None = None) -> Pairs:
-    """Unordered pairs, sorted within: all of `models`, or `pairs`; and each model with itself."""
+    """`pairs`, or all pairs of `models`, sorted within, and each of their models with itself."""
     wanted = combinations(sorted(models), 2) if pairs is None else pairs
     chosen = {(min(a, b), max(a, b)) for a, b in wanted}
     alone = models if pairs is None else {model for pair in chosen for model in pair}
@@ -97,10 +97,10 @@ def pairs_of(models: Iterable[str], pairs: Iterable[tuple[str, str]] | None = No
 def alike(
     shapes: Mapping[str, Shape], pairs: Iterable[tuple[str, str]]
 ) -> list[list[tuple[str, str]]]:
-    """Pairs in groups, those together whose models have the same two shapes.
+    """Group pairs whose models have the same two shapes.
 
-    The rows that all models of a group have in common are those that each pair has, so that a pair
-    is compared over its own, whichever models are beside it.
+    All models of a group have as many rows in common as each pair of it, so that the result for a
+    pair does not depend on the others.
     """
     groups: dict[frozenset[Shape], list[tuple[str, str]]] = {}
     for a, b in pairs:
@@ -111,10 +111,10 @@ def alike(
 def missing_pairs(
     passes: Sequence[Pass], models: Iterable[str], pairs: Iterable[tuple[str, str]] | None = None
 ) -> Pairs:
-    """Which of the pairs, as `pairs_of` gives them, are still to be measured.
+    """The pairs (in the form of `pairs_of`) that are still to be measured.
 
-    A pair is missing when any tensor lacks it over the rows that the base and all `models` have in
-    common. Empty means that `Statistics.merge` will succeed.
+    A pair is missing if any tensor lacks it over the rows that the base and all `models` have in
+    common. If the result is empty, `Statistics.merge` will succeed.
     """
     models = sorted(set(models))
     wanted = pairs_of(models, pairs)
@@ -132,12 +132,12 @@ def missing_pairs(
 
 
 def unseen_pairs(seen: Collection[str], pairs: Pairs) -> Pairs:
-    """Those of `pairs` that have a model in them that was never seen."""
+    """The pairs with a model that is not among `seen`."""
     return frozenset(pair for pair in pairs if not set(pair) <= set(seen))
 
 
 def unknown_pairs(models: Sequence[str], gram: Floats) -> Pairs:
-    """The pairs of `models` that a Gram matrix over [1, deltas] lacks."""
+    """The pairs of `models` that are NaN in a Gram matrix over [1, deltas]."""
     pairs = ((models[a], models[b]) for a, b in np.argwhere(np.isnan(gram[1:, 1:])))
     return frozenset((min(a, b), max(a, b)) for a, b in pairs)
 
@@ -154,11 +154,11 @@ def common_rows(tensor: KnownTensor, indices: Sequence[int]) -> int:
 
 
 def cover(missing: Flags) -> list[int]:
-    """Few models, ascending, that together touch every missing pair of a symmetric matrix."""
+    """A small set of models, ascending, that touches every missing pair of a symmetric matrix."""
     left = missing.copy()
     chosen = []
     while left.any():
-        # Of equals the later: the newest model is the one that nobody measured yet.
+        # Ties go to the later model: new models are unmeasured.
         best = len(left) - 1 - int(np.argmax(left.sum(axis=1)[::-1]))
         chosen.append(best)
         left[best, :] = left[:, best] = False
@@ -189,7 +189,7 @@ def _gather(blocks: Sequence[tuple[Places, TensorBlock]], models: int) -> KnownT
         ):
             raise PassFormatError(
                 f"two passes contradict each other about the shape of {block.name}",
-                "an id must stand for one set of weights: measure again",
+                "an id must identify one set of weights: measure again",
             )
         rows[places] = told
     model_rows = tuple(int(count) for count in rows)

@@ -241,7 +241,7 @@ def test_torch_is_left_as_it_was():
         ({"base_id": "a"}, "needs models"),
         ({"pairs": [("a", "x")]}, "not among the models: x"),
         ({"threads": 0}, "threads"),
-        ({"reader": "fast"}, "'fast' is no reader"),
+        ({"reader": "fast"}, "unknown reader 'fast'"),
     ],
 )
 def test_arguments_that_do_not_go_together_are_refused(workshop, arguments, problem):

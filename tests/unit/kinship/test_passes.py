@@ -92,7 +92,7 @@ def test_what_is_no_pass_is_refused(taken, changes):
 
 
 def test_a_later_format_is_named(taken):
-    with pytest.raises(PassFormatError, match="format 3, known is 2"):
+    with pytest.raises(PassFormatError, match="unknown format 3"):
         Pass.from_bytes(rewritten(taken, format=3))
 
 
