@@ -310,7 +310,10 @@ def test_a_group_scores_its_aggregate(world: Path, payload: Payload, tmp_path: P
     (both,) = result["tasks"]
     assert both["samples"] == 20
     assert both["stderr"] is not None
-    assert sorted(_written(tmp_path / "out")) == ["samples_pick.jsonl", "samples_pick2.jsonl"]
+    files = ["backend.json", "samples_pick.jsonl", "samples_pick2.jsonl"]
+    assert sorted(_written(tmp_path / "out")) == files
+    chosen = json.loads((tmp_path / "out" / "backend.json").read_text(encoding="utf-8"))
+    assert (chosen["backend"], chosen["attention"], chosen["dtype"]) == ("hf", "sdpa", "float32")
 
 
 def test_long_prompts_and_cut_answers_are_told(

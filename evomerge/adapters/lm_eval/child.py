@@ -28,7 +28,7 @@ from evomerge.adapters.lm_eval.data import description, seed_everything
 from evomerge.adapters.lm_eval.identity import evaluation_id
 from evomerge.adapters.lm_eval.metrics import one_line
 from evomerge.adapters.lm_eval.requests import compile_templates_once
-from evomerge.adapters.lm_eval.results import task_scores, warnings, write_samples
+from evomerge.adapters.lm_eval.results import task_scores, warnings, write_backend, write_samples
 from evomerge.adapters.lm_eval.secrets import redacted
 from evomerge.adapters.lm_eval.suite import LoadedTask, Suite
 from evomerge.adapters.lm_eval.tasks import load_suites
@@ -98,7 +98,7 @@ class _Scorer:
     def score(self, operation: Operation, progress: Progress) -> dict[str, Any]:
         """Score `model` on `split` of the items; progress counts requests.
 
-        Writes `samples_<task>.jsonl` (see `results.write_samples`) and, if there are any,
+        Writes `samples_<task>.jsonl` and `backend.json` (see `results`) and, if there are any,
         `warnings.json` (a list of `EvaluationWarning`).
 
         Returns:
@@ -176,6 +176,7 @@ def _scored(
             confirm_run_unsafe_code=True,  # what is not allowed was refused before it was loaded
         )
         window = int(getattr(lm, "max_length", 0))
+        write_backend(lm, config, into)
     scores = [score for entry in suite.entries for score in task_scores(entry, results)]
     write_samples(results["samples"], into)
     if said := [each.model_dump(mode="json") for each in warnings(suite, watch, window)]:

@@ -11,6 +11,7 @@ from typing import Any
 from evomerge.adapters.lm_eval.json_values import plain
 from evomerge.adapters.lm_eval.suite import LoadedTask, Suite
 from evomerge.adapters.lm_eval.watch import Watch
+from evomerge.config import EvaluationConfig
 from evomerge.domain.errors import CandidateError
 from evomerge.domain.scores import EvaluationWarning, solved_items
 
@@ -95,6 +96,24 @@ def _line(row: Mapping[str, Any]) -> str:
         "metrics": {name: row[name] for name in row["metrics"]},
     }
     return json.dumps(plain(record), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_backend(lm: Any, config: EvaluationConfig, into: Path) -> None:
+    """Write `backend.json`: the backend's own choices, which are known once a model is loaded.
+
+    Keys: `backend`, `attention` (transformers' implementation; None where it has no such name),
+    `dtype`, `batch_size`, `max_length` (tokens).
+    """
+    own = getattr(lm, "model", None)
+    attention = getattr(getattr(own, "config", None), "_attn_implementation", None)
+    found = {
+        "backend": config.backend,
+        "attention": attention,
+        "dtype": str(getattr(own, "dtype", config.dtype)).removeprefix("torch."),
+        "batch_size": config.batch_size,
+        "max_length": int(getattr(lm, "max_length", 0)) or None,
+    }
+    (into / "backend.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def warnings(suite: Suite, watch: Watch, window: int) -> list[EvaluationWarning]:
