@@ -18,8 +18,8 @@ from evomerge.adapters.foundation import Resolved
 from evomerge.config import MergeOptions
 from evomerge.domain.errors import CandidateError, PreflightError, StoppedError
 from evomerge.domain.model import Foundation
-from evomerge.execution.attempts import again
-from evomerge.execution.pool import Pool, unseen
+from evomerge.execution.attempts import retry
+from evomerge.execution.pool import Pool, no_progress
 from evomerge.execution.resources import Resources
 from evomerge.ports import Operation, Progress, Worker
 from evomerge.store.artefacts import Store
@@ -90,7 +90,7 @@ def merge_adapters(
             pool.run(operation, told(model.foundation.name))
 
         try:
-            again(_ATTEMPTS, partial(store.obtain, name, build))
+            retry(_ATTEMPTS, partial(store.obtain, name, build))
         except CandidateError as error:
             message = f"{model.foundation.name}: the adapter cannot be merged: {error.message}"
             raise StoppedError(message, error.remedy) from error
@@ -119,7 +119,7 @@ def whole(base: Resolved, models: Sequence[Resolved], store: Store) -> dict[str,
             closing(Pool([worker(Path(logs) / "adapters.log")])) as pool,
         ):
             merge_adapters(
-                [base, *models], store, pool, resources, lambda _: unseen, MergeOptions()
+                [base, *models], store, pool, resources, lambda _: no_progress, MergeOptions()
             )
     return {each.foundation.name: weights_of(each, store) for each in models}
 

@@ -1,1 +1,1 @@
-"""The work of a generation, done above the seam: what the store lacks is asked of workers."""
+"""The work of a generation: the store is consulted first, the rest goes to a pool of workers."""

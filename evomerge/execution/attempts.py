@@ -1,4 +1,4 @@
-"""Trying again, and giving up."""
+"""Retries of failed work."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ T = TypeVar("T")
 
 
 class GivenUpError(Exception):
-    """A candidate is given up; becomes a `CandidateFailed` event."""
+    """All attempts at a candidate failed; becomes a `CandidateFailed` or `HeldOutFailed` event."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.reason)
         self.failure = failure
 
 
-def again(times: int, work: Callable[[], T], cancelled: Callable[[], bool] = lambda: False) -> T:
-    """What `work` gives, tried `times` times at most, for as long as nothing is `cancelled`.
+def retry(times: int, work: Callable[[], T], cancelled: Callable[[], bool] = lambda: False) -> T:
+    """The result of `work`, called up to `times` times until it succeeds or is `cancelled`.
 
     Raises:
-        CandidateError: of the last try.
+        CandidateError: of the last attempt.
     """
     for attempt in range(1, times + 1):
         try:
@@ -31,4 +31,4 @@ def again(times: int, work: Callable[[], T], cancelled: Callable[[], bool] = lam
         except CandidateError:
             if attempt == times or cancelled():
                 raise
-    raise ValueError("at least one attempt is made")
+    raise ValueError("times must be at least 1")

@@ -1,4 +1,4 @@
-"""What workers say of an evaluation before it begins, and what is read from its outcome."""
+"""The workers' description of an evaluation, and the selection of scores from its result."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from evomerge.domain.value import Value
 
 
 class Counted(Value):
-    """A metric that counts: one for each configured task.
+    """The metric that counts for one configured task.
 
     Attributes:
-        filter: how an answer is read; None where the harness has no filters.
+        filter: lm-eval's filter for extracting answers; None if the harness has no filters.
     """
 
     task: str
@@ -24,21 +24,21 @@ class Counted(Value):
 
 
 class Evaluation(Value):
-    """An evaluation as a worker describes it.
+    """An evaluation as workers describe it before it runs.
 
     Attributes:
-        ids: by split of the items, the id of everything but the model that determines its scores.
-        counted: by split, what counts of all that is measured, in the order of the tasks.
+        ids: by split, the id of everything except the model that determines scores.
+        counted: by split, the metrics that count, in the order of the tasks.
     """
 
     ids: dict[Split, str]
     counted: dict[Split, tuple[Counted, ...]]
 
     def chosen(self, measured: Scores, split: Split) -> Scores:
-        """Of everything that was measured: the metrics that count, with their weights.
+        """The metrics that count, with their weights, out of all measured ones.
 
         Raises:
-            CandidateError: one was not measured: it was no share between 0 and 1.
+            CandidateError: one is missing, because its value was not in [0, 1].
         """
         found = {(task.task, task.metric, task.filter): task for task in measured.tasks}
         chosen = []
@@ -52,13 +52,13 @@ class Evaluation(Value):
 
 
 def agreed(answers: Sequence[tuple[str, Mapping[str, Any]]]) -> Evaluation:
-    """The evaluation that all workers describe alike.
+    """The evaluation as all workers describe it.
 
     Args:
         answers: each worker's name and its answer to `describe`.
 
     Raises:
-        PreflightError: two of them would not score the same; names both.
+        PreflightError: two workers would produce different scores; names both.
     """
     (first, answer), *others = answers
     evaluation = Evaluation.model_validate(answer)

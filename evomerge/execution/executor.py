@@ -1,7 +1,7 @@
-"""The work of a generation: what the store holds is reused, the rest is asked of a pool of workers.
+"""The executor: reuses what the store holds and sends the rest to a pool of workers.
 
-Children are merged while others are scored. Nothing is decided here, so the order of completion
-does not matter; every artefact goes through the store, which makes it once.
+Offspring are merged while others are scored. No decisions are made here, so the order of completion
+does not matter; the store makes sure that every artefact is built once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from evomerge.domain.model import Failure, Model, Stage
 from evomerge.domain.scores import EvaluationWarning, Scores, Split
 from evomerge.domain.state import RunState
 from evomerge.execution import operations
-from evomerge.execution.attempts import GivenUpError, again
+from evomerge.execution.attempts import GivenUpError, retry
 from evomerge.execution.evaluation import Evaluation
 from evomerge.execution.pipeline import Pipeline
 from evomerge.execution.pool import Pool
@@ -52,7 +52,7 @@ class StoreExecutor:
     """Implements the `Executor` port over the store and a pool of workers.
 
     Args:
-        evaluation: what the workers said of it beforehand.
+        evaluation: the workers' description of the evaluation.
         base: content id of the base model.
     """
 
@@ -76,23 +76,27 @@ class StoreExecutor:
         self._sampled = 0
 
     def score(self, foundation: Sequence[Model]) -> Iterator[Event]:
-        """Score foundation models; one that fails is a preflight fault of the run."""
+        """Score foundation models.
+
+        Raises:
+            PreflightError: one cannot be scored.
+        """
         with closing(self._run(foundation, self._score)) as events:
             for event in events:
                 if isinstance(event, CandidateFailed):
                     raise PreflightError(
                         f"foundation model {event.model} cannot be scored: {event.failure.reason}",
-                        "every foundation model needs a score; mend it or take it out",
+                        "every foundation model needs a score; fix it or remove it from the config",
                     )
                 yield event
 
     def breed(self, offspring: Sequence[Model]) -> Iterator[Event]:
-        """Merge and score offspring; a failed one is an event.
+        """Merge and score offspring; failures are events.
 
         Raises:
-            StoppedError: the disk has no room for them, or too many failed in a row.
+            StoppedError: the disk has no space for them, or too many failed in a row.
         """
-        missing = sum(not self._weights.at_hand(model) for model in offspring)
+        missing = sum(not self._weights.available(model) for model in offspring)
         self._weights.resources.check_disk(missing)
         with closing(self._run(offspring, self._score)) as events:
             for event in events:
@@ -137,33 +141,33 @@ class StoreExecutor:
         yield KinshipMeasured(readings=readings, seconds=time.monotonic() - started)
 
     def score_held_out(self, finalists: Sequence[Model], split: Split) -> Iterator[Event]:
-        """Score models on `split`; a failed one is an event."""
+        """Score models on `split`; failures are events."""
         with closing(self._run(finalists, partial(self._held_out, split))) as events:
             yield from events
 
     def prune(self, state: RunState) -> None:
-        """Let go of the weights that neither this run nor another one of the folder needs.
+        """Prune weights that neither this run nor another one of the runs folder needs.
 
-        A sample of all stays, from which the kinship that no decision read can be estimated.
+        A sample of every model is stored first, for estimates of unmeasured kinship.
         """
         self._sample(state)
         self._weights.prune(state)
 
     def _sample(self, state: RunState) -> None:
-        """Have the scored models sampled that were not yet, as far as their weights are there."""
+        """Sample the scored models of new generations whose weights exist."""
         passes = self._store.path(f"kinship/{self._base}")
         new = [
             model.content_id
             for generation in state.generations[self._sampled :]
             for model in state.at_generation(generation.number)
             if model.scores is not None
-            and self._weights.at_hand(model)
+            and self._weights.available(model)
             and not (passes / f"{model.content_id}.sample").exists()
         ]
         self._sampled = len(state.generations)
         if new:
             operation = operations.sample(self._base, new, self._weights.folder, passes)
-            # A model that cannot be read is told when a decision needs it.
+            # An unreadable model is reported when a decision needs its kinship.
             with suppress(CandidateError):
                 self._pool.run(operation, partial(self._observer.on_progress, "samples", "kinship"))
 
@@ -189,19 +193,19 @@ class StoreExecutor:
             raise StoppedError(
                 f"{self._failures_in_a_row} candidates failed in a row, "
                 f"the last one for: {event.failure.reason}",
-                "mend the cause, then resume the run",
+                "fix the cause, then resume the run",
             )
 
     def _attempt(self, stage: Stage, work: Callable[[], T]) -> T:
-        """What `work` on a candidate gives; after a failure it is done again.
+        """The result of `work` on a candidate, with retries.
 
         Raises:
-            GivenUpError: the last attempt failed too.
+            GivenUpError: the last attempt failed.
             StoppedError: it failed because the run is being stopped.
         """
         attempts = self._config.execution.attempts
         try:
-            return again(attempts, work, lambda: self._pool.closed)
+            return retry(attempts, work, lambda: self._pool.closed)
         except CandidateError as error:
             if self._pool.closed:
                 raise StoppedError("the run was stopped") from error
@@ -227,7 +231,7 @@ class StoreExecutor:
         return HeldOutScored(model=model.name, split=split, **outcome)
 
     def _outcome(self, model: Model, split: Split) -> dict[str, Any]:
-        """What the event of an evaluation tells."""
+        """The fields of the event of an evaluation."""
         started = time.monotonic()
         made, scores = self._attempt("evaluation", partial(self._scored, model, split))
         return {
@@ -238,7 +242,7 @@ class StoreExecutor:
         }
 
     def _scored(self, model: Model, split: Split) -> tuple[Made, Scores]:
-        """The folder of the evaluation, and of its scores those that count."""
+        """The artefact of the evaluation, and those of its scores that count."""
         name = evaluation_name(model.content_id, self._evaluation.ids[split])
         build = partial(self._evaluate, model, split)
         made = self._store.obtain(name, build, lambda: self._pool.closed)
@@ -246,7 +250,7 @@ class StoreExecutor:
         return made, self._evaluation.chosen(measured, split)
 
     def _evaluate(self, model: Model, split: Split, into: Path) -> None:
-        """Score a model into the folder `into`."""
+        """Score a model and write scores and logs to the folder `into`."""
         config, evaluation_id = self._config, self._evaluation.ids[split]
         self._pool.start("merge", "score")
         operation = operations.score(
@@ -261,11 +265,11 @@ class StoreExecutor:
             answer = self._pool.run(
                 operation, partial(self._observer.on_progress, model.name, "score")
             )
-        except PreflightError as error:  # a worker that was started anew loads the tasks anew
+        except PreflightError as error:  # a restarted worker loads the tasks again
             raise CandidateError(error.message, error.remedy) from None
         if answer["evaluation_id"] != evaluation_id:
             raise CandidateError(
-                "a task's definition or data, or a library, changed while the run was going on"
+                "a task's definition or data, or a library, changed during the run"
             )
         scores = Scores(evaluation_id=evaluation_id, tasks=answer["tasks"])
         write_atomic(into / SCORES, scores.model_dump_json(indent=1))

@@ -1,4 +1,4 @@
-"""The operations that a config asks for; `ARCHITECTURE.md` has the table of all kinds."""
+"""Builders of the operations that a config needs; `ARCHITECTURE.md` has the table of all kinds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evomerge.ports import Operation
 
 
 def check(recipe: Recipe, options: MergeOptions) -> Operation:
-    """Judge a recipe without its inputs: method, keys, parameters, ranges, options."""
+    """Validate a recipe without its inputs: method, keys, parameters, ranges, options."""
     return Operation(kind="check", arguments=_of_recipe(recipe, options))
 
 
@@ -28,9 +28,9 @@ def merge(
     """Write the complete model of `recipe` into the empty folder `into`.
 
     Args:
-        options: a recipe's own `options` come over them.
-        folder: where the weights of a content id are.
-        seconds: it may take at most.
+        options: defaults, which the recipe's own `options` override.
+        folder: maps a content id to the folder of its weights.
+        seconds: time limit.
     """
     return Operation(
         kind="merge",
@@ -42,7 +42,7 @@ def merge(
 
 
 def describe(evaluation: EvaluationConfig, options: MergeOptions) -> Operation:
-    """Load and check the tasks, and say what a score of each split rests on."""
+    """Load and check the tasks, and describe what the scores of each split depend on."""
     return Operation(kind="describe", arguments=_of_evaluation(evaluation, options))
 
 
@@ -54,7 +54,7 @@ def score(
     into: Path,
     seconds: float | None = None,
 ) -> Operation:
-    """Score the model in folder `model` on one split of the items; per-item logs go to `into`."""
+    """Score the model in folder `model` on one split; per-item logs go to `into`."""
     return Operation(
         kind="score",
         arguments={**_of_evaluation(evaluation, options), "split": split},
@@ -72,14 +72,14 @@ def measure(
     exclude: Sequence[str],
     passes: Path,
 ) -> Operation:
-    """Read the kinship of `pairs` from the weights that no stored pass tells of.
+    """Measure the kinship of `pairs`; reads only weights whose products no stored pass has.
 
     Args:
         base: content id of the base model.
-        models: those of `pairs`, each once, by content id.
-        folder: where the weights of a content id are.
-        exclude: patterns of tensor names that are left out.
-        passes: folder of the stored passes over this base; grows, never changes.
+        models: content ids of all models in `pairs`, without duplicates.
+        folder: maps a content id to the folder of its weights.
+        exclude: patterns of tensor names to leave out.
+        passes: folder of the stored passes over this base; files are only added.
     """
     arguments = {
         "base": base,
@@ -95,12 +95,12 @@ def measure(
 def sample(
     base: str, models: Sequence[str], folder: Callable[[str], Path], passes: Path
 ) -> Operation:
-    """Keep a sample of the weights of models, for estimates of their kinship.
+    """Store samples of models' weights, for estimates of their kinship.
 
     Args:
         base, models: content ids.
-        folder: where the weights of a content id are.
-        passes: folder of the stored passes over this base, where samples lie too.
+        folder: maps a content id to the folder of its weights.
+        passes: folder of the stored passes over this base, which also holds the samples.
     """
     return Operation(
         kind="sample",
@@ -114,7 +114,7 @@ def _of_recipe(recipe: Recipe, options: MergeOptions) -> dict[str, Any]:
 
 
 def _of_evaluation(evaluation: EvaluationConfig, options: MergeOptions) -> dict[str, Any]:
-    # Folders of task files are relative to the working directory, which a worker may not share.
+    # Relative task folders are resolved here: a worker may have another working directory.
     include = tuple(path.expanduser().resolve() for path in evaluation.include)
     sent = evaluation.model_copy(update={"include": include})
     return {

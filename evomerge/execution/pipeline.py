@@ -1,4 +1,4 @@
-"""Merging and scoring at the same time: one thread a worker."""
+"""A pipeline of merging and scoring, with one thread per worker."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from evomerge.domain.model import Model
 from evomerge.execution.attempts import GivenUpError
 
 _LOOK = 0.5
-"""Seconds between two looks at what a wait may have missed."""
+"""Seconds between polls: a signal that arrives just before a wait does not interrupt it."""
 
 
 class Pipeline:
-    """Brings models through merging and scoring, once.
+    """Merges and scores each model once.
 
     Args:
-        merge: has the weights of a model made; None when there was nothing to do.
-        score: has a model scored.
-        merging: how many may be merged at the same time.
-        scoring: how many may be scored at the same time.
-        ahead: merged models that may wait for their scoring.
-        may_merge: whether there is memory for one more merge. A merge that may not start waits as
-            long as something is being scored; after that nothing would come of waiting.
+        merge: merges a model; None if its weights exist already.
+        score: scores a model.
+        merging: number of concurrent merges.
+        scoring: number of concurrent evaluations.
+        ahead: merged models that may wait for scoring.
+        may_merge: whether there is memory for another merge. If not, the merge waits while
+            models are being scored; after that waiting is pointless and it starts.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class Pipeline:
         """The events of `models` in order of completion.
 
         Args:
-            cancel: makes work in flight end soon; called when the caller stops before the end,
-                and again as long as something goes on.
+            cancel: interrupts running work; called when the caller stops before the end, and
+                repeatedly until all threads have ended.
 
         Raises:
-            Whatever `merge` or `score` raise, but for `GivenUpError`.
+            Whatever `merge` or `score` raise, except `GivenUpError`, which becomes an event.
         """
         left = len(models)
         try:
@@ -80,13 +80,10 @@ class Pipeline:
             while ending.is_alive():
                 ending.join(_LOOK)
                 if left and ending.is_alive():
-                    cancel()  # a call that came just after the end of its process started another
+                    cancel()  # an operation may have started just after the previous call
 
     def _next(self) -> Event | BaseException:
-        """The next event.
-
-        It looks up from time to time: a signal that came just before a wait does not end it.
-        """
+        """The next event. Polls, since a signal that arrives just before a wait is not noticed."""
         while True:
             with contextlib.suppress(Empty):
                 return self._events.get(timeout=_LOOK)
@@ -118,7 +115,7 @@ class Pipeline:
             self._room.release()
 
     def _guarded(self, work: Callable[[Model], None], model: Model) -> None:
-        """Every end of a thread's work reaches the caller, as an event or as an exception."""
+        """Run `work` and report any exception to the caller, as an event or by raising it."""
         if self._cancelled.is_set():
             return
         try:

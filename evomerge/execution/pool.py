@@ -1,4 +1,4 @@
-"""The workers of a run: an operation goes to an idle one that does its kind."""
+"""The pool of a run's workers: an operation goes to an idle worker of its kind."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from evomerge.domain.errors import CandidateError
 from evomerge.ports import Operation, Progress, Worker
 
 _LOOK = 0.5
-"""Seconds between two looks: a signal that came just before a wait does not end it."""
+"""Seconds between polls: a signal that arrives just before a wait does not interrupt it."""
 
 
-def unseen(done: int, total: int) -> None:
-    """No progress is shown."""
+def no_progress(done: int, total: int) -> None:
+    """No-op callback."""
 
 
 class Pool:
-    """Workers, each busy with one operation at a time; a worker may do several kinds.
+    """Workers that run one operation at a time each; a worker may support several kinds.
 
-    All methods may be called from any thread.
+    All methods are thread-safe.
     """
 
     def __init__(self, workers: Iterable[Worker]) -> None:
@@ -33,15 +33,15 @@ class Pool:
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called: what fails from then on is not the operation's fault."""
+        """Whether `close` was called; later failures are not the operation's fault."""
         return self._closed
 
     def of(self, kind: str) -> list[Worker]:
-        """The workers that do operations of a kind."""
+        """The workers that support a kind of operation."""
         return [worker for worker in self._workers if kind in worker.kinds]
 
     def start(self, *kinds: str) -> None:
-        """Let the workers of these kinds warm up while the first work is prepared; once."""
+        """Start the workers of these kinds in the background; only the first call has an effect."""
         with self._changed:
             if self._started or self._closed:
                 return
@@ -50,8 +50,8 @@ class Pool:
             if not worker.kinds.isdisjoint(kinds):
                 worker.start()
 
-    def run(self, operation: Operation, progress: Progress = unseen) -> dict[str, Any]:
-        """The answer of the first worker that is free.
+    def run(self, operation: Operation, progress: Progress = no_progress) -> dict[str, Any]:
+        """Run an operation on the first idle worker of its kind.
 
         Raises:
             CandidateError, PreflightError, StoppedError: as `Worker.run`.
@@ -60,16 +60,19 @@ class Pool:
         return self._run(self.of(operation.kind), operation, progress)
 
     def on_each(self, *operations: Operation) -> list[list[tuple[str, dict[str, Any]]]]:
-        """For each operation what all its workers answer, with their names; all at the same time.
+        """Run every operation on all workers of its kind, concurrently.
+
+        Returns:
+            For each operation, every worker's name and answer.
 
         Raises:
-            CandidateError, PreflightError, StoppedError: of the first one that failed; the pool is
-                closed then.
+            CandidateError, PreflightError, StoppedError: of the first failure, which closes the
+                pool.
         """
         asked = [[(worker, each) for worker in self.of(each.kind)] for each in operations]
         with ThreadPoolExecutor(sum(map(len, asked)), "ask") as threads:
             coming = [
-                [(w.name, threads.submit(self._run, [w], each, unseen)) for w, each in one]
+                [(w.name, threads.submit(self._run, [w], each, no_progress)) for w, each in one]
                 for one in asked
             ]
             try:
@@ -93,12 +96,12 @@ class Pool:
         self, fit: Sequence[Worker], operation: Operation, progress: Progress
     ) -> dict[str, Any]:
         if not fit:
-            raise LookupError(f"no worker does {operation.kind!r}")
+            raise LookupError(f"no worker supports {operation.kind!r}")
         worker = self._take(fit)
         try:
             return worker.run(operation, progress)
         except CandidateError:
-            worker.close()  # the next operation meets a fresh one
+            worker.close()  # the next operation starts it anew
             raise
         finally:
             self._give_back(worker)

@@ -1,4 +1,4 @@
-"""Disk and memory that merges leave free."""
+"""Limits on disk and memory that merges must leave free."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _MEMORY = Path("/proc/meminfo")
 
 @dataclass(frozen=True)
 class Resources:
-    """What merges may take of a machine.
+    """The disk and memory that merges may use.
 
     Attributes:
         folder: where models are written.
-        model_size: bytes of the weights of an offspring, at most.
-        min_free_disk: bytes that stay free on the disk of `folder`.
-        min_free_memory: bytes that are free before a merge starts.
+        model_size: upper bound of the bytes of an offspring's weights.
+        min_free_disk: bytes to leave free on the disk of `folder`.
+        min_free_memory: bytes that must be free before a merge starts.
     """
 
     folder: Path
@@ -30,7 +30,7 @@ class Resources:
 
     @classmethod
     def of(cls, execution: ExecutionConfig, folder: Path, model_size: int) -> Resources:
-        """What a config leaves free."""
+        """The limits of a config."""
         return cls(
             folder,
             model_size,
@@ -39,10 +39,10 @@ class Resources:
         )
 
     def shortage(self, models: int, whose: str) -> str | None:
-        """What is needed and what is free if `models` more models do not fit.
+        """A message with the required and the free space if `models` more models do not fit.
 
         Args:
-            whose: what they are, for the sentence.
+            whose: what the models are, for the message.
         """
         required = models * self.model_size
         free = shutil.disk_usage(self.folder).free
@@ -59,10 +59,10 @@ class Resources:
         )
 
     def check_disk(self, models: int) -> None:
-        """See that `models` more models fit.
+        """Check that `models` more models fit.
 
         Raises:
-            StoppedError: they do not; says what is needed and what is free.
+            StoppedError: they do not.
         """
         if shortage := self.shortage(models, f"the next {models} models"):
             raise StoppedError(
@@ -70,12 +70,12 @@ class Resources:
             )
 
     def has_memory(self) -> bool:
-        """Whether a merge may start beside what is being scored."""
+        """Whether there is memory for a merge beside running evaluations."""
         return self.min_free_memory <= 0 or available_memory() >= self.min_free_memory
 
 
 def memory() -> dict[str, int] | None:
-    """Bytes of memory as the kernel tells, by its names (`MemTotal`); None where it does not."""
+    """The memory figures of /proc/meminfo by name (`MemTotal`), in bytes; None if unavailable."""
     try:
         lines = _MEMORY.read_text(encoding="utf-8").splitlines()
     except OSError:

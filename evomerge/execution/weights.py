@@ -20,9 +20,9 @@ from evomerge.store.atomic import make_folder
 
 
 class Weights:
-    """Foundation models where they lie, offspring in the store.
+    """The folders of foundation models and, in the store, of offspring.
 
-    Any offspring whose recipe is known can be made again, its pruned or lost ancestors first.
+    Any offspring with a known recipe can be recreated, after its missing ancestors.
     """
 
     def __init__(
@@ -35,12 +35,12 @@ class Weights:
         observer: Observer,
         needed_elsewhere: Callable[[], set[str]] = set,
     ) -> None:
-        """Sweep what killed drivers left in the store, and know where models are.
+        """Delete what killed drivers left in the store, and index the folders.
 
         Args:
-            folders: the folder of the base and of every foundation model by content id.
-            resources: what merges leave free.
-            needed_elsewhere: the content ids whose weights other runs need.
+            folders: the folders of the base and all foundation models by content id.
+            resources: limits on disk and memory.
+            needed_elsewhere: returns the content ids whose weights other runs need.
         """
         make_folder(store.root)
         store.sweep()
@@ -55,31 +55,31 @@ class Weights:
         self._recipes: dict[str, Recipe] = {}
 
     def remember(self, models: Iterable[Model]) -> None:
-        """Learn recipes, so that any ancestor can be made again."""
+        """Record recipes, so that any ancestor can be recreated."""
         for model in models:
             if model.candidate is not None:
                 self._recipes[model.content_id] = model.candidate.recipe
 
     def folder(self, content_id: str) -> Path:
-        """Where the weights of a content id are or will be."""
+        """The folder of a content id's weights, whether or not it exists."""
         return self._folders.get(content_id) or self.store.path(f"models/{content_id}")
 
-    def at_hand(self, model: Model) -> bool:
-        """Whether nothing is to be merged for it."""
+    def available(self, model: Model) -> bool:
+        """Whether the model needs no merge."""
         return model.candidate is None or self.store.holds(f"models/{model.content_id}")
 
     def obtain(self, model: Model) -> Path:
-        """The folder of a model with its weights; pruned or lost ones are made again.
+        """The folder of a model's weights, which are recreated if they are missing.
 
         Raises:
             CandidateError: a merge failed.
-            StoppedError: they are not what they were, or the disk has no room for them.
+            StoppedError: recreated weights differ, or the disk has no space for them.
         """
         self.make(model)
         return self.folder(model.content_id)
 
     def make(self, model: Model) -> bool:
-        """Have the weights of a model made; whether they were there already.
+        """Create the weights of a model; returns whether they existed already.
 
         Raises:
             CandidateError, StoppedError: as `obtain`.
@@ -103,7 +103,7 @@ class Weights:
         return self.store.obtain(f"models/{recipe.id}", build, lambda: self._pool.closed).reused
 
     def prune(self, state: RunState) -> None:
-        """Let go of the weights that neither this run nor another one of the folder needs."""
+        """Prune weights that neither this run nor another one of the runs folder needs."""
         wanted = {state.models[name].content_id for name in needed(state)}
         gone = {state.models[name].content_id for name in unneeded(state)} - wanted
         if gone:

@@ -62,7 +62,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._aside = root / "tmp"
+        self._temporary = root / "tmp"
         self._locks = root / "locks"
         self._trusted: set[str] = set()
 
@@ -99,10 +99,10 @@ class Store:
         make_folder(self.path(name).parent)
         make_folder(self._locks)
         with waiting(self._lock_of(name), cancelled):
-            if self._believed(name):
+            if self._is_intact(name):
                 return Made(self.path(name), reused=True, seconds=0.0)
             started = time.monotonic()
-            with self._aside_folder(name) as folder:
+            with self._temporary_folder(name) as folder:
                 reached("artefact.started")
                 build(folder)
                 reached("artefact.built")
@@ -110,7 +110,7 @@ class Store:
             self._trusted.add(name)
             return Made(self.path(name), reused=False, seconds=time.monotonic() - started)
 
-    def _believed(self, name: str) -> bool:
+    def _is_intact(self, name: str) -> bool:
         """Whether `name` is intact; hashes every byte once per process before its first use."""
         if name in self._trusted:
             return self.holds(name)
@@ -121,10 +121,10 @@ class Store:
         return True
 
     @contextlib.contextmanager
-    def _aside_folder(self, name: str) -> Iterator[Path]:
-        make_folder(self._aside)
+    def _temporary_folder(self, name: str) -> Iterator[Path]:
+        make_folder(self._temporary)
         maker = f"{socket.gethostname()}.{os.getpid()}"
-        folder = self._aside / f"{name.replace('/', '--')}.{maker}"
+        folder = self._temporary / f"{name.replace('/', '--')}.{maker}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         try:
@@ -139,9 +139,9 @@ class Store:
         sync_tree(folder)
         reached("artefact.synced")
         target = self.path(name)
-        _compare(target, folder)
+        _check_rebuilt(target, folder)
         # Remove a damaged or pruned artefact, so that its files do not mix with new ones.
-        _clear(target)
+        _delete(target)
         folder.rename(target)
         reached("artefact.renamed")
         sync_folder(target.parent)
@@ -174,7 +174,7 @@ class Store:
     def remove(self, name: str) -> None:
         """Delete an artefact."""
         with waiting(self._lock_of(name)):
-            _clear(self.path(name))
+            _delete(self.path(name))
 
     def _lock_of(self, name: str) -> Path:
         return self._locks / name.replace("/", "--")
@@ -187,14 +187,14 @@ class Store:
         """
         refuse_links([self.root / each for each in ("models", "evaluations", "tmp", "locks")])
         removed = 0
-        for folder in sorted(self._aside.glob("*--*")) if self._aside.is_dir() else ():
-            if self._is_left_over(folder):
+        for folder in sorted(self._temporary.glob("*--*")) if self._temporary.is_dir() else ():
+            if self._is_abandoned(folder):
                 shutil.rmtree(folder, ignore_errors=True)
                 reached("sweep.removed")
                 removed += 1
         return removed
 
-    def _is_left_over(self, folder: Path) -> bool:
+    def _is_abandoned(self, folder: Path) -> bool:
         rest, _, pid = folder.name.rpartition(".")
         if rest.endswith(f".{socket.gethostname()}") and pid.isdigit():
             return start_time(int(pid)) is None
@@ -203,10 +203,10 @@ class Store:
             written = max(each.lstat().st_mtime for each in (folder, *folder.rglob("*")))
         except FileNotFoundError:  # its process is still writing
             return False
-        return free(self._locks / name) and file_time(self._aside) - written > _ABANDONED
+        return free(self._locks / name) and file_time(self._temporary) - written > _ABANDONED
 
 
-def _clear(place: Path) -> None:
+def _delete(place: Path) -> None:
     """Delete a file or folder; of a symbolic link, only the link."""
     if place.is_dir() and not place.is_symlink():
         shutil.rmtree(place)
@@ -214,7 +214,7 @@ def _clear(place: Path) -> None:
         place.unlink(missing_ok=True)
 
 
-def _compare(pruned: Path, made: Path) -> None:
+def _check_rebuilt(pruned: Path, made: Path) -> None:
     """Check that a pruned artefact that was rebuilt has the same content as before.
 
     Raises:

@@ -73,7 +73,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         sync_folder(path.parent)
 
 
-def sweep_aside(folder: Path, name: str = "*") -> None:
+def sweep_temporary(folder: Path, name: str = "*") -> None:
     """Delete temporary files of killed writers of `folder/name`; no other process may write it."""
     for path in folder.glob(f".{name}.*.tmp"):
         with storage_faults(path):

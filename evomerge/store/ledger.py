@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from evomerge.domain.events import Event, GenerationFinished, ModelMerged
 from evomerge.domain.state import Entry, RunState, apply
 from evomerge.ports import Observer
-from evomerge.store.atomic import make_folder, sweep_aside
+from evomerge.store.atomic import make_folder, sweep_temporary
 from evomerge.store.checkpoints import write_checkpoint
 from evomerge.store.faults import reached
 from evomerge.store.journal import Journal
@@ -63,8 +63,8 @@ class JournalLedger:
     def _tidy(self) -> None:
         """Delete temporary files of a killed driver."""
         for path in (self._run.config, self._run.environment, self._run.journal):
-            sweep_aside(path.parent, path.name)
-        sweep_aside(self._run.generations)
+            sweep_temporary(path.parent, path.name)
+        sweep_temporary(self._run.generations)
 
 
 def derive(run: RunDirectory, state: RunState) -> None:

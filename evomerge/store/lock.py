@@ -82,7 +82,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
             os.close(descriptor)
             descriptor = _open(path, os.O_CREAT)
             taken = _take(descriptor)
-        if not taken or _claimed(path):
+        if not taken or _held_by_another(path):
             owner = Owner.of(path) or "unknown"
             raise LockedError(
                 f"{what} is driven by another process ({owner})",
@@ -124,7 +124,7 @@ def holder(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     try:
-        if _try(descriptor, fcntl.LOCK_SH) and not _claimed(path):
+        if _try(descriptor, fcntl.LOCK_SH) and not _held_by_another(path):
             return None
         return str(Owner.of(path) or "unknown")
     finally:
@@ -177,7 +177,7 @@ def _is(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _claimed(path: Path) -> bool:
+def _held_by_another(path: Path) -> bool:
     """Whether another process holds the lock according to the file although flock was granted."""
     owner, me = Owner.of(path), Owner.myself()
     if owner is None or (owner.host, owner.pid, owner.started) == (me.host, me.pid, me.started):

@@ -107,9 +107,9 @@ class RunDirectory:
                 yield
             finally:
                 if not self.exists:
-                    self._leave_nothing()
+                    self._delete_traces()
 
-    def _leave_nothing(self) -> None:
+    def _delete_traces(self) -> None:
         """Delete the traces of a run that could not start; files of the user stay."""
         shutil.rmtree(self.logs, ignore_errors=True)
         (self.path / "lock").unlink()

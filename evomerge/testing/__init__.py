@@ -1,4 +1,4 @@
-"""First-class fakes of every port, under the same contract tests as the real parts.
+"""Fakes of all ports, under the same contract tests as the real implementations.
 
-`landscape` evolves points on a synthetic landscape: no torch, real files, real store.
+`landscape` evolves vectors on a synthetic landscape, without torch but with real files.
 """

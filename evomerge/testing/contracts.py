@@ -1,7 +1,7 @@
-"""What every worker, strategy and criterion must do: suites to inherit, for the fakes and the real.
+"""Contract tests of workers, strategies and stopping criteria, for fakes and real ones.
 
-A suite is a class that needs the fixtures which it names; pytest collects it where a test module
-inherits from it under a name that starts with `Test`.
+A suite is a class whose docstring names the fixtures that it needs; to run it, inherit from it in
+a test module under a name that starts with `Test`.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class World:
-    """Models to try a part on.
+    """Models to test a worker with.
 
     Attributes:
         base: content id of the base model.
         folders: the folder of the base and of at least three models, by content id.
         recipe: merges two of them.
         evaluation: scores them.
-        broken: a folder that holds no usable model.
+        broken: a folder without a usable model.
     """
 
     base: str
@@ -55,13 +55,13 @@ class World:
     broken: Path
 
     def merge(self, into: Path, others: Mapping[str, Path] | None = None) -> Operation:
-        """A merge of `recipe` into a new folder; `others` take the place of its inputs."""
+        """A merge of `recipe` into a new folder; `others` replace its inputs."""
         into.mkdir()
         folders = {**self.folders, **(others or {})}
         return operations.merge(self.recipe, MergeOptions(), folders.__getitem__, into)
 
     def describe(self) -> Operation:
-        """A description of `evaluation`."""
+        """A `describe` operation for `evaluation`."""
         return operations.describe(self.evaluation, MergeOptions())
 
     def score(self, model: Path, into: Path) -> Operation:
@@ -71,7 +71,7 @@ class World:
 
     @property
     def models(self) -> dict[str, Path]:
-        """The folders without the base's."""
+        """The folders except the base's."""
         return {name: path for name, path in self.folders.items() if name != self.base}
 
 
@@ -121,7 +121,7 @@ class WorkerContract:
 
 
 class MergingContract:
-    """Of workers that do `check` and `merge`. Fixtures: `worker`, `world`."""
+    """For workers that support `check` and `merge`. Fixtures: `worker`, `world`."""
 
     def test_the_same_recipe_gives_the_same_files(
         self, worker: Worker, world: World, tmp_path: Path
@@ -155,7 +155,7 @@ class MergingContract:
 
 
 class ScoringContract:
-    """Of workers that do `describe` and `score`. Fixtures: `worker`, `world`."""
+    """For workers that support `describe` and `score`. Fixtures: `worker`, `world`."""
 
     def test_the_description_is_stable(self, worker: Worker, world: World) -> None:
         first = worker.run(world.describe(), ignore)
@@ -196,7 +196,7 @@ class ScoringContract:
 
 
 class MeasuringContract:
-    """Of workers that do `measure`. Fixtures: `worker`, `world`."""
+    """For workers that support `measure`. Fixtures: `worker`, `world`."""
 
     def test_readings_come_in_the_order_of_the_pairs(
         self, worker: Worker, world: World, tmp_path: Path
@@ -238,7 +238,7 @@ class MeasuringContract:
 def measured(
     worker: Worker, world: World, pairs: Sequence[Pair], passes: Path, **others: Path
 ) -> list[KinshipReading]:
-    """The readings of `pairs` of the world's models, its base and `others`."""
+    """Measure `pairs` of the world's models, its base and `others`."""
     folders = {**world.folders, **others}
     models = list(dict.fromkeys(name for each in pairs for name in each))
     operation = operations.measure(world.base, models, pairs, folders.__getitem__, (), passes)

@@ -1,9 +1,9 @@
 """Models that are vectors: a whole evolution in milliseconds, with real files and no torch.
 
-A model is a folder with `weights.bin` (a name that retention prunes): its delta from the base at
-the origin, as JSON. A merge is the mean of its parents plus a little of what they differ in, the
-score is how near the vector is to a hidden optimum, and kinship is computed from the vectors, so
-that a landscape run obeys the same laws as a real one.
+A model is a folder with `weights.bin` (a name that retention prunes): its delta from the base, the
+origin, as JSON. A merge is the mean of its parents plus a fraction of their difference, a
+score decreases with the distance to a hidden optimum, and kinship is computed from the vectors, so
+that a landscape run follows the same laws as a real one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ITEMS = 100
 
 
 def make_foundation(folder: Path, name: str, seed: int) -> Foundation:
-    """Write a foundation model into `folder` and describe it; the same seed, the same model."""
+    """Write a foundation model into `folder` and describe it; deterministic in `seed`."""
     rng = Random(seed)
     vector = [rng.gauss(0.0, 1.0) for _ in range(DIMENSIONS)]
     _write_once(folder, vector)
@@ -51,7 +51,7 @@ def make_base(folder: Path) -> Foundation:
 
 
 def _write_once(folder: Path, vector: list[float]) -> None:
-    """Foundation models are there before a run starts; a resumed run must not touch them."""
+    """Write only if missing: a resumed run must not touch foundation models."""
     path, text = folder / VECTOR, json.dumps(vector)
     if not path.is_file() or path.read_text() != text:
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def read_vector(folder: Path) -> list[float]:
     """The vector of a model.
 
     Raises:
-        CandidateError: the folder holds none, or a component is not finite.
+        CandidateError: the file is missing or invalid, or a component is not finite.
     """
     try:
         vector = [float(value) for value in json.loads((folder / VECTOR).read_text())]
@@ -74,7 +74,7 @@ def read_vector(folder: Path) -> list[float]:
 
 
 class Fake:
-    """A worker in this process: every operation and answer crosses as JSON, as to a child.
+    """A worker in this process; operations and answers are converted to JSON and back.
 
     An operation of kind `merge` is done by the method `merge`, and so on.
     """
@@ -83,16 +83,16 @@ class Fake:
 
     @property
     def name(self) -> str:
-        """The class."""
+        """The name of the class."""
         return type(self).__name__
 
     def start(self) -> None:
-        """Nothing has to be started."""
+        """Do nothing."""
 
     def run(self, operation: Operation, progress: Progress) -> dict[str, Any]:
-        """Have the method of the operation's kind do it."""
+        """Call the method named like the operation's kind."""
         if operation.kind not in self.kinds:
-            raise CandidateError(f"{self.name} does no {operation.kind!r}")
+            raise CandidateError(f"{self.name} does not support {operation.kind!r}")
         crossed = Operation.model_validate(
             json.loads(json.dumps(operation.model_dump(mode="json")))
         )
@@ -101,23 +101,23 @@ class Fake:
         return back
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Do nothing."""
 
 
 class LandscapeMerger(Fake):
-    """Averages parents in the proportion 0.6 : 0.4, the first one first, then overshoots.
+    """Averages parents in the ratio 0.6 : 0.4, the first one first, then extrapolates.
 
-    Parents with a weight of their own are added up with these weights instead.
+    Parents with explicit weights are summed with these weights instead.
     """
 
     kinds = frozenset({"check", "merge"})
 
     def check(self, operation: Operation, progress: Progress) -> dict[str, Any]:
-        """Every recipe is fine."""
+        """Accept every recipe."""
         return {}
 
     def merge(self, operation: Operation, progress: Progress) -> dict[str, Any]:
-        """Write the child's vector; a seeded recipe adds noise that depends on its seed only."""
+        """Write the child's vector; a seeded recipe adds noise that depends only on its seed."""
         recipe = Recipe.model_validate(operation.arguments["recipe"])
         parents = [read_vector(operation.inputs[parent.model]) for parent in recipe.parents]
         (operation.output / VECTOR).write_text(json.dumps(_child(recipe, parents)))
@@ -137,7 +137,7 @@ def _child(recipe: Recipe, parents: Sequence[Sequence[float]]) -> list[float]:
 
 
 def _weights(recipe: Recipe) -> tuple[float, list[float]]:
-    """(factor of the sum, weight of each parent)."""
+    """The factor of the sum, and the weight of each parent."""
     given = [parent.parameters.get("weight") for parent in recipe.parents]
     if recipe.method in {"task_arithmetic", "ties"} and all(isinstance(w, float) for w in given):
         return 1.0, [float(w) for w in given if w is not None]
@@ -146,7 +146,7 @@ def _weights(recipe: Recipe) -> tuple[float, list[float]]:
 
 
 class LandscapeEvaluator(Fake):
-    """Scores by the distance to a hidden optimum of each task, a bit elsewhere for each split."""
+    """Scores by the distance to a hidden optimum per task, shifted slightly for each split."""
 
     kinds = frozenset({"describe", "score"})
 
@@ -154,12 +154,12 @@ class LandscapeEvaluator(Fake):
         self._seed = seed
 
     def evaluation_id(self, split: Split = "selection") -> str:
-        """The id of what a split of the items measures."""
+        """The evaluation id of a split."""
         settings = {"landscape": self._seed, **({} if split == "selection" else {"split": split})}
         return content_id("evaluation", 1, settings)
 
     def optima(self, split: Split) -> list[list[float]]:
-        """The best vector for each task; other items have it a little elsewhere."""
+        """The optimal vector of each task on the items of a split."""
         rng = Random(f"optimum {self._seed}")
         optima = [[rng.gauss(0.0, 0.6) for _ in range(DIMENSIONS)] for _ in range(_TASKS)]
         if split == "selection":
@@ -168,7 +168,7 @@ class LandscapeEvaluator(Fake):
         return [[at + rng.gauss(0.0, 0.1) for at in each] for each in optima]
 
     def describe(self, operation: Operation, progress: Progress) -> dict[str, Any]:
-        """All of it counts."""
+        """Describe an evaluation in which all metrics count."""
         splits = get_args(Split)
         counted = [{"task": f"task-{number}", "metric": METRIC} for number in range(_TASKS)]
         return {
@@ -177,7 +177,7 @@ class LandscapeEvaluator(Fake):
         }
 
     def score(self, operation: Operation, progress: Progress) -> dict[str, Any]:
-        """100 at the optimum of a task, falling with the squared distance."""
+        """Score 100 at the optimum of a task, decreasing with the squared distance."""
         split = operation.arguments["split"]
         vector = read_vector(operation.inputs["model"])
         tasks = []
@@ -199,7 +199,7 @@ class LandscapeEvaluator(Fake):
 
 
 def _item_values(vector: list[float], share: float) -> list[float]:
-    """Results in [0, 1] whose mean is `share`; how they spread depends on the model."""
+    """Values in [0, 1] with mean `share`; their distribution depends on the model."""
     room = share * (1.0 - share)
     values = []
     for item in range(0, _ITEMS, 2):
@@ -209,16 +209,16 @@ def _item_values(vector: list[float], share: float) -> list[float]:
 
 
 class LandscapeMeter(Fake):
-    """Kinship of vectors by its definition, the base being the origin."""
+    """Computes kinship from vectors by definition, the base being the origin."""
 
     kinds = frozenset({"measure", "sample"})
 
     def sample(self, operation: Operation, progress: Progress) -> dict[str, Any]:
-        """Nothing is kept: vectors are measured in no time."""
+        """Do nothing: measuring vectors takes no time."""
         return {}
 
     def measure(self, operation: Operation, progress: Progress) -> dict[str, Any]:
-        """pcc, cosine and Euclidean distance; pcc and cosine are undefined for the origin."""
+        """Pcc, cosine and Euclidean distance; pcc and cosine are undefined for the origin."""
         vectors = {name: read_vector(folder) for name, folder in operation.inputs.items()}
         pairs = operation.arguments["pairs"]
         progress(len(pairs), len(pairs))
@@ -227,6 +227,6 @@ class LandscapeMeter(Fake):
 
 
 class LandscapeWorker(LandscapeMerger, LandscapeEvaluator, LandscapeMeter):
-    """One worker that does everything, as one engine a GPU would."""
+    """One worker for all kinds of operations, like an engine on one GPU."""
 
     kinds = LandscapeMerger.kinds | LandscapeEvaluator.kinds | LandscapeMeter.kinds

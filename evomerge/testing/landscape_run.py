@@ -3,7 +3,7 @@
     python -m evomerge.testing.landscape_run FOLDER [--strategy kinship] [--generations 3] [--k 3]
                                                    [--retention all]
 
-makes four foundation models in FOLDER/foundation, runs or resumes FOLDER/runs/landscape and
+creates four foundation models in FOLDER/foundation, runs or resumes FOLDER/runs/landscape and
 prints the decision digest.
 """
 
@@ -40,14 +40,14 @@ ENGINE = "landscape 1"
 NAMES = ("ash", "birch", "cedar", "dogwood")
 
 
-class Silence:
-    """An observer that says nothing."""
+class SilentObserver:
+    """An observer that ignores everything."""
 
     def on_event(self, event: Event, state: RunState) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class LandscapeWorkplace(Workplace):
@@ -76,7 +76,7 @@ class LandscapeWorkplace(Workplace):
 
     @property
     def setting(self) -> Setting:
-        """Four vectors and the origin; there is no config to name, and a note in its place."""
+        """Four vectors and the origin, with a comment in place of a config file."""
         folder = self._root / "foundation"
         models = tuple(
             make_foundation(folder / name, name, seed) for seed, name in enumerate(NAMES)
@@ -95,16 +95,16 @@ class LandscapeWorkplace(Workplace):
         )
 
     def check(self) -> Evaluation:
-        """Nothing can be wrong but workers that disagree."""
+        """Check that all workers describe the same evaluation."""
         asked = describe(self.config.evaluation, self.config.merge.options)
         return agreed(self.pool.on_each(asked)[0])
 
     def prepare(self, observer: Observer) -> None:
-        """Vectors lie where they are."""
+        """Do nothing: the vectors exist."""
 
 
 def landscape_config(**changes: Any) -> Config:
-    """A config of a landscape run; `changes` replace top-level sections."""
+    """The config of a landscape run; `changes` replace top-level sections."""
     document: dict[str, Any] = {
         "run": {"name": "landscape", "seed": 1},
         "base_model": "base",
@@ -126,23 +126,23 @@ def run_landscape(
     accept_drift: bool = False,
     test_gains: TestGains | None = untested,
 ) -> RunState:
-    """Run or resume a landscape run below `root`; the state at its end.
+    """Run or resume a landscape run below `root`; returns the final state.
 
     Args:
-        test_gains: None tests them, which takes longer than all the rest.
+        test_gains: None for the real tests, which take longer than all the rest.
     """
     workplace = workplace or LandscapeWorkplace(root, config)
     workplace.config = config or workplace.config
     return drive(
         workplace,
-        [observer or Silence()],
+        [observer or SilentObserver()],
         accept_drift=accept_drift,
         test_gains=test_gains,
     )
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """The command; `words` are its arguments, those of the process if None."""
+    """The command; `words` are its arguments, by default those of the process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--strategy", default="kinship")

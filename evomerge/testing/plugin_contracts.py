@@ -1,6 +1,6 @@
-"""What every strategy and every stopping criterion must do: suites to inherit, for anybody's.
+"""Contract tests of strategies and stopping criteria, built-in and of plug-ins.
 
-They are tried on the states of whole runs over imagined models.
+They run on the states of whole runs over imagined models.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _RUNS: dict[tuple[type[Strategy], str], MemoryLedger] = {}
 
 
 class Stated(KinshipMatrix):
-    """Readings of some pairs; whoever asks for another one fails."""
+    """Kinship readings of the stated pairs; reading another pair fails the test."""
 
     def between(self, a: str, b: str) -> float | None:
         """The kinship of a stated pair."""
@@ -44,7 +44,7 @@ class StrategyContract:
 
     @pytest.fixture
     def run(self, strategy: Strategy) -> MemoryLedger:
-        """A run of the strategy over imagined models, made once for all tests."""
+        """A run of the strategy over imagined models, cached for all tests."""
         key = (type(strategy), strategy.model_dump_json())
         if key not in _RUNS:
             _RUNS[key] = run_of(strategy)
@@ -62,12 +62,12 @@ class StrategyContract:
                 assert len(set(proposal.parents)) == len(proposal.parents)
                 assert proposal.kind in kinds
                 assert proposal.reason
-        assert proposed(strategy, states[0]), "it begins with a merge"
+        assert proposed(strategy, states[0]), "the first generation needs a merge"
 
     def test_the_same_state_gives_the_same_merges(
         self, strategy: Strategy, run: MemoryLedger
     ) -> None:
-        """Whatever it was asked before, and in a process that knows the run from its journal."""
+        """Independent of earlier calls, and after a resume from the journal."""
         states = decisions(run.entries)
         first = [proposed(strategy, state) for state in states]
         assert [proposed(strategy, state) for state in reversed(states)] == first[::-1]
@@ -112,7 +112,7 @@ class StrategyContract:
         assert len(set(made)) == len(made)
 
     def test_it_gives_up_what_is_skipped(self, strategy: Strategy) -> None:
-        """A run in which all parents are too alike comes to its end."""
+        """A run in which all parents are too similar ends."""
         state = run_of(strategy, skip_if_kinship_above=-1.0).state
         assert state.finished
         judged = {kind.name for kind in strategy.kinds if not kind.of_all}
@@ -148,19 +148,19 @@ class CriterionContract:
 
 
 def decisions(entries: Sequence[Entry]) -> list[RunState]:
-    """The states in which a generation is to be chosen."""
+    """The states before each generation is proposed."""
     ends = [n for n, each in enumerate(entries, 1) if isinstance(each.event, GenerationFinished)]
     return [fold(entries[:end]) for end in ends]
 
 
 def proposed(strategy: Strategy, state: RunState) -> tuple[Proposal, ...]:
-    """What a strategy proposes in a state, as the loop asks for it."""
+    """The proposals of a strategy in a state, called as the loop does."""
     rng = Random(derived_seed("contract", len(state.generations)))
     return strategy.propose(state, KinshipMatrix(Metric.PCC, known(strategy.pairs(state))), rng)
 
 
 def run_of(strategy: Strategy, **merge: Any) -> MemoryLedger:
-    """A run over imagined models, of six generations or 30 models at most."""
+    """A run over imagined models of at most six generations or 30 models."""
     config = Config.model_validate(
         {
             "run": {"name": "contract"},
@@ -178,13 +178,13 @@ def run_of(strategy: Strategy, **merge: Any) -> MemoryLedger:
 
 
 def known(pairs: Sequence[Pair]) -> dict[Pair, float | None]:
-    """The kinship of imagined models; every tenth is undefined."""
+    """The kinship of imagined models by pair; every tenth is undefined."""
     drawn = {pair(*each): derived_seed("kinship", *pair(*each)) % 1000 for each in pairs}
     return {each: None if value % 10 == 0 else value / 1000 for each, value in drawn.items()}
 
 
 def known_pairs(state: RunState) -> list[Pair]:
-    """Every pair of the scored models."""
+    """All pairs of the scored models."""
     names = [model.name for model in state.ranking]
     return [pair(a, b) for place, a in enumerate(names) for b in names[:place]]
 

@@ -40,7 +40,7 @@ from evomerge.domain.model import Model
 from evomerge.domain.state import Entry, fold
 from evomerge.store.journal import Journal
 from evomerge.store.run_directory import RunDirectory
-from evomerge.testing.landscape_run import Silence
+from evomerge.testing.landscape_run import SilentObserver
 from evomerge.wiring import LocalWorkplace
 
 ROOT = Path(__file__).parents[2]
@@ -207,7 +207,7 @@ def one_at_a_time(ran: Ran, count: int, work: Path) -> list[float]:
     seconds = []
     with closing(workplace), journal:
         evaluation = workplace.check()
-        executor = workplace.executor(evaluation, models.values(), Silence())
+        executor = workplace.executor(evaluation, models.values(), SilentObserver())
         for child in [*models.values(), *unborn][: len(models) + count]:
             started = time.monotonic()
             work_of = executor.breed if child.candidate else executor.score

@@ -31,7 +31,7 @@ from evomerge.store.verification import verify
 from evomerge.testing.landscape import VECTOR, LandscapeEvaluator, LandscapeMerger
 from evomerge.testing.landscape_run import (
     LandscapeWorkplace,
-    Silence,
+    SilentObserver,
     landscape_config,
     run_landscape,
 )
@@ -46,7 +46,7 @@ def journal(root):
     return root / "runs/landscape/journal.jsonl"
 
 
-class StopsAfter(Silence):
+class StopsAfter(SilentObserver):
     """Raises after the nth event, as a signal would."""
 
     def __init__(self, events, error):
@@ -273,7 +273,7 @@ def test_a_damaged_journal_is_refused_and_left_as_it_is(tmp_path):
 
 
 def test_a_second_driver_is_refused(tmp_path):
-    class Reenters(Silence):
+    class Reenters(SilentObserver):
         def on_event(self, event, state):
             if event.type == "generation_proposed":
                 with pytest.raises(LockedError, match=f"pid {os.getpid()}"):
@@ -335,7 +335,7 @@ def test_a_generation_without_room_stops_before_it_merges(tmp_path, monkeypatch)
 
 
 def made_again(root, state, model, **workers):
-    return rebuild(LandscapeWorkplace(root, **workers), state, model, Silence())
+    return rebuild(LandscapeWorkplace(root, **workers), state, model, SilentObserver())
 
 
 @pytest.mark.parametrize("retention", ["pool", "best"])

@@ -16,7 +16,7 @@ from pathlib import Path
 from evomerge.driver import drive
 from evomerge.evolution import untested
 from evomerge.testing.landscape import LandscapeMerger
-from evomerge.testing.landscape_run import LandscapeWorkplace, Silence, landscape_config
+from evomerge.testing.landscape_run import LandscapeWorkplace, SilentObserver, landscape_config
 
 root, strategy = Path(sys.argv[1]), sys.argv[2]
 
@@ -27,7 +27,7 @@ class Slow(LandscapeMerger):
 
 config = landscape_config(run={"name": strategy, "seed": 1}, strategy={"name": strategy, "k": 3})
 workplace = LandscapeWorkplace(root, config, merger=Slow())
-drive(workplace, [Silence()], test_gains=untested)
+drive(workplace, [SilentObserver()], test_gains=untested)
 """
 
 

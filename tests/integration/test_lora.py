@@ -23,7 +23,7 @@ from evomerge.cli import cli
 from evomerge.config import MergeOptions, ModelConfig
 from evomerge.domain.errors import DamagedError, PreflightError, StoppedError
 from evomerge.domain.state import RunState, fold
-from evomerge.execution.pool import Pool, unseen
+from evomerge.execution.pool import Pool, no_progress
 from evomerge.execution.resources import Resources
 from evomerge.kinship.headers import read_header
 from evomerge.store.artefacts import Store
@@ -113,7 +113,7 @@ def test_the_whole_model_is_that_of_peft(
     assert (made / "model.safetensors").stat().st_mode & 0o044
 
     idle = Pool([worker(tmp_path / "idle.log")])
-    merge_adapters(models, store, idle, room, lambda _: unseen, options)
+    merge_adapters(models, store, idle, room, lambda _: no_progress, options)
     assert not (tmp_path / "idle.log").exists(), "no child was started"
 
 
@@ -138,10 +138,10 @@ def test_weights_that_peft_would_leave_out_are_an_error(
     (tmp_path / "store").mkdir()
     room, full = Resources(store.root), Resources(store.root, 1 << 60)
     with pytest.raises(PreflightError, match=r"wrong: peft cannot use .*of_the_future") as caught:
-        merge_adapters([base, model], store, merger, room, lambda _: unseen, options)
+        merge_adapters([base, model], store, merger, room, lambda _: no_progress, options)
     assert caught.value.remedy
     with pytest.raises(StoppedError, match="not enough disk"):
-        merge_adapters([base, model], store, merger, full, lambda _: unseen, options)
+        merge_adapters([base, model], store, merger, full, lambda _: no_progress, options)
 
 
 Evomerge = Callable[..., CompletedProcess[str]]

@@ -27,7 +27,7 @@ from evomerge.config import MergeOptions
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.recipe import Ingredient, Recipe
 from evomerge.execution import operations
-from evomerge.execution.pool import unseen
+from evomerge.execution.pool import no_progress
 from evomerge.ports import Worker
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -120,14 +120,14 @@ def merge(
     into: Path,
 ) -> Weights:
     into.mkdir()
-    merger.run(operations.merge(made, MergeOptions(), inputs.__getitem__, into), unseen)
+    merger.run(operations.merge(made, MergeOptions(), inputs.__getitem__, into), no_progress)
     weights: Weights = load_file(into / "model.safetensors")
     assert EMBEDDING in weights
     return weights
 
 
 def check(merger: Worker, made: Recipe) -> None:
-    merger.run(operations.check(made, MergeOptions()), unseen)
+    merger.run(operations.check(made, MergeOptions()), no_progress)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -452,7 +452,7 @@ def test_weights_are_split_into_shards(
     into = tmp_path / "child"
     into.mkdir()
     small = MergeOptions(shard_size="4K", threads=2)
-    merger.run(operations.merge(slerp("a b"), small, inputs.__getitem__, into), unseen)
+    merger.run(operations.merge(slerp("a b"), small, inputs.__getitem__, into), no_progress)
     assert len(list((tmp_path / "child").glob("model-*-of-*.safetensors"))) > 1
     works(tmp_path / "child")
 
@@ -489,4 +489,4 @@ def test_a_folder_that_is_not_empty_is_refused(
     (tmp_path / "model-00001-of-00002.safetensors").touch()
     operation = operations.merge(slerp("a b"), MergeOptions(), inputs.__getitem__, tmp_path)
     with pytest.raises(CandidateError, match="not empty"):
-        merger.run(operation, unseen)
+        merger.run(operation, no_progress)

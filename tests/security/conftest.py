@@ -12,14 +12,14 @@ from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import EvomergeError, SignalledError
 from evomerge.domain.state import RunState, fold
 from evomerge.store.run_directory import RunDirectory
-from evomerge.testing.landscape_run import Silence, run_landscape
+from evomerge.testing.landscape_run import SilentObserver, run_landscape
 from tests.conftest import Outcome
 
 HALF = 24
 """Events of a half-done run: its second generation is open, some of it is done."""
 
 
-class StopsAfter(Silence):
+class StopsAfter(SilentObserver):
     def __init__(self, events: int) -> None:
         self.left = events
 

@@ -28,7 +28,7 @@ from evomerge.stopping import (
     PoolUnchanged,
 )
 from evomerge.store.run_directory import RunDirectory
-from evomerge.testing.landscape_run import Silence
+from evomerge.testing.landscape_run import SilentObserver
 from evomerge.wiring import LocalWorkplace
 
 MARKS = (10, 20, 30, 40)
@@ -148,7 +148,7 @@ def run_arm(arm: Arm, fixture: Fixture, evaluations: int, crew: LocalWorkplace) 
     """Run, resume or only read an arm."""
     config = arm.config(fixture, evaluations)
     run = RunDirectory(fixture.runs / arm.name)
-    return drive(_Shared(config, run, crew), [Silence()])
+    return drive(_Shared(config, run, crew), [SilentObserver()])
 
 
 def finished(arms: Sequence[Arm], fixture: Fixture) -> dict[str, RunState]:
@@ -226,7 +226,7 @@ def _held_out(
     with closing(LocalWorkplace(config, RunDirectory(fixture.runs / "judge"))) as workplace:
         evaluation = workplace.check()
         known = [model for state in states.values() for model in state.models.values()]
-        executor = workplace.executor(evaluation, known, Silence())
+        executor = workplace.executor(evaluation, known, SilentObserver())
         for event in executor.score_held_out(models, "held_out"):
             if isinstance(event, HeldOutScored):
                 yield event.model, event.scores

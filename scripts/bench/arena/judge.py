@@ -22,7 +22,7 @@ from evomerge.config import Config
 from evomerge.domain.scores import Scores
 from evomerge.driver import drive
 from evomerge.store.run_directory import RunDirectory
-from evomerge.testing.landscape_run import Silence
+from evomerge.testing.landscape_run import SilentObserver
 from evomerge.wiring import LocalWorkplace
 
 FOLDER = "peers"
@@ -144,7 +144,7 @@ def _scores(fixture: Fixture, digests: Mapping[Path, str]) -> dict[str, tuple[Sc
     key = hashlib.sha256(" ".join(paths).encode()).hexdigest()[:12]
     config = _config(fixture, f"judge-{key}", paths)
     run = RunDirectory(fixture.runs / config.run.name)
-    state = drive(LocalWorkplace(config, run), [Silence()])
+    state = drive(LocalWorkplace(config, run), [SilentObserver()])
     start = state.at_generation(0)
     return {
         digest: _both(model.scores, model.on("held_out"), model.name)

@@ -21,7 +21,7 @@ from evomerge.config import MergeOptions
 from evomerge.domain.errors import PreflightError
 from evomerge.domain.recipe import Ingredient, Recipe
 from evomerge.execution.operations import check
-from evomerge.execution.pool import unseen
+from evomerge.execution.pool import no_progress
 from evomerge.store.cache import Cache
 
 GRADIENT = [{"filter": "self_attn", "value": [0, 0.5, 0.3, 0.7, 1]}, {"value": 0.5}]
@@ -138,7 +138,7 @@ def test_a_recipe_that_passed_the_check_is_not_checked_again(tmp_path: Path) -> 
     assert known["check"]["recipe"]["method"] == "slerp"
     cache.put(known, {})
     pool = worker(tmp_path / "log", cache)
-    assert pool.run(asked, unseen) == {}
+    assert pool.run(asked, no_progress) == {}
     assert not (tmp_path / "log").exists(), "no child was started"
     other = check(made, MergeOptions(threads=3))
     assert cache.get(_basis(other, "cpu")) is None

@@ -8,7 +8,7 @@ from evomerge.adapters.cached import CachedWorker
 from evomerge.adapters.lm_eval.basis import basis
 from evomerge.config import EvaluationConfig, MergeOptions
 from evomerge.execution.operations import describe
-from evomerge.execution.pool import unseen
+from evomerge.execution.pool import no_progress
 from evomerge.ports import Operation
 from evomerge.store.cache import Cache
 
@@ -56,7 +56,9 @@ def asked(tmp_path, folder, **settings):
     """Whether a new worker asked its child for the tasks."""
     child = FakeChild()
     worker = cached(tmp_path, child)
-    assert worker.run(description(folder, **settings), unseen)["ids"] == {"selection": "described"}
+    assert worker.run(description(folder, **settings), no_progress)["ids"] == {
+        "selection": "described"
+    }
     return child.asked == ["describe"]
 
 
@@ -126,7 +128,7 @@ def test_a_file_that_changes_while_the_child_reads_is_not_remembered(tmp_path, t
             (tasks / "one.jsonl").write_text('{"q": "1", "a": "4"}\n')
             return super().run(operation, progress)
 
-    assert cached(tmp_path, Slow()).run(description(tasks), unseen)
+    assert cached(tmp_path, Slow()).run(description(tasks), no_progress)
     assert asked(tmp_path, tasks)
 
 
@@ -136,8 +138,8 @@ def test_a_description_that_a_score_contradicts_is_forgotten(tmp_path, tasks):
         child = FakeChild()
         child.evaluation_id = told
         worker = cached(tmp_path, child)
-        worker.run(description(tasks), unseen)
-        worker.run(Operation(kind="score"), unseen)
+        worker.run(description(tasks), no_progress)
+        worker.run(Operation(kind="score"), no_progress)
         assert child.asked == ["score"], "the description was remembered"
         assert asked(tmp_path, tasks) == forgotten
 
@@ -146,7 +148,7 @@ def test_each_device_is_asked_for_itself(tmp_path, tasks):
     assert asked(tmp_path, tasks)
     other = FakeChild()
     other.device = "cuda:0"
-    cached(tmp_path, other).run(description(tasks), unseen)
+    cached(tmp_path, other).run(description(tasks), no_progress)
     assert other.asked == ["describe"]
 
 

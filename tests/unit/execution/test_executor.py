@@ -52,7 +52,7 @@ def test_an_evaluation_that_changes_under_a_run_fails_the_candidate(tmp_path):
     workplace = LandscapeWorkplace(tmp_path, evaluators=(Changing(2),))
     state = run_landscape(tmp_path, CONFIG, workplace)
     (failed,) = [model for model in state.models.values() if model.failure]
-    assert "changed while the run was going on" in failed.failure.reason
+    assert "changed during the run" in failed.failure.reason
     assert (failed.failure.stage, failed.failure.attempts) == ("evaluation", 2)
     assert state.finished
 

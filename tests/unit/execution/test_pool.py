@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from evomerge.domain.errors import CandidateError, PreflightError
-from evomerge.execution.pool import Pool, unseen
+from evomerge.execution.pool import Pool, no_progress
 from evomerge.ports import Operation
 from evomerge.testing.landscape import Fake
 
@@ -51,7 +51,7 @@ def test_an_operation_goes_to_a_worker_of_its_kind():
     worker, looker = Doing("worker", {"work"}), Doing("looker", {"look"})
     pool = Pool([worker, looker])
     assert [pool.run(each)["by"] for each in (LOOK, WORK)] == ["looker", "worker"]
-    with pytest.raises(LookupError, match="no worker does 'dance'"):
+    with pytest.raises(LookupError, match="no worker supports 'dance'"):
         pool.run(Operation(kind="dance"))
 
 
@@ -129,9 +129,9 @@ def test_who_waits_for_a_worker_is_told_of_the_end():
 
     pool = Pool([Slow()])
     with ThreadPoolExecutor(2) as threads:
-        busy = threads.submit(pool.run, WORK, unseen)
+        busy = threads.submit(pool.run, WORK, no_progress)
         assert began.wait(20)
-        waiting = threads.submit(pool.run, WORK, unseen)
+        waiting = threads.submit(pool.run, WORK, no_progress)
         pool.close()
         assert isinstance(busy.exception(20), CandidateError)
         assert isinstance(waiting.exception(20), CandidateError)
