@@ -1,8 +1,7 @@
-"""The baseline of every search: all foundation models merged at once over a small grid.
+"""The baseline of a search: all foundation models merged at once over a small grid (`seed_grid`).
 
-A search has to be worth its evaluations against a handful of merges that need none. What they give
-is known where this run's strategy made them (`coefficient_search`, `portfolio`), or where another
-run over the same models and items did.
+It comes from the run itself, if its strategy includes the grid, or from another run over the same
+models and items.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from evomerge.domain.state import RunState
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a seed grid gave.
+    """The result of a seed grid.
 
     Attributes:
-        run: the name of the run that made it.
-        evaluations: merges of the grid that were scored.
-        best: the one that looked best on the items that selection sees.
+        run: name of its run.
+        evaluations: number of scored merges of the grid.
+        best: the best of them on the selection split.
     """
 
     run: str
@@ -31,10 +30,9 @@ class Baseline:
 
 
 def baseline_of(state: RunState, others: Iterable[RunState] = ()) -> Baseline | None:
-    """The largest finished grid over the models and items of `state`.
+    """The largest finished grid over the models and items of `state`; None if there is none.
 
-    Of equal ones the first whose best was scored on held-out items, else the run's own. None where
-    there is none: half a grid is no baseline.
+    Ties: grids whose best merge has a held-out score come first, then the run's own grid.
     """
     if state.started is None or not _measure(state):
         return None
@@ -59,7 +57,7 @@ def _grid(state: RunState) -> Baseline | None:
 
 
 def _alike(one: RunState, other: RunState) -> bool:
-    """Whether two runs merge the same models, and their scores mean the same."""
+    """Whether two runs have the same base, foundation models and evaluation."""
     return (
         one.started is not None
         and one.start.base.content_id == other.start.base.content_id
@@ -73,7 +71,7 @@ def _founders(state: RunState) -> set[str]:
 
 
 def _measure(state: RunState) -> set[tuple[str, tuple[tuple[str, str, float], ...]]]:
-    """Under which evaluations the foundation models were scored, and what counts of them."""
+    """Evaluation ids, metrics and task weights of the foundation models' scores."""
     return {
         (
             model.scores.evaluation_id,

@@ -1,4 +1,4 @@
-"""What a paired comparison of two models on the same items says."""
+"""Results of paired comparisons of two models on the same items."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evomerge.domain.scores import SPLIT_NAMES, Split
 from evomerge.domain.value import Value
 
 CERTAIN = 0.05
-"""A difference whose corrected p is below this is not called noise."""
+"""Significance level of the corrected p values."""
 
 Test = Literal["mcnemar", "permutation", "bootstrap"]
 
@@ -20,12 +20,12 @@ class Difference(Value):
     """The score of one model minus that of another on the same items.
 
     Attributes:
-        value: in points, over all tasks or of one.
-        low: the lower end of the 95 % confidence interval, in points.
-        high: its upper end.
-        p: two-sided, of the hypothesis that the models do not differ.
-        items: pairs that went into it.
-        test: where `p` comes from.
+        value: in points, on one task or by the objective over all.
+        low: lower bound of the 95 % confidence interval, in points.
+        high: its upper bound.
+        p: two-sided p value of the null hypothesis of no difference.
+        items: number of pairs of items.
+        test: the test of `p`.
     """
 
     value: float
@@ -37,7 +37,7 @@ class Difference(Value):
 
 
 class TaskDifference(Value):
-    """The difference on one task; `a` and `b` are the models' scores on it in points."""
+    """The difference on one task; `a` and `b` are the scores of the models in points."""
 
     task: str
     a: float
@@ -46,13 +46,13 @@ class TaskDifference(Value):
 
 
 class ModelComparison(Value):
-    """Model `a` against model `b`.
+    """Model `a` compared with model `b`.
 
     Attributes:
-        relation: what `b` is to `a`; `model` where a user chose the pair.
-        difference: by the objective over the tasks.
-        corrected: `difference.p` after Holm's correction over the comparisons made together.
-        tasks: the same per task, uncorrected; empty in the journal.
+        relation: what `b` is to `a`; `model` for a pair that the user chose.
+        difference: of the objective over all tasks.
+        corrected: `difference.p` with Holm's correction over all comparisons of the `Gains`.
+        tasks: differences per task, uncorrected; empty in journals.
     """
 
     a: str
@@ -64,17 +64,17 @@ class ModelComparison(Value):
 
     @property
     def certain(self) -> bool:
-        """Whether chance is no plausible reason for the difference."""
+        """Whether the difference is significant."""
         return self.corrected < CERTAIN
 
 
 class Gains(Value):
-    """Every comparison of a run, made at once.
+    """The comparisons of a run, corrected together.
 
     Attributes:
-        split: the items that were compared.
-        objective: what was compared on them.
-        missing: what could not be compared and why, a sentence each.
+        split: the items that the models are compared on.
+        objective: the compared objective.
+        missing: comparisons that are not possible and why, one sentence each.
     """
 
     split: Split = Field(validation_alias=SPLIT_NAMES)

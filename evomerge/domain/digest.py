@@ -1,7 +1,7 @@
-"""The decision digest: two runs that decided alike have the same one.
+"""The decision digest: a hash that is equal for two runs with the same decisions.
 
-It covers recipes, parents, seeds, scores, the kinship that was measured for decisions, and
-selection; no time, no host, no path, and not the order in which parallel work was done.
+It covers recipes, parents, seeds, scores, measured kinship and selection, but no times, hosts,
+paths, or the order in which parallel work finished.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from evomerge.domain.scores import Scores
 from evomerge.domain.state import RunState
 
 _NOT_COVERED = {"tasks": {"__all__": {"solved", "filter"}}}
-"""The value is the mean of the solved; earlier versions did not record how answers are read."""
+"""`value` is the mean of `solved`; earlier versions did not record `filter`."""
 
 
 def decisions(state: RunState) -> dict[str, Any]:
-    """Everything that the digest covers, as JSON data in a fixed order."""
+    """The data that the digest covers, as JSON data in a fixed order."""
     skipped = [merge.model_dump(mode="json") for merge in state.skipped]
     return {
         "seed": state.start.seed,
@@ -48,9 +48,8 @@ def decisions(state: RunState) -> dict[str, Any]:
         ],
         "pools": [list(generation.pool or ()) for generation in state.generations],
         "stop": state.stop,
-        # Only where it is not the mean: earlier runs keep the digest they always had.
+        # Only if not the default, so that runs of earlier versions keep their digests.
         **({} if state.start.objective == "mean" else {"objective": state.start.objective}),
-        # Only where there are any: runs that skip nothing keep the digest they always had.
         **({"skipped": skipped} if skipped else {}),
     }
 

@@ -1,8 +1,8 @@
-"""Every error that evomerge raises on purpose, each with the exit code a script can rely on.
+"""The errors that evomerge raises on purpose, with their exit codes.
 
-Exit codes: 0 done, 1 a bug (its traceback is kept), 2 the config or the command line,
-3 something found before any work was done, 4 runs whose scores cannot be compared, 75 stopped but
-resumable (EX_TEMPFAIL of sysexits.h), 130 and 143 ended by SIGINT and SIGTERM.
+Exit codes: 0 success, 1 a bug (with a traceback), 2 invalid config or command line, 3 a problem
+found before any work, 4 runs whose scores are not comparable, 75 stopped but resumable (EX_TEMPFAIL
+of sysexits.h), 130 and 143 ended by SIGINT and SIGTERM.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import ClassVar
 
 
 class EvomergeError(Exception):
-    """A fault with a known cause: one line that says what, and one that says what to do."""
+    """An error with a known cause: a line with the problem, and optionally one with a remedy."""
 
     exit_code: ClassVar[int] = 3
 
@@ -28,16 +28,19 @@ class EvomergeError(Exception):
 
 
 class UsageError(EvomergeError):
-    """The command line asks for something that cannot be."""
+    """An invalid command line."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault of a config: where it is, what is wrong, what was expected.
+    """One fault of a config.
 
-    `where` is `file:line` (or the override that brought the value), `key` the dotted path.
+    Attributes:
+        where: `file:line`, or the override.
+        key: the dotted path of the setting.
+        message: what is wrong and what was expected.
     """
 
     where: str
@@ -51,7 +54,7 @@ class Problem:
 
 
 class ConfigError(EvomergeError):
-    """A config file with all of its problems, in the order in which they stand in the file."""
+    """An invalid config, with all of its problems in the order of the file."""
 
     exit_code = 2
 
@@ -61,38 +64,38 @@ class ConfigError(EvomergeError):
 
 
 class PreflightError(EvomergeError):
-    """Something that would have failed later is known now, before anything was written."""
+    """A problem that was found before a run started any work."""
 
 
 class IncomparableError(EvomergeError):
-    """The scores of runs do not mean the same, so no comparison of them is made."""
+    """Runs cannot be compared, since their scores have different meanings."""
 
     exit_code = 4
 
 
 class DamagedError(EvomergeError):
-    """A file of a run or of the store does not hold what was written to it."""
+    """A file of a run or of the store is corrupt."""
 
 
 class LockedError(EvomergeError):
-    """Another driver holds the run."""
+    """The run is locked by another process."""
 
 
 class CandidateError(EvomergeError):
-    """One merge or one evaluation failed; the run goes on without that candidate."""
+    """A merge or evaluation failed; the run continues without the candidate."""
 
 
 class StoppedError(EvomergeError):
-    """The run stopped before its end; everything done is kept and `resume` goes on from here."""
+    """The run stopped before its end and can be resumed without loss."""
 
     exit_code = 75
 
 
 class SignalledError(StoppedError):
-    """A signal ended the run.
+    """A signal stopped the run.
 
-    `exit_code` is 128 + the signal's number, as shells have it, and 75 for SIGUSR1, by which a
-    scheduler announces the end of an allocation and asks that the run be queued again.
+    `exit_code` is 128 + the signal's number, as in shells, or 75 for SIGUSR1, with which Slurm
+    announces the end of an allocation and after which the job is requeued.
     """
 
     def __init__(self, signum: int, message: str, remedy: str | None = None) -> None:

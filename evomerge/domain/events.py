@@ -1,7 +1,7 @@
-"""What can happen in a run. The journal is a list of these; the state is their fold.
+"""The events of a run. The journal is a list of them; the state is their fold.
 
-An event says that something is done, never that it is about to be: artefact first, event second.
-`seconds` and `reused` are for the reader; no decision depends on them.
+Events record completed work: artefact first, event second. `seconds` (duration) and `reused` (the
+artefact was already in the store) are for reports; no decision depends on them.
 """
 
 from __future__ import annotations
@@ -29,14 +29,16 @@ from evomerge.domain.value import Value
 
 
 class RunStarted(Value):
-    """The first event of every run: what it evolves and under which settings.
+    """The first event of every run: its models and settings.
 
-    `config_id` identifies the settings that change results; `versions` those of the libraries;
-    `candidates` says who exploration may choose, which decides whose weights are kept; `kinds`
-    describes the merges of a strategy from another package; `pool` says who is in S;
-    `held_out_splits` on what the best and the foundation models are scored at the end; `objective`
-    what "better" means (the mean in journals that do not say so); `skill_kept_at` from which share
-    of the best foundation model's score on a task its skill counts as kept.
+    Attributes:
+        metric: of kinship.
+        config_id: id of the settings that can change results.
+        versions: of the libraries that determine results.
+        candidates: possible exploration partners, whose weights are kept.
+        kinds: the kinds of merges of a plug-in strategy.
+        held_out_splits: splits on which the best and the foundation models are scored at the end.
+        skill_kept_at: see `evomerge.domain.skills`.
     """
 
     type: Literal["run_started"] = "run_started"
@@ -61,9 +63,9 @@ class RunStarted(Value):
 
 
 class RunResumed(Value):
-    """A driver took the run up again; the clock of `max_hours` goes on from here.
+    """The run was resumed; the clock of `max_hours` continues here.
 
-    `drift` names what had changed since the start and was accepted.
+    `drift` lists accepted changes since the start, such as library versions.
     """
 
     type: Literal["run_resumed"] = "run_resumed"
@@ -74,7 +76,7 @@ class RunResumed(Value):
 
 
 class ModelMerged(Value):
-    """The weights of a candidate are complete in the store."""
+    """A candidate was merged; its weights are complete in the store."""
 
     type: Literal["model_merged"] = "model_merged"
     model: str
@@ -85,7 +87,7 @@ class ModelMerged(Value):
 class ModelScored(Value):
     """A model was scored; the evaluation is complete in the store.
 
-    With `race` it was stopped early, and `scores` are those on the items of the race.
+    With `race` (earlier versions) it was stopped early, and `scores` cover the race's items only.
     """
 
     type: Literal["model_scored"] = "model_scored"
@@ -98,7 +100,7 @@ class ModelScored(Value):
 
 
 class CandidateFailed(Value):
-    """A candidate failed for good: it is never selected, and its pair is not tried again."""
+    """A candidate failed after all attempts: it is never selected, its parents count as tried."""
 
     type: Literal["candidate_failed"] = "candidate_failed"
     model: str
@@ -106,7 +108,7 @@ class CandidateFailed(Value):
 
 
 class KinshipMeasured(Value):
-    """New kinship readings, each pair once in a run."""
+    """New kinship readings; each pair is measured once in a run."""
 
     type: Literal["kinship_measured"] = "kinship_measured"
     readings: tuple[KinshipReading, ...]
@@ -123,9 +125,9 @@ class GenerationProposed(Value):
 
 
 class MergesSkipped(Value):
-    """Merges that the strategy wants next and that are not made; the run never proposes them again.
+    """Proposed merges that are skipped for good, since their parents are too similar.
 
-    The strategy chooses anew without them, so that other pairs take their places.
+    The strategy then proposes the generation again without them.
     """
 
     type: Literal["merges_skipped"] = "merges_skipped"
@@ -133,9 +135,11 @@ class MergesSkipped(Value):
 
 
 class GenerationFinished(Value):
-    """Every candidate of a generation is scored or failed; the new pool, best first.
+    """Every candidate of a generation was scored or failed.
 
-    `stop` names the criterion that ends the run, None when it goes on.
+    Attributes:
+        pool: names of the new pool, best first.
+        stop: the criterion that ends the search, or None.
     """
 
     type: Literal["generation_finished"] = "generation_finished"
@@ -145,7 +149,7 @@ class GenerationFinished(Value):
 
 
 class HeldOutScored(Value):
-    """At the end of the search a model was scored on what the search never saw."""
+    """A model was scored on a held-out split at the end of the search."""
 
     type: Literal["model_confirmed"] = "model_confirmed"
     model: str
@@ -157,7 +161,7 @@ class HeldOutScored(Value):
 
 
 class HeldOutFailed(Value):
-    """A model could not be scored on a split at the end; the run is worth no less for it."""
+    """Held-out evaluation of a model failed, which does not affect the result of the search."""
 
     type: Literal["confirmation_failed"] = "confirmation_failed"
     model: str
@@ -166,17 +170,14 @@ class HeldOutFailed(Value):
 
 
 class GainsTested(Value):
-    """The search has ended; whether the best model's gains are more than chance.
-
-    No decision depends on it, so the digest leaves it out.
-    """
+    """The significance of the best model's gains; not part of the decision digest."""
 
     type: Literal["gains_tested"] = "gains_tested"
     gains: Gains
 
 
 class RunFinished(Value):
-    """The run is at its end; nothing follows."""
+    """The last event of a run: the name of the best model and why the search ended."""
 
     type: Literal["run_finished"] = "run_finished"
     best: str

@@ -1,4 +1,4 @@
-"""What a check found before any work was done: a problem, a warning, or that all is well."""
+"""Results of checks before a run: problems, warnings, and checks that passed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Severity = Literal["problem", "warning", "fine"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One result of one check.
+    """A result of a check.
 
     Attributes:
-        severity: a problem stops a run, a warning is shown when it starts.
-        subject: what was checked: a model's name, `disk`, `GPU`.
+        severity: problems prevent a run, warnings are shown when it starts.
+        subject: what was checked, such as a model's name, `disk` or `GPU`.
         remedy: what the user can do; None if no action is needed.
     """
 
@@ -32,11 +32,7 @@ class Finding:
 
 
 def refuse_problems(findings: Iterable[Finding]) -> None:
-    """Go on if there is no problem among the findings.
-
-    Raises:
-        PreflightError: with every problem, a line each.
-    """
+    """Raise PreflightError with all problems among the findings, if there are any."""
     problems = [each for each in findings if each.severity == "problem"]
     if len(problems) == 1:
         (only,) = problems

@@ -1,7 +1,6 @@
 """Content ids: versioned hashes of canonical JSON.
 
-Two values have the same id exactly when they are equal as JSON: the order of keys and the
-spelling of a number (1, 1.0) do not count.
+Values have the same id if they are equal as JSON, regardless of the order of keys and of 1 or 1.0.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ def canonical(value: Any) -> Any:
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{value} has no place in an identity")
+            raise ValueError(f"{value} is not finite, so it cannot be part of an id")
         return int(value) if value.is_integer() else value
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
-            raise ValueError("the keys of an identity are strings")
+            raise ValueError("keys must be strings to be part of an id")
         return {key: canonical(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [canonical(item) for item in value]
-    raise ValueError(f"{type(value).__name__} has no place in an identity")
+    raise ValueError(f"{type(value).__name__} cannot be part of an id")
 
 
 def canonical_json(value: Any) -> str:
-    """The one JSON text of `value`: sorted keys, no spaces, UTF-8 kept."""
+    """`value` as canonical JSON: sorted keys, no spaces, non-ASCII characters unescaped."""
     return json.dumps(
         canonical(value),
         sort_keys=True,
@@ -48,12 +47,12 @@ def canonical_json(value: Any) -> str:
 
 
 def content_id(kind: str, version: int, value: Any) -> str:
-    """`<kind><version>-<32 hex digits>`: the id of `value` under version `version` of its form."""
+    """The id of `value`: `<kind><version>-<32 hex digits>`; `version` is that of its format."""
     text = f"{kind}/{version}\n{canonical_json(value)}"
     return f"{kind}{version}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}"
 
 
 def derived_seed(*parts: str | int) -> int:
-    """A seed in [0, 2**31) that depends on every part and on nothing else."""
+    """A seed in [0, 2**31), a hash of `parts`."""
     digest = hashlib.sha256("\n".join(str(part) for part in parts).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1

@@ -1,6 +1,6 @@
-"""Model kinship: how alike two models changed from their base (arXiv 2410.12613, section 3).
+"""Model kinship: similarity of the task vectors of two models (arXiv 2410.12613, section 3).
 
-The numbers come from `evomerge.kinship`; here is what is done with them.
+`evomerge.kinship` measures it from weights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from evomerge.domain.value import Value
 
 
 class Metric(StrEnum):
-    """Pearson correlation, cosine and Euclidean distance of two weight deltas."""
+    """Pearson correlation, cosine or Euclidean distance of two task vectors."""
 
     PCC = "pcc"
     COSINE = "cosine"
@@ -28,14 +28,14 @@ Pair = tuple[str, str]
 
 
 def pair(a: str, b: str) -> Pair:
-    """The unordered pair of two model names, in one order for both spellings."""
+    """The unordered pair of two model names, as a sorted tuple."""
     return (a, b) if a <= b else (b, a)
 
 
 class KinshipReading(Value):
-    """The kinship of two models of a run under every metric.
+    """The kinship of two models by every metric.
 
-    None where undefined: a model equal to the base has no correlation with anything.
+    None where undefined, for example correlations with a model that equals the base.
     """
 
     models: Pair
@@ -49,20 +49,20 @@ class KinshipReading(Value):
         return pair(*models)
 
     def value(self, metric: Metric) -> float | None:
-        """The reading under one metric."""
+        """The reading by one metric."""
         value: float | None = getattr(self, metric.value)
         return value
 
     def error(self, metric: Metric) -> float | None:
-        """Half the width of the interval of an estimate; None of what was measured."""
+        """Half the width of an estimate's confidence interval; None for a measurement."""
         return None
 
 
 class EstimatedReading(KinshipReading):
-    """An estimate from stored samples of the weights: for the eye, never in a journal.
+    """An estimate from stored samples of the weights; for display only, never in a journal.
 
     Attributes:
-        errors: half the widths of the intervals; at least 95 of 100 true values lie within.
+        errors: half widths of the 95 % confidence intervals.
     """
 
     errors: dict[Metric, float]
@@ -73,10 +73,10 @@ class EstimatedReading(KinshipReading):
 
 @dataclass(frozen=True)
 class KinshipMatrix:
-    """The known readings of one metric, symmetric, without a diagonal.
+    """Kinship by one metric of unordered pairs of models.
 
     Attributes:
-        errors: half the widths of the intervals of those that are estimates.
+        errors: half widths of the confidence intervals, None for measurements.
     """
 
     metric: Metric
@@ -85,32 +85,32 @@ class KinshipMatrix:
 
     @classmethod
     def of(cls, metric: Metric, readings: Mapping[Pair, KinshipReading]) -> KinshipMatrix:
-        """The matrix of `metric` over `readings`, which are looked up and not copied."""
+        """The matrix of `metric` as a view of `readings`."""
         return cls(
             metric,
-            _Looked(readings, lambda reading: reading.value(metric)),
-            _Looked(readings, lambda reading: reading.error(metric)),
+            _View(readings, lambda reading: reading.value(metric)),
+            _View(readings, lambda reading: reading.error(metric)),
         )
 
     def among(self, pairs: Iterable[Pair]) -> KinshipMatrix:
-        """The part of it that tells of `pairs`."""
+        """The matrix restricted to `pairs`."""
         wanted = (pair(a, b) for a, b in pairs)
         known = {each: self.values[each] for each in wanted if each in self.values}
         return KinshipMatrix(self.metric, known, {each: self.errors.get(each) for each in known})
 
     def between(self, a: str, b: str) -> float | None:
-        """Kinship of `a` and `b`; None when it is unknown or undefined."""
+        """Kinship of `a` and `b`; None if unknown or undefined."""
         return self.values.get(pair(a, b))
 
     def closeness(self, a: str, b: str) -> float | None:
-        """Like `between`, turned so that a higher value always means closer kin."""
+        """Like `between`, but higher is closer for every metric (distances are negated)."""
         value = self.between(a, b)
         if value is None:
             return None
         return -value if self.metric is Metric.EUCLIDEAN else value
 
     def mean(self, models: Sequence[str]) -> float | None:
-        """Kinship of n models: the mean over all of their pairs; None if a pair has none."""
+        """Kinship of n models, the mean over all pairs; None if it is missing for a pair."""
         values = [self.between(a, b) for a, b in combinations(models, 2)]
         defined = [value for value in values if value is not None]
         if not values or len(defined) < len(values):
@@ -118,11 +118,11 @@ class KinshipMatrix:
         return math.fsum(defined) / len(defined)
 
     def error(self, a: str, b: str) -> float | None:
-        """Half the width of the interval of an estimate; None of what was measured, or unknown."""
+        """Half the width of an estimate's confidence interval; None if measured or unknown."""
         return self.errors.get(pair(a, b))
 
     def mean_error(self, models: Sequence[str]) -> float | None:
-        """The same of `mean`, at most: the mean of the errors, as if all went one way."""
+        """An upper bound of the error of `mean`: the mean error; None if nothing is estimated."""
         errors = [self.error(a, b) for a, b in combinations(models, 2)]
         if self.mean(models) is None or not any(error is not None for error in errors):
             return None
@@ -130,14 +130,14 @@ class KinshipMatrix:
 
 
 @dataclass(frozen=True, eq=False)
-class _Looked(Mapping[Pair, float | None]):
-    """One number of each reading."""
+class _View(Mapping[Pair, float | None]):
+    """A mapping of pairs to one number of their readings."""
 
     readings: Mapping[Pair, KinshipReading]
-    look: Callable[[KinshipReading], float | None]
+    number: Callable[[KinshipReading], float | None]
 
     def __getitem__(self, models: Pair) -> float | None:
-        return self.look(self.readings[models])
+        return self.number(self.readings[models])
 
     def __iter__(self) -> Iterator[Pair]:
         return iter(self.readings)
@@ -147,15 +147,15 @@ class _Looked(Mapping[Pair, float | None]):
 
 
 def all_pairs(models: Sequence[str]) -> Iterator[Pair]:
-    """Every unordered pair of `models`, in their order."""
+    """Every unordered pair of `models`."""
     for a, b in combinations(models, 2):
         yield pair(a, b)
 
 
 def kinship_of(models: Pair, a: Sequence[float], b: Sequence[float]) -> KinshipReading:
-    """The kinship of two task vectors by its definition (section 3), in sums without rounding.
+    """The kinship of two task vectors by its definition (section 3), with exact sums.
 
-    pcc and cosine are undefined where a vector is the origin, or for pcc constant.
+    cosine is undefined for zero vectors, pcc for constant ones.
     """
     return KinshipReading(
         models=models,

@@ -1,4 +1,4 @@
-"""Where a model comes from, and what each merge brought."""
+"""Ancestry and merge gains of models."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from evomerge.domain.model import Model
 
 
 def merge_gain(model: Model, models: Mapping[str, Model]) -> float | None:
-    """Score of the child minus the mean score of its parents, in points.
+    """Merge gain: score of the child minus the mean score of its parents, in points.
 
-    None for a foundation model and while a score is missing.
+    None for foundation models, or if a score is missing.
     """
     scores = [models[parent].score for parent in model.parents]
     known = [score for score in scores if score is not None]
@@ -22,7 +22,7 @@ def merge_gain(model: Model, models: Mapping[str, Model]) -> float | None:
 
 
 def ancestors(name: str, models: Mapping[str, Model]) -> tuple[str, ...]:
-    """Every model that `name` descends from, nearest first, each once, without `name`."""
+    """The ancestors of `name` in breadth-first order, each once."""
     found: dict[str, None] = {}
     queue = deque(models[name].parents)
     while queue:
@@ -34,10 +34,9 @@ def ancestors(name: str, models: Mapping[str, Model]) -> tuple[str, ...]:
 
 
 def lineage(name: str, models: Mapping[str, Model], at_most: int) -> str | None:
-    """The family tree of `name` as an expression over foundation models: `((a × b) × c)`.
+    """The lineage of `name` as an expression over foundation models, such as `((a × b) × c)`.
 
-    Returns:
-        None where it would spell more than `at_most` names: with every generation it may double.
+    None if it has more than `at_most` names, since it can double with every generation.
     """
     leaves, inner = 0, [name]
     while inner:
@@ -46,11 +45,11 @@ def lineage(name: str, models: Mapping[str, Model], at_most: int) -> str | None:
         leaves += not parents
         if leaves + len(inner) > at_most:
             return None
-    return _spelled(name, models)
+    return _expression(name, models)
 
 
-def _spelled(name: str, models: Mapping[str, Model]) -> str:
+def _expression(name: str, models: Mapping[str, Model]) -> str:
     parents = models[name].parents
     if not parents:
         return name
-    return "(" + " × ".join(_spelled(parent, models) for parent in parents) + ")"
+    return "(" + " × ".join(_expression(parent, models) for parent in parents) + ")"

@@ -1,4 +1,4 @@
-"""The members of a run: foundation models and their offspring."""
+"""The models of a run: foundation models and their offspring."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from evomerge.domain.scores import EvaluationWarning, Scores, Split
 from evomerge.domain.value import Value
 
 CandidateSet = Literal["grandparent_generation", "repository", "pool"]
-"""Who may be the partner of the best model: models two generations before the child, all, S."""
+"""Possible exploration partners: models two generations before the child, all models, or S."""
 
 PoolRule = Literal["top_k", "elites"]
-"""Who is in S: the best k; or, besides, the best model of each task."""
+"""Members of S: the best k models; with `elites` also the best model of each task."""
 
 Retention = Literal["all", "pool", "best"]
-"""Whose weights a run keeps."""
+"""The models whose weights a run keeps."""
 
 KindName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Colour = Literal["blue", "orange", "green", "pink", "sky", "yellow"]
 
 
 class MergeKind(Value):
-    """Why a merge is made, as a strategy describes it and reports tell it.
+    """A kind of merges of a strategy, for journals and reports.
 
     Attributes:
-        name: in the journal; not `foundation`.
-        label: of one such merge, as in a legend.
-        colour: one that colour-blind eyes tell from the others, on light and on dark.
-        of_all: it merges all foundation models for the sake of their weights, so that a high
-            kinship of its parents is no reason to skip it.
+        name: name in journals; not `foundation`.
+        label: of one such merge, for legends.
+        colour: from a palette that is safe for colour blindness, on light and dark backgrounds.
+        of_all: merges of all foundation models with different coefficients, which are never skipped
+            for a high kinship of the parents.
     """
 
     name: KindName
@@ -48,35 +48,35 @@ class MergeKind(Value):
 
 Stage = Literal["merge", "evaluation", "kinship"]
 FROM_THE_HUB = "hub-"
-"""Begins the content id of a hub model, before the commit."""
+"""Prefix of the content ids of hub models, before the commit."""
 
 
 class Adapter(Value):
-    """A LoRA adapter whose merge onto the base model is a foundation model.
+    """A LoRA adapter that is merged onto the base model to make a foundation model.
 
     Attributes:
-        content_id: of the adapter itself: the hub commit, or the digest of its files.
-        engine: what merged it, with its version.
+        content_id: of the adapter: its hub commit, or the digest of its files.
+        engine: name and version of the library that merged it.
     """
 
     content_id: str
     engine: str
 
     def merged_onto(self, base: str) -> str:
-        """The content id of the whole model; `base` is the base model's."""
+        """The content id of the merged model; `base` is the content id of the base model."""
         value = {"adapter": self.content_id, "base": base, "engine": self.engine}
         return content_id("adapter", 1, value)
 
 
 class Foundation(Value):
-    """A model that the user lists, or the base model, pinned to its content.
+    """A foundation model or the base model, pinned to its content.
 
     Attributes:
-        source: as the config names it: a hub id or a local path.
-        content_id: the hub commit, or the digest of the files; of an adapter, that of the whole
-            model that it is merged into, which lies in the store.
-        vocabulary: rows of the input embedding.
-        adapter: None for a model that is whole.
+        source: the hub id or local path in the config.
+        content_id: the hub commit, or the digest of the files; for an adapter, the id of the merged
+            model in the store.
+        vocabulary: number of rows of the input embedding.
+        adapter: None for a model with its own weights.
     """
 
     name: str
@@ -87,20 +87,20 @@ class Foundation(Value):
 
     @property
     def commit(self) -> str | None:
-        """The commit of the hub that it is pinned to; None for a local folder."""
+        """The hub commit that it is pinned to; None for a local folder."""
         pinned = self.adapter.content_id if self.adapter else self.content_id
         return pinned.removeprefix(FROM_THE_HUB) if pinned.startswith(FROM_THE_HUB) else None
 
 
 class Coefficients(Value):
-    """A merge over task vectors whose weights a strategy chose, in the place of the config's.
+    """Merge weights chosen by a strategy, which replace the config's merge method and parameters.
 
     The child is base + Σ weights[i] · task vector of parent i; with `ties` the task vectors are
-    trimmed to the share `density` of their largest entries first and their signs elected.
+    first trimmed to the share `density` of their largest entries, with sign election.
 
     Attributes:
-        weights: of each parent's task vector, in the order of the parents; not normalised.
-        density: of `ties`; None for `task_arithmetic`.
+        weights: one per parent, in their order; not normalised.
+        density: for `ties`; None for `task_arithmetic`.
     """
 
     method: Literal["task_arithmetic", "ties"]
@@ -109,27 +109,26 @@ class Coefficients(Value):
 
     @classmethod
     def at(cls, weights: Sequence[float], density: float | None) -> Self:
-        """Of these weights: TIES at a density, task arithmetic without one."""
+        """TIES at a density, task arithmetic without one."""
         method: Literal["task_arithmetic", "ties"] = "ties" if density else "task_arithmetic"
         return cls(method=method, weights=tuple(weights), density=density)
 
     @model_validator(mode="after")
     def _density_of_ties(self) -> Self:
         if (self.method == "ties") != (self.density is not None):
-            raise ValueError("a density belongs to ties, and to nothing else")
+            raise ValueError("ties needs a density, and task_arithmetic takes none")
         return self
 
 
 class Proposal(Value):
-    """One merge that a strategy proposes, and why.
+    """A merge proposed by a strategy.
 
     Attributes:
-        parents: names, the better-scoring one first (it becomes SLERP's base).
-        mean_score: mean score of the parents in points.
-        kinship: of the parents at the time of the choice (of more than two: the mean over their
-            pairs); None when unknown or undefined.
-        reason: one sentence for a reader.
-        coefficients: in the place of the config's merge method and parameters.
+        parents: names in merge order (the first is SLERP's base).
+        mean_score: mean score of the parents, in points.
+        kinship: mean over the pairs of parents; None if unknown or undefined.
+        reason: one sentence for reports.
+        coefficients: replace the config's merge method and parameters.
     """
 
     kind: KindName
@@ -155,7 +154,7 @@ class Candidate(Value):
 
 
 class Failure(Value):
-    """Why a candidate gave no score."""
+    """Why a merge or an evaluation failed."""
 
     stage: Stage
     reason: str
@@ -163,12 +162,12 @@ class Failure(Value):
 
 
 class SkippedMerge(Value):
-    """A merge that was due, and was skipped for good: its parents are too alike.
+    """A proposed merge that was skipped for good, since its parents are too similar.
 
     Attributes:
         parents: names, in merge order.
-        kinship: of the parents, as it was measured.
-        above: the limit that it exceeds (`merge.skip_if_kinship_above`).
+        kinship: of the parents.
+        above: the limit (`merge.skip_if_kinship_above`).
     """
 
     generation: int = Field(ge=1)
@@ -179,26 +178,25 @@ class SkippedMerge(Value):
 
     @property
     def reason(self) -> str:
-        """One sentence for a reader; as many digits as show that the limit is exceeded."""
+        """One sentence for reports, with enough digits to show that the limit is exceeded."""
         texts = (f"{self.kinship:.{digits}f}" for digits in range(3, 10))
-        told = next((text for text in texts if float(text) > self.above), f"{self.kinship:.9g}")
+        shown = next((text for text in texts if float(text) > self.above), f"{self.kinship:.9g}")
         *others, last = self.parents
-        return f"kinship {told} of {', '.join(others)} and {last} is above {self.above:g}"
+        return f"kinship {shown} of {', '.join(others)} and {last} is above {self.above:g}"
 
 
 @dataclass(frozen=True)
 class Model:
-    """One member of the run's population, scored or on its way.
+    """A model of a run, scored or not.
 
     Attributes:
-        kind: `foundation`, or that of its merge.
+        kind: `foundation`, or the kind of its merge.
         generation: 0 for foundation models.
-        content_id: id of its weights; for offspring, the id of the recipe.
-        scores: scores on the selection items.
-        held_out: results of held-out evaluation at the end of the run, by split.
-        warnings: of its evaluations.
-        race: that it lost; `scores` are then those on a split of the items.
-        objectives: what "better" means in its run, on each split of the items; without, the mean.
+        content_id: id of its weights; of offspring, the id of the recipe.
+        scores: on the selection split.
+        held_out: results of held-out evaluation, by split.
+        race: a lost race (earlier versions); `scores` then cover only some of the items.
+        objectives: the objective of the run on each split; default: the mean.
     """
 
     name: str
@@ -216,16 +214,16 @@ class Model:
     objectives: Mapping[Split, Objective] = field(default_factory=dict)
 
     def on(self, split: Split) -> Scores | None:
-        """Its scores on a split of the items; None where it has none."""
+        """The scores on a split, if any."""
         scores = self.scores if split == "selection" else self.held_out.get(split)
         return scores if isinstance(scores, Scores) else None
 
     def objective(self, split: Split = "selection") -> Objective:
-        """What "better" means on a split of the items."""
+        """The objective of the run on a split."""
         return self.objectives.get(split, Objective())
 
     def estimate(self, split: Split = "selection") -> Estimate | None:
-        """What its scores on a split of the items come to; None until that is known."""
+        """The objective's value on a split, with standard error; None if unknown."""
         if self.race is not None and split == "selection":
             return Estimate(self.race.estimate, self.race.stderr)
         scores = self.on(split)
@@ -233,16 +231,16 @@ class Model:
 
     @property
     def selection_gap(self) -> float | None:
-        """Points by which the score that selection saw exceeds the held-out one.
+        """Score on the selection split minus held-out score, in points.
 
-        Of a model chosen for its score this is the winner's curse; of the others it is noise.
+        For a model that was selected by its score this is the winner's curse, else it is noise.
         """
         seen, held_out = self.estimate(), self.estimate("held_out")
         return None if seen is None or held_out is None else seen.value - held_out.value
 
     @property
     def score(self) -> float | None:
-        """By the run's objective, in points; after a lost race its estimate; None until known."""
+        """The objective's value on the selection split, in points; None if unknown."""
         return None if self._seen is None else self._seen.value
 
     @property
@@ -252,7 +250,7 @@ class Model:
 
     @cached_property
     def worth(self) -> Worth | None:
-        """What it is ranked by; None until its score is known."""
+        """The sort key of rankings; None if the score is unknown."""
         if self.score is None or self.scores is None:
             return None
         if self.race is not None:

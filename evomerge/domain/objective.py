@@ -1,7 +1,7 @@
-"""What "better" means: the one number that the task scores of a model come to.
+"""The objective: how the task scores of a model are combined into one number.
 
-A task's score v, in points, is first put on the objective's scale, x = offset + slope · v, and the
-x of all tasks are then combined. w is a task's weight, W the sum of the weights.
+Task scores v, in points, are scaled to x = offset + slope · v and then combined, with task weights
+w and their sum W:
 
 | objective | x | combined | unit |
 | --- | --- | --- | --- |
@@ -10,20 +10,18 @@ x of all tasks are then combined. w is a task's weight, W the sum of the weights
 | `relative` | 100 · v / reference | Σ w x / W | percent of the reference |
 | `geometric` | v | Π x ^ (w / W) | points |
 
-`worst` is the score on the weakest task, and with unequal weights a weighted Chebyshev distance
-from 100 points on every task (Steuer and Choo 1983, *An interactive weighted Tchebycheff procedure
-for multiple objective programming*, Mathematical Programming 26:326–344): a task of half the
-weight counts with half of what it lacks.
+`worst` is the score on the weakest task; with unequal weights, 100 minus the weighted Chebyshev
+distance from 100 points on every task (Steuer and Choo 1983, *An interactive weighted Tchebycheff
+procedure for multiple objective programming*, Mathematical Programming 26:326–344).
 
-The reference of `relative` is the best score that a foundation model has on the task: 100 is as
-good as the best foundation model on every task. A task that no foundation model scores on (its
-reference is 0) says nothing of what is kept and is left out; if there is no other, the value is 0.
+The reference of `relative` is the best score of a foundation model on the task, so that 100 means
+as good as the best foundation model on every task. Tasks with a reference of 0 are left out; if no
+other task remains, the value is 0.
 
-`worst` and `geometric` are 0 as long as one task is, which says nothing of models that have some
-skills and lack others, such as specialists and their first children. Of models of equal value the
-one with the better mean comes first (`Worth`).
+`worst` and `geometric` are 0 if one task is, and then do not distinguish specialists and their
+first children. Models of equal value are therefore ranked by the mean (`Worth`).
 
-All of them rise, or stay, when a task's score rises. With one task `mean`, `worst` and `geometric`
+All objectives are monotonic in every task's score. With one task `mean`, `worst` and `geometric`
 are its score.
 """
 
@@ -45,7 +43,7 @@ TITLES: Mapping[ObjectiveName, str] = {
     "relative": "share kept",
     "geometric": "geometric mean",
 }
-"""What a row or a column of scores is called."""
+"""Headings of rows and columns of scores."""
 
 MEANINGS: Mapping[ObjectiveName, str] = {
     "mean": "the mean over the tasks",
@@ -53,31 +51,31 @@ MEANINGS: Mapping[ObjectiveName, str] = {
     "relative": "the mean share of the best foundation model's score on each task, in percent",
     "geometric": "the geometric mean over the tasks",
 }
-"""What a score is, in words."""
+"""Descriptions of a score."""
 
 _NORMAL = NormalDist()
 
 
 class Estimate(NamedTuple):
-    """A value with its standard error, None where that is not known."""
+    """A value with its standard error, None if unknown."""
 
     value: float
     stderr: float | None
 
 
 class Worth(NamedTuple):
-    """By which models are ranked; the second counts where the first is equal.
+    """The sort key of rankings: score, then mean.
 
     Attributes:
-        score: by the objective.
-        mean: over the tasks in points, for `worst` and `geometric`; 0 for the others.
+        score: the value of the objective.
+        mean: mean over the tasks in points, for `worst` and `geometric`; 0 for the others.
     """
 
     score: float
     mean: float = 0.0
 
     def exceeds(self, other: Worth, by: float) -> bool:
-        """Whether the score is higher by more than so many points, or if it is equal the mean."""
+        """Whether the score, or for equal scores the mean, is higher by more than `by` points."""
         if self.score == other.score:
             return self.mean > other.mean + by
         return self.score > other.score + by
@@ -85,11 +83,11 @@ class Worth(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
-    """An objective, with what it needs to know of the foundation models.
+    """An objective with its reference scores.
 
     Attributes:
-        reference: the best score of a foundation model on each task in points, for `relative`;
-            None while they are not all scored.
+        reference: for `relative`, the best score of a foundation model on each task, in points;
+            None until all of them are scored.
     """
 
     name: ObjectiveName = "mean"
@@ -97,18 +95,18 @@ class Objective:
 
     @property
     def known(self) -> bool:
-        """Whether it has all that it needs to know."""
+        """Whether values can be computed: `relative` needs its reference."""
         return self.name != "relative" or self.reference is not None
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """The tasks that count for nothing, since no foundation model has a point on them."""
+        """The tasks that are ignored, since every foundation model has 0 points on them."""
         if self.name != "relative":
             return ()
         return tuple(task for task, best in (self.reference or {}).items() if best <= 0.0)
 
     def estimate(self, tasks: Sequence[TaskScore]) -> Estimate | None:
-        """The value of task scores with its standard error; None while a reference is needed."""
+        """The value of task scores with its standard error; None without a needed reference."""
         combined = self.over([task.task for task in tasks], [task.weight for task in tasks])
         if combined is None:
             return None
@@ -118,7 +116,7 @@ class Objective:
         )
 
     def worth(self, tasks: Sequence[TaskScore]) -> Worth | None:
-        """What models with these task scores are ranked by; None while a reference is needed."""
+        """The sort key of a model with these task scores; None without a needed reference."""
         over = self.over([task.task for task in tasks], [task.weight for task in tasks])
         if over is None:
             return None
@@ -128,7 +126,7 @@ class Objective:
         return Worth(over.value(values), replace(over, name="mean").value(values))
 
     def over(self, tasks: Sequence[str], weights: Sequence[float]) -> Combination | None:
-        """The objective over these tasks; None while a reference is needed and not known."""
+        """The objective for fixed tasks and weights; None without a needed reference."""
         none, ones = (0.0,) * len(tasks), (1.0,) * len(tasks)
         if self.name == "worst":
             slopes = tuple(weight / max(weights) for weight in weights)
@@ -146,11 +144,11 @@ class Objective:
 
 @dataclass(frozen=True)
 class Combination:
-    """An objective over tasks in a fixed order.
+    """An objective for a fixed list of tasks.
 
     Attributes:
-        name: how the tasks' x are combined; `relative` is a `mean` with slopes of its own.
-        weights: of the tasks; 0 for a task that is left out.
+        name: how the x are combined; `relative` is a `mean` with other slopes.
+        weights: of the tasks; 0 for ignored tasks.
         offsets, slopes: x = offset + slope · v.
     """
 
@@ -161,12 +159,12 @@ class Combination:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """The weights, summing up to 1; all 0 where every task is left out."""
+        """The weights normalised to a sum of 1; all 0 if every task is ignored."""
         total = math.fsum(self.weights)
         return tuple(weight / total if total else 0.0 for weight in self.weights)
 
     def value(self, values: Sequence[float]) -> float:
-        """The objective of the tasks' scores in points."""
+        """The value for task scores in points."""
         scaled = self._scaled(values)
         if self.name == "worst":
             return min(scaled)
@@ -213,17 +211,17 @@ class Combination:
 
 
 def _deviation_of_lowest(means: Sequence[float], errors: Sequence[float]) -> float:
-    """The standard deviation of the lowest of independent normal variables.
+    """The standard deviation of the minimum of independent normal variables.
 
-    Variable by variable by the exact moments of the lower of two, the lowest so far taken as normal
-    (Clark 1961, *The greatest of a finite set of random variables*, Operations Research 9:145–162).
+    Uses the exact moments of the minimum of two, taken as normal, one variable at a time (Clark
+    1961, *The greatest of a finite set of random variables*, Operations Research 9:145–162).
     """
     (mean, error), *others = sorted(zip(means, errors, strict=True))
     for other, its_error in others:
         spread = math.hypot(error, its_error)
         if spread == 0.0:
-            continue  # both are known exactly, and the first is the lower one
-        # relative to `mean`, so that squares of far larger numbers do not cancel out
+            continue  # both are exact, and the first is the lower one
+        # Relative to `mean`, to avoid cancellation of large squares.
         distance = other - mean
         first = _NORMAL.cdf(distance / spread)
         density = spread * _NORMAL.pdf(distance / spread)

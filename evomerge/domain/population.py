@@ -1,8 +1,7 @@
-"""The models of a run as an immutable value whose changes cost little, however many there are.
+"""The models of a run as an immutable value that is cheap to change, also with thousands of models.
 
-A run of thousands of children folds several events a child. Every change gives a new population
-that shares all but a few nodes with the one before (hash array mapped tries, package
-`immutables`), and the ranking and what else is asked for at every event is carried along.
+Changed populations share structure (hash array mapped tries, package `immutables`), and the ranking
+and other derived values are updated incrementally.
 """
 
 from __future__ import annotations
@@ -20,16 +19,14 @@ from evomerge.domain.scores import Scores
 
 Rank = tuple[bool, float, float, int, str]
 Elite = tuple[float, Rank]
-"""The best model on a task, ties by rank: its score there, negated, and its rank."""
+"""(negated score on the task, rank) of the best model of a task."""
 Parents = frozenset[str]
 
 
 def rank(model: Model) -> Rank:
-    """The order of M: by score, ties by the earlier generation, then by name.
+    """The sort key of M: score, mean for `worst` and `geometric`, earlier generation, name.
 
-    By `worst` and `geometric`, where models without a point on a task are level, ties go by the
-    mean first. Models that lost a race (journals of earlier versions) come last: their scores are
-    estimates.
+    Models that lost a race (journals of earlier versions) come last: their scores are estimates.
     """
     score, mean = model.worth or (0.0, 0.0)
     return (model.race is not None, -score, -mean, model.generation, model.name)
@@ -37,17 +34,15 @@ def rank(model: Model) -> Rank:
 
 @dataclass(frozen=True, eq=False)
 class Population(Mapping[str, Model]):
-    """Models by name: foundation models first, then by generation, in the order of their birth.
-
-    Equal to any mapping of the same names to the same models.
+    """Models by name, ordered by generation and then as proposed.
 
     Attributes:
-        ranks: of the scored models, best first; the last part of a rank is the model's name.
-        elites: by task, the best model on it.
-        unscored: names of the models without scores that did not fail either, in order.
-        crossed: the sets of parents that were merged, or that failed.
-        warned: how many models' evaluations warned, by kind of trouble and task.
-        failures: how many models failed.
+        ranks: of the scored models, best first; the last element is the name.
+        elites: the best model of each task.
+        unscored: names of models with neither scores nor a failure, in order.
+        crossed: sets of parents of all candidates.
+        warned: number of models with an evaluation warning, by kind of warning and task.
+        failures: number of failed models.
     """
 
     _models: Map[str, Model] = field(default_factory=Map)
@@ -61,7 +56,7 @@ class Population(Mapping[str, Model]):
 
     @classmethod
     def of(cls, models: Iterable[Model]) -> Population:
-        """The population of `models`, those of a generation in the order given."""
+        """The population of `models`, which keep their order within a generation."""
         ordered = sorted(models, key=lambda model: model.generation)
         population = cls()
         for generation, born in groupby(ordered, key=lambda model: model.generation):
@@ -81,15 +76,15 @@ class Population(Mapping[str, Model]):
         return name in self._models
 
     def born(self, generation: int) -> tuple[Model, ...]:
-        """The models of one generation, in order; none where there is no such generation."""
+        """The models of a generation, in order; empty if there is no such generation."""
         names = self._born[generation] if 0 <= generation < len(self._born) else ()
         return tuple(self._models[name] for name in names)
 
     def joined_by(self, generation: int, models: Sequence[Model]) -> Population:
-        """With the models of a generation that is later than all before it.
+        """The population with the models of a new, later generation.
 
         Raises:
-            ValueError: a model of that name is here already.
+            ValueError: a name is already taken.
         """
         by_name, crossed = self._models, self.crossed
         for model in models:
@@ -107,20 +102,20 @@ class Population(Mapping[str, Model]):
         return joined
 
     def changed(self, model: Model) -> Population:
-        """With `model` in the place of the one of its name.
+        """The population with `model` in place of the model of its name.
 
         Raises:
-            KeyError: there is none.
+            KeyError: there is no model of this name.
         """
         before = self._models[model.name]
         changed = replace(self, _models=self._models.set(model.name, model))
         if before.scores is None or before.scores is model.scores:
             return _counted(changed, before, model)
-        return Population.of(changed.values())  # scored anew, everything may move
+        return Population.of(changed.values())  # changed scores can change every derived value
 
 
 def _counted(population: Population, before: Model | None, model: Model) -> Population:
-    """The population with what became of `model`, one of its own, since `before`."""
+    """The population with derived values updated for the change of `before` to `model`."""
     changes: dict[str, Any] = {}
     if before is None and _waits(model):
         changes["unscored"] = (*population.unscored, model.name)
@@ -140,7 +135,7 @@ def _counted(population: Population, before: Model | None, model: Model) -> Popu
 
 
 def _waits(model: Model) -> bool:
-    """Whether a model is still to be scored."""
+    """Whether a model is neither scored nor failed."""
     return model.scores is None and model.failure is None
 
 
@@ -149,7 +144,7 @@ def _troubles(model: Model) -> set[tuple[str, str]]:
 
 
 def _elites(population: Population, scores: Scores, own: Rank) -> Mapping[str, Elite]:
-    """The elites, the scores of the model of rank `own` taken into account."""
+    """The elites, updated with the scores of the model of rank `own`."""
     elites = dict(population.elites)
     for task in scores.tasks:
         mine = (-task.value, own)

@@ -1,4 +1,4 @@
-"""Races, in journals of versions that stopped scoring a child early; no run makes them now."""
+"""Races (early stopping of evaluations) in journals of earlier versions."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from evomerge.domain.value import Value
 
 
 class Race(Value):
-    """A race that a model lost: it was scored only until it was clear that it would not enter S.
+    """A lost race: scoring was stopped when it was clear that the model would not enter S.
 
     Attributes:
-        id: of the model's sample logs in the place of the evaluation id, unless all items were
-            scored by another run.
-        reference: name of the model that it will not exceed: the last of the pool before.
-        items: that the decision is made of.
-        of: items in all.
-        estimate: of the score on all items, in points: the reference's score plus the mean
-            difference on the items scored.
-        stderr: of the estimate, in points.
-        low, high: a 95 % interval of it.
+        id: used for the model's sample logs instead of the evaluation id, unless another run scored
+            all items.
+        reference: name of the model that it was compared with, the last of the previous pool.
+        items: number of items that were scored for the decision.
+        of: number of all items.
+        estimate: estimated score on all items, in points: the reference's score plus the mean
+            difference on the scored items.
+        stderr: standard error of the estimate, in points.
+        low, high: its 95 % confidence interval.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""A recipe: everything that determines the weights of one merge, and nothing else."""
+"""A recipe: everything that determines the weights of a merge."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ RECIPE_VERSION = 1
 
 
 class Ingredient(Value):
-    """One parent of a merge: its content id and the parameters that apply to it alone."""
+    """A parent of a merge: its content id and its own parameters."""
 
     model: str
     parameters: dict[str, Any] = Field(default_factory=dict)
 
 
 class Recipe(Value):
-    """How to make one model, in mergekit's vocabulary with content ids in the place of paths.
+    """A merge in mergekit's vocabulary, with content ids instead of paths.
 
     Attributes:
-        method: the merge method as mergekit names it.
-        parents: in merge order; it matters (SLERP's t is not symmetric, DARE draws per parent).
-        base: content id of the `base_model`: for SLERP and linear merges the first parent, for
-            methods over task vectors the base model of the run.
-        parameters: of the whole merge; a list is a gradient over depth, a list of
-            `{filter, value}` selects by tensor name, as in mergekit's configuration.
+        method: mergekit's merge method.
+        parents: in merge order (SLERP's t is not symmetric, DARE draws a mask per parent).
+        base: content id of mergekit's `base_model`: the first parent for SLERP and linear merges,
+            the base model of the run for methods over task vectors.
+        parameters: of the merge, in mergekit's format: a list of numbers is a gradient over the
+            layers, a list of `{filter, value}` selects by tensor name.
         tokenizer: `union`, `base`, a content id, or None to copy the base's.
-        seed: of methods that draw at random, None for the others.
-        fragment: further keys of a mergekit configuration, as the user wrote them.
-        options: options of the merge that change a weight or a file and are not the default.
-        engine: what executes the recipe, with its version: `mergekit 0.1.5`.
+        seed: of random merge methods, None for the others.
+        fragment: further keys of a mergekit configuration (`method: mergekit`).
+        options: merge options that can change the output and are not the default.
+        engine: name and version of what executes the recipe, such as `mergekit 0.1.5`.
     """
 
     method: str
@@ -52,12 +52,12 @@ class Recipe(Value):
 
     @cached_property
     def id(self) -> str:
-        """The content id of the model that this recipe makes."""
+        """The content id of the merged model."""
         return content_id("merge", RECIPE_VERSION, self.model_dump(exclude={"version"}))
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The content ids that a merge reads, each once: parents, base, the tokenizer's model."""
+        """The distinct content ids that a merge reads: parents, base, the tokenizer's model."""
         tokenizer = [] if self.tokenizer in {None, "union", "base"} else [self.tokenizer]
         ids = [*(parent.model for parent in self.parents), self.base, *tokenizer]
         return tuple(dict.fromkeys(each for each in ids if each is not None))

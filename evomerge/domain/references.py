@@ -1,4 +1,4 @@
-"""The objective of a run on each split of its items, as far as it can be known by now."""
+"""The objective of a run on each split, with the reference scores of `relative`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 def objectives(name: ObjectiveName, foundation: Sequence[Model]) -> dict[Split, Objective]:
     """The objective `name` on every split.
 
-    `relative` has a reference of its own on each split, since other items are of other difficulty
-    and the final tasks are other tasks. It is known when the last foundation model is scored there,
-    or has failed for good.
+    `relative` has a reference per split, since their items and tasks differ. It is None until every
+    foundation model is scored there, or has failed.
     """
     if name != "relative":
         return dict.fromkeys(SPLITS, Objective(name))
@@ -31,17 +30,14 @@ def _reference(foundation: Sequence[Model], split: Split) -> Mapping[str, float]
 
 
 def is_complete(foundation: Sequence[Model], split: Split) -> bool:
-    """Whether the foundation models are all scored on a split of the items, or failed for good."""
+    """Whether every foundation model is scored on a split, or has failed."""
     if split == "selection":
         return all(model.scores or model.failure for model in foundation)
     return all(split in model.held_out for model in foundation if model.scores)
 
 
 def best_by_task(models: Sequence[Model], split: Split) -> dict[str, tuple[float, str]]:
-    """The best score of these models on each task of a split, in points, and whose it is.
-
-    Of equal ones the first.
-    """
+    """(best score in points, name of its model) for each task of a split; ties: the first."""
     best: dict[str, tuple[float, str]] = {}
     for model in models:
         scores = model.on(split)

@@ -1,4 +1,4 @@
-"""Which weights a run may still need. Weights are a cache: a pruned model can be made again."""
+"""The weights that a run still needs. Weights are a cache: pruned models can be merged again."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from evomerge.domain.state import RunState
 
 
 def needed(state: RunState) -> frozenset[str]:
-    """The names of the models whose weights are to be kept at this point of the run.
+    """The names of the models whose weights have to be kept now.
 
-    Under `pool` and `best` a running search keeps every model that can still become a parent: the
-    pool (a model that left it never returns, since M only grows), whoever exploration may choose in
-    the next two generations, and the open generation. At the end `pool` keeps the last pool and
-    `best` the result. Foundation models are always named; they are not the run's to prune.
+    With `pool` and `best` a running search keeps all possible parents: the pool (models never
+    return to it), possible exploration partners in the next two generations, and the open
+    generation. At the end `pool` keeps the last pool and `best` the best model. Foundation models
+    are always included.
     """
     foundation = {model.name for model in state.at_generation(0)}
     if state.retention == "all":
@@ -24,7 +24,7 @@ def needed(state: RunState) -> frozenset[str]:
 
 
 def unneeded(state: RunState) -> tuple[str, ...]:
-    """The names of merged models whose weights may go, in order."""
+    """The names of merged models whose weights can be pruned, in order."""
     keep = needed(state)
     return tuple(name for name, model in state.models.items() if model.merged and name not in keep)
 

@@ -1,4 +1,4 @@
-"""What an evaluation says about a model, in points from 0 to 100."""
+"""Results of evaluations, in points from 0 to 100."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from pydantic import AliasChoices, Field
 from evomerge.domain.value import Value
 
 Split = Literal["selection", "held_out", "final"]
-"""What a model is scored on.
+"""A split of the items.
 
-`selection`: the items that the search sees. `held_out`: the other items of the same tasks.
-`final`: tasks that the search never sees. The last two are scored once, at the end of a run.
+`selection`: items that the search uses. `held_out`: the other items of the same tasks. `final`:
+items of further tasks. The last two are scored once, at the end of a run.
 """
 
 SPLIT_NAMES = AliasChoices("split", "part")
-"""The names of a split's field in journals; earlier versions wrote `part`."""
+"""Names of the field in journals; earlier versions wrote `part`."""
 
 
 class TaskScore(Value):
-    """One task's metric.
+    """The score on one task.
 
     Attributes:
         value: in points, 0–100.
-        stderr: the standard error of `value` in points, None where the harness gives none.
-        samples: the number of items scored.
-        filter: how an answer was read (lm-eval); None in journals that did not record it.
-        weight: of this task in the objective.
-        solved: which items were answered right, as hexadecimal digits of an integer whose lowest
-            bit is item 0; None for metrics that are not right or wrong.
+        stderr: standard error of `value` in points, None if lm-eval gives none.
+        samples: number of scored items.
+        filter: lm-eval's filter of the responses; None in journals that did not record it.
+        weight: of the task in the objective.
+        solved: bit mask of the correctly solved items as hexadecimal digits, item 0 in the lowest
+            bit; None for metrics that are not binary.
     """
 
     task: str
@@ -51,12 +51,12 @@ class Scores(Value):
 
 
 def solved_items(right: Sequence[bool]) -> str:
-    """`TaskScore.solved` of items in their order."""
+    """`TaskScore.solved` from one flag per item."""
     return f"{sum(1 << item for item, solved in enumerate(right) if solved):x}"
 
 
 def newly_solved(of: Scores | None, by: Scores | None) -> int | None:
-    """How many items that `of` fails `by` solves, over all tasks; None where that is not known."""
+    """Number of items over all tasks that `of` fails and `by` solves; None if unknown."""
     if of is None or by is None:
         return None
     mine = {task.task: task for task in of.tasks}
@@ -69,12 +69,12 @@ def newly_solved(of: Scores | None, by: Scores | None) -> int | None:
 
 
 class EvaluationWarning(Value):
-    """What a reader of a score should know: so many items of a task were not scored as meant.
+    """A warning about a score: some items of a task were not scored as intended.
 
     Attributes:
-        kind: names the trouble, the same for every model: `too_long`, `cut_off`, `no_answer`.
-        total: of these, `count` had it.
-        trouble: the rest of the sentence that starts with `<count> of <total>`.
+        kind: for example `too_long`, `cut_off`, `no_answer`.
+        count: number of affected items, of `total`.
+        trouble: the rest of a sentence that starts with `<count> of <total>`.
     """
 
     kind: str
@@ -85,5 +85,5 @@ class EvaluationWarning(Value):
 
     @property
     def sentence(self) -> str:
-        """The warning in words."""
+        """The warning as a sentence."""
         return f"task {self.task!r}: {self.count} of {self.total} {self.trouble}"

@@ -1,7 +1,7 @@
-"""What settings are made of: the two roles of a field, the short spelling, and how a rule refuses.
+"""Building blocks of settings: the roles of fields, short forms, and validation errors.
 
-Every field of the config, of a strategy and of a stopping criterion is marked `identity` (it can
-change a result) or `runtime` (it changes where, how fast or how long; never a number).
+Every field of the config, of strategies and of stopping criteria is marked `identity` (it can
+change a result) or `runtime` (it cannot).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from evomerge.domain.value import Value
 
 identity = partial(Field, json_schema_extra={"role": "identity"})
-# Identity of a run but of none of its evaluations: it says what is made of what was measured.
+# Part of the identity of a run but not of its evaluations: it changes how scores are used.
 identity_of_run = partial(Field, json_schema_extra={"role": "identity", "of": "run"})
 runtime = partial(Field, json_schema_extra={"role": "runtime"})
 
 
 def named(name: str) -> Any:
-    """The field `name` by which a value says which of several kinds it is.
+    """The field `name` that selects a strategy or criterion.
 
-    It belongs to the identity of a run although it is the default of its own kind.
+    It is part of a run's identity, although its value is always the default.
     """
     return Field(
         default=name,
@@ -36,11 +36,11 @@ def named(name: str) -> Any:
 
 KeyPath = tuple[str | int, ...]
 Fault = tuple[KeyPath, str]
-"""Where, from the value under validation, and what is wrong there."""
+"""(path within the validated value, what is wrong there)."""
 
 
 def refuse(*faults: Fault) -> NoReturn:
-    """Refuse a value for every one of `faults`, each with its own place."""
+    """Raise a validation error with `faults`, each at its own path."""
     text = "; ".join(
         f"{'.'.join(map(str, path))}: {what}" if path else what for path, what in faults
     )
@@ -48,13 +48,17 @@ def refuse(*faults: Fault) -> NoReturn:
 
 
 def refuse_any(faults: Iterable[Fault]) -> None:
-    """Refuse a value if there are `faults`."""
+    """Raise a validation error if there are `faults`."""
     if found := tuple(faults):
         refuse(*found)
 
 
 class Spelled(Value):
-    """A section that may be written as one value, a text or a number: that of its `main` key."""
+    """A section that can be written as the value of its `main` key alone.
+
+    Attributes:
+        short: the types of such values.
+    """
 
     main: ClassVar[str]
     short: ClassVar[tuple[type, ...]] = (str,)

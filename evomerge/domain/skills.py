@@ -1,8 +1,8 @@
-"""Skills kept: tasks on which a model, or a pool, still does what the best foundation model did.
+"""Skills kept: tasks on which a model is nearly as good as the best foundation model.
 
-Whatever the objective, a search can let a whole skill die: its only holder is weaker elsewhere. A
-skill is kept by who has a share (`evaluation.skill_kept_at`) of the best foundation model's score
-on the task; a pool keeps it where one member does. No decision depends on it.
+With any objective a search can lose a skill, if its only holder is weak on other tasks. A model
+keeps a skill if it has at least the share `evaluation.skill_kept_at` of the best foundation model's
+score on the task; a pool keeps it if a member does. For reports only; no decision depends on it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from evomerge.domain.state import RunState
 
 @dataclass(frozen=True)
 class Skill:
-    """What is left of a skill.
+    """A skill of a model.
 
     Attributes:
         holder: the best foundation model on the task.
-        best: its score, in points.
-        value: the score of the model in question, in points.
+        best: the score of `holder`, in points.
+        value: the score of the model, in points.
     """
 
     task: str
@@ -38,9 +38,8 @@ class Skills:
     """The skills of a model.
 
     Attributes:
-        split: the items on which it was compared with the foundation models.
-        kept_at: the share of `best` from which a skill is kept.
-        tasks: in their order.
+        split: the split on which the model is compared with the foundation models.
+        kept_at: the share of `best` at which a skill counts as kept.
     """
 
     model: str
@@ -50,20 +49,20 @@ class Skills:
 
     @property
     def kept(self) -> int:
-        """How many are kept."""
+        """The number of kept skills."""
         return sum(skill.kept for skill in self.tasks)
 
     @property
     def lost(self) -> tuple[Skill, ...]:
-        """Those that are not."""
+        """The skills that are not kept."""
         return tuple(skill for skill in self.tasks if not skill.kept)
 
 
 def skills_of(state: RunState, model: Model | None = None) -> Skills | None:
-    """The skills of a model of the run, the best one if None.
+    """The skills of `model`, default: the best model; None until all foundation models are scored.
 
-    On held-out items where it and all foundation models were scored on these, else on those that
-    the search sees; None until the foundation models are scored.
+    On the held-out split if the model and all foundation models are scored on it, else on the
+    selection split.
     """
     model, foundation = model or state.best, state.at_generation(0)
     held_out = model is not None and model.on("held_out") and is_complete(foundation, "held_out")
@@ -75,7 +74,7 @@ def skills_of(state: RunState, model: Model | None = None) -> Skills | None:
 
 
 def lost_skills(state: RunState) -> tuple[Skill, ...]:
-    """The skills that no member of the pool keeps, on the items that the search sees."""
+    """The skills that no member of the pool keeps, on the selection split."""
     foundation = state.at_generation(0)
     if not state.pool or not is_complete(foundation, "selection"):
         return ()
@@ -86,7 +85,7 @@ def lost_skills(state: RunState) -> tuple[Skill, ...]:
 def _skills(
     foundation: Sequence[Model], models: Sequence[Model], split: Split, kept_at: float
 ) -> tuple[Skill, ...]:
-    """Every task that the foundation models and one of `models` were scored on."""
+    """One skill per task on which `models` and foundation models are scored."""
     own, best = best_by_task(models, split), best_by_task(foundation, split)
     return tuple(
         Skill(task, holder, top, own[task][0], own[task][0] >= kept_at * top)

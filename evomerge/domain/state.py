@@ -1,6 +1,6 @@
-"""The state of a run: the fold of its journal, and nothing else.
+"""The state of a run, which is the fold of its journal.
 
-`fold` is the only way to a state, so that a resumed run cannot know more or less than an
+`fold` is the only way to create one, so that a resumed run knows exactly as much as an
 uninterrupted one.
 """
 
@@ -48,10 +48,12 @@ class Entry(Value):
 
 @dataclass(frozen=True)
 class Generation:
-    """One generation: what was proposed, and the pool that it left, best first.
+    """A generation: its candidates and the pool after it.
 
-    `pool` is None while the generation is open; `stop` is the criterion reached at its end, `top`
-    the worth of the best model born in it.
+    Attributes:
+        pool: names, best first; None while the generation is open.
+        stop: the criterion that was reached at its end, if any.
+        top: the worth of its best model.
     """
 
     number: int
@@ -63,22 +65,22 @@ class Generation:
 
 @dataclass(frozen=True)
 class RunState:
-    """Everything that is known of a run; an event costs about the same, however long the run.
+    """Everything known about a run. The cost of an event hardly depends on the length of the run.
 
     Attributes:
         models: by name, foundation models first, then by generation and number.
         generations: in order; generation 0 holds the pool of foundation models.
         readings: kinship by unordered pair of names.
-        skipped: merges of parents that are too alike, in the order of the decisions; `given_up`
-            has their sets of parents.
+        skipped: merges skipped for a high kinship of the parents, in order; `given_up` has their
+            sets of parents.
         stop: the criterion that ended the search.
-        gains: whether the best model's gains are more than chance; None until that is tested.
-        objectives: what "better" means on each split of the items.
-        skill_kept_at: the share of the best foundation model's score at which a skill is kept.
-        retention: whose weights are kept: all, possible parents, the best.
-        merges: models merged.
-        reused_merges, reused_evaluations: how many were in the store already.
-        seconds: time that drivers spent on the run, pauses left out.
+        gains: significance of the best model's gains; None until tested.
+        objectives: the objective on each split.
+        skill_kept_at: see `evomerge.domain.skills`.
+        merges: number of merged models.
+        reused_merges, reused_evaluations: number of those that were already in the store.
+        seconds: working time, without pauses between an interruption and a resume.
+        last_at: time of the last event, in seconds since 1970.
     """
 
     started: RunStarted | None = None
@@ -104,7 +106,7 @@ class RunState:
         """The run's first event.
 
         Raises:
-            ValueError: nothing was recorded yet.
+            ValueError: there are no events yet.
         """
         if self.started is None:
             raise ValueError("the run has not started")
@@ -117,16 +119,16 @@ class RunState:
 
     @cached_property
     def ranking(self) -> tuple[Model, ...]:
-        """M: every scored model, best first; see `rank`."""
+        """M: all scored models, best first, in the order of `rank`."""
         return self._ranked(len(self.models.ranks))
 
     def _ranked(self, count: int) -> tuple[Model, ...]:
-        """The first so many models of M."""
+        """The first `count` models of M."""
         return tuple(self.models[name] for *_, name in self.models.ranks[:count])
 
     @cached_property
     def pool(self) -> tuple[Model, ...]:
-        """S: the top k of M; with elites also the best model of each task that is not in it."""
+        """S: the top k of M; with elites, followed by the best models of tasks that it lacks."""
         top = self._ranked(self.k)
         if self.start.pool == "top_k":
             return top
@@ -141,22 +143,22 @@ class RunState:
 
     @property
     def generation(self) -> Generation | None:
-        """The generation that was proposed last."""
+        """The latest generation."""
         return self.generations[-1] if self.generations else None
 
     @property
     def open_generation(self) -> Generation | None:
-        """The generation whose candidates are not all done, or that is not yet closed."""
+        """The latest generation, if it is not finished."""
         last = self.generation
         return last if last is not None and last.pool is None else None
 
     @cached_property
     def unscored(self) -> tuple[Model, ...]:
-        """Models of the run that have neither scores nor a failure, in order."""
+        """Models with neither scores nor a failure, in order."""
         return tuple(self.models[name] for name in self.models.unscored)
 
     def unmeasured(self, pairs: Iterable[Pair]) -> tuple[Pair, ...]:
-        """Those of `pairs` that are of scored models and were not measured yet, each once."""
+        """The distinct `pairs` of scored models that were not measured yet."""
         distinct = dict.fromkeys(pair(a, b) for a, b in pairs if a != b)
         return tuple(
             each
@@ -167,19 +169,19 @@ class RunState:
 
     @cached_property
     def kinship(self) -> KinshipMatrix:
-        """All readings under the run's metric."""
+        """All readings by the run's metric."""
         return self.kinship_by(self.start.metric)
 
     def kinship_by(self, metric: Metric) -> KinshipMatrix:
-        """All readings under `metric`."""
+        """All readings by `metric`."""
         return KinshipMatrix.of(metric, self.readings)
 
     def tried(self, *parents: str) -> bool:
-        """Whether this run is done with merging these models: merged, failed or skipped."""
+        """Whether these parents were already merged, or their merge failed or was skipped."""
         return frozenset(parents) in self.models.crossed or frozenset(parents) in self.given_up
 
     def skipped_for(self, number: int) -> tuple[SkippedMerge, ...]:
-        """The merges that were skipped when generation `number` was chosen."""
+        """The merges that were skipped when generation `number` was proposed."""
         first, end = (
             bisect_left(self.skipped, each, key=lambda merge: merge.generation)
             for each in (number, number + 1)
@@ -188,12 +190,12 @@ class RunState:
 
     @property
     def evaluations(self) -> int:
-        """Models scored, foundation models included."""
+        """Number of scored models, including foundation models."""
         return len(self.models.ranks)
 
     @property
     def held_out_evaluations(self) -> int:
-        """Scores on what the search never saw."""
+        """Number of successful held-out evaluations."""
         return sum(
             model.on(split) is not None
             for model in self.models.values()
@@ -202,21 +204,21 @@ class RunState:
 
     @property
     def finalists(self) -> tuple[Model, ...]:
-        """Whom the end of the run scores on what the search never saw: the best, then the start."""
+        """The models for held-out evaluation: the best model, then the foundation models."""
         foundation = [model for model in self.at_generation(0) if model is not self.best]
         return (*([self.best] if self.best else []), *foundation)
 
     def unscored_on(self, split: Split) -> tuple[Model, ...]:
-        """The finalists that are still to be scored on `split`."""
+        """The finalists that have no result on `split` yet."""
         return tuple(model for model in self.finalists if split not in model.held_out)
 
     def under(self, objective: ObjectiveName) -> RunState:
-        """The same run, its models judged by another objective; who was chosen stays as it was."""
+        """The same run with its models ranked by another objective; its decisions do not change."""
         started = self.start.model_copy(update={"objective": objective})
         return _judged(replace(self, started=started))
 
     def judged_as(self, other: RunState) -> RunState:
-        """The same run, its models judged as those of another run, by its reference if need be."""
+        """The same run with the objective, reference scores and `skill_kept_at` of another run."""
         kept_at = other.skill_kept_at
         state = self if kept_at == self.skill_kept_at else replace(self, skill_kept_at=kept_at)
         if self.objectives == other.objectives:
@@ -225,22 +227,22 @@ class RunState:
         return _under(replace(state, started=started), other.objectives)
 
     def at_generation(self, number: int) -> tuple[Model, ...]:
-        """The models born in generation `number`, in order."""
+        """The models of generation `number`, in order."""
         return self.models.born(number)
 
 
 def highest_worth(models: Iterable[Model]) -> Worth | None:
-    """The worth of the best of `models`; None where none of them has a score."""
+    """The worth of the best of `models`; None if none has a score."""
     return max((model.worth for model in models if model.worth is not None), default=None)
 
 
 def fold(entries: Iterable[Entry], state: RunState | None = None) -> RunState:
-    """The state after `entries`, starting from `state` (an empty run if None).
+    """The state after `entries`, starting from `state` (default: an empty run).
 
-    Folding a prefix and then the rest gives what folding all gives.
+    Entries can be folded in several steps with the same result.
 
     Raises:
-        ValueError: an entry cannot follow the ones before it.
+        ValueError: an entry is not valid after the previous ones.
     """
     state = state or RunState()
     for entry in entries:
@@ -249,7 +251,11 @@ def fold(entries: Iterable[Entry], state: RunState | None = None) -> RunState:
 
 
 def apply(state: RunState, entry: Entry) -> RunState:
-    """The state after one more entry."""
+    """The state after one more entry.
+
+    Raises:
+        ValueError: the entry is not valid in this state.
+    """
     if state.finished and not isinstance(entry.event, RunResumed):
         raise ValueError(f"{entry.event.type} after the end of the run")
     if state.started is None and not isinstance(entry.event, RunStarted):
@@ -395,7 +401,7 @@ def _(event: RunFinished, state: RunState) -> RunState:
 
 
 def _judged(state: RunState) -> RunState:
-    """The state with all models judged by the run's objective, as far as that is known by now."""
+    """The state with all models ranked by the run's objective, using the references so far."""
     found = objectives(state.start.objective, state.at_generation(0))
     return state if found == state.objectives else _under(state, found)
 
@@ -421,5 +427,5 @@ def _known(state: RunState, name: str) -> Model:
 def _change(state: RunState, name: str, **changes: object) -> RunState:
     changed: Model = replace(_known(state, name), **changes)  # type: ignore[arg-type]
     state = replace(state, models=state.models.changed(changed))
-    # What foundation models score, there or on other items, may be what all are judged against.
+    # Scores of foundation models, on any split, can be references of the objective.
     return state if changed.generation and not changed.held_out else _judged(state)

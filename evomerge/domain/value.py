@@ -1,4 +1,4 @@
-"""The base of the values that are written to files: frozen, strict about keys, finite numbers."""
+"""The base class of all serialised values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Value(BaseModel):
-    """A frozen record that refuses unknown keys, NaN and infinity."""
+    """A frozen pydantic model that forbids unknown keys, NaN and infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

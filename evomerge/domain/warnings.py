@@ -1,4 +1,4 @@
-"""What a reader of a run's scores should know, told once and not once for every model."""
+"""Evaluation warnings of a run, one sentence per kind and task instead of one per model."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from evomerge.domain.model import Model
 from evomerge.domain.scores import EvaluationWarning
 
 
-def told_once(models: Iterable[Model]) -> tuple[str, ...]:
-    """A sentence for each kind of trouble with each task: its worst case, and how many had it."""
+def warning_summaries(models: Iterable[Model]) -> tuple[str, ...]:
+    """One sentence per kind of warning and task: the worst case and the number of models."""
     found: dict[tuple[str, str], list[tuple[EvaluationWarning, str]]] = {}
     for model in models:
         for warning in model.warnings:
             found.setdefault((warning.kind, warning.task), []).append((warning, model.name))
-    return tuple(_told(each) for each in found.values())
+    return tuple(_summary(each) for each in found.values())
 
 
-def _told(each: list[tuple[EvaluationWarning, str]]) -> str:
+def _summary(each: list[tuple[EvaluationWarning, str]]) -> str:
     worst, name = max(each, key=lambda item: item[0].count / item[0].total)
     names = {model for _, model in each}
     if len(names) == 1:

@@ -16,7 +16,7 @@ from evomerge.domain.model import Model, SkippedMerge
 from evomerge.domain.scores import Split
 from evomerge.domain.skills import Skills, lost_skills, skills_of
 from evomerge.domain.state import RunState
-from evomerge.domain.warnings import told_once
+from evomerge.domain.warnings import warning_summaries
 from evomerge.terminal.held_out import held_out_gain
 from evomerge.terminal.sentences import best_over_foundation
 from evomerge.terminal.status import RunStatus
@@ -155,7 +155,7 @@ def _result(state: RunState) -> Document:
         "gain_over_foundation": over and over[1],
         "held_out_gain_over_foundation": held_out and held_out[1],
         "held_out_splits": [] if start is None else list(start.held_out_splits),
-        "warnings": list(told_once(state.models.values())),
+        "warnings": list(warning_summaries(state.models.values())),
         "gains": state.gains and state.gains.model_dump(mode="json"),
         "merges": state.merges,
         "evaluations": state.evaluations,

@@ -7,7 +7,7 @@ from rich.text import Text
 from evomerge.domain.model import Failure, Model
 from evomerge.domain.scores import Split
 from evomerge.domain.state import RunState
-from evomerge.domain.warnings import told_once
+from evomerge.domain.warnings import warning_summaries
 from evomerge.terminal import figures
 from evomerge.terminal.columns import Column, Fitted, numbers, words
 from evomerge.terminal.figures import printable, spelled
@@ -68,7 +68,7 @@ def held_out_gain(state: RunState) -> tuple[Model, float] | None:
 
 def warnings_text(state: RunState) -> Text | None:
     """One line for each kind of evaluation warning; None if there are no warnings."""
-    said = told_once(state.models.values())
+    said = warning_summaries(state.models.values())
     return Text("\n".join(map(printable, said)), style="yellow") if said else None
 
 

@@ -50,7 +50,7 @@ def test_canonical_json_is_stable(value):
 
 
 def test_nan_has_no_identity():
-    with pytest.raises(ValueError, match="no place"):
+    with pytest.raises(ValueError, match="not finite"):
         content_id("x", 1, {"a": math.nan})
 
 
