@@ -74,14 +74,9 @@ def _read(source: str, runs_dir: Path) -> list[Series]:
     """
     path = Path(source)
     if path.suffix not in {".csv", ".json"} or not path.is_file():
-        from evomerge.report.subject import read_subject, stage_points
+        from evomerge.report.subject import read_subject
 
-        subject = read_subject(find_run(source, runs_dir))
-        rows = tuple(
-            {"gain": merge.gain, **{m.value: value for m, value in merge.kinship.items()}}
-            for merge in subject.merges
-        )
-        return [Series(subject.name, rows, tuple(stage_points(subject.state)))]
+        return [read_subject(find_run(source, runs_dir)).series]
     try:
         tables = _tables(path)
         found = [series_of(name, rows) for name, rows in tables.items()]

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from evomerge.comparison import Arm, Comparison, Member, Unit, exploration_of
+from evomerge.comparison import Comparison, Member, Unit
 from evomerge.comparison.budgets import spent_at
-from evomerge.domain.lineage import ancestors, merge_gain
-from evomerge.domain.model import Model
 from evomerge.domain.objective import MEANINGS
-from evomerge.domain.state import RunState
 from evomerge.report import palette
 from evomerge.report.figure import Figure, Tips, axes_grid, draw
 from evomerge.report.page import render
 from evomerge.terminal import figures
 from evomerge.terminal.baseline import grid_text
-from evomerge.terminal.comparison import (
-    amount,
-    held_out_text,
-    lost_sentences,
-    skills_text,
-    spread_points,
-)
+from evomerge.terminal.comparison import arms_table, budgets_table, lost_sentences, merges_table
 from evomerge.terminal.differences import split_note, verdict_sentence
-from evomerge.terminal.tables import parents_kinship
-from evomerge.terminal.verdicts import (
-    divergence_sentences,
-    exploration_sentence,
-    verdict,
-)
+from evomerge.terminal.verdicts import verdict, verdict_sentences
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -46,10 +30,12 @@ def page(comparison: Comparison, winners: Gains) -> str:
         "comparison.html",
         title=" against ".join(arm.label for arm in comparison.arms),
         runs=len(comparison.members),
-        tasks=[task.task for task in _tasks(comparison)],
-        arms=[_arm_row(arm, comparison) for arm in comparison.arms],
-        held_out=any(arm.held_out for arm in comparison.arms),
-        verdicts=[_verdict(versus, comparison) for versus in comparison.versus],
+        tasks=_tasks(comparison),
+        arms=arms_table(comparison),
+        verdicts=[
+            (verdict(versus, comparison).plain, [*verdict_sentences(versus, comparison)])
+            for versus in comparison.versus
+        ],
         caveats=comparison.caveats,
         meaning=MEANINGS[comparison.objective],
         lost=lost_sentences(comparison),
@@ -58,12 +44,9 @@ def page(comparison: Comparison, winners: Gains) -> str:
         missing=winners.missing,
         note=split_note(winners.split) if winners.comparisons else "",
         drawings=[draw(figure, png=False) for figure in curves(comparison)],
-        budgets=[
-            (amount(b.unit, b.amount), [(spread_points(s), _leads(b.best, s)) for s in b.best])
-            for b in comparison.budgets
-        ],
-        labels=[arm.label for arm in comparison.arms],
-        generations=_generations(comparison.arms),
+        budgets=budgets_table(comparison),
+        repeats=_repeats(comparison),
+        merges=merges_table(comparison.arms, rows_each=None),
     )
 
 
@@ -75,21 +58,6 @@ def curves(comparison: Comparison) -> list[Figure]:
         for unit in units
         if all(spent_at(m.course[-1], unit) is not None for m in comparison.members)
     ]
-
-
-@dataclass(frozen=True)
-class MergeCell:
-    """One model in the table of all merges."""
-
-    name: str
-    score: str
-    gain: str
-    kinship: str
-    kind: str
-    direction: str
-    best: bool
-    in_line: bool
-    parents: str
 
 
 def _curve(comparison: Comparison, unit: Unit) -> Figure:
@@ -169,92 +137,6 @@ def _repeats(comparison: Comparison) -> bool:
     return any(len(arm.members) > 1 for arm in comparison.arms)
 
 
-def _tasks(comparison: Comparison) -> Sequence[Any]:
+def _tasks(comparison: Comparison) -> list[str]:
     scores = comparison.members[0].best.scores
-    return scores.tasks if scores else ()
-
-
-def _arm_row(arm: Arm, comparison: Comparison) -> dict[str, Any]:
-    median = arm.median
-    stop = median.state.stop or "not finished"
-    top = max(each.score.median for each in comparison.arms)
-    work = median.course[-1].work
-    return {
-        "label": arm.label,
-        "runs": len(arm.members),
-        "best": median.best.name,
-        "score": figures.score(median.best) if len(arm.members) == 1 else spread_points(arm.score),
-        "held_out": held_out_text(arm),
-        "gain": figures.gain(median.gain),
-        "skills": skills_text(arm),
-        "evaluations": len(median.course),
-        "merges": median.state.merges,
-        "work": figures.MISSING if work is None else figures.duration(work),
-        "spent": figures.duration(median.state.seconds),
-        "reused": median.reused,
-        "leads": arm.score.median == top,
-        "stop": stop,
-        "ended_by": stop.partition(":")[0].replace("_", " "),
-    }
-
-
-def _verdict(versus: Any, comparison: Comparison) -> dict[str, Any]:
-    arm = next(arm for arm in comparison.arms if arm.label == versus.second)
-    explored = exploration_of(arm.median)
-    sentences = [*divergence_sentences(versus)]
-    if explored.children:
-        sentences.append(exploration_sentence(arm, explored))
-    return {
-        "text": verdict(versus, comparison).plain,
-        "sentences": sentences,
-    }
-
-
-def _leads(best: Sequence[Any], spread: Any) -> bool:
-    known = [each.median for each in best if each is not None]
-    return spread is not None and spread.median == max(known) > min(known)
-
-
-def _generations(arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """The merges of every arm's median run by generation, best first."""
-    members = [arm.median for arm in arms]
-    last = max(len(member.state.generations) for member in members) - 1
-    found = []
-    for number in range(last + 1):
-        columns = [_column(member, number) for member in members]
-        height = max(map(len, columns))
-        rows = [[c[row] if row < len(c) else None for c in columns] for row in range(height)]
-        found.append({"number": number, "rows": rows})
-    return found
-
-
-def _column(member: Member, number: int) -> list[MergeCell]:
-    state = member.state
-    line = {member.best.name, *ancestors(member.best.name, state.models)}
-    born = state.at_generation(number)
-    ordered = sorted(born, key=lambda m: (m.scores is None, -(m.score or 0.0)))
-    return [_cell(model, state, member, line) for model in ordered]
-
-
-def _cell(model: Model, state: RunState, member: Member, line: set[str]) -> MergeCell:
-    gain = merge_gain(model, state.models)
-    failed = f"failed: {model.failure.stage}" if model.failure else ""
-    return MergeCell(
-        name=model.name,
-        score=failed or figures.points(model.score),
-        gain=figures.gain(gain) if model.parents else "",
-        kinship=figures.kinship(parents_kinship(model), state.start.metric)
-        if model.parents
-        else "",
-        kind=model.kind,
-        direction=_direction(gain),
-        best=model.name == member.best.name,
-        in_line=model.name in line,
-        parents=figures.parents(model.parents),
-    )
-
-
-def _direction(value: float | None) -> str:
-    if value is None or abs(value) < 0.005:
-        return ""
-    return "up" if value > 0 else "down"
+    return [task.task for task in scores.tasks] if scores else []

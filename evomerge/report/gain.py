@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from evomerge.analysis.correlation import Correlation, correlate
+from evomerge.analysis.correlation import Correlation
 from evomerge.analysis.merges import Merge
 from evomerge.domain.kinship import Metric
 from evomerge.report import palette
@@ -17,14 +17,6 @@ from evomerge.terminal.figures import printable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
-
-
-def correlations(merges: Sequence[Merge], metric: Metric) -> tuple[Correlation, Correlation]:
-    """Correlations of kinship with gain, and with |gain|."""
-    known = [merge for merge in merges if metric in merge.kinship]
-    kinship = [merge.kinship[metric] for merge in known]
-    gains = [merge.gain for merge in known]
-    return correlate(kinship, gains), correlate(kinship, [abs(gain) for gain in gains])
 
 
 def kinship_and_gain(subject: Subject) -> Figure:
@@ -42,7 +34,7 @@ def kinship_and_gain(subject: Subject) -> Figure:
         )
         for merge in subject.merges
     ]
-    plain, absolute = correlations(subject.merges, metric)
+    plain, absolute = subject.series.correlations(metric.value)
     left_out = ""
     if subject.recorded is not None and subject.recorded.assumed_parents:
         names = ", ".join(subject.recorded.assumed_parents)

@@ -9,26 +9,22 @@ from pathlib import Path
 from evomerge.analysis.stages import RULE
 from evomerge.report.curves import best_so_far, pool_kinship
 from evomerge.report.figure import Drawing, Figure, draw
-from evomerge.report.gain import correlations, kinship_and_gain
+from evomerge.report.gain import kinship_and_gain
 from evomerge.report.heatmap import heatmap
-from evomerge.report.held_out import gain_rows, held_out_rows
 from evomerge.report.page import render
 from evomerge.report.subject import Subject, read_subject
-from evomerge.report.tables import (
-    commands,
-    correlation_rows,
-    headline,
-    lineage_rows,
-    models_table,
-    recipe_text,
-    stage_rows,
-)
+from evomerge.report.tables import commands, headline, models_table, recipe_text
 from evomerge.report.tree import family_tree
 from evomerge.report.weights import weight_change
 from evomerge.store.atomic import make_folder, write_atomic
 from evomerge.store.run_directory import RunDirectory
 from evomerge.terminal import figures
+from evomerge.terminal.correlations import correlation_table, stages_table
+from evomerge.terminal.differences import gains_line
+from evomerge.terminal.gains import gains_table
+from evomerge.terminal.held_out import held_out_table
 from evomerge.terminal.skills import meaning
+from evomerge.terminal.tables import lineage_table
 
 REPORT = "report.html"
 PLOTS = "plots"
@@ -75,7 +71,6 @@ def drawn(subject: Subject, *, png: bool = True) -> dict[str, Drawing]:
 def as_page(subject: Subject, drawings: dict[str, Drawing]) -> str:
     """The report as an HTML page, deterministic for the same journal."""
     state = subject.state
-    plain, absolute = correlations(subject.merges, state.start.metric)
     return render(
         "report.html",
         name=subject.name,
@@ -86,14 +81,15 @@ def as_page(subject: Subject, drawings: dict[str, Drawing]) -> str:
         facts=headline(subject),
         drawings=drawings,
         plots=PLOTS,
-        correlations=correlation_rows(plain, absolute),
+        correlations=correlation_table(subject.series),
         stages=subject.stages,
-        held_out=held_out_rows(state),
-        gains=gain_rows(state),
-        stage_rows=stage_rows(subject.stages, state.start.metric),
+        stages_table=stages_table(subject.stages),
+        held_out=held_out_table(state),
+        gains=gains_table(state.gains.comparisons) if state.gains else None,
+        verdict=gains_line(state.gains) if state.gains else "",
         rule=RULE,
         table=models_table(subject),
-        lineage=lineage_rows(subject),
+        lineage=lineage_table(state),
         recipe=recipe_text(subject),
         commands=commands(subject),
         meaning=meaning(subject.state.objectives["selection"]),

@@ -15,6 +15,7 @@ import yaml
 from evomerge.adapters.estimates import best_pairs, with_estimates
 from evomerge.analysis.curves import Step, steps
 from evomerge.analysis.merges import Merge, merges
+from evomerge.analysis.series import Series
 from evomerge.analysis.stages import Point, Stages, stages
 from evomerge.analysis.work import Work, work
 from evomerge.domain.baseline import Baseline
@@ -81,6 +82,15 @@ class Subject:
     def stages(self) -> Stages:
         """The learning and saturation stages."""
         return stages(stage_points(self.state))
+
+    @cached_property
+    def series(self) -> Series:
+        """The scored merges as a table."""
+        rows = tuple(
+            {"gain": merge.gain, **{m.value: value for m, value in merge.kinship.items()}}
+            for merge in self.merges
+        )
+        return Series(self.name, rows, tuple(stage_points(self.state)))
 
     @property
     def saturation(self) -> tuple[float, bool]:

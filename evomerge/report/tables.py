@@ -1,4 +1,4 @@
-"""Tables of a run's report: headline, models, lineage, correlations, stages."""
+"""The headline of a run's report, and its table of all models."""
 
 from __future__ import annotations
 
@@ -9,20 +9,16 @@ from typing import Any
 
 import yaml
 
-from evomerge.analysis.correlation import Correlation
 from evomerge.analysis.merges import parents_kinship
-from evomerge.analysis.stages import Stages
 from evomerge.domain.baseline import Baseline
-from evomerge.domain.kinship import Metric
-from evomerge.domain.lineage import ancestors, merge_gain
+from evomerge.domain.lineage import merge_gain
 from evomerge.domain.model import Model
 from evomerge.domain.scores import TaskScore
 from evomerge.domain.skills import skills_of
 from evomerge.report.subject import Z95, Subject
-from evomerge.report.wording import minus, points, probability
+from evomerge.report.wording import points
 from evomerge.terminal import figures
 from evomerge.terminal.baseline import grid_text
-from evomerge.terminal.figures import MISSING
 from evomerge.terminal.skills import kept_in_short, lost_list
 
 
@@ -230,25 +226,6 @@ def _why(model: Model) -> str:
     return model.candidate.proposal.reason if model.candidate is not None else "given"
 
 
-def lineage_rows(subject: Subject) -> list[dict[str, str]]:
-    """The merges in the best model's lineage, oldest first."""
-    state, best = subject.state, subject.state.best
-    if best is None:
-        return []
-    line = [state.models[name] for name in (best.name, *ancestors(best.name, state.models))]
-    line.sort(key=lambda model: (model.generation, model.name))
-    return [
-        {
-            "model": model.name,
-            "parents": figures.parents(model.parents),
-            "score": points(model.score),
-            "gain": minus_sign(figures.gain(merge_gain(model, state.models))),
-        }
-        for model in line
-        if model.parents
-    ]
-
-
 def recipe_text(subject: Subject) -> str:
     """The recipe of the best model as YAML, with names instead of content ids."""
     best = subject.state.best
@@ -274,30 +251,3 @@ def commands(subject: Subject) -> dict[str, str]:
         "resume": shlex.join(["evomerge", "resume", run]),
         "show": shlex.join(["evomerge", "show", run, name]),
     }
-
-
-def correlation_rows(plain: Correlation, absolute: Correlation) -> list[list[str]]:
-    """Correlations of kinship with gain and |gain|: Pearson and Spearman, interval, p and n."""
-    rows = []
-    for what, found in (("merge gain", plain), ("|merge gain|", absolute)):
-        if found.r is None or found.rho is None:
-            rows.append([what, "not defined", "", "", "", "", str(found.n)])
-            continue
-        interval = ""
-        if found.low is not None and found.high is not None:
-            interval = f"{minus(found.low)} to {minus(found.high)}"
-        spearman = [minus(found.rho), probability(found.rho_p)]
-        rows.append([what, minus(found.r), interval, probability(found.p), *spearman, str(found.n)])
-    return rows
-
-
-def stage_rows(found: Stages, metric: Metric) -> list[list[str]]:
-    """Learning and saturation: generations, rise, mean kinship and mean |gain|."""
-    rows = []
-    for name, stage in (("learning", found.learning), ("saturation", found.saturation)):
-        if stage is not None:
-            kinship = minus_sign(figures.kinship(stage.kinship, metric))
-            gain = MISSING if stage.gain is None else f"{stage.gain:.2f}"
-            where = f"{stage.first} to {stage.last}"
-            rows.append([name, where, minus_sign(figures.gain(stage.rise)), kinship, gain])
-    return rows

@@ -54,6 +54,11 @@ class Fitted:
     def __init__(self, *variants: Sequence[Column]) -> None:
         self._variants = variants
 
+    @property
+    def columns(self) -> Sequence[Column]:
+        """The columns of the widest variant, for a page."""
+        return self._variants[0]
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield _table(self._chosen(options.max_width), options.max_width)
 

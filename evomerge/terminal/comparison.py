@@ -8,7 +8,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.text import Text
 
-from evomerge.comparison import UNITS, Arm, Budget, Comparison, Spread, Unit, Versus, exploration_of
+from evomerge.comparison import UNITS, Arm, Budget, Comparison, Spread, Unit, Versus
 from evomerge.domain.difference import Gains
 from evomerge.domain.model import Model
 from evomerge.domain.objective import MEANINGS
@@ -22,7 +22,7 @@ from evomerge.terminal.figures import MISSING, printable, spelled
 from evomerge.terminal.gains import verdict as gain_verdict
 from evomerge.terminal.skills import kept_means, lost_list
 from evomerge.terminal.tables import gain_text, kinship_text, name_text
-from evomerge.terminal.verdicts import divergence_sentences, exploration_sentence, verdict
+from evomerge.terminal.verdicts import verdict, verdict_sentences
 
 _ROWS = 6  # merges of one generation that are listed
 
@@ -79,8 +79,8 @@ def arms_table(comparison: Comparison) -> Fitted:
     score = numbers("score", (_arm_score(arm) for arm in arms))
     gain = numbers("gain", (_arm_gain(arm) for arm in arms))
     known = any(arm.held_out for arm in arms)
-    held_out = [numbers("held-out", (held_out_text(arm) for arm in arms))] if known else []
-    skills = numbers("skills", (skills_text(arm) for arm in arms))
+    held_out = [numbers("held-out", (_held_out(arm) for arm in arms))] if known else []
+    skills = numbers("skills", (_skills(arm) for arm in arms))
     evaluations = numbers(
         "evaluations", (_median(len(m.course) for m in arm.members) for arm in arms)
     )
@@ -88,22 +88,12 @@ def arms_table(comparison: Comparison) -> Fitted:
     work = numbers("work", (_work(arm) for arm in arms))
     spent = numbers("spent", (_spent(arm) for arm in arms))
     reused = numbers("reused", (_median(m.reused for m in arm.members) for arm in arms))
+    ended = words("ended by", (spelled(_ended_by(arm), "dim") for arm in arms))
+    cost = [evaluations, merges, work, spent]
     return Fitted(
-        [
-            label,
-            runs,
-            best,
-            score,
-            *held_out,
-            gain,
-            skills,
-            evaluations,
-            merges,
-            work,
-            spent,
-            reused,
-        ],
-        [label, best, score, *held_out, gain, skills, evaluations, merges, work, spent],
+        [label, runs, best, score, *held_out, gain, skills, *cost, reused, ended],
+        [label, runs, best, score, *held_out, gain, skills, *cost, reused],
+        [label, best, score, *held_out, gain, skills, *cost],
         [label, best, score, *held_out, skills, evaluations, spent],
         [label, score, *held_out, evaluations],
     )
@@ -116,24 +106,28 @@ def budgets_table(comparison: Comparison) -> Fitted:
         for unit in UNITS
         for budget in _few([b for b in comparison.budgets if b.unit == unit], unit)
     ]
-    amounts = words("at equal budgets", (amount(b.unit, b.amount) for b in budgets))
+    amounts = words("at equal budgets", (_amount(b.unit, b.amount) for b in budgets))
     columns = [
         numbers(
             arm.label,
-            (spelled(spread_points(b.best[place]), _bold(_leads(b.best, place))) for b in budgets),
+            (spelled(_spread_points(b.best[place]), _bold(_leads(b.best, place))) for b in budgets),
         )
         for place, arm in enumerate(comparison.arms)
     ]
     return Fitted([amounts, *columns])
 
 
-def merges_table(arms: Sequence[Arm]) -> Fitted:
-    """The merges of every arm's median run by generation, best first."""
+def merges_table(arms: Sequence[Arm], rows_each: int | None = _ROWS) -> Fitted:
+    """The merges of every arm's median run by generation, best first.
+
+    Args:
+        rows_each: rows of one generation at most; all merges if None.
+    """
     states = [arm.median.state for arm in arms]
     last = max(len(state.generations) for state in states) - 1
     rows: list[tuple[str, list[Model | int | None]]] = []
     for number in range(last + 1):
-        columns = [_listed(state, number) for state in states]
+        columns = [_listed(state, number, rows_each) for state in states]
         for place in range(max(map(len, columns))):
             cells = [column[place] if place < len(column) else None for column in columns]
             rows.append((str(number) if place == 0 else "", cells))
@@ -151,14 +145,14 @@ def merges_table(arms: Sequence[Arm]) -> Fitted:
     return Fitted(full, brief)
 
 
-def amount(unit: Unit, value: float) -> str:
+def _amount(unit: Unit, value: float) -> str:
     """A budget as text: `14 evaluations`, `3.2 h of work`."""
     if unit == "hours":
         return f"{figures.duration(value * 3600)} of work"
     return figures.count(int(value), unit[:-1])
 
 
-def spread_points(spread: Spread | None) -> str:
+def _spread_points(spread: Spread | None) -> str:
     """A score, with its range where repeats differ: `71.30 (70.10–72.00)`."""
     if spread is None:
         return MISSING
@@ -175,14 +169,8 @@ def _few(budgets: list[Budget], unit: Unit) -> list[Budget]:
 
 def _versus(versus: Versus, comparison: Comparison) -> Iterator[RenderableType]:
     yield verdict(versus, comparison)
-    for sentence in divergence_sentences(versus):
+    for sentence in verdict_sentences(versus, comparison):
         yield Padding(Text(printable(sentence)), (0, 0, 0, 2), expand=False)
-    for arm in comparison.arms:
-        explored = exploration_of(arm.median)
-        if arm.label == versus.second and explored.children:
-            yield Padding(
-                Text(printable(exploration_sentence(arm, explored))), (0, 0, 0, 2), expand=False
-            )
 
 
 def _significance(winners: Gains) -> Iterator[RenderableType]:
@@ -199,19 +187,18 @@ def _significance(winners: Gains) -> Iterator[RenderableType]:
 def _arm_score(arm: Arm) -> str:
     if len(arm.members) == 1:
         return figures.score(arm.median.best)
-    return spread_points(arm.score)
+    return _spread_points(arm.score)
 
 
-def held_out_text(arm: Arm) -> str:
-    """The held-out score of an arm's best model; with repeats, the median."""
+def _held_out(arm: Arm) -> str:
     if arm.held_out is None:
         return MISSING
     if len(arm.members) > 1:
-        return spread_points(arm.held_out)
+        return _spread_points(arm.held_out)
     return figures.score(arm.median.best, "held_out")
 
 
-def skills_text(arm: Arm) -> str:
+def _skills(arm: Arm) -> str:
     """How many skills the best model of an arm's median run keeps, of how many: `3/5`."""
     skills = skills_of(arm.median.state, arm.median.best)
     return MISSING if skills is None else f"{skills.kept}/{len(skills.tasks)}"
@@ -245,6 +232,11 @@ def _spent(arm: Arm) -> str:
     return MISSING if spread is None else figures.duration(spread.median)
 
 
+def _ended_by(arm: Arm) -> str:
+    stop = arm.median.state.stop
+    return "not finished" if stop is None else stop.partition(":")[0].replace("_", " ")
+
+
 def _bold(yes: bool) -> str:
     return "bold" if yes else ""
 
@@ -255,14 +247,14 @@ def _leads(best: Sequence[Spread | None], place: int) -> bool:
     return own is not None and own.median == max(known) and min(known) < own.median
 
 
-def _listed(state: RunState, number: int) -> list[Model | int]:
+def _listed(state: RunState, number: int, rows: int | None) -> list[Model | int]:
     """The best models of a generation, and how many more it has."""
     if number >= len(state.generations):
         return []
     born = sorted(state.at_generation(number), key=lambda m: (m.scores is None, -(m.score or 0.0)))
-    if len(born) <= _ROWS:
+    if rows is None or len(born) <= rows:
         return [*born]
-    return [*born[: _ROWS - 1], len(born) - _ROWS + 1]
+    return [*born[: rows - 1], len(born) - rows + 1]
 
 
 def _name(cell: Model | int | None, best: Model) -> Text:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from evomerge.domain.lineage import merge_gain
+from evomerge.domain.lineage import ancestors, merge_gain
 from evomerge.domain.model import Model
 from evomerge.domain.state import Generation, RunState
 from evomerge.terminal import figures
@@ -95,6 +95,22 @@ def choices_table(
         [model, parents, kin, outcome, kind, why],
         [model, parents, kin, outcome, kind],
         [model, parents, kin, outcome],
+    )
+
+
+def lineage_table(state: RunState) -> Fitted:
+    """The merges in the best model's lineage, oldest first."""
+    best = state.best
+    names = [] if best is None else [best.name, *ancestors(best.name, state.models)]
+    merges = [model for name in names if (model := state.models[name]).parents]
+    merges.sort(key=lambda model: (model.generation, model.name))
+    return Fitted(
+        [
+            words("model", (name_text(m, bold=m is best) for m in merges)),
+            words("parents", (figures.parents(m.parents) for m in merges)),
+            numbers("score", (_points(m) for m in merges)),
+            numbers("gain", (gain_text(m, state) for m in merges)),
+        ]
     )
 
 

@@ -6,7 +6,15 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from evomerge.comparison import Arm, Comparison, Divergence, Exploration, Spread, Versus
+from evomerge.comparison import (
+    Arm,
+    Comparison,
+    Divergence,
+    Exploration,
+    Spread,
+    Versus,
+    exploration_of,
+)
 from evomerge.domain.model import Model
 from evomerge.terminal import figures
 from evomerge.terminal.figures import printable
@@ -42,9 +50,18 @@ def spread_gain(spread: Spread) -> str:
     return f"{text} ({figures.gain(spread.low)} to {figures.gain(spread.high)})"
 
 
-def divergence_sentences(versus: Versus) -> Iterator[str]:
+def verdict_sentences(versus: Versus, comparison: Comparison) -> Iterator[str]:
+    """Where the arms diverge, and what exploration brought the second one."""
+    yield from _divergences(versus)
+    arm = next(arm for arm in comparison.arms if arm.label == versus.second)
+    explored = exploration_of(arm.median)
+    if explored.children:
+        yield _exploration(arm, explored)
+
+
+def _divergences(versus: Versus) -> Iterator[str]:
     """Where the two arms diverge; with several seeds, only the first in full."""
-    yield divergence_sentence(versus.divergences[0], versus)
+    yield _divergence(versus.divergences[0], versus)
     others = [divergence.generation for divergence in versus.divergences[1:]]
     if others:
         places = sorted({number for number in others if number is not None})
@@ -54,7 +71,7 @@ def divergence_sentences(versus: Versus) -> Iterator[str]:
         yield f"with {count} they diverge in {' or '.join(where)}".replace("in nowhere", "nowhere")
 
 
-def divergence_sentence(divergence: Divergence, versus: Versus) -> str:
+def _divergence(divergence: Divergence, versus: Versus) -> str:
     """Where two runs diverge, and how."""
     if divergence.generation is None:
         return "all their merges are the same"
@@ -73,7 +90,7 @@ def divergence_sentence(divergence: Divergence, versus: Versus) -> str:
     return f"{where}{figures.count(divergence.shared, 'merge')} in common; {'; '.join(sides)}"
 
 
-def exploration_sentence(arm: Arm, explored: Exploration) -> str:
+def _exploration(arm: Arm, explored: Exploration) -> str:
     """The gain and cost of exploration in an arm's median run."""
     failed = f" ({explored.failed} failed)" if explored.failed else ""
     line = ", ".join(explored.winning[:_NAMED])

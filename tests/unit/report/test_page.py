@@ -171,10 +171,11 @@ def test_held_out_scores_and_paired_tests_are_shown_where_a_run_made_them(paper)
     )
     tested = GainsTested(gains=Gains(split="held_out", comparisons=(comparison,)))
     at = [Entry(at=0.0, event=event) for event in (scored, tested)]
-    entries = (*paper.entries[:-1], *at, paper.entries[-1])
+    started = paper.state.start.model_copy(update={"held_out_splits": ("held_out",)})
+    entries = (Entry(at=0.0, event=started), *paper.entries[1:-1], *at, paper.entries[-1])
     text = "".join(Reader(as_page(Subject("x", entries, fold(entries)), {})).text)
-    for words in ("67.50 ± 1.96", "1.63", "Open-chat (foundation)", "+2.40", "0.30 to 4.50",
-                  "0.040", "significant", "67.50 on held-out items"):  # fmt: skip
+    for words in ("67.50 ± 1.0", "+1.63", "+2.40", "[+0.3, +4.5]", "0.040",
+                  "is better than Open-chat by 2.4 points", "67.50 on held-out items"):  # fmt: skip
         assert words in text, words
     assert "object at 0x" not in text
 
