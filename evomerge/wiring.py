@@ -125,18 +125,23 @@ def workers(config: Config, logs: Path, cache: Cache | None = None) -> list[Work
         cache: where it is remembered what they said of settings.
     """
     execution = config.execution
-    devices = enumerate(machine.devices(execution.devices))
     return [
         *(
             mergekit.worker(logs / f"merge-{number}.log", cache)
             for number in range(execution.merge_workers)
         ),
         *(
-            lm_eval.worker(config.evaluation.backend, device, logs / f"score-{number}.log", cache)
-            for number, device in devices
+            _scorer(config, device, logs / f"score-{number}.log", cache)
+            for number, device in enumerate(machine.engines(config))
         ),
         kinship.worker(logs / "kinship.log"),
     ]
+
+
+def _scorer(config: Config, device: str, log: Path, cache: Cache | None = None) -> Worker:
+    evaluation = config.evaluation
+    invariant = evaluation.batch_invariant
+    return lm_eval.worker(evaluation.backend, device, log, cache, batch_invariant=invariant)
 
 
 def described(config: Config) -> Evaluation:
@@ -147,7 +152,7 @@ def described(config: Config) -> Evaluation:
     """
     asked = operations.describe(config.evaluation, config.merge.options)
     with tempfile.TemporaryDirectory() as logs:
-        scorer = lm_eval.worker(config.evaluation.backend, "cpu", Path(logs) / "tasks.log")
+        scorer = _scorer(config, "cpu", Path(logs) / "tasks.log")
         with closing(Pool([scorer])) as pool:
             return agreed(pool.on_each(asked)[0])
 

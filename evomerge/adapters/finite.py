@@ -5,7 +5,9 @@ A model with a single NaN may still give answers, but it spreads NaN to all of i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
+from io import RawIOBase
 from pathlib import Path
 
 import numpy as np
@@ -27,25 +29,55 @@ _FORMS: dict[str, tuple[npt.DTypeLike, int, int]] = {
 }
 
 
-def first_not_finite(file: Path, tensors: Iterable[StoredTensor]) -> str | None:
-    """The name of the first of `tensors`, by position in `file`, that has NaN or infinity."""
+_OVERFLOW = {
+    ("F32", "float16"): 0x477F_F000,
+    ("BF16", "float16"): 0x4780,
+    ("F32", "bfloat16"): 0x7F7F_8000,
+}
+"""The smallest pattern that rounds to infinity when stored weights are loaded as another dtype."""
+
+
+def first_not_finite(
+    file: Path,
+    tensors: Iterable[StoredTensor],
+    *,
+    loaded_as: str = "auto",
+    sums: dict[str, int] | None = None,
+) -> str | None:
+    """The name of the first of `tensors`, by position in `file`, that has NaN or infinity.
+
+    Args:
+        loaded_as: torch's name of a dtype; numbers too large for it count as infinite.
+        sums: filled with a checksum of each tensor's bytes, to tell equal tensors from others.
+    """
     ordered = sorted(tensors, key=lambda tensor: tensor.offset)
     with file.open("rb", buffering=0) as stream:
         for tensor in ordered:
-            stream.seek(tensor.offset)
-            left = tensor.size if tensor.dtype in _FORMS else 0
-            while left > 0:
-                block = stream.read(min(left, _BLOCK))
-                if not block:
-                    break  # the file was truncated; the next reader reports it
-                left -= len(block)
-                if not _finite(block, tensor.dtype):
+            checked = tensor.dtype in _FORMS
+            limit = _OVERFLOW.get((tensor.dtype, loaded_as))
+            total = 0
+            for block in _blocks(stream, tensor) if checked or sums is not None else ():
+                if checked and not _finite(block, tensor.dtype, limit):
                     return tensor.name
+                if sums is not None:
+                    total = zlib.crc32(block, total)
+            if sums is not None:
+                sums[tensor.name] = total
     return None
 
 
-def _finite(block: bytes, dtype: str) -> bool:
-    kind, mask, limit = _FORMS[dtype]
+def _blocks(stream: RawIOBase, tensor: StoredTensor) -> Iterator[bytes]:
+    """The bytes of a tensor; fewer where the file was truncated, which its next reader reports."""
+    stream.seek(tensor.offset)
+    left = tensor.size
+    while left > 0 and (block := stream.read(min(left, _BLOCK))):
+        left -= len(block)
+        yield block
+
+
+def _finite(block: bytes, dtype: str, limit: int | None = None) -> bool:
+    kind, mask, infinity = _FORMS[dtype]
     width = np.dtype(kind).itemsize
     numbers = np.frombuffer(block[: len(block) // width * width], kind)
-    return not numbers.size or int(np.bitwise_and(numbers, mask, dtype=kind).max()) < limit
+    largest = int(np.bitwise_and(numbers, mask, dtype=kind).max()) if numbers.size else 0
+    return largest < (infinity if limit is None else limit)

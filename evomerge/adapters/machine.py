@@ -15,7 +15,9 @@ from typing import Any
 
 from evomerge import __version__
 from evomerge.adapters.hub import offline
+from evomerge.config import Config
 from evomerge.config.texts import spread
+from evomerge.domain.errors import PreflightError
 from evomerge.domain.finding import Finding
 from evomerge.domain.model import Foundation
 from evomerge.execution.resources import memory
@@ -68,8 +70,26 @@ def gpus() -> tuple[Gpu, ...] | None:
 
 
 def devices(configured: tuple[str, ...]) -> tuple[str, ...]:
-    """One device per evaluation worker; `auto` is every visible GPU, or the CPU."""
+    """The devices that models are scored on; `auto` is every visible GPU, or the CPU."""
     return _visible_gpus() or ("cpu",) if configured == ("auto",) else spread(configured)
+
+
+def engines(config: Config) -> tuple[str, ...]:
+    """What each evaluation worker has: a device, or GPUs for one engine, as `cuda:0+cuda:1`.
+
+    Raises:
+        PreflightError: the devices cannot be divided among engines of that many.
+    """
+    found, each = devices(config.execution.devices), config.evaluation.gpus_per_engine
+    if found == ("cpu",) or each == 1:
+        return found
+    if len(found) % each or len({*found}) < len(found):
+        raise PreflightError(
+            f"execution.devices: {len(found)} devices cannot be divided into engines of {each}",
+            "list each GPU once, and as many as evaluation.model_args asks for "
+            "(tensor_parallel_size, pipeline_parallel_size) or a multiple of that",
+        )
+    return tuple("+".join(found[i : i + each]) for i in range(0, len(found), each))
 
 
 def _visible_gpus() -> tuple[str, ...]:

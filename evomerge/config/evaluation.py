@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
@@ -21,6 +22,11 @@ from evomerge.domain.settings import (
     runtime,
 )
 from evomerge.domain.value import Value
+
+BATCH_INVARIANT = "batch_invariant"
+"""The one item of `model_args` that is no argument of lm-eval's: vLLM's VLLM_BATCH_INVARIANT."""
+SHARED_GPU = 0.75
+"""Share of a GPU's memory that vllm takes where merges use the card too; else nine tenths."""
 
 _LOWER_IS_BETTER = {
     "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter",
@@ -184,6 +190,17 @@ class EvaluationConfig(Value):
             if task.name in seen
         )
         return self
+
+    @property
+    def gpus_per_engine(self) -> int:
+        """How many GPUs hold one model together; more than one with vllm only."""
+        sizes = (self.model_args.get(f"{kind}_parallel_size", 1) for kind in ("tensor", "pipeline"))
+        return math.prod(map(int, sizes)) if self.backend == "vllm" else 1
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether vllm computes each item as if it were alone."""
+        return self.backend == "vllm" and bool(self.model_args.get(BATCH_INVARIANT))
 
     @property
     def every_task(self) -> dict[str, TaskConfig]:

@@ -72,9 +72,11 @@ class EvaluationWarning(Value):
     """A warning about a score: some items of a task were not scored as intended.
 
     Attributes:
-        kind: for example `too_long`, `cut_off`, `no_answer`.
+        kind: for example `too_long`, `cut_off`, `no_answer`, `new_engines`.
+        task: empty for a warning about the models as a whole.
         count: number of affected items, of `total`.
-        trouble: the rest of a sentence that starts with `<count> of <total>`.
+        trouble: the rest of a sentence that starts with `<count> of <total>`; a whole sentence
+            without a task.
     """
 
     kind: str
@@ -86,4 +88,6 @@ class EvaluationWarning(Value):
     @property
     def sentence(self) -> str:
         """The warning as a sentence."""
+        if not self.task:
+            return self.trouble
         return f"task {self.task!r}: {self.count} of {self.total} {self.trouble}"

@@ -1,12 +1,12 @@
-"""Loads one model for scoring, and frees it: `hf` (transformers), `vllm`, other model types.
+"""Loads one model for scoring, and frees it: `hf` (transformers) and other model types.
 
-The vllm backend was written against its documentation and never run on a GPU here.
+`vllm_engine` has the engine of `vllm`, which outlives its models.
 """
 
 from __future__ import annotations
 
 import gc
-import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,23 +17,17 @@ from typing import Any
 import torch
 
 from evomerge.adapters.lm_eval import model_types
+from evomerge.adapters.lm_eval.form import Form
 from evomerge.config import EvaluationConfig
 from evomerge.domain.errors import CandidateError
+from evomerge.domain.identity import canonical_json
 
 _SET_BY_EVOMERGE = {  # besides what the config itself refuses
     "max_batch_size": "evaluation.batch_size",
     "seed": "evaluation.seed",
     "use_safetensors": "merge.options.allow_pickle",
 }
-_TOKENIZER_FILES = (
-    "*token*",
-    "vocab*",
-    "merges*",
-    "*.model",
-    "chat_template*",
-    "config.json",
-    "*.py",
-)
+_SEVERAL_ENGINES = ("data_parallel_size", "data_parallel_backend")
 
 
 def backend_problems(config: EvaluationConfig, device: str) -> list[str]:
@@ -45,6 +39,12 @@ def backend_problems(config: EvaluationConfig, device: str) -> list[str]:
     ]
     if config.backend == "vllm" and find_spec("vllm") is None:
         problems.append("evaluation.backend: vllm is not installed: pip install 'evomerge[vllm]'")
+    if config.backend == "vllm":
+        problems += [
+            f"evaluation.model_args.{name}: list devices in execution.devices, each has an engine"
+            for name in _SEVERAL_ENGINES
+            if name in config.model_args
+        ]
     if config.backend not in model_types.OWN:
         problems += model_types.problems(config)
     return problems + _device_problems(device)
@@ -70,28 +70,26 @@ class Placement:
     Attributes:
         trust_remote_code: run Python code from model folders.
         allow_pickle: load weights that are not safetensors; pickled weights are code.
+        merges_on_gpu: merges may use the same card at the same time.
     """
 
     device: str
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    merges_on_gpu: bool = False
 
 
 @contextmanager
 def loaded_model(config: EvaluationConfig, model: Path, place: Placement) -> Iterator[Any]:
-    """lm-eval's model object of the weights in folder `model`, which it loses afterwards.
-
-    Raises:
-        CandidateError: a weight is not finite.
-    """
-    build, release = _BACKENDS.get(config.backend, (model_types.build, _release_weights))
+    """lm-eval's model object of the weights in folder `model`, which it loses afterwards."""
+    build = _hf if config.backend == "hf" else model_types.build
     lm = build(config, model, place)
     try:
-        if isinstance(getattr(lm, "model", None), torch.nn.Module):
-            _refuse_non_finite_weights(lm.model)
         yield lm
     finally:
-        release(lm)
+        # Even where something still refers to `lm`, as a traceback does.
+        if hasattr(lm, "_model"):
+            lm._model = None  # noqa: SLF001, `model` is a property of it
 
 
 def free_memory() -> None:
@@ -119,63 +117,53 @@ def _hf(config: EvaluationConfig, model: Path, place: Placement) -> Any:
     return lm
 
 
-def _release_weights(lm: Any) -> None:
-    """Drop the weights even where something still refers to `lm`, as a traceback does."""
-    if hasattr(lm, "_model"):
-        lm._model = None  # noqa: SLF001, `model` is a property of it
+def refuse_non_finite(model: torch.nn.Module) -> None:
+    """For weights that were loaded from other files than safetensors, which `read_form` reads.
 
-
-def _refuse_non_finite_weights(model: torch.nn.Module) -> None:
-    """A model with NaN weights answers: it scores what chance scores, without an error."""
+    Raises:
+        CandidateError: a weight is not finite.
+    """
     for name, weight in model.named_parameters():
         if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
             raise CandidateError(f"weight {name} holds numbers that are not finite")
 
 
-def _vllm(config: EvaluationConfig, model: Path, place: Placement) -> Any:
-    """A new engine; the parent chose the GPU through CUDA_VISIBLE_DEVICES."""
-    from lm_eval.models.vllm_causallms import VLLM
+class ExpectedNames:
+    """The tensors that transformers wants for a config; asked once for each config.
 
-    return VLLM(
-        pretrained=str(model),
-        dtype=config.dtype,
-        batch_size=config.batch_size,
-        max_length=config.max_length,
-        seed=config.seed,
-        trust_remote_code=place.trust_remote_code,
-        load_format="auto" if place.allow_pickle else "safetensors",
-        **config.model_args,
-    )
-
-
-def _release_vllm(lm: Any) -> None:
-    """End the engine's processes and its process group: `del` alone leaves the memory taken."""
-    from vllm.distributed.parallel_state import (
-        destroy_distributed_environment,
-        destroy_model_parallel,
-    )
-
-    engine = lm.model.llm_engine
-    lm.model = None
-    core = getattr(engine, "engine_core", None)
-    if core is not None and hasattr(core, "shutdown"):
-        core.shutdown()
-    destroy_model_parallel()
-    destroy_distributed_environment()
-
-
-_BACKENDS = {"hf": (_hf, _release_weights), "vllm": (_vllm, _release_vllm)}
-
-
-def tokenizer_fingerprint(model: Path) -> str:
-    """Equal for models that turn text into tokens, and chats into text, in the same way.
-
-    The digest of every file of the folder that a tokenizer can be made of. Equal tokenizers in
-    unequal files differ here, which costs time and nothing else.
+    Neither transformers nor vLLM refuse a model that lacks some: they go on with what is in memory.
     """
-    files = {path for pattern in _TOKENIZER_FILES for path in model.glob(pattern) if path.is_file()}
-    state = hashlib.sha256()
-    for path in sorted(files):
-        state.update(f"{path.name}\n{path.stat().st_size}\n".encode())
-        state.update(path.read_bytes())
-    return state.hexdigest()
+
+    def __init__(self) -> None:
+        self._known: dict[str, frozenset[str]] = {}
+
+    def missing(self, model: Path, form: Form, place: Placement) -> list[str]:
+        """What the weight files in `model` lack, sorted; nothing where that cannot be told.
+
+        It cannot where a model's code has other names for its tensors than its files.
+        """
+        key = canonical_json(form.config)
+        if key not in self._known:
+            self._known[key] = frozenset(_names(model, place))
+        wanted = self._known[key]
+        return sorted(wanted - form.tensors.keys()) if form.tensors.keys() <= wanted else []
+
+
+def _names(model: Path, place: Placement) -> set[str]:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    trusted = place.trust_remote_code
+    try:
+        config = AutoConfig.from_pretrained(model, trust_remote_code=trusted)
+        with torch.device("meta"):
+            built = AutoModelForCausalLM.from_config(config, trust_remote_code=trusted)
+    except Exception:  # whoever loads it says what is wrong
+        return set()
+    spare = [*(getattr(built, "_keys_to_ignore_on_load_missing", None) or ())]
+    # a tied tensor is the other's, by whichever name that is stored
+    return {
+        name
+        for name in built.state_dict()
+        if name not in (built.all_tied_weights_keys or {})
+        and not any(re.search(pattern, name) for pattern in spare)
+    }

@@ -55,6 +55,7 @@ def basis(operation: Operation, device: str) -> dict[str, Any] | None:
         "versions": {name: _version(name) for name in _LIBRARIES} | {"python": sys.version},
         "evomerge": _sums(sorted(Path(__file__).parent.glob("*.py"))),
         "gpus": _gpus(),
+        "vllm": {name: text for name, text in os.environ.items() if name.startswith("VLLM_")},
         "files": read,
         "data": data,
     }

@@ -11,37 +11,44 @@ import gc
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lm_eval
 import torch
 
 from evomerge.adapters.lm_eval.backends import (
+    ExpectedNames,
     Placement,
     backend_problems,
     free_memory,
     loaded_model,
-    tokenizer_fingerprint,
+    refuse_non_finite,
 )
 from evomerge.adapters.lm_eval.data import description, seed_everything
+from evomerge.adapters.lm_eval.form import read_form, tokenizer_fingerprint
 from evomerge.adapters.lm_eval.identity import evaluation_id
+from evomerge.adapters.lm_eval.kept_engine import KeptEngine
 from evomerge.adapters.lm_eval.metrics import one_line
 from evomerge.adapters.lm_eval.requests import compile_templates_once
 from evomerge.adapters.lm_eval.results import task_scores, warnings, write_backend, write_samples
 from evomerge.adapters.lm_eval.secrets import redacted
 from evomerge.adapters.lm_eval.suite import LoadedTask, Suite
 from evomerge.adapters.lm_eval.tasks import load_suites
+from evomerge.adapters.lm_eval.vllm_engine import VllmEngine, engine_arguments
 from evomerge.adapters.lm_eval.watch import TokenMemory, Watch
 from evomerge.adapters.serve import Do
 from evomerge.config import EvaluationConfig
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.identity import canonical_json
-from evomerge.domain.scores import Split
+from evomerge.domain.scores import EvaluationWarning, Split
 from evomerge.ports import Operation, Progress
 
 # Metrics without a closed form are resampled this often; lm-eval's 100,000 takes minutes for each.
 _BOOTSTRAPS = 1000
+_COMPARED = 2  # texts of a task
 
 
 class _Session:
@@ -52,7 +59,7 @@ class _Session:
 
     Args:
         asked: the arguments of `describe` and `score`: `evaluation` (an EvaluationConfig as JSON),
-            `trust_remote_code`, `allow_pickle`.
+            `trust_remote_code`, `allow_pickle`, `merges_on_gpu`.
     """
 
     def __init__(self, asked: Mapping[str, Any], device: str) -> None:
@@ -68,7 +75,9 @@ class _Session:
         code = {"trust_remote_code": True} if trusted else {}
         self.config = config
         self.suites: dict[Split, Suite] = suites
-        self.place = Placement(device, trusted, bool(asked["allow_pickle"]))
+        self.place = Placement(
+            device, trusted, bool(asked["allow_pickle"]), bool(asked.get("merges_on_gpu"))
+        )
         self.tokens = TokenMemory()
         self.ids = {
             split: evaluation_id(config, {**description(suite), **code}, split)
@@ -83,6 +92,8 @@ class _Scorer:
         self._device = device
         self._key = ""
         self._session: _Session | None = None
+        self._engine = KeptEngine(VllmEngine)
+        self._names = ExpectedNames()
 
     def describe(self, operation: Operation, progress: Progress) -> dict[str, Any]:
         """Load and check the tasks; the answer is an `Evaluation` as JSON.
@@ -111,7 +122,10 @@ class _Scorer:
         """
         session, split = self._of(operation), operation.arguments["split"]
         try:
-            scores = _scored(session, session.suites[split], operation, progress)
+            with self._loaded(session, session.suites[split], operation.inputs["model"]) as lm:
+                scores = _scored(
+                    lm, session, session.suites[split], operation, progress, self._engine.told()
+                )
         except CandidateError:
             raise
         except torch.OutOfMemoryError as error:
@@ -125,6 +139,24 @@ class _Scorer:
             free_memory()
         gc.freeze()  # what the first model made libraries import stays too
         return {"evaluation_id": session.ids[split], "tasks": scores}
+
+    @contextmanager
+    def _loaded(self, session: _Session, suite: Suite, model: Path) -> Iterator[Any]:
+        """lm-eval's model object of `model`, whose files were looked at."""
+        config, place = session.config, session.place
+        form = read_form(model, config.dtype)
+        if form is not None and (missing := self._names.missing(model, form, place)):
+            few = ", ".join(missing[:3])
+            raise CandidateError(f"{len(missing)} tensors are missing in its weight files: {few}")
+        if config.backend == "vllm":
+            arguments, texts = engine_arguments(config, place), _texts(suite)
+            with self._engine.holding(model, form, arguments, texts) as lm:
+                yield lm
+            return
+        with loaded_model(config, model, place) as lm:
+            if form is None and isinstance(getattr(lm, "model", None), torch.nn.Module):
+                refuse_non_finite(lm.model)
+            yield lm
 
     def _of(self, operation: Operation) -> _Session:
         """The session of the operation's evaluation; a new one takes the place of the old."""
@@ -153,33 +185,44 @@ def _counted(entry: LoadedTask) -> dict[str, Any]:
     return {"task": entry.config.name, "metric": metric, "filter": chosen, "weight": weight}
 
 
+def _texts(suite: Suite) -> list[str]:
+    """Some of what the tasks ask, for a first look at what a model answers."""
+    asked = [request for task in suite.tasks.values() for request in task.instances[:_COMPARED]]
+    return ["".join(part for part in each.args if isinstance(part, str)) for each in asked]
+
+
 def _scored(
-    session: _Session, suite: Suite, operation: Operation, progress: Progress
+    lm: Any,
+    session: _Session,
+    suite: Suite,
+    operation: Operation,
+    progress: Progress,
+    told: Iterable[EvaluationWarning],
 ) -> list[dict[str, Any]]:
     config, model, into = suite.config, operation.inputs["model"], operation.output
     fingerprint = tokenizer_fingerprint(model)
     for requests in suite.requests.values():
         requests.template = fingerprint if config.chat_template else None
     seed_everything(config.seed)
-    with loaded_model(config, model, session.place) as lm:
-        if hasattr(lm, "tok_encode"):
-            lm.tok_encode = session.tokens.around(lm.tok_encode, fingerprint)
-        watch = Watch(lm, suite.tasks, config.seed, progress)
-        results = lm_eval.evaluate(
-            lm=lm,
-            task_dict=suite.task_dict,
-            samples=suite.samples or None,
-            bootstrap_iters=_BOOTSTRAPS,
-            system_instruction=config.system_instruction,
-            apply_chat_template=config.chat_template,
-            fewshot_as_multiturn=config.chat_template,
-            confirm_run_unsafe_code=True,  # what is not allowed was refused before it was loaded
-        )
-        window = int(getattr(lm, "max_length", 0))
-        write_backend(lm, config, into)
+    if hasattr(lm, "tok_encode"):
+        lm.tok_encode = session.tokens.around(lm.tok_encode, fingerprint)
+    watch = Watch(lm, suite.tasks, config.seed, progress)
+    results = lm_eval.evaluate(
+        lm=lm,
+        task_dict=suite.task_dict,
+        samples=suite.samples or None,
+        bootstrap_iters=_BOOTSTRAPS,
+        system_instruction=config.system_instruction,
+        apply_chat_template=config.chat_template,
+        fewshot_as_multiturn=config.chat_template,
+        confirm_run_unsafe_code=True,  # what is not allowed was refused before it was loaded
+    )
+    window = int(getattr(lm, "max_length", 0))
+    write_backend(lm, config, into)
     scores = [score for entry in suite.entries for score in task_scores(entry, results)]
     write_samples(results["samples"], into)
-    if said := [each.model_dump(mode="json") for each in warnings(suite, watch, window)]:
+    everything = [*warnings(suite, watch, window), *told]
+    if said := [each.model_dump(mode="json") for each in everything]:
         text = json.dumps(said, ensure_ascii=False, indent=1)
         (into / "warnings.json").write_text(text + "\n", encoding="utf-8")
     return scores

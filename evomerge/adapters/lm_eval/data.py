@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -86,14 +87,36 @@ def description(suite: Any) -> dict[str, Any]:
     libraries = ["lm_eval", "transformers", "tokenizers", "torch"]
     libraries += ["vllm"] if suite.config.backend == "vllm" else []
     own = suite.config.backend in OWN
+    engine = {"engine": _engine_settings()} if suite.config.backend == "vllm" else {}
     return {
         **({} if own else {"model_type": identity_of(suite.config.backend)}),
+        **engine,
         # a build's local part (+cpu, +cu128) tells the machine, and the device is no identity
         "versions": {name: version(name).partition("+")[0] for name in libraries},
         "groups": {
             name: digest([group.to_dict()]) for name, group in suite.task_dict["groups"].items()
         },
         "tasks": {name: _task_description(suite, name) for name in suite.tasks},
+    }
+
+
+def _engine_settings() -> dict[str, Any]:
+    """What changes vLLM's numbers besides its version and arguments.
+
+    Variables that it knows are in, but for those that its own key of compiled code leaves out
+    (paths, ports, logging); with Triton it takes its second model runner, where it has one.
+    """
+    from vllm import envs
+    from vllm.triton_utils import HAS_TRITON
+
+    known = envs.compile_factors()
+    return {
+        "triton": bool(HAS_TRITON),
+        "variables": {
+            name: os.environ[name]
+            for name in sorted(os.environ.keys() & known.keys())
+            if name.startswith("VLLM_")
+        },
     }
 
 
