@@ -1,4 +1,4 @@
-"""Runs without models: Algorithm 1 over scores and kinship that functions give, in memory."""
+"""Runs without models: Algorithm 1 in memory, with scores and kinship from functions."""
 
 from evomerge.imagined.world import (
     ImaginedExecutor,

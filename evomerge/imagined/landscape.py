@@ -1,12 +1,12 @@
-"""Landscape files: recorded scores and kinship over which a strategy can be replayed.
+"""Landscape files: recorded scores and kinship, for replays of strategies.
 
-Format 1 is JSON:
+Format 1, as JSON:
     name, k, strategy, max_generations
     foundation: {name: score}
     children: [{model, parents: [a, b], score}]    at most one child per unordered pair;
-                                                   `assumed_parents` marks parents nobody recorded
-    kinship: [{models: [a, b], value}]             `assumed` marks values nobody measured
-    note: where it comes from, for a reader (optional)
+                                                   `assumed_parents`: the parents are a guess
+    kinship: [{models: [a, b], value}]             `assumed`: the value was not measured
+    note: its source (optional)
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class RecordedMerge(Value):
 
 
 class RecordedKinship(Value):
-    """A recorded kinship; `assumed` when it was filled in rather than measured."""
+    """A recorded kinship; `assumed` if it was not measured."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -42,7 +42,7 @@ class RecordedKinship(Value):
 
 
 class Landscape(Value):
-    """A world without models: what every merge would give."""
+    """Recorded results of merges; see the module for the format."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -67,7 +67,7 @@ class Landscape(Value):
             raise ValueError("two models have one name")
         unknown = {name for child in self.children for name in child.parents} - set(names)
         if unknown:
-            raise ValueError(f"parents that are no model: {', '.join(sorted(unknown))}")
+            raise ValueError(f"unknown parents: {', '.join(sorted(unknown))}")
         return self
 
     @cached_property
@@ -77,11 +77,11 @@ class Landscape(Value):
 
     @cached_property
     def scores(self) -> dict[str, float]:
-        """The score of every model in points."""
+        """The score of every model, in points."""
         return {**self.foundation, **{child.model: child.score for child in self.children}}
 
     def matrix(self, metric: Metric) -> KinshipMatrix:
-        """The recorded kinship, read as values of `metric`."""
+        """The recorded kinship, taken as values of `metric`."""
         return KinshipMatrix(
             metric, {pair(*reading.models): reading.value for reading in self.kinship}
         )

@@ -1,4 +1,4 @@
-"""Replay a strategy over a landscape: what would it have chosen? No model is touched."""
+"""Replay of a strategy over a landscape file, without models."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class NotRecordedError(Exception):
 
 @dataclass(frozen=True)
 class Replay:
-    """What a strategy chose.
+    """The result of a replay.
 
     Attributes:
-        state: at the end; children that nobody recorded have no scores.
-        entries: every event, without times.
-        missing: what is not recorded, where the replay ended for that.
+        state: at the end; children that are not recorded have no scores.
+        entries: all events; their times are 0.
+        missing: the pairs without a recorded child that ended the replay, if any.
     """
 
     state: RunState
@@ -38,19 +38,19 @@ class Replay:
 
     @property
     def stop(self) -> str:
-        """Why the replay ended."""
+        """The reason for the end of the replay."""
         return f"not_recorded: {self.missing}" if self.missing else self.state.stop or ""
 
     @property
     def generations(self) -> list[tuple[Model, ...]]:
-        """The children of generation 1, 2, and so on."""
+        """The children of each generation, from generation 1."""
         return [self.state.at_generation(n) for n in range(1, len(self.state.generations))]
 
 
 def replay_config(landscape: Landscape, **sections: Any) -> Config:
-    """The config of a replay: the landscape's strategy and length, except for `sections`.
+    """The config of a replay: the landscape's strategy and length, overridden by `sections`.
 
-    Its models, merge method and tasks stand for nothing.
+    Its models, merge method and tasks are placeholders.
     """
     document = {
         "run": {"name": "replay"},
@@ -65,10 +65,10 @@ def replay_config(landscape: Landscape, **sections: Any) -> Config:
 
 
 def replay(landscape: Landscape, config: Config | None = None) -> Replay:
-    """Run Algorithm 1 over `landscape` until a criterion stops it or a pair is not recorded.
+    """Run Algorithm 1 over `landscape` until a criterion is reached or a pair is not recorded.
 
     Args:
-        config: strategy, metric, seed and criteria; default: the landscape's own.
+        config: strategy, metric, seed and criteria; default: those of the landscape.
     """
     config = config or replay_config(landscape)
     ledger, executor, missing = MemoryLedger(), _Recorded(landscape, config), None
@@ -87,7 +87,7 @@ def replay(landscape: Landscape, config: Config | None = None) -> Replay:
 
 
 class _Recorded(ImaginedExecutor):
-    """Looks every result up."""
+    """An executor that looks up all results in a landscape."""
 
     def __init__(self, landscape: Landscape, config: Config) -> None:
         super().__init__(self._scores, self._kinship)
@@ -96,10 +96,10 @@ class _Recorded(ImaginedExecutor):
         self._matrix = landscape.matrix(self._metric)
 
     def breed(self, offspring: Sequence[Model]) -> Iterator[Event]:
-        """The recorded children.
+        """Score the recorded children.
 
         Raises:
-            NotRecordedError: a pair has none; raised after those that have one.
+            NotRecordedError: a pair has no recorded child; raised after the other children.
         """
         recorded = [model for model in offspring if model.name in self._landscape.scores]
         yield from super().breed(recorded)
@@ -110,7 +110,7 @@ class _Recorded(ImaginedExecutor):
             )
 
     def name(self, generation: int, number: int, proposal: Proposal) -> str:
-        """The recorded name of a child; a proposal without one gets a name that no file has."""
+        """The recorded name of a child, or a name marked as not recorded."""
         child = self._landscape.child_of.get(pair(*proposal.parents))
         return (
             child.model if child else f"{child_name(generation, number, proposal)} (not recorded)"
@@ -120,7 +120,7 @@ class _Recorded(ImaginedExecutor):
         return points(self._landscape.scores[model.name])
 
     def _kinship(self, a: Model, b: Model) -> KinshipReading:
-        """Undefined where none is recorded."""
+        """The recorded kinship; undefined if there is none."""
         value = self._matrix.between(a.name, b.name)
         return KinshipReading.model_validate({"models": (a.name, b.name), self._metric: value})
 

@@ -1,4 +1,4 @@
-"""The imagined world that replay, simulation and plan share: nothing is merged, scored or read."""
+"""The common base of replay, simulation and plan: runs without merges, evaluations or files."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ ENGINE = "imagined"
 
 
 class MemoryLedger:
-    """A ledger that is gone with the process.
+    """A ledger in memory.
 
     Attributes:
-        entries: every event, with the time that `now` tells.
+        entries: all events, with times from `now`.
     """
 
     def __init__(self, now: Callable[[], float] = lambda: 0.0) -> None:
@@ -31,17 +31,17 @@ class MemoryLedger:
         self._now = now
 
     def record(self, event: Event) -> None:
-        """Fold the event into the state."""
+        """Append an event and update the state."""
         self.entries.append(Entry(at=self._now(), event=event))
         self.state = apply(self.state, self.entries[-1])
 
 
 @dataclass
 class ImaginedExecutor:
-    """An executor that asks two functions for every result.
+    """An executor that gets all results from two functions.
 
     Attributes:
-        scores: of a model, which is a foundation model or has a candidate.
+        scores: of a foundation model or a child (with a candidate).
         kinship: of two scored models.
     """
 
@@ -60,25 +60,25 @@ class ImaginedExecutor:
             yield ModelScored(model=model.name, scores=self.scores(model), seconds=0.0)
 
     def measure(self, models: Sequence[Model], pairs: Sequence[Pair]) -> Iterator[Event]:
-        """The kinship of every pair."""
+        """Measure the kinship of the pairs."""
         by_name = {model.name: model for model in models}
         readings = tuple(self.kinship(by_name[a], by_name[b]) for a, b in pairs)
         if readings:
             yield KinshipMeasured(readings=readings, seconds=0.0)
 
     def score_held_out(self, finalists: Sequence[Model], split: Split) -> Iterator[Event]:
-        """Nobody imagines other items."""
+        """No held-out scores."""
         return iter(())
 
     def prune(self, state: RunState) -> None:
-        """There are no weights."""
+        """No-op: there are no weights."""
 
 
 def imagined_start(config: Config, names: Sequence[str] = ()) -> RunStarted:
-    """The first event of an imagined run; the names of its models are their content ids too.
+    """The first event of an imagined run, with the names of models as content ids.
 
     Args:
-        names: of the foundation models; those of the config if empty.
+        names: of the foundation models; default: those of the config.
     """
     names = names or [model.short_name for model in config.foundation_models]
     base, *models = (
@@ -89,7 +89,7 @@ def imagined_start(config: Config, names: Sequence[str] = ()) -> RunStarted:
 
 
 def points(value: float) -> Scores:
-    """A score in points that no task is known of."""
+    """Scores with `value`, in points, on a single task."""
     task = TaskScore(task="imagined", metric="score", value=value, samples=1)
     return Scores(evaluation_id="imagined", tasks=(task,))
 
@@ -103,14 +103,12 @@ def imagine(
     write_recipe: WriteRecipe | None = None,
     name_child: NameChild = child_name,
 ) -> RunState:
-    """Run the config's search in an imagined world; the state at its end.
-
-    The config's tasks are not looked at, nor its models where `names` has others.
+    """Run the config's search with an imagined executor and return the state at its end.
 
     Args:
-        names: of the foundation models; those of the config if empty.
-        ledger: empty, or one that was left before its end; a new one if None.
-        write_recipe: in the place of the config's merge section.
+        names: of the foundation models; default: those of the config.
+        ledger: empty or of an unfinished run; default: a new one.
+        write_recipe: makes recipes; default: from the config's merge section.
     """
     ledger = ledger or MemoryLedger()
     if ledger.state.started is None:

@@ -1,4 +1,4 @@
-"""What a run will ask for before it starts: merges, evaluations, disk, memory, hours. Pure."""
+"""Estimates before a run: merges, evaluations, disk, memory, hours, cost. Pure."""
 
 from __future__ import annotations
 

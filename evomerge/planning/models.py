@@ -1,4 +1,4 @@
-"""What a plan needs to know of a model before any of its weights is read."""
+"""Facts about a model that are known without its weights."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-"""Per weight, by the names of the config."""
+"""Bytes per weight, by the dtypes of the config."""
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """The base or a foundation model, as far as it is known; None for what is not.
+    """Facts about the base or a foundation model; None for unknown ones.
 
     Attributes:
-        source: as the config names it.
-        where: in a local folder, in the hub's cache, still on the hub, or not to be reached.
-        commit: of the hub.
+        source: the hub id or path in the config.
+        where: a local folder, the hub's cache, only on the hub, or unreachable.
+        commit: hub commit.
         size: bytes of its weight files.
-        parameters: numbers in its weights.
-        largest: numbers in its largest tensor.
-        vocabulary: rows of its input embedding.
-        adapter: bytes of the LoRA adapter that is merged onto the base, 0 where they are not known;
-            None for a whole model. All else is then said of the result.
+        parameters: number of parameters.
+        largest: number of elements of its largest tensor.
+        vocabulary: number of rows of its input embedding.
+        adapter: bytes of the LoRA adapter that is merged onto the base, 0 if unknown; None for a
+            model with its own weights. The other facts are about the merged model.
     """
 
     name: str
@@ -37,7 +37,7 @@ class ModelFacts:
 
     @property
     def download(self) -> int | None:
-        """Bytes still to be fetched; None when they are not known."""
+        """Bytes still to be downloaded; None if unknown."""
         if self.where in {"local", "cached"}:
             return 0
         return self.size if self.adapter is None else self.adapter or None

@@ -1,8 +1,8 @@
-"""Projections that a search could take: Algorithm 1 itself, driven over scores that are made up.
+"""Projections of a search: Algorithm 1 with made-up scores, to bound the work of a run.
 
-How much work a run asks for depends on its scores. Two extremes bound it: every child beats all
-before it (the pool is new each time, and no criterion that waits for a stand-still fires), or none
-does. Projections with scores drawn at random lie between and show what the extremes do not reach.
+The work depends on the scores. The extremes are that every child is better than all before it (the
+pool always changes and no criterion based on stagnation is reached) and that none is; projections
+with random scores cover the cases in between.
 """
 
 from __future__ import annotations
@@ -25,26 +25,28 @@ from evomerge.imagined import ImaginedExecutor, MemoryLedger, imagine
 from evomerge.stopping import MaxEvaluations, MaxGenerations
 
 HORIZON = 20
-"""Generations that are imagined at most; a search that is not over then has no bound, unless it has
-a budget of evaluations, which single children take longer to use up."""
+"""Maximum number of projected generations (more with a larger budget of evaluations); a search that
+is not over then is unbounded."""
 DRAWN = 24
-_STEP = 1000.0  # beyond any `min_delta`
-_MANY = 10**6  # more models than a search has
+"""Number of projections with random scores."""
+_STEP = 1000.0  # larger than any `min_delta`
+_MANY = 10**6  # more than the number of models
 
 RETENTIONS: tuple[Retention, ...] = get_args(Retention)
 DrawScore = Callable[[int, int], float]
-"""The score of the nth model on a task, which is counted from 0."""
+"""Called with (n, task): the score of the nth model, from 1, on a task, from 0."""
 DrawKinship = Callable[[], float]
 
 
 @dataclass(frozen=True)
 class Durations:
-    """Seconds of one piece of work, 0 where they are not known, and how many are done at a time.
+    """Durations in seconds, 0 if unknown, and parallelism.
 
     Attributes:
-        kinship: per model that a measurement reads.
-        splits: seconds of one evaluation on each split that the end of a run scores.
-        workers, mergers: how many evaluations and merges run at the same time.
+        merge, evaluation: of one merge or evaluation.
+        kinship: per model that is read.
+        workers, mergers: number of parallel evaluations and merges.
+        splits: of one evaluation on each held-out split.
     """
 
     merge: float = 0.0
@@ -55,7 +57,7 @@ class Durations:
     splits: Mapping[Split, float] = field(default_factory=dict)
 
     def wall(self, merges: int, evaluations: int, split: Split = "selection") -> float:
-        """Seconds until all are scored, children as they come from the mergers."""
+        """Seconds of wall clock until all are merged and scored, with both in parallel."""
         free = [0.0] * self.workers
         for number in range(evaluations):
             ready = self.merge * ceil(min(merges, number + 1) / self.mergers)
@@ -63,7 +65,7 @@ class Durations:
         return max(free)
 
     def one(self, split: Split) -> float:
-        """Seconds of one evaluation."""
+        """Seconds of one evaluation on `split`."""
         return self.evaluation if split == "selection" else self.splits.get(split, 0.0)
 
 
@@ -72,10 +74,10 @@ class ProjectedGeneration:
     """One generation of a projection.
 
     Attributes:
-        explored: exploration merges among the merges.
-        read: models read to measure kinship.
-        stored: offspring with weights on disk while the generation is at work, by retention.
-        seconds: of the wall clock.
+        explored: number of exploration merges among the merges.
+        read: number of models read to measure kinship.
+        stored: maximum number of offspring with weights on disk, by retention.
+        seconds: wall clock.
     """
 
     number: int
@@ -89,11 +91,11 @@ class ProjectedGeneration:
 
 @dataclass(frozen=True)
 class End:
-    """The end of a run: the best model and the foundation models on what the search never saw.
+    """The held-out evaluation at the end of a run.
 
     Attributes:
-        work: seconds of all evaluations, one after the other.
-        seconds: of the wall clock.
+        work: sum of the seconds of all evaluations.
+        seconds: wall clock.
     """
 
     evaluations: int = 0
@@ -106,7 +108,7 @@ class Projection:
     """One projection of a search.
 
     Attributes:
-        bounded: whether a criterion ended it, or the end of merges, rather than the horizon.
+        bounded: whether the search ended before the horizon.
     """
 
     name: str
@@ -117,36 +119,36 @@ class Projection:
 
     @property
     def generations(self) -> int:
-        """Generations of merges."""
+        """Number of generations, without generation 0."""
         return len(self.steps) - 1
 
     @property
     def merges(self) -> int:
-        """In all."""
+        """Number of all merges."""
         return sum(step.merges for step in self.steps)
 
     @property
     def evaluations(self) -> int:
-        """In all, foundation models and the end included."""
+        """Number of all evaluations, including foundation models and held-out evaluations."""
         return sum(step.evaluations for step in self.steps) + self.end.evaluations
 
     @property
     def read(self) -> int:
-        """Models read for kinship, in all."""
+        """Number of models read for kinship."""
         return sum(step.read for step in self.steps)
 
     @property
     def seconds(self) -> float:
-        """Of the wall clock."""
+        """Wall clock."""
         return sum(step.seconds for step in self.steps) + self.end.seconds
 
     def peak(self, retention: Retention) -> int:
-        """Offspring with weights on disk at once, at most."""
+        """Maximum number of offspring with weights on disk."""
         return max(step.stored[retention] for step in self.steps)
 
 
 class _Horizon(MaxGenerations):
-    """The end of imagination, told apart from a criterion of the config."""
+    """The maximum length of a projection, distinguishable from criteria of the config."""
 
     def reached(self, state: RunState) -> str | None:
         reason = super().reached(state)
@@ -159,7 +161,7 @@ def _horizon(config: Config) -> int:
 
 
 def projections_of(config: Config, work: Durations) -> tuple[Projection, ...]:
-    """The projections of a search: every child better, none better, and some drawn at random."""
+    """The projections of a search: every child better, none better, and random scores."""
     rising = _drive(config, work, "every child is better", _rising(config), _least)
     falling = _drive(config, work, "no child is better", lambda n, _: (_MANY - n) * _STEP, _none)
     drawn = []
@@ -177,10 +179,10 @@ def projections_of(config: Config, work: Durations) -> tuple[Projection, ...]:
 
 
 def _rising(config: Config) -> DrawScore:
-    """Every model is better on all tasks than those before it, but for one task of each.
+    """Scores of which each model is better than all before it, except for one task of each.
 
-    On its own task, which goes round, a model is the best until it is that task's turn again: no
-    pool of elites can be larger, and none changes faster.
+    In turn, each model is best on one task for as many models as there are tasks, so that pools of
+    elites are as large, and change as fast, as possible.
     """
     tasks = len(config.evaluation.tasks)
     return lambda n, task: (n + tasks * (n % tasks == task)) * _STEP
@@ -195,7 +197,7 @@ def _none() -> float:
 
 
 def first_generation(config: Config) -> int:
-    """How many models the first generation merges."""
+    """The number of merges in the first generation."""
     stopping = (*config.stopping, MaxGenerations(max_generations=1))
     config = config.model_copy(update={"stopping": stopping})
     return _drive(config, Durations(), "one generation", _rising(config), _least).merges
@@ -207,8 +209,7 @@ def _drive(
     horizon = _Horizon(max_generations=_horizon(config))
     changes = {
         "strategy": config.strategy.sketch(),
-        # How many models are made depends on which is better, not on what "better" means; a share
-        # of the best foundation model would make the steps smaller than a `min_delta` may be.
+        # Only the order of scores matters, and `relative` would scale them below `min_delta`.
         "evaluation": config.evaluation.model_copy(update={"objective": "mean"}),
         "stopping": (*config.stopping, horizon),
     }
@@ -220,7 +221,7 @@ def _drive(
 
 
 class _Clocked(ImaginedExecutor):
-    """Counts the work of an imagined run, which moves a clock."""
+    """An imagined executor that counts work and advances a clock."""
 
     def __init__(self, work: Durations, tasks: int, score: DrawScore, kinship: DrawKinship) -> None:
         super().__init__(self._scores, self._kinship)
@@ -233,17 +234,17 @@ class _Clocked(ImaginedExecutor):
         self._kept: dict[Retention, int] = dict.fromkeys(RETENTIONS, 0)
 
     def score(self, foundation: Sequence[Model]) -> Iterator[Event]:
-        """Score the foundation models, the first one worst."""
+        """Count and score the foundation models."""
         self._step(foundation, merges=0)
         return super().score(foundation)
 
     def breed(self, offspring: Sequence[Model]) -> Iterator[Event]:
-        """Merge and score."""
+        """Count, merge and score the offspring."""
         self._step(offspring, merges=len(offspring))
         return super().breed(offspring)
 
     def measure(self, models: Sequence[Model], pairs: Sequence[Pair]) -> Iterator[Event]:
-        """Every model of a pair is read once, and the base."""
+        """Count the models that are read: every model of the pairs and the base, once each."""
         if pairs:
             read = len({name for pair in pairs for name in pair}) + 1
             seconds = read * self._work.kinship
@@ -253,7 +254,7 @@ class _Clocked(ImaginedExecutor):
         return super().measure(models, pairs)
 
     def score_held_out(self, finalists: Sequence[Model], split: Split) -> Iterator[Event]:
-        """Count them; their scores decide nothing."""
+        """Count the evaluations."""
         number, seconds = len(finalists), self._work.wall(0, len(finalists), split)
         self.end = End(
             self.end.evaluations + number,
@@ -263,7 +264,7 @@ class _Clocked(ImaginedExecutor):
         return super().score_held_out(finalists, split)
 
     def prune(self, state: RunState) -> None:
-        """Count what each retention would keep."""
+        """Count the models that each retention keeps."""
         for retention in RETENTIONS:
             names = needed(replace(state, retention=retention))
             self._kept[retention] = sum(state.models[name].merged for name in names)
@@ -285,7 +286,7 @@ class _Clocked(ImaginedExecutor):
 
     def _scores(self, model: Model) -> Scores:
         self._scored += 1
-        # Beyond 0 to 100 on purpose: no `min_delta` and no ceiling may get in the way.
+        # Unvalidated, since these scores exceed 100.
         tasks = tuple(
             TaskScore.model_construct(
                 task=f"task-{number}",

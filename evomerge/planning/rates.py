@@ -1,4 +1,4 @@
-"""How long one merge and one evaluation take, and how that is known: given, measured, or stated."""
+"""Durations of merges, evaluations and kinship: given, measured in earlier runs, or estimated."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from evomerge.domain.scores import Split
 Knowledge = Literal["given", "measured", "stated", "unknown"]
 
 STATED_MERGE = 80 / 14.5e9
-"""Seconds a byte of the child: mergekit, a 7B model from NVMe (5 GB/s read, 3 GB/s write)."""
+"""Seconds per byte of the child: mergekit, a 7B model on NVMe (5 GB/s read, 3 GB/s write)."""
 STATED_EVALUATION = {"hf": 1500 / 14.5e9, "vllm": 180 / 14.5e9}
-"""Seconds a byte: a 7B model on an H100, 2,000 to 3,500 items, one task of them generated."""
+"""Seconds per byte: a 7B model on an H100, 2,000 to 3,500 items, one generative task."""
 STATED_KINSHIP = 1 / 1e9
-"""Seconds a byte read: float64 sums of a few models at once, two cores, warm page cache."""
+"""Seconds per byte read: float64 sums of a few models at once, two cores, warm page cache."""
 STATED_DOWNLOAD = 1 / 100e6
-"""Seconds a byte at 100 MB/s."""
+"""Seconds per byte at 100 MB/s."""
 SMALLEST = 500e6
-"""Bytes of a child below which the start of the libraries takes longer than the work itself."""
+"""Bytes of a child below which the startup of libraries dominates, so there is no estimate."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Seconds of one piece of work; None where nobody knows.
+    """Seconds of one operation; None if unknown.
 
     Attributes:
-        source: where the number comes from, for a reader.
+        source: origin of the number, for reports.
     """
 
     seconds: float | None
@@ -38,17 +38,17 @@ class Rate:
     source: str
 
     @property
-    def or_nothing(self) -> float:
-        """The seconds, 0 where they are not known."""
+    def or_zero(self) -> float:
+        """The seconds, 0 if unknown."""
         return self.seconds or 0.0
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Of one merge, one evaluation, and one model read for kinship.
+    """Durations of one merge, one evaluation, and reading one model for kinship.
 
     Attributes:
-        splits: of one evaluation on what the search never saw, where it was measured.
+        splits: of one evaluation on held-out splits, if measured.
     """
 
     merge: Rate
@@ -57,17 +57,17 @@ class Rates:
     splits: Mapping[Split, Rate] = field(default_factory=dict)
 
     def of_split(self, split: Split, config: Config) -> Rate:
-        """Of one evaluation at the end of a run; by the number of items where nothing is known."""
+        """The duration of one evaluation on a held-out split; if unknown, by number of items."""
         known = self.splits.get(split)
         if known is not None or self.evaluation.seconds is None:
             return known or self.evaluation
-        text = "by its items" if split == "held_out" else "a task as long as one of the search's"
+        text = "by its items" if split == "held_out" else "per task as for selection"
         seconds = self.evaluation.seconds * _share(split, config)
         return Rate(seconds, self.evaluation.known, f"{self.evaluation.source}, {text}")
 
 
 def _share(split: Split, config: Config) -> float:
-    """How much longer than an evaluation of the search one on `split` takes."""
+    """The duration of an evaluation on `split` relative to the selection split."""
     held_out = config.evaluation.split.held_out
     if split == "held_out":
         return held_out / (1 - held_out)
@@ -76,7 +76,7 @@ def _share(split: Split, config: Config) -> float:
 
 @dataclass(frozen=True)
 class Record:
-    """An earlier run of the same runs folder: its config and what happened."""
+    """An earlier run in the same runs folder."""
 
     name: str
     config: Config
@@ -91,11 +91,13 @@ def known_rates(
     hours_per_evaluation: float | None = None,
     on_gpu: bool = True,
 ) -> Rates:
-    """What is known, the surest first: given, measured in an earlier run like this one, stated.
+    """The durations from the best source: given, measured in similar earlier runs, or estimated.
 
     Args:
-        size: bytes of a child; None when it is not known.
-        on_gpu: whether models are scored on a GPU; nothing is stated for other devices.
+        size: bytes of a child; None if unknown.
+        records: earlier runs.
+        hours_per_evaluation: a given duration.
+        on_gpu: whether models are scored on a GPU; there are no estimates for other devices.
     """
     alike = [each for each in records if _same_base(each.config, config)]
     merges = _measured(
@@ -133,7 +135,7 @@ def _of_split(events: Sequence[Event], split: Split) -> list[Event]:
 
 def _stated(size: int | None, per_byte: float, source: str) -> Rate:
     if size is None:
-        return Rate(None, "unknown", "the size of a model is not known")
+        return Rate(None, "unknown", "the size of a model is unknown")
     if size < SMALLEST:
         return Rate(None, "unknown", "no earlier run, and too small for an estimate")
     return Rate(size * per_byte, "stated", source)
@@ -142,7 +144,7 @@ def _stated(size: int | None, per_byte: float, source: str) -> Rate:
 def _measured(
     runs: Iterable[tuple[str, Sequence[Event], type[ModelMerged | ModelScored | HeldOutScored]]],
 ) -> Rate | None:
-    """The mean over the work that was really done, what was reused left out."""
+    """The mean over all such events of the runs, without reused results; None if there are none."""
     seconds: list[float] = []
     names = []
     for name, events, kind in runs:

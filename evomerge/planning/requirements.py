@@ -1,4 +1,4 @@
-"""What a run requires: every figure with its bounds, and how it is known."""
+"""The requirements of a run, with lower and upper bounds."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from evomerge.planning.rates import STATED_DOWNLOAD, Rates
 
 _LIBRARIES = 1.0e9  # resident bytes of torch and mergekit
 _ENGINE = 1.5e9  # of a GPU: context, kernels, activations of one layer
-_WINDOW = 2048  # tokens of a scored sequence where the config sets none
+_WINDOW = 2048  # tokens of a scored sequence if the config has no `max_length`
 _LOGIT = 6  # bytes of one logit in half precision and of its float32 copy
-_LARGEST_SHARE = 0.02  # of the embedding in the weights of a 7B model
-_KINSHIP = 4e9  # what a measurement stays below, above the page cache
+_LARGEST_SHARE = 0.02  # size of the embedding relative to a 7B model
+_KINSHIP = 4e9  # limit of the memory of a measurement, without page cache
 
 
 @dataclass(frozen=True)
 class Range:
-    """From the shortest to the longest projection of the search."""
+    """The smallest and largest value over all projections."""
 
     low: float
     high: float
 
     @classmethod
     def over(cls, values: Iterable[float]) -> Range:
-        """The least and the largest of `values`."""
+        """The range of `values`, which must not be empty."""
         found = list(values)
         return cls(min(found), max(found))
 
     @property
     def exact(self) -> bool:
-        """Whether every projection gives the same."""
+        """Whether both bounds are equal."""
         return self.low == self.high
 
 
 @dataclass(frozen=True)
 class GenerationPlan:
-    """One generation; `low` is 0 where a run may be over before."""
+    """One generation; lower bounds are 0 if the run may end before it."""
 
     number: int
     merges: Range
@@ -57,10 +57,10 @@ class GenerationPlan:
 
 @dataclass(frozen=True)
 class EndPlan:
-    """The end: the best model and the foundation models on what the search never saw.
+    """Held-out evaluation at the end.
 
     Attributes:
-        seconds: of the wall clock.
+        seconds: wall clock.
     """
 
     evaluations: Range
@@ -69,7 +69,7 @@ class EndPlan:
 
 @dataclass(frozen=True)
 class Hours:
-    """Per stage; `wall` is what passes on the clock, merges and evaluations side by side."""
+    """Hours per stage; `wall` is the wall clock, with merges and evaluations in parallel."""
 
     download: float | None
     merges: Range
@@ -80,13 +80,13 @@ class Hours:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes at the peak of one piece of work; None where the size of a model is not known.
+    """Peak memory of operations, in bytes; None if the size of a model is unknown.
 
     Attributes:
-        merge: RAM of mergekit.
-        adapter: RAM of peft that merges an adapter; None where there is none.
-        evaluation: of the device that scores.
-        kinship: RAM above the page cache.
+        merge: RAM of a merge.
+        evaluation: memory of the evaluation device.
+        kinship: RAM without page cache.
+        adapter: RAM of merging an adapter; None without adapters.
     """
 
     merge: float | None
@@ -97,20 +97,22 @@ class Memory:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run asks for.
+    """The requirements of a run.
 
     Attributes:
-        evaluations: in all, those at the end included.
-        bounded: whether something ends the search in every projection.
-        child: bytes of the weights of one offspring, at most.
-        download: bytes to fetch, without those of the models in `unsized`.
-        disk: bytes of offspring at once, by retention; None when `child` is not known.
+        evaluations: including held-out evaluations.
+        length: number of generations.
+        bounded: whether the search ends in every projection.
+        longest, shortest: why the longest and the shortest projection end.
+        child: maximum bytes of the weights of a child.
+        download: bytes to download, without the models in `unsized`.
+        disk: peak bytes of offspring, by retention; None if `child` is unknown.
         peaks: the same as a number of models.
-        adapters: how many adapters are merged onto the base, into the store.
-        adapted: bytes of those, which stay; None when the size of the base is not known.
-        workers: evaluations at a time.
-        gpus: that are paid for.
-        cost: at `price` a GPU-hour; None without a price, or when hours are not known.
+        adapters: number of adapters that are merged onto the base.
+        adapted: bytes of the merged adapters in the store; None if unknown.
+        workers: number of parallel evaluations.
+        gpus: number of GPUs that are paid for.
+        cost: at `price` per GPU-hour; None without a price or if the hours are unknown.
     """
 
     name: str
@@ -149,22 +151,22 @@ def make_plan(
     gpus: int | None = None,
     price: float | None = None,
 ) -> Plan:
-    """The plan of a run of `config`.
+    """Plan a run of `config`.
 
     Args:
-        models: the base, then the foundation models in their order.
-        workers: evaluation workers.
-        gpus: that are paid for; None for one a worker.
-        price: of one GPU-hour, in any currency.
+        models: the base, then the foundation models in the order of the config.
+        workers: number of evaluation workers.
+        gpus: number of GPUs that are paid for; default: one per worker.
+        price: price of a GPU-hour, in any currency.
     """
     work = Durations(
-        rates.merge.or_nothing,
-        rates.evaluation.or_nothing,
-        rates.kinship.or_nothing,
+        rates.merge.or_zero,
+        rates.evaluation.or_zero,
+        rates.kinship.or_zero,
         workers,
         config.execution.merge_workers,
         {
-            split: rates.of_split(split, config).or_nothing
+            split: rates.of_split(split, config).or_zero
             for split in config.evaluation.held_out_splits
         },
     )
@@ -212,7 +214,7 @@ def make_plan(
 
 
 def child_size(config: Config, foundation: Sequence[ModelFacts]) -> int | None:
-    """Bytes of an offspring: its largest parent's weights in `merge.dtype`; None if unknown."""
+    """Bytes of a child: its largest parent's weights in `merge.dtype`; None if unknown."""
     sizes = []
     for model in foundation:
         size = model.size
@@ -225,10 +227,10 @@ def child_size(config: Config, foundation: Sequence[ModelFacts]) -> int | None:
 
 
 def memory_of(config: Config, models: Sequence[ModelFacts], child: int | None) -> Memory:
-    """Estimates, not measurements: what the libraries hold at a time, added up.
+    """Estimate the peak memory from what the libraries hold at a time.
 
-    A merge holds a whole output shard until it is written, and the largest tensor of every parent
-    and of the base in float32, twice. An evaluation holds the weights and the logits of one batch.
+    A merge holds an output shard, and the largest tensor of two parents and the base in float32,
+    twice. An evaluation holds the weights and the logits of one batch.
     """
     if child is None:
         return Memory(None, None, _KINSHIP)
@@ -242,7 +244,7 @@ def memory_of(config: Config, models: Sequence[ModelFacts], child: int | None) -
     scored = child / per_weight * BYTES.get(config.evaluation.dtype, per_weight)
     kinship = min(_KINSHIP, _LIBRARIES + 8 * child)
     whole = [model.size for model in models if model.adapter is not None and model.size]
-    # The base in memory, and a weight file of it that is written.
+    # The base model, and a weight file that is being written.
     adapter = _LIBRARIES + 2 * max(whole) if whole else None
     return Memory(merge, _ENGINE + scored + logits, kinship, adapter)
 
@@ -262,7 +264,7 @@ def _generations(projections: Sequence[Projection]) -> tuple[GenerationPlan, ...
 
 
 def _generation(number: int, steps: Sequence[ProjectedGeneration | None]) -> GenerationPlan:
-    """The bounds of one generation; a projection that is over by then does nothing in it."""
+    """The bounds of one generation; projections that ended earlier count as 0."""
     return GenerationPlan(
         number=number,
         merges=Range.over(step.merges if step else 0 for step in steps),
@@ -279,15 +281,12 @@ def _hours(
     known = [each for each in downloads if each is not None]
     return Hours(
         download=sum(known) * STATED_DOWNLOAD / 3600 if len(known) == len(downloads) else None,
-        merges=Range.over(each.merges * rates.merge.or_nothing / 3600 for each in projections),
+        merges=Range.over(each.merges * rates.merge.or_zero / 3600 for each in projections),
         evaluations=Range.over(
-            (
-                (each.evaluations - each.end.evaluations) * rates.evaluation.or_nothing
-                + each.end.work
-            )
+            ((each.evaluations - each.end.evaluations) * rates.evaluation.or_zero + each.end.work)
             / 3600
             for each in projections
         ),
-        kinship=Range.over(each.read * rates.kinship.or_nothing / 3600 for each in projections),
+        kinship=Range.over(each.read * rates.kinship.or_zero / 3600 for each in projections),
         wall=wall,
     )

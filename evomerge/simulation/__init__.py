@@ -1,8 +1,7 @@
-"""Strategies on synthetic landscapes: thousands of searches in minutes, before anything is paid.
+"""Simulation of strategies on synthetic landscapes: thousands of searches in minutes.
 
-A model is a vector of weights, a skill a direction in it; Algorithm 1, the strategies, the recipes
-and the stopping are the real ones, only models and merges are imagined. What it can tell is the
-order of strategies under stated circumstances, not a score.
+Models are vectors and skills are directions; Algorithm 1, strategies, recipes and stopping criteria
+are the real ones. Simulations rank strategies under given assumptions; they do not predict scores.
 """
 
 from evomerge.simulation.arms import SimulatedArm, better, run_arms

@@ -1,4 +1,4 @@
-"""Several arms on the same landscapes, seed by seed, so that they can be compared in pairs."""
+"""Several arms on the same landscapes and seeds, for paired comparisons."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from evomerge.simulation.landscape import LandscapeSettings, SyntheticLandscape
 from evomerge.simulation.outcome import Outcome, simulate
 from evomerge.stopping import MaxEvaluations
 
-_CHUNK = 4  # seeds that a process is given at a time
+_CHUNK = 4  # searches that are sent to a process at a time
 
 
 @dataclass(frozen=True)
 class SimulatedArm:
-    """A strategy with its merge method, and how it did.
+    """The results of a config over all seeds. Scores are in points.
 
     Attributes:
-        chosen: true score of the winner by the objective, shape (seeds, evaluations).
-        weakest: of the last winner on its weakest task, shape (seeds,).
-        curse: how much better the last winner looked than it is, shape (seeds,).
-        spent: evaluations that the search used, shape (seeds,).
+        chosen: true score of the best-looking model after each evaluation, shape (seeds,
+            evaluations).
+        weakest: true score of the last such model on its weakest task, shape (seeds,).
+        curse: its observed minus its true score (winner's curse), shape (seeds,).
+        spent: number of evaluations used, shape (seeds,).
     """
 
     name: str
@@ -40,7 +41,7 @@ class SimulatedArm:
     spent: NDArray[np.int64]
 
     def after(self, evaluations: int) -> tuple[float, float]:
-        """(mean, standard error over the seeds) of the winner after so many evaluations."""
+        """(mean, standard error) over the seeds of `chosen` after `evaluations` evaluations."""
         column = self.chosen[:, min(evaluations, self.chosen.shape[1]) - 1]
         error = column.std(ddof=1) / np.sqrt(column.size) if column.size > 1 else 0.0
         return float(column.mean()), float(error)
@@ -56,14 +57,14 @@ def run_arms(
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[SimulatedArm, ...]:
-    """Every arm on the same `count` landscapes, in the order given.
+    """Run every arm on the same `count` landscapes; results are in the order of `arms`.
 
-    Only the budget of `evaluations` ends a search, the config's own criteria do not; a strategy may
-    come to its end before.
+    The budget of `evaluations` replaces the stopping criteria of the configs.
 
     Args:
-        jobs: processes; default one for each core. Their number changes no figure.
-        progress: called with (searches done, searches in all).
+        arms: (name, config).
+        jobs: number of processes, which does not affect results; default: one per core.
+        progress: called with (finished searches, all searches).
     """
     budget = {"stopping": (MaxEvaluations(max_evaluations=evaluations),)}
     seeds = [derived_seed("simulation", seed, number) for number in range(count)]
@@ -82,7 +83,7 @@ def run_arms(
 
 
 def better(a: SimulatedArm, b: SimulatedArm) -> float:
-    """The share of landscapes on which `a` ends above `b`, ties by half."""
+    """The share of landscapes on which `a` ends above `b`; ties count half."""
     difference = a.chosen[:, -1] - b.chosen[:, -1]
     return float(np.mean(np.where(difference == 0, 0.5, difference > 0)))
 
@@ -105,5 +106,5 @@ def _arm(name: str, config: Config, outcomes: Sequence[Outcome], evaluations: in
 
 
 def _filled(values: tuple[float, ...], length: int) -> list[float]:
-    """A search that came to its end keeps its winner."""
+    """`values` padded to `length` with the last one, for searches that ended early."""
     return [*values, *([values[-1]] * (length - len(values)))]

@@ -1,10 +1,10 @@
-"""A synthetic landscape: task vectors that interfere, and evaluations with noise.
+"""A synthetic landscape: task vectors with interference, and noisy evaluations.
 
-Weights are D = 64 · n coordinates. Skill t is a sparse random direction; specialist i moved along
-its own skill, along a direction common to all fine-tunes, against the other skills (interference)
-and at random. A model's true score on a task rises with what it has of the skill and falls with
-what it has moved beyond it, as a logistic curve; an evaluation of m items draws each item's outcome
-against an ability that all models share, so that two models fail the same hard items.
+Models are vectors of D = 64 · n coordinates for n tasks. Skill t is a sparse random direction. The
+task vector of specialist i is its own skill, plus a direction common to all fine-tunes, minus the
+other skills (interference), plus noise. The true score on a task is logistic in the projection on
+the skill minus a penalty for the squared norm of the remaining movement. Each of the m items has
+a fixed difficulty, so that models tend to fail the same items.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ Vector: TypeAlias = NDArray[np.float64]
 METHODS = ("slerp", "linear", "task_arithmetic", "ties", "dare_ties", "dare_linear")
 COORDINATES = 64
 _SPARSE = 0.15  # share of the coordinates that a skill touches
-_COMMON, _NOISE = 0.35, 0.45  # of a fine-tune, relative to its own skill
-_STEEP, _HALF = 6.0, 0.5  # of the logistic curve: half of the points at half of a skill
-_OVERSHOOT = 0.35  # how much of the logit a squared excess over all skills costs
+_COMMON, _NOISE = 0.35, 0.45  # norms relative to that of the skill
+_STEEP, _HALF = 6.0, 0.5  # slope and midpoint of the logistic curve
+_OVERSHOOT = 0.35  # weight of the penalty in the logit
 
 
 @dataclass(frozen=True)
 class LandscapeSettings:
-    """What a synthetic landscape is like.
+    """Parameters of a synthetic landscape.
 
     Attributes:
-        models: foundation models, each a specialist in one task.
-        interference: how much each fine-tune harms the other skills; 0 none, 0.3 hard.
-        items: of each task that an evaluation sees.
+        models: number of foundation models and tasks; each model is a specialist in one task.
+        interference: how much a specialist loses of each other skill; 0 is none, 0.3 is strong.
+        items: number of items per task in an evaluation.
     """
 
     models: int = 5
@@ -44,7 +44,7 @@ class LandscapeSettings:
 
 
 class SyntheticLandscape:
-    """The landscape of a seed: foundation vectors, merges, scores."""
+    """A landscape drawn from a seed."""
 
     def __init__(self, settings: LandscapeSettings, seed: int) -> None:
         self.settings = settings
@@ -77,32 +77,32 @@ class SyntheticLandscape:
         return tuple(models)
 
     def true_scores(self, vector: Vector) -> Vector:
-        """The expected score on each task in points, over endless items."""
+        """The expected score on each task, in points, shape (tasks,)."""
         return 100.0 * self._ability(vector)
 
     def answers(self, vector: Vector) -> NDArray[np.bool_]:
-        """Which items of each task are right, shape (tasks, items)."""
+        """Which items are solved, shape (tasks, items)."""
         return self._items < self._ability(vector)[:, None]
 
     def _ability(self, vector: Vector) -> Vector:
-        """The share of items that the model can solve, by task."""
+        """The expected share of solved items, shape (tasks,)."""
         has = self._skills @ vector
         rest = vector - has @ self._skills
         excess = max(0.0, float(rest @ rest) - 1.0) + float(np.sum(np.maximum(0, has - 1.3) ** 2))
         logits = _STEEP * (has - _HALF) - _OVERSHOOT * excess
-        with np.errstate(over="ignore"):  # far below 0 the ability is 0
+        with np.errstate(over="ignore"):  # for very negative logits the result is 0
             ability: Vector = 1.0 / (1.0 + np.exp(-logits))
         return ability
 
 
 def merged(recipe: Recipe, parents: list[Vector]) -> Vector:
-    """The child of a recipe over vectors; filters and gradients count as their default.
+    """The child of a recipe, with a base at the origin.
 
-    slerp, linear, task arithmetic, TIES (arXiv 2306.01708) and DARE (arXiv 2311.03099) over deltas
-    from a base at the origin.
+    slerp, linear, task arithmetic, TIES (arXiv 2306.01708) and DARE (arXiv 2311.03099). Of filters
+    the default is used, of gradients the last value.
 
     Raises:
-        ValueError: the simulation has no such method.
+        ValueError: the merge method is not supported.
     """
     rows = np.stack(parents)
     own = [ingredient.parameters for ingredient in recipe.parents]
@@ -149,7 +149,7 @@ def _sum(weights: Vector, rows: Vector, recipe: Recipe) -> Vector:
 
 
 def _elected(weights: Vector, kept: Vector, recipe: Recipe) -> Vector:
-    """TIES: of each coordinate, the parents that agree with the sign of the weighted sum."""
+    """TIES: per coordinate, the sum over parents that agree with the sign of the weighted sum."""
     weighted = weights[:, None] * kept
     agree = np.sign(weighted) == np.sign(weighted.sum(axis=0))
     total = (weighted * agree).sum(axis=0)
@@ -170,12 +170,12 @@ def _dropped(row: Vector, density: float, rng: np.random.Generator) -> Vector:
 
 
 def _slerp(a: Vector, b: Vector, t: float) -> Vector:
-    """Between whole weights two fine-tunes are so near each other that the arc is a line."""
+    """Linear interpolation, since the angle between the whole weights of fine-tunes is tiny."""
     return (1.0 - t) * a + t * b
 
 
 def _skills(rng: np.random.Generator, count: int, size: int) -> Vector:
-    """Sparse, nearly orthogonal unit directions, one a row."""
+    """Sparse, nearly orthogonal unit vectors, shape (count, size)."""
     rows = rng.normal(size=(count, size)) * (rng.uniform(size=(count, size)) < _SPARSE)
     basis, _ = np.linalg.qr(rows.T)
     mixed = 0.9 * np.stack([_unit(row) for row in rows]) + 0.1 * basis.T

@@ -1,4 +1,4 @@
-"""One search of Algorithm 1 on a synthetic landscape, and what it brought by its evaluations."""
+"""One simulated search, and its result after each evaluation."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from evomerge.simulation.landscape import SyntheticLandscape, Vector, merged
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search had after each of its evaluations.
+    """The best-looking model after 1, 2, … evaluations. Scores are in points.
 
     Attributes:
-        chosen: the true score, by the config's objective, of the model that looked best after 1, 2,
-            … evaluations.
-        weakest: the true score of that model on its weakest task.
-        seen: the score that the search saw of it; its excess over `chosen` is the winner's curse.
+        chosen: its true score by the config's objective.
+        weakest: its true score on its weakest task.
+        seen: its observed score; `seen` minus `chosen` is the winner's curse.
     """
 
     chosen: tuple[float, ...]
@@ -31,12 +30,12 @@ class Outcome:
 
 
 def simulate(config: Config, landscape: SyntheticLandscape) -> Outcome:
-    """Run the config's strategy and merge method over `landscape`, under the landscape's seed.
+    """Run the config's strategy and merge method on `landscape`, with the landscape's seed.
 
-    The config's own models and tasks are not looked at.
+    The config's models and tasks are ignored.
 
     Raises:
-        ValueError: the simulation has no such merge method.
+        ValueError: the merge method is not supported.
     """
     seeded = config.run.model_copy(update={"seed": landscape.seed})
     population = _Population(landscape)
@@ -65,14 +64,14 @@ def _outcome(state: RunState, population: _Population) -> Outcome:
 
 
 class _Population:
-    """The vectors of a run's models, merged when they are first asked for."""
+    """The vectors of a run's models, merged when first needed."""
 
     def __init__(self, landscape: SyntheticLandscape) -> None:
         self.landscape = landscape
         self._vectors = dict(zip(landscape.names, landscape.foundation, strict=True))
 
     def vector(self, model: Model) -> Vector:
-        """Of a foundation model, or of a child whose parents were asked for before."""
+        """The vector of a foundation model, or of a child whose parents' vectors are known."""
         if model.content_id not in self._vectors and model.candidate is not None:
             recipe = model.candidate.recipe
             parents = [self._vectors[each.model] for each in recipe.parents]
@@ -80,7 +79,7 @@ class _Population:
         return self._vectors[model.content_id]
 
     def scores(self, model: Model) -> Scores:
-        """On the items of the selection."""
+        """Evaluate a model on the items of the landscape."""
         right = self.landscape.answers(self.vector(model))
         tasks = tuple(
             TaskScore(
@@ -95,5 +94,5 @@ class _Population:
         return Scores(evaluation_id="simulation", tasks=tasks)
 
     def kinship(self, a: Model, b: Model) -> KinshipReading:
-        """By its definition; the base is the origin."""
+        """Kinship with the base at the origin."""
         return kinship_of((a.name, b.name), self.vector(a).tolist(), self.vector(b).tolist())
