@@ -1,4 +1,4 @@
-"""A worker whose answers about settings are cached in the store, so that it need not start."""
+"""A worker that caches its answers about settings in the store, so that it need not start."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from evomerge.ports import Operation, Progress
 from evomerge.store.cache import Cache
 
 Basis = Callable[[Operation, str], dict[str, Any] | None]
-"""Everything that the answer of a worker on a device depends on; None if not all can be told."""
+"""Everything that a worker's answer on a device depends on; None if that cannot be determined."""
 
 
 class CachedWorker:
-    """Implements `Worker` over a child: cached answers to `check` and `describe` are given at once.
+    """Implements `Worker` over a child; answers to `check` and `describe` are cached.
 
     Args:
-        bases: what the answer to an operation of a kind rests on.
+        bases: by kind of operation, the function that returns what its answer depends on.
     """
 
     def __init__(self, child: Child, bases: Mapping[str, Basis], cache: Cache) -> None:
@@ -31,11 +31,11 @@ class CachedWorker:
         self._found: tuple[dict[str, Any], dict[str, Any]] | None = None
 
     def run(self, operation: Operation, progress: Progress) -> dict[str, Any]:
-        """The answer to `operation`, from the cache or from the child; see `Child.run`."""
+        """The answer to `operation`, from the cache or the child; see `Child.run`."""
         basis = self._bases.get(operation.kind)
         if basis is None:
             answer = self._child.run(operation, progress)
-            self._doubt(answer)
+            self._drop_contradicted(answer)
             return answer
         rests_on = basis(operation, self._child.device)
         known = None if rests_on is None else self._cache.get(rests_on)
@@ -43,12 +43,12 @@ class CachedWorker:
             self._found = rests_on, known
             return known
         answer = self._child.run(operation, progress)
-        # What changed while the child was reading may or may not be in its answer.
+        # Not cached if it changed meanwhile: the child may have read either version.
         if rests_on is not None and basis(operation, self._child.device) == rests_on:
             self._cache.put(rests_on, answer)
         return answer
 
-    def _doubt(self, answer: Mapping[str, Any]) -> None:
+    def _drop_contradicted(self, answer: Mapping[str, Any]) -> None:
         """Drop a cached description that a score contradicts."""
         if self._found is not None and "evaluation_id" in answer:
             rests_on, known = self._found

@@ -1,7 +1,7 @@
-"""A worker that is a long-lived child process: its death spares the run.
+"""A worker in a long-lived child process, so that crashes do not affect the run.
 
-The child runs `evomerge.adapters.serve`, which describes the protocol. It is started on the first
-operation and does any number of them, so that heavy imports are paid once.
+The child runs `evomerge.adapters.serve`, which documents the protocol. It is started on the first
+operation and then reused, so that heavy imports are paid once.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ ENVIRONMENT = {
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait slow a busy machine tenfold
+    "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads slow a busy machine down tenfold
     "PYTHONFAULTHANDLER": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "warning",
 }
-"""Set for every child, over what it inherits; a `Child`'s own environment comes last."""
+"""Environment variables of every child; they override inherited ones."""
 
 _GRACE = 3.0
 _LOOK = 0.5
@@ -45,7 +45,7 @@ _LONGEST_TAIL = 800
 
 
 class _DeathError(Exception):
-    """The child's end of the protocol is closed."""
+    """The child has closed its end of the protocol."""
 
 
 class _LateError(Exception):
@@ -53,15 +53,15 @@ class _LateError(Exception):
 
 
 class Child:
-    """Implements `Worker` over one child process; operations come from one thread at a time.
+    """Implements `Worker` over one child process; `run` must be called from one thread at a time.
 
     Args:
-        module: name of the module whose operations it does; imported in the child only.
-        kinds: of them.
-        log: file that its stderr, and whatever libraries print, is appended to.
-        environment: variables set for it, over the inherited ones and `ENVIRONMENT`.
-        name: of it in messages.
-        device: on which it works, for modules that use one.
+        module: the module with the operations; imported in the child only.
+        kinds: the kinds of its operations.
+        log: file to which stderr and the output of libraries are appended.
+        environment: variables of the child, which override `ENVIRONMENT` and inherited ones.
+        name: name of the worker in messages.
+        device: device to work on, for modules that use one.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Child:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Start the process, if there is none, so that it imports while the caller does other work.
+        """Start the process if there is none; imports run while the caller does other work.
 
         Raises:
             CandidateError: the process cannot be started.
@@ -94,21 +94,21 @@ class Child:
     def run(self, operation: Operation, progress: Progress | None = None) -> dict[str, Any]:
         """The answer to `operation`.
 
-        The process is ended when that does not end regularly (its time is over, `progress` raises,
-        a signal handler raises); the next operation starts a fresh one.
+        The process is stopped if the operation does not end regularly (timeout, an exception in
+        `progress` or a signal handler); the next operation starts a new one.
 
         Raises:
             PreflightError, CandidateError: the operation raised it.
-            StoppedError: the operation met a full or failing disk.
-            CandidateError: the operation raised something else, or did not end in time, or the
-                process died; the message then holds its last lines.
+            StoppedError: the disk is full or failing.
+            CandidateError: another exception, a timeout, or the death of the process, with the last
+                lines of its log.
         """
         process = self._running()
         try:
             answer = process.ask(operation, progress)
         except _DeathError:
             self._drop(process)
-            raise CandidateError(self._obituary(process, operation.kind)) from None
+            raise CandidateError(self._death_message(process, operation.kind)) from None
         except _LateError:
             self._drop(process)
             process.kill()
@@ -126,10 +126,9 @@ class Child:
         return result
 
     def close(self) -> None:
-        """End the process and all that it started; may come from any thread.
+        """Stop the process and all that it started; may be called from any thread.
 
-        An operation that is under way raises CandidateError at once; a later one starts a new
-        process.
+        A running operation raises CandidateError at once; a later one starts a new process.
         """
         with self._lock:
             process, self._process = self._process, None
@@ -155,13 +154,13 @@ class Child:
             if self._process is process:
                 self._process = None
 
-    def _obituary(self, process: _Process, kind: str) -> str:
+    def _death_message(self, process: _Process, kind: str) -> str:
         code = process.exit_code()
         if process.closed:
             return f"{self.name} was closed during {kind!r}"
         tail = process.last_lines()
         said = f"; its last lines: {tail}" if tail else ""
-        return f"{self.name} {_manner(code)} during {kind!r}{said}"
+        return f"{self.name} {_exit_reason(code)} during {kind!r}{said}"
 
 
 class _Process:
@@ -177,14 +176,14 @@ class _Process:
             with _appending(log) as stderr:
                 self._log_start = stderr.tell()
                 self._popen = subprocess.Popen(
-                    # -P: a file in the working directory must not stand in for a library.
+                    # -P: a file in the working directory must not shadow a library.
                     [sys.executable, "-P", "-m", "evomerge.adapters.serve", *words, str(held)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=stderr,
                     env={**os.environ, "PYTHONPATH": _import_path(), **environment},
                     pass_fds=(held,),
-                    # A Ctrl-C in the terminal reaches the parent alone, which decides.
+                    # A Ctrl-C in the terminal reaches only the parent, which decides.
                     start_new_session=True,
                 )
         except OSError:
@@ -204,7 +203,7 @@ class _Process:
         return sys.platform != "linux" or start_time(self._popen.pid) is not None
 
     def ask(self, operation: Operation, progress: Progress | None) -> dict[str, Any]:
-        """The message that ends the exchange; raises _DeathError or _LateError."""
+        """The final message of the exchange; raises _DeathError or _LateError."""
         limit = operation.seconds
         deadline = None if limit is None else time.monotonic() + limit
         with self._asking:
@@ -221,7 +220,7 @@ class _Process:
         try:
             requests.write(line)
             requests.flush()
-        except (OSError, ValueError):  # ValueError: `close` was quicker
+        except (OSError, ValueError):  # ValueError: already closed
             raise _DeathError from None
 
     def _receive(self, deadline: float | None) -> dict[str, Any]:
@@ -233,13 +232,13 @@ class _Process:
         return message
 
     def _read(self, deadline: float | None) -> bytes:
-        """Some bytes of the replies, waited for until `deadline` (of the monotonic clock)."""
+        """The next bytes of the replies; waits until `deadline` (of the monotonic clock)."""
         replies = cast("IO[bytes]", self._popen.stdout)
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
             with selectors.DefaultSelector() as selector:
                 selector.register(replies, selectors.EVENT_READ)
-                # In steps: a signal that came just before a wait does not end it.
+                # Polls, since a signal that arrives just before a wait does not interrupt it.
                 while not selector.select(_LOOK if left is None else min(left, _LOOK)):
                     if deadline is not None and time.monotonic() >= deadline:
                         raise _LateError
@@ -251,7 +250,7 @@ class _Process:
         return chunk
 
     def terminate(self) -> None:
-        """Let the process leave in order, then kill what is left of its group."""
+        """Ask the process to exit, then kill what is left of its process group."""
         with contextlib.suppress(ProcessLookupError):
             self._popen.terminate()
         self.exit_code()
@@ -262,7 +261,7 @@ class _Process:
         self.exit_code()
 
     def exit_code(self) -> int:
-        """The exit code, or minus the signal; whoever is still there after a moment is killed."""
+        """The exit code, or minus the signal number; kills the process if it does not exit soon."""
         with self._ending:
             if not self._ended:
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -281,7 +280,7 @@ class _Process:
             log.seek(max(self._log_start, end - _TAIL_BYTES))
             lines = log.read().decode(errors="replace").splitlines()
         tail = [line.strip() for line in lines if line.strip()][-_TAIL_LINES:]
-        # What C code prints passes by the redaction of the child's own streams.
+        # Output of C code bypasses the redaction of the child's own streams.
         return Redactor(os.environ)(" | ".join(tail))[-_LONGEST_TAIL:]
 
     def _kill_group(self) -> None:
@@ -289,8 +288,8 @@ class _Process:
             os.killpg(self._popen.pid, signal.SIGKILL)
 
     def _close_pipes(self) -> None:
-        # Never under the feet of a call, which reads by file descriptor; the process is dead, so
-        # the call ends by itself.
+        # Not while a call reads from the file descriptors; the process is dead, so the call
+        # ends by itself.
         with self._asking:
             for stream in (self._popen.stdin, self._popen.stdout):
                 if stream is not None:
@@ -299,7 +298,7 @@ class _Process:
 
 
 def _appending(log: Path) -> IO[bytes]:
-    """The log, to be written to at its end; a link in its place is not followed out of the run."""
+    """Open the log for appending without following a symbolic link."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     return os.fdopen(os.open(log, flags, 0o644), "ab")
 
@@ -310,13 +309,13 @@ def _raised(error: Mapping[str, Any]) -> EvomergeError:
 
 
 def _import_path() -> str:
-    """PYTHONPATH of a child: this very evomerge first, then what the user set."""
+    """PYTHONPATH of a child: this evomerge first, then what the user set."""
     own = str(Path(evomerge.__file__).parents[1])
     return os.pathsep.join(filter(None, [own, os.environ.get("PYTHONPATH")]))
 
 
-def _manner(code: int) -> str:
-    """How a process with exit code `code` ended; a negative one is a signal."""
+def _exit_reason(code: int) -> str:
+    """How a process with exit code `code` ended; negative codes are signals."""
     if code >= 0:
         return f"ended with exit code {code}"
     try:

@@ -15,15 +15,14 @@ from evomerge.domain.state import RunState
 from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
 
 MOST = 200
-"""Models whose samples are read at once: some 400 MB, and 4 seconds of one core."""
+"""Maximum number of models whose samples are read: some 400 MB, and 4 seconds on one core."""
 
 
 def with_estimates(run: RunDirectory, state: RunState, pairs: Iterable[Pair]) -> RunState:
-    """The state with readings of `pairs`, those that were not measured estimated.
+    """The state with readings of `pairs`; those that were not measured are estimated.
 
-    To be shown; whoever decides or tells a digest takes the state without. Of more than MOST models
-    those of the first pairs are taken; a pair with a model of which there is no sample stays
-    unknown.
+    For display only: decisions and digests use the state without estimates. For more than MOST
+    models, only pairs of the first MOST are estimated; pairs with an unsampled model stay unknown.
     """
     wanted = _of_few(state.unmeasured(pairs))
     if not wanted:
@@ -61,7 +60,7 @@ def with_estimates(run: RunDirectory, state: RunState, pairs: Iterable[Pair]) ->
 
 
 def pool_pairs(state: RunState) -> Iterable[Pair]:
-    """The pairs of the pool after every generation, the last one first."""
+    """The pairs within the pool of every generation, the last generation first."""
     for generation in reversed(state.generations):
         yield from all_pairs(generation.pool or ())
 

@@ -39,7 +39,7 @@ def export_folder(model: Path, to: Path, card: str, *, copy: bool) -> list[Path]
         StoppedError: the disk is full or failing.
     """
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise UsageError(f"{to} is there already", "name a folder that does not exist yet")
+        raise UsageError(f"{to} exists already", "name a folder that does not exist yet")
     to.parent.mkdir(parents=True, exist_ok=True)
     aside = to.with_name(f".{to.name}.{os.getpid()}.tmp")
     shutil.rmtree(aside, ignore_errors=True)

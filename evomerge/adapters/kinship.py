@@ -1,4 +1,4 @@
-"""Kinship as a worker: measures in a child process, keeps every pass in the shared store."""
+"""The kinship worker: measures in a child process and stores every pass in the shared store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evomerge.adapters.child import Child
 from evomerge.ports import Operation, Progress, Worker
 
 BASE = "base model"
-"""The base where models are named by their users: no name of a model has a space."""
+"""The id of the base where models have user-given names, which contain no spaces."""
 
 
 Parts: TypeAlias = Mapping[str, Mapping[str, list[list[float | None]]]]
@@ -22,11 +22,11 @@ class KinshipTables:
     """Kinship of several models.
 
     Attributes:
-        parts: matrices by part and metric, [models][models], None where undefined; the part "" is
-            the whole of the models.
-        errors: in the same form, half the widths of the intervals of estimates; at least 95 of 100
-            true values lie within. None where a pair was measured.
-        warnings: what was left out, and why an entry is undefined; one sentence each.
+        parts: matrices by part and metric, [models][models], None where undefined; part "" is
+            the whole model.
+        errors: half the widths of the intervals of estimates, in the same form; at least 95 of
+            100 true values lie within. None for measured pairs.
+        warnings: one sentence for each left-out tensor or undefined entry.
     """
 
     models: tuple[str, ...]
@@ -49,18 +49,17 @@ def tabulate(
     base_id: str = BASE,
     progress: Progress,
 ) -> KinshipTables:
-    """The kinship of all `models`, without a run.
+    """The kinship of all `models`, independent of a run.
 
     Args:
-        passes: folder of stored passes over this base, from which known products are taken and to
-            which new ones are added; `models` are named by content id then.
-        split: the mean of the tensors' similarities, weighted by their size; only of what is
-            measured.
-        measure: read what no stored pass holds, as far as weights are there, in the place of
-            estimating it from the samples beside the passes.
+        passes: folder of stored passes over this base, which is read and extended; the names in
+            `models` and `base_id` must then be content ids.
+        split: the mean of the tensors' similarities, weighted by size; only for measured pairs.
+        measure: measure pairs without a stored pass if the weights exist, instead of estimating
+            them from samples.
 
     Raises:
-        CandidateError: a model cannot be measured; names it, and the tensor.
+        CandidateError: a model cannot be measured; names the model and the tensor.
     """
     arguments = {
         "base": base_id,
@@ -99,10 +98,10 @@ def of_the_public_tool(
 
 
 def worker(log: Path) -> Worker:
-    """Who does all of these, in a child process that lives until closed.
+    """The worker for all operations here, a child process that lives until closed.
 
     Args:
-        log: file for what the child prints.
+        log: file for the child's output.
     """
     kinds = {"measure", "sample", "tabulate", "parity"}
     return Child("evomerge.adapters.kinship_child", kinds, log, name="kinship")

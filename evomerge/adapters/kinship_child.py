@@ -1,6 +1,6 @@
-"""The child's side of `evomerge.adapters.kinship`: what it does, by kind of operation.
+"""The child's side of `evomerge.adapters.kinship`: the operations by kind.
 
-Inputs are the folders of `base` and `models`, as `arguments` name them.
+Inputs are the folders of `base` and `models`, by the names in `arguments`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from evomerge.ports import Operation, Progress
 
 
 def measure(operation: Operation, progress: Progress) -> dict[str, Any]:
-    """Readings of `pairs` under every metric, in their order, as JSON."""
+    """Readings of `pairs` under every metric, in the order of `pairs`, as JSON."""
     asked = operation.arguments
     pairs = [(a, b) for a, b in asked["pairs"]]
     found: dict[Pair, dict[str, Any]] = {}
@@ -31,7 +31,7 @@ def measure(operation: Operation, progress: Progress) -> dict[str, Any]:
 
 
 def sample(operation: Operation, progress: Progress) -> dict[str, Any]:
-    """Keep a sample of the weights of the base and of every model, where there is none yet."""
+    """Store samples of the base and of every model that has none yet."""
     (base, folders), asked = inputs_of(operation), operation.arguments
     samples(Path(asked["passes"]), (asked["base"], base), folders)
     progress(len(folders), len(folders))
@@ -69,10 +69,10 @@ def _readings(statistics: Statistics, pairs: Sequence[Pair]) -> dict[Pair, dict[
 
 
 def _rounded(value: float | None) -> float | None:
-    """Nine digits are enough for every use, and what journals always held."""
+    """Rounded to nine significant digits, the precision of journals."""
     return None if value is None else float(f"{value:.9g}")
 
 
 def operations(device: str) -> dict[str, Do]:
-    """What this module does, on the CPU."""
+    """The operations of this module; they run on the CPU."""
     return {"measure": measure, "parity": parity, "sample": sample, "tabulate": tabulate}

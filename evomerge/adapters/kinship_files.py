@@ -1,6 +1,6 @@
-"""What the shared store keeps of the models over one base: measuring passes and weight samples.
+"""Stored kinship files over one base: measuring passes and weight samples.
 
-Both are caches. A file that is missing or damaged is left out and made again from the weights.
+Both are caches. A missing or damaged file is ignored and made again from the weights.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _SAMPLED = ".sample"
 
 
 def read_passes(folder: Path, models: Collection[str]) -> list[Pass]:
-    """The stored passes of one base in which one of `models` was measured, in the order of names.
+    """The stored passes of one base that measured at least one of `models`, sorted by name.
 
-    The store holds those of every run; only these tell of a pair of `models`.
+    The store holds the passes of all runs; only these contain pairs of `models`.
     """
     passes = []
     for path in sorted(folder.glob(f"*{_MEASURED}")):
@@ -31,14 +31,14 @@ def read_passes(folder: Path, models: Collection[str]) -> list[Pass]:
             if not _measured(path).isdisjoint(models):
                 passes.append(_read(path))
         except (OSError, PassFormatError) as error:
-            # A pass is a cache: what it told is measured again.
+            # Ignored: its products are measured again.
             sys.stderr.write(f"{path} is left out: {error}\n")
     return passes
 
 
 @cache
 def _measured(path: Path) -> frozenset[str]:
-    """Read once by a process: a pass is named by its content and never changes."""
+    """The models that a pass measured. Cached: a pass is named by its content and never changes."""
     return frozenset(_read(path).new)
 
 
@@ -51,7 +51,7 @@ def _read(path: Path) -> Pass:
 
 
 def store_pass(folder: Path, measured: Pass) -> None:
-    """Add a pass; equal passes of two runs have one name."""
+    """Store a pass under a name derived from its content."""
     data = measured.to_bytes()
     make_folder(folder)
     write_atomic(folder / _name(data), data)
@@ -66,11 +66,11 @@ def samples(
 ) -> dict[str, Sample]:
     """The samples of the base and of models, by id: stored ones, or taken now and stored.
 
-    A model of which neither a sample nor weights are there is left out, and so is one whose
-    sample is of other coordinates than the base's.
+    A model with neither sample nor weights is left out, as is one whose sample has another layout
+    than the base's.
 
     Args:
-        folder: where samples lie; None: take them, store nothing.
+        folder: folder of the samples; None to store nothing.
         base: id and folder of the weights.
     """
     known: dict[str, Sample] = {}
@@ -92,9 +92,9 @@ def samples(
 
 
 def stored_samples(folder: Path, base: str, models: Iterable[str]) -> dict[str, Sample]:
-    """The stored samples of the base and of models, by id, at the places of the base's.
+    """The stored samples of the base and of models with the same layout, by id.
 
-    Empty without a sample of the base; a model without one is left out.
+    Empty without a sample of the base; models without a sample are left out.
     """
     origin = _stored(folder, base)
     if origin is None:
@@ -107,7 +107,7 @@ def stored_samples(folder: Path, base: str, models: Iterable[str]) -> dict[str, 
 
 
 def _stored(folder: Path | None, name: str) -> Sample | None:
-    """A stored sample; its archive carries a checksum of every part."""
+    """A stored sample; damage is detected by the checksums of its archive."""
     path = None if folder is None else folder / f"{name}{_SAMPLED}"
     try:
         return None if path is None else Sample.from_bytes(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Statistics of the pairs that an operation asks for: from stored passes, or from the weights."""
+"""Statistics of an operation's pairs, from stored passes or from the weights."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from evomerge.ports import Operation, Progress
 
 
 def inputs_of(operation: Operation) -> tuple[Path, dict[str, Path]]:
-    """The folder of the base, and those of the models by name."""
+    """The folder of the base, and the folders of the models by name."""
     folders = {name: operation.inputs[name] for name in operation.arguments["models"]}
     return operation.inputs[operation.arguments["base"]], folders
 
 
 def left(whole: Statistics, exclude: Sequence[str]) -> Statistics:
-    """The statistics over the tensors that are not left out."""
+    """The statistics without the tensors that match a pattern of `exclude`."""
     some = whole.without(*exclude)
     if exclude and not some.tensors:
         raise nothing_left(exclude)
@@ -32,9 +32,9 @@ def left(whole: Statistics, exclude: Sequence[str]) -> Statistics:
 
 
 def nothing_left(exclude: Sequence[str]) -> CandidateError:
-    """The error of patterns that leave out every tensor."""
+    """The error for patterns that exclude every tensor."""
     named = ", ".join(repr(pattern) for pattern in exclude)
-    return CandidateError(f"{named} leave out every tensor", "exclude fewer of them")
+    return CandidateError(f"{named} exclude every tensor", "exclude fewer of them")
 
 
 def compared(
@@ -44,10 +44,10 @@ def compared(
     progress: Progress,
     formats: Collection[int],
 ) -> Iterator[tuple[list[Pair], Statistics]]:
-    """The statistics that tell of `pairs`, for those at a time whose models agree in their rows.
+    """Statistics of `pairs`, one group at a time: pairs whose models have the same rows.
 
-    What no stored pass of these `formats` holds is read from weights, for the pairs that are to be
-    `measured`; other pairs are left out.
+    Products that no stored pass of these `formats` holds are measured for the pairs in `measured`;
+    other pairs without a pass are left out.
     """
     (base, folders), asked = inputs_of(operation), operation.arguments
     store, base_id = asked["passes"] and Path(asked["passes"]), asked["base"]
@@ -55,8 +55,8 @@ def compared(
         stored = read_passes(store, folders) if store else []
         known = [one for one in stored if one.format in formats]
         shapes = _shapes(base_id, base, folders, known, measured)
-        told = [(a, b) for a, b in pairs if a in shapes and b in shapes]
-        for group in alike(shapes, told):
+        known_pairs = [(a, b) for a, b in pairs if a in shapes and b in shapes]
+        for group in alike(shapes, known_pairs):
             missing = missing_pairs(known, _models(group), group)
             lacking = {pair for pair in group if missing & pairs_of((), [pair])}
             wanted = [pair for pair in group if pair in lacking and pair in measured]
@@ -85,7 +85,7 @@ def _shapes(
     known: Sequence[Pass],
     measured: Collection[Pair],
 ) -> dict[str, Shape]:
-    """The rows of models, from a pass, or from the headers of those that may be measured."""
+    """The rows of models, from passes, or from file headers of models that may be measured."""
     found = {model: one.shape(model) for one in known for model in one.models if model in folders}
     unseen = [model for model in _models(measured) if model not in found]
     if unseen:

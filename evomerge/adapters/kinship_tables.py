@@ -1,4 +1,4 @@
-"""Matrices of kinship by part of the models: measured, or estimated from samples."""
+"""Kinship matrices by part of the models, measured or estimated from samples."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ _KEYS: dict[str, Callable[[str], str | None]] = {
     "kind": lambda name: kind_of(name).value,
     "tensor": lambda name: name,
 }
-"""The part of a model that a tensor belongs to, by what a user calls the parts."""
+"""Functions from a tensor's name to its part, by the value of `--by`."""
 
 
 def tabulate(operation: Operation, progress: Progress) -> dict[str, Any]:
-    """Matrices of `metrics` over all models, in all and by `by`, and what is worth a warning.
+    """Matrices of `metrics` over all models, in total and by `by`, with warnings.
 
     {"parts": {"": {metric: [[value]]}, <layer, kind or tensor>: {...}}, "errors": as "parts",
-    "warnings": [text]}. With `measure` every pair is read whose weights are there; pairs that are
-    not, and that no stored pass holds, are estimated: `errors` has half the widths of the intervals
-    of these, null elsewhere. `split` asks for the mean over tensors instead of the similarity of
-    the whole delta; it is not estimated.
+    "warnings": [text]}. With `measure` every pair whose weights exist is measured; pairs without
+    weights and without a stored pass are estimated, and `errors` has half the widths of their
+    intervals, null elsewhere. `split` gives the mean over tensors instead of the similarity of the
+    whole delta; such means are not estimated.
     """
     asked = operation.arguments
     tables = _Tables(list(asked["models"]), list(asked["metrics"]))
     every = list(combinations_with_replacement(asked["models"], 2))
-    measured = {pair for pair in every if asked["measure"] and _are_there(operation, pair)}
-    told: set[Pair] = set()
+    measured = {pair for pair in every if asked["measure"] and _readable(operation, pair)}
+    known: set[Pair] = set()
     for group, statistics in compared(operation, every, measured, progress, formats={1, FORMAT}):
-        told.update(group)
+        known.update(group)
         tables.add(group, statistics, asked)
-    rest = [pair for pair in every if pair not in told]
-    gone = [name for name in asked["models"] if not _are_there(operation, [name])]
+    rest = [pair for pair in every if pair not in known]
+    gone = [name for name in asked["models"] if not _readable(operation, [name])]
     if rest and asked["measure"] and gone:
-        text = f"not measured, since the weights of {', '.join(gone)} are not there"
-        tables.warnings[f"{text}: `evomerge rebuild` makes them again"] = None
+        text = f"not measured, since the weights of {', '.join(gone)} are missing"
+        tables.warnings[f"{text}: `evomerge rebuild` recreates them"] = None
     if rest and not asked["split"]:
         _estimate(operation, rest, tables)
     unused = (
-        f"{pattern!r} leaves out no tensor"
+        f"{pattern!r} excludes no tensor"
         for pattern in asked["exclude"]
         if not any(fnmatchcase(name, pattern) for name in tables.tensors)
     )
@@ -64,11 +64,11 @@ def tabulate(operation: Operation, progress: Progress) -> dict[str, Any]:
 
 
 class _Tables:
-    """Symmetric matrices by part and metric: values, and the errors of those that are estimates.
+    """Symmetric matrices by part and metric: values, and the errors of estimates.
 
     Attributes:
-        tensors: of the base, as far as they were seen.
-        warnings: in order, each once.
+        tensors: names of the base's tensors in all statistics so far.
+        warnings: unique, in order of appearance.
     """
 
     def __init__(self, names: list[str], metrics: list[str]) -> None:
@@ -80,7 +80,7 @@ class _Tables:
         self.warnings: dict[str, None] = {}
 
     def add(self, pairs: Sequence[Pair], whole: Statistics, asked: dict[str, Any]) -> None:
-        """Tell of pairs that were measured."""
+        """Add measured pairs."""
         self.tensors |= {tensor.name for tensor in whole.tensors}
         statistics = left(whole, asked["exclude"])
         self.warnings |= dict.fromkeys(_warnings(statistics))
@@ -96,7 +96,7 @@ class _Tables:
     def put(
         self, part: str, metric: str, pair: Pair, value: float | None, error: float | None = None
     ) -> None:
-        """Tell of one pair."""
+        """Set the entry of one pair."""
         i, j = (self._place[name] for name in pair)
         for tables, number in ((self.values, value), (self.errors, error)):
             if part not in tables:
@@ -108,7 +108,7 @@ class _Tables:
 
 
 def _estimate(operation: Operation, pairs: Sequence[Pair], tables: _Tables) -> None:
-    """Estimate pairs from samples of the weights, which are taken where there are none yet."""
+    """Estimate pairs from samples of the weights, which are taken if they are missing."""
     (base, folders), asked = inputs_of(operation), operation.arguments
     store, base_id = asked["passes"] and Path(asked["passes"]), asked["base"]
     known = samples(store, (base_id, base), folders)
@@ -117,10 +117,10 @@ def _estimate(operation: Operation, pairs: Sequence[Pair], tables: _Tables) -> N
         tables.tensors |= known[base_id].tensors.keys()
         parts = parts_of(asked["exclude"], _KEYS.get(asked["by"]))
         models = {name: known[name] for pair in held for name in pair}
-        told = estimates(known[base_id], models, held, asked["metrics"], parts)
-        if not told:
+        found = estimates(known[base_id], models, held, asked["metrics"], parts)
+        if not found:
             raise nothing_left(asked["exclude"])
-        for part, of_part in told.items():
+        for part, of_part in found.items():
             for metric, by_pair in of_part.items():
                 for pair, (value, error) in by_pair.items():
                     tables.put(part, metric, pair, value, error)
@@ -129,7 +129,7 @@ def _estimate(operation: Operation, pairs: Sequence[Pair], tables: _Tables) -> N
         tables.warnings[f"there are neither weights nor a sample of {', '.join(unknown)}"] = None
 
 
-def _are_there(operation: Operation, names: Sequence[str]) -> bool:
+def _readable(operation: Operation, names: Sequence[str]) -> bool:
     """Whether the weights of these models can be read."""
     return all(any(operation.inputs[name].glob("*.safetensors")) for name in names)
 
@@ -138,11 +138,11 @@ def _warnings(statistics: Statistics) -> Iterator[str]:
     for model in statistics.equal_to_base:
         yield f"{model} equals the base: its pcc and cosine are undefined"
     for name, models in statistics.absent.items():
-        yield f"{name} is left out where {', '.join(models)} are compared: they lack it"
+        yield f"{name} is left out of comparisons with {', '.join(models)}, which lack it"
     for model, names in statistics.extra.items():
         yield f"{model} has tensors that the base lacks, left out: {', '.join(names)}"
     for model, skipped in statistics.skipped.items():
         yield f"{model}: left out {', '.join(f'{name} ({why})' for name, why in skipped.items())}"
     for tensor in statistics.cut:
         held = f"{tensor.rows} of {tensor.base_rows} rows"
-        yield f"{tensor.name}: {held} are compared where a model has no more"
+        yield f"{tensor.name}: {held} are compared, since a model has no more"

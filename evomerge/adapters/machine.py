@@ -143,7 +143,7 @@ def check_devices(devices: Sequence[str], needed: float | None) -> Iterator[Find
     )
     missing = [d for d in wanted if int(d.partition(":")[2] or 0) >= count]
     if missing:
-        message = f"{', '.join(missing)} is not there: {count or 'no'} GPUs are visible"
+        message = f"no such device: {', '.join(missing)}; {count or 'no'} GPUs are visible"
         yield Finding("problem", "devices", message, "set `execution.devices`: auto, or [cpu]")
     elif not found:
         message = "no GPU is visible; models are scored on the CPU"

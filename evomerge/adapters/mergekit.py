@@ -1,4 +1,4 @@
-"""mergekit as a worker, and recipes in its language; merges happen in `mergekit_child`.
+"""The mergekit worker and the conversion of recipes; merges happen in `mergekit_child`.
 
 Nothing here imports mergekit or torch.
 """
@@ -24,9 +24,9 @@ CONFIG_FILE = "mergekit_config.yml"
 RECIPE_FILE = "recipe.yaml"
 
 _ENVIRONMENT = {
-    # Every input is a folder; a name that is not one must fail, not be looked for on the hub.
+    # Every input is a folder; any other name must fail instead of being looked up on the hub.
     "HF_HUB_OFFLINE": "1",
-    # mergekit walks sets and hash maps keyed by model where the order reaches the output.
+    # mergekit iterates over sets and dicts keyed by model where the order affects the output.
     "PYTHONHASHSEED": "0",
     "TQDM_DISABLE": "1",
 }
@@ -34,19 +34,19 @@ _ADDED_KEYS = frozenset({"models", "slices", "modules", "base_model"})
 
 
 def engine() -> str:
-    """`mergekit` and its installed version, as recipes name it."""
+    """`mergekit` and its installed version, as recorded in recipes."""
     return f"mergekit {version('mergekit')}"
 
 
 def worker(log: Path, cache: Cache | None = None) -> Worker:
-    """Who does `check` and `merge`, in a child process that lives until it is closed.
+    """The worker for `check` and `merge`, a child process that lives until it is closed.
 
-    The same recipe and inputs give the same bytes in every weight file, whatever the folders
-    are called, on the same kind of processor with the same number of threads and shard size.
+    The same recipe and inputs give the same bytes in every weight file, whatever the names of the
+    folders, on the same kind of processor with the same number of threads and shard size.
 
     Args:
         log: file that the child's stderr is appended to.
-        cache: where it is remembered which recipes passed `check`.
+        cache: cache of recipes that passed `check`.
     """
     module = "evomerge.adapters.mergekit_child"
     child = Child(module, {"check", "merge"}, log, _ENVIRONMENT, name="mergekit child")
@@ -54,7 +54,7 @@ def worker(log: Path, cache: Cache | None = None) -> Worker:
 
 
 def _basis(operation: Operation, _device: str) -> dict[str, Any]:
-    """Everything that the outcome of `check` depends on."""
+    """Everything that the result of `check` depends on."""
     own = [Path(__file__), Path(__file__).with_name("mergekit_child.py")]
     return {
         "check": operation.arguments,
@@ -67,11 +67,11 @@ def _basis(operation: Operation, _device: str) -> dict[str, Any]:
 def mergekit_config(recipe: Recipe) -> dict[str, Any]:
     """The complete mergekit configuration of `recipe`, with content ids as the models' names.
 
-    It runs as it stands in a folder where the inputs lie under their content ids. `base_model` is
-    always there: without it mergekit takes config and tokenizer from any of the models.
+    It can be run in a folder that contains the inputs under their content ids. `base_model` is
+    always set: without it mergekit takes config and tokenizer from any of the models.
 
     Raises:
-        PreflightError: the fragment holds a key that the recipe itself gives.
+        PreflightError: the fragment has a key that evomerge sets.
     """
     config: dict[str, Any] = {
         "merge_method": recipe.fragment.get("merge_method", recipe.method),
@@ -102,13 +102,13 @@ def mergekit_config(recipe: Recipe) -> dict[str, Any]:
 
 
 def mergekit_yaml(recipe: Recipe) -> str:
-    """`mergekit_config` as the text that is executed and kept with the model."""
+    """`mergekit_config` as the YAML text that is executed and stored with the model."""
     return yaml.safe_dump(
         mergekit_config(recipe), sort_keys=False, allow_unicode=True, default_flow_style=None
     )
 
 
 def recipe_yaml(recipe: Recipe) -> str:
-    """The recipe as a file: its `id`, then its fields."""
+    """The recipe as YAML: its `id`, then its fields."""
     content = {"id": recipe.id, **recipe.model_dump(mode="json")}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

@@ -1,8 +1,8 @@
-"""The child's side of `evomerge.adapters.mergekit`: runs mergekit and distrusts its result.
+"""The child's side of `evomerge.adapters.mergekit`: runs mergekit and validates its result.
 
-mergekit is silent about much that spoils a model: unknown keys, densities above 1, NaN weights,
-a tokenizer that could not be copied, weights cached from an earlier merge. Each of these is an
-error here.
+mergekit silently accepts much that spoils a model: unknown keys, densities above 1, NaN weights,
+a tokenizer that cannot be copied, weights cached from an earlier merge. Each of these is an error
+here.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ transformers.utils.logging.disable_progress_bar()
 
 
 class Configuration(MergeConfiguration):  # type: ignore[misc]
-    """A configuration whose models come in the same order in every process.
+    """A configuration whose models have the same order in every process.
 
-    mergekit gives them in the order of a set; the rows that a union of vocabularies adds, and the
-    chat template that `auto` chooses among equals, depend on it.
+    mergekit returns them in the order of a set, on which the rows that a union of vocabularies adds
+    and the choice of the chat template by `auto` depend.
     """
 
     def referenced_models(self) -> list[ModelReference]:
-        """Every model once, by name."""
+        """Every model once, sorted by name."""
         return sorted(super().referenced_models(), key=str)
 
 
 def check(operation: Operation, progress: Progress) -> dict[str, Any]:
-    """The checks that need no model; raises PreflightError."""
+    """Checks that need no model; raises PreflightError."""
     recipe = _recipe(operation)
     _options(recipe, _settings(recipe, operation))
     _configuration(mergekit_yaml(recipe))
@@ -66,13 +66,13 @@ def check(operation: Operation, progress: Progress) -> dict[str, Any]:
 
 
 def merge(operation: Operation, progress: Progress) -> dict[str, Any]:
-    """Merge; `into` holds the model, `mergekit_config.yml` and `recipe.yaml` then.
+    """Merge; writes the model, `mergekit_config.yml` and `recipe.yaml` to `into`.
 
     Progress is in tensors.
 
     Raises:
         PreflightError: as `check`.
-        CandidateError: the merge failed, or a weight of the child is not finite.
+        CandidateError: the merge failed, or a merged weight is not finite.
     """
     recipe, into, folders = _recipe(operation), operation.output, operation.inputs
     own, text = _settings(recipe, operation), mergekit_yaml(recipe)
@@ -95,7 +95,7 @@ def _recipe(operation: Operation) -> Recipe:
 
 
 def _settings(recipe: Recipe, operation: Operation) -> dict[str, Any]:
-    """`merge.options` of the config, a recipe's own over them."""
+    """The config's `merge.options`, overridden by the recipe's own."""
     options: dict[str, Any] = operation.arguments["options"]
     return {name: recipe.options.get(name, value) for name, value in options.items()}
 
@@ -104,7 +104,7 @@ def _options(recipe: Recipe, own: Mapping[str, Any]) -> MergeOptions:
     further = {name: value for name, value in recipe.options.items() if name not in own}
     unknown = sorted(set(further) - set(MergeOptions.model_fields))
     if unknown:
-        raise PreflightError(f"mergekit has no option {', '.join(unknown)}")
+        raise PreflightError(f"unknown mergekit option {', '.join(unknown)}")
     try:
         shard_size = parse_kmb(own["shard_size"])
     except ValueError:
@@ -115,7 +115,7 @@ def _options(recipe: Recipe, own: Mapping[str, Any]) -> MergeOptions:
         **{key: own[key] for key in ("allow_crimes", *_OWN_OPTIONS)},
         "out_shard_size": shard_size,
         **further,
-        # Without a seed mergekit draws from whatever state the process is in.
+        # Without a seed mergekit draws from the current state of the process's generator.
         "random_seed": recipe.seed or 0,
         "quiet": True,
         "safe_serialization": True,
@@ -132,7 +132,7 @@ def _configuration(text: str) -> Configuration:
         unknown += sorted(f"tokenizer.{key}" for key in set(tokenizer) - _fields(TokenizerConfig))
     if unknown:
         raise PreflightError(
-            f"mergekit knows no key {', '.join(unknown)} and would ignore it",
+            f"unknown mergekit key {', '.join(unknown)}, which mergekit would ignore",
             "see mergekit's documentation of its configuration",
         )
     try:
@@ -140,14 +140,14 @@ def _configuration(text: str) -> Configuration:
     except RuntimeError as error:
         names = sorted(method.spec.name for method in registered_methods())
         raise PreflightError(
-            f"mergekit has no merge method {content['merge_method']!r}",
-            f"it has {', '.join(names)}",
+            f"unknown mergekit merge method {content['merge_method']!r}",
+            f"known are {', '.join(names)}",
         ) from error
     _check_parameters(content, {parameter.name for parameter in method.spec.parameters})
     try:
         configuration: Configuration = Configuration.model_validate(content)
     except (ValueError, RuntimeError) as error:
-        raise PreflightError(f"mergekit refuses the configuration: {error}") from error
+        raise PreflightError(f"mergekit rejects the configuration: {error}") from error
     return configuration
 
 
@@ -171,7 +171,7 @@ def _check_parameters(content: Mapping[str, Any], known: set[str]) -> None:
 
 
 def _numbers(value: Any) -> Iterator[float]:
-    """Every number of a parameter: alone, in a gradient, under filters."""
+    """All numbers in a parameter: a scalar, a gradient, or under filters."""
     if isinstance(value, Mapping):
         yield from _numbers(value.get("value"))
     elif isinstance(value, list):
@@ -193,10 +193,10 @@ def _refuse_pickle(folders: Mapping[str, Path], allowed: bool) -> None:
 
 @contextlib.contextmanager
 def _inputs_by_name(into: Path, folders: Mapping[str, Path]) -> Iterator[None]:
-    """Work where the inputs lie under their content ids.
+    """Change to a folder that links to the inputs by content id.
 
-    So no path of this machine is written into the child, an `@` or `+` in a path means nothing to
-    mergekit, and no order depends on where the models happen to be.
+    So no local path is written into the child, `@` and `+` in paths have no meaning to mergekit,
+    and no order depends on the models' locations.
     """
     into.mkdir(parents=True, exist_ok=True)
     if any(into.iterdir()):
@@ -215,7 +215,7 @@ def _inputs_by_name(into: Path, folders: Mapping[str, Path]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _fresh_caches() -> Iterator[None]:
-    """Mergekit caches by name, and each merge gives the names a new meaning."""
+    """Clear mergekit's caches by name, since names stand for other models in each merge."""
     try:
         mergekit_tasks.LoaderCache.loaders.clear()
         infer_architecture_info.cache_clear()
@@ -227,10 +227,10 @@ def _fresh_caches() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hooks(progress: Progress) -> Iterator[set[str]]:
-    """Report progress, and look at every tensor on its way to the disk.
+    """Report progress, and check every tensor before it is written.
 
     Yields:
-        The names of the tensors that were looked at and are finite.
+        The names of the tensors that were checked and are finite.
     """
     finite: set[str] = set()
 
@@ -259,10 +259,10 @@ _mergekit_build_tokenizer = mergekit_tokenizer.build_tokenizer
 
 
 def _build_tokenizer(*args: Any, **kwargs: Any) -> mergekit_tokenizer.TokenizerInfo:
-    """Mergekit's own, with an entry for every token of the result in every model.
+    """Mergekit's function, with an entry for every token of the result in every model.
 
-    It leaves out the tokens for which a model's embedding is too short (a `[PAD]` that was added
-    to the tokenizer alone) and then fails on them; here such a token is one that the model lacks.
+    mergekit leaves out tokens beyond a model's embedding (a `[PAD]` that was added only to the
+    tokenizer) and then fails on them; here the model counts as lacking such a token.
     """
     info = _mergekit_build_tokenizer(*args, **kwargs)
     for rows in info.permutations.values():
@@ -284,14 +284,14 @@ def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
 def _refuse_non_finite(name: str, tensor: torch.Tensor) -> None:
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return
-    # aminmax hands NaN on and is ten times as fast as isfinite().all().
+    # aminmax propagates NaN and is ten times as fast as isfinite().all().
     low, high = torch.aminmax(tensor)
     if not (torch.isfinite(low) and torch.isfinite(high)):
         raise CandidateError(f"tensor {name} of the merged model holds NaN or infinity")
 
 
 def _check_weights(into: Path, finite: set[str]) -> None:
-    """Every tensor that was written has been looked at: now, where the hook did not see it."""
+    """Check the written tensors that the hook did not see."""
     files = sorted(into.glob("*.safetensors"))
     if not files:
         raise CandidateError("mergekit wrote no weights")
@@ -302,7 +302,7 @@ def _check_weights(into: Path, finite: set[str]) -> None:
 
 
 def _check_tokenizer(into: Path, folders: Mapping[str, Path]) -> None:
-    """Mergekit only logs that a tokenizer could not be copied."""
+    """Check that there is a tokenizer: mergekit only logs if one cannot be copied."""
     donors = [name for name, folder in folders.items() if _has_tokenizer(folder)]
     if donors and not _has_tokenizer(into):
         lacking = [name for name in folders if name not in donors] or list(folders)
@@ -317,14 +317,14 @@ def _has_tokenizer(folder: Path) -> bool:
 
 
 def _copy_generation_config(into: Path, base: Path) -> None:
-    """Mergekit copies it only together with a tokenizer that it does not rebuild."""
+    """Copy the base's file: mergekit does so only with a tokenizer that it does not rebuild."""
     source = base / "generation_config.json"
     if source.is_file():
         shutil.copyfile(source, into / source.name)
 
 
 def _open_modes(into: Path) -> None:
-    """Give files the modes that the umask asks for: safetensors makes them private."""
+    """Give files the modes of the umask: safetensors creates them private."""
     mask = os.umask(0)
     os.umask(mask)
     for path in into.rglob("*"):
@@ -332,10 +332,10 @@ def _open_modes(into: Path) -> None:
 
 
 def operations(device: str) -> dict[str, Do]:
-    """What this module does; the device of merges is among their options."""
+    """The operations of this module; the device of merges is among their options."""
     return {"check": check, "merge": merge}
 
 
-# What is imported stays; the collections between merges need not look at it again (0.2 s each).
+# Import-time objects are frozen, so that collections between merges do not scan them (0.2 s each).
 gc.collect()
 gc.freeze()

@@ -1,4 +1,4 @@
-"""LoRA adapters become whole models: peft merges them onto the base, in `peft_child`.
+"""Merging of LoRA adapters into the base model with peft, in `peft_child`.
 
 Nothing here imports peft or torch.
 """
@@ -26,7 +26,7 @@ from evomerge.store.artefacts import Store
 from evomerge.store.atomic import make_folder
 
 _ENVIRONMENT = {
-    # The base model is given as a folder; what the adapter calls it must not be looked for.
+    # The base model is given as a folder; the adapter's name for it must not be looked up.
     "HF_HUB_OFFLINE": "1",
     "TQDM_DISABLE": "1",
 }
@@ -36,7 +36,7 @@ _ATTEMPTS = 2
 
 
 def worker(log: Path) -> Worker:
-    """Who does `merge_adapter`, in a child process that lives until it is closed."""
+    """The worker for `merge_adapter`, a child process that lives until it is closed."""
     module = "evomerge.adapters.peft_child"
     return Child(module, {"merge_adapter"}, log, _ENVIRONMENT, name="peft child")
 
@@ -63,20 +63,20 @@ def merge_adapters(
     store: Store,
     pool: Pool,
     resources: Resources,
-    told: Callable[[str], Progress],
+    progress: Callable[[str], Progress],
     options: MergeOptions,
     seconds: float | None = None,
 ) -> None:
-    """Have every adapter in the store as the whole model that it stands for.
+    """Merge every adapter into the base and store the resulting model.
 
     Args:
-        models: the base, then the foundation models; those that are whole are left alone.
-        told: where progress goes, by the name of a model.
-        seconds: that one merge may take.
+        models: the base, then the foundation models; whole models are ignored.
+        progress: returns the progress callback for the name of a model.
+        seconds: time limit of one merge.
 
     Raises:
         PreflightError: peft cannot use all of an adapter.
-        StoppedError: a merge failed again and again, or there is no room for the result.
+        StoppedError: a merge failed repeatedly, or there is no space for the result.
     """
     base, *others = models
     for model in others:
@@ -87,7 +87,7 @@ def merge_adapters(
 
         def build(into: Path, model: Resolved = model) -> None:
             operation = merge_adapter(model, base, into, options, seconds)
-            pool.run(operation, told(model.foundation.name))
+            pool.run(operation, progress(model.foundation.name))
 
         try:
             retry(_ATTEMPTS, partial(store.obtain, name, build))
@@ -100,13 +100,13 @@ def merge_adapters(
 
 
 def weights_of(model: Resolved, store: Store) -> Path:
-    """The folder of the base or a foundation model; of an adapter, where it is once merged."""
+    """The folder of the base or a foundation model; for an adapter, that of the merged model."""
     adapted = model.foundation.adapter is not None
     return folder_of(model.foundation, store.root) if adapted else model.path
 
 
 def whole(base: Resolved, models: Sequence[Resolved], store: Store) -> dict[str, Path]:
-    """The folders of models by name; adapters are merged in `store` if need be.
+    """The folders of models by name; adapters are merged into `store` if necessary.
 
     Raises:
         StoppedError: as `merge_adapters`.
@@ -127,9 +127,9 @@ def whole(base: Resolved, models: Sequence[Resolved], store: Store) -> dict[str,
 def as_merged_before(
     models: Iterable[Resolved], base: str, before: Iterable[Foundation], store: Store
 ) -> tuple[Resolved, ...]:
-    """Adapters as an earlier version of peft merged them, where that is still in the store.
+    """Replace adapters by the models that an earlier peft merged, if the store still has them.
 
-    So a run goes on with the weights that it began with after an upgrade.
+    So a run keeps the weights that it began with after an upgrade of peft.
 
     Args:
         base: content id of the base model.

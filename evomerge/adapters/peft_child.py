@@ -1,7 +1,7 @@
-"""The child's side of `evomerge.adapters.peft`: merges with peft and distrusts its result.
+"""The child's side of `evomerge.adapters.peft`: merges with peft and validates its result.
 
-peft only warns of a setting that it does not know, of a module that got no weights, and says
-nothing of weights for which it found no module. Each of these is an error here.
+peft only warns about unknown settings and modules without weights, and ignores weights without a
+module. Each of these is an error here.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def merge_adapter(operation: Operation, progress: Progress) -> dict[str, Any]:
     """Write the base model with the adapter merged into it.
 
     Names, dtypes and files of the weights, config and generation config are the base model's; the
-    tokenizer is the adapter's, if it has one. A tensor that the adapter does not touch is the base
-    model's bit by bit. Progress is in weight files.
+    tokenizer is the adapter's, if it has one. Tensors that the adapter does not change are equal to
+    the base model's bit by bit. Progress is in weight files.
 
     Raises:
         PreflightError: peft cannot use all of the adapter.
@@ -93,14 +93,14 @@ def _merged(
         if any(each in warning.lower() for each in _SERIOUS):
             raise PreflightError(f"peft cannot use the whole adapter: {warning[:500]}", _REMEDY)
     names = _names(tuned, adapter)
-    # Not safe_merge: it rounds what is added to half precision first. NaN is looked for below.
+    # Not safe_merge: it rounds the update to half precision first. NaN is checked below.
     merged = tuned.merge_and_unload()
     return merged.state_dict(), names
 
 
 def _names(tuned: PeftModel, adapter: Path) -> set[str]:
-    """The tensors of the base that change; every tensor of the file must have been used."""
-    # Embeddings in a file are loaded wherever they belong, whether they are targets or not.
+    """The base's tensors that the adapter changes; raises if the file has unused tensors."""
+    # Embeddings in the file are loaded even if they are not targets.
     used = set(get_peft_model_state_dict(tuned, save_embedding_layers=True))
     file = adapter / ADAPTER_WEIGHTS
     if not file.is_file():  # pickled, which the config allows
@@ -111,7 +111,7 @@ def _names(tuned: PeftModel, adapter: Path) -> set[str]:
     unused = sorted(_plain(name) for name in tensors if _plain(name) not in map(_plain, used))
     if unused:
         raise PreflightError(
-            f"the adapter holds {unused[0]}, and peft has no use for it by its {ADAPTER_CONFIG}",
+            f"peft does not use {unused[0]} of the adapter according to its {ADAPTER_CONFIG}",
             _REMEDY,
         )
     return {*changed_tensors(tensors)}
@@ -122,7 +122,7 @@ def _plain(name: str) -> str:
 
 
 def _main_dtype(base: Path) -> torch.dtype:
-    """The dtype of most of the weights."""
+    """The most frequent dtype of the weights."""
     counts: Counter[str] = Counter()
     for tensor in read_folder(base).values():
         counts[tensor.dtype] += tensor.rows * tensor.row_size
@@ -134,7 +134,7 @@ def _main_dtype(base: Path) -> torch.dtype:
 
 
 def _write(file: Path, to: Path, merged: dict[str, torch.Tensor], names: set[str]) -> None:
-    """A weight file of the base with the changed tensors in their places; strikes off `names`."""
+    """Write a weight file of the base with changed tensors replaced; removes them from `names`."""
     with safe_open(file, framework="pt") as weights:
         tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
         metadata = weights.metadata()
@@ -164,5 +164,5 @@ def _copy(source: Path, into: Path, patterns: tuple[str, ...]) -> None:
 
 
 def operations(device: str) -> dict[str, Do]:
-    """What this module does, on the CPU."""
+    """The operations of this module; they run on the CPU."""
     return {"merge_adapter": merge_adapter}

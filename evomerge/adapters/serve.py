@@ -1,11 +1,11 @@
 """The child's side of `evomerge.adapters.child`: `python -m ….serve MODULE DEVICE [FD]`.
 
-MODULE exposes `operations(device) -> dict[str, Do]`, by kind. Operations come as JSON lines on
-stdin (`evomerge.ports.Operation`); every answer is a JSON line on what was stdout at the start:
+MODULE has a function `operations(device) -> dict[str, Do]`, by kind. Operations arrive as JSON
+lines on stdin (`evomerge.ports.Operation`); every answer is a JSON line on the original stdout:
 `{"progress": [done, total]}` any number of times, then `{"result": {..}}` or
 `{"error": {"type": .., "message": .., "remedy": ..}}`.
-FD is the reading end of a pipe whose other end only the parent holds: its hang-up is the
-parent's death.
+FD is the read end of a pipe whose write end only the parent holds: it is closed when the parent
+dies.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from evomerge.ports import Operation, Progress
 from evomerge.store.atomic import STORAGE_FAULTS
 
 Do = Callable[[Operation, Progress], dict[str, Any]]
-"""Does an operation and reports its progress; returns the answer, a JSON object."""
+"""Runs an operation and reports its progress; returns the answer, a JSON object."""
 
 _PROGRESS_INTERVAL = 0.1
 _LONGEST_MESSAGE = 1000
 
 
 class Replies:
-    """Where answers go; libraries may report progress from any thread."""
+    """The answer stream; libraries may report progress from any thread."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -48,7 +48,7 @@ class Replies:
         """Send one message.
 
         Raises:
-            TypeError, ValueError: it has no JSON form; nothing is sent then.
+            TypeError, ValueError: it cannot be encoded as JSON; nothing is sent.
         """
         line = json.dumps(message) + "\n"
         with self._lock:
@@ -56,7 +56,7 @@ class Replies:
             self._stream.flush()
 
     def progress(self, done: int, total: int) -> None:
-        """Send how far the work is, but not more often than a reader could want; the end always."""
+        """Send the progress, at a limited rate except for the end."""
         now = time.monotonic()
         if done >= total or now - self._last_progress >= _PROGRESS_INTERVAL:
             self._last_progress = now
@@ -66,21 +66,21 @@ class Replies:
 def answer(
     operations: Mapping[str, Do], request: dict[str, Any], to: Replies, redact: Redactor
 ) -> None:
-    """Do what `request` asks and send the outcome; whatever the operation raises is an outcome."""
+    """Run what `request` asks for and send the result, or the exception that it raised."""
     try:
         operation = Operation.model_validate(request)
         to.send(result=operations[operation.kind](operation, to.progress))
     except Exception as error:
         traceback.print_exc()
-        told = _described(error)
-        to.send(error={key: value and redact(value) for key, value in told.items()})
+        described = _described(error)
+        to.send(error={key: value and redact(value) for key, value in described.items()})
 
 
 def _described(error: Exception) -> dict[str, str | None]:
     if (isinstance(error, OSError) and error.errno in STORAGE_FAULTS) or "os error 28" in str(
         error
     ):
-        # The candidate is not at fault, and the next one would fare no better.
+        # Not the candidate's fault, and the next one would fail too.
         message = f"the disk is full or failing: {error}"
         return {"type": StoppedError.__name__, "message": message, "remedy": None}
     if isinstance(error, EvomergeError):
@@ -91,7 +91,7 @@ def _described(error: Exception) -> dict[str, str | None]:
 
 
 def _private_pipes() -> tuple[TextIO, TextIO]:
-    """The two ends of the protocol, out of reach of libraries that print or ask questions."""
+    """Streams for the protocol, separate from the stdin and stdout that libraries use."""
     requests = os.fdopen(os.dup(0), "r", encoding="utf-8")
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -101,19 +101,19 @@ def _private_pipes() -> tuple[TextIO, TextIO]:
     return requests, replies
 
 
-def _die() -> None:
-    """End this process and, where it leads a group, every process that it started."""
+def _kill_own_group() -> None:
+    """Kill this process and, if it leads a process group, the whole group."""
     if os.getpgid(0) == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
 
 
 def _die_with_parent(lifeline: int) -> None:
-    """Let the kernel kill this process group as soon as the parent's end of `lifeline` closes.
+    """Have the kernel kill this process group as soon as the parent's end of `lifeline` closes.
 
-    PR_SET_PDEATHSIG would do less and worse: it fires when the *thread* that started this process
-    ends, and it spares grandchildren. A watching thread alone would wait for the GIL, which a long
-    call into C may hold.
+    PR_SET_PDEATHSIG is no alternative: it fires when the *thread* that started this process ends,
+    and it spares grandchildren. A watching thread would wait for the GIL, which a long call into C
+    may hold.
     """
     if sys.platform != "linux" or os.getpgid(0) != os.getpid():
         return
@@ -124,26 +124,26 @@ def _die_with_parent(lifeline: int) -> None:
 
 
 def _read(requests: TextIO, into: SimpleQueue[dict[str, Any]]) -> None:
-    """Hand requests on; the end of them is the end of the parent, on any system."""
+    """Queue requests; their end is the end of the parent, on any system."""
     for line in requests:
         into.put(json.loads(line))
-    _die()
+    _kill_own_group()
 
 
 def _terminated(_signum: int, _frame: object) -> None:
-    """Leave through the `finally` clauses, so that temporary files go."""
+    """Exit through the `finally` clauses, which delete temporary files."""
     raise SystemExit(128 + signal.SIGTERM)
 
 
 def main() -> None:
-    """Serve the operations of the module named on the command line until the parent is gone."""
+    """Serve the operations of the module named on the command line until the parent exits."""
     module, device, *lifeline = sys.argv[1:]
     if lifeline:
         _die_with_parent(int(lifeline[0]))
     signal.signal(signal.SIGTERM, _terminated)
     requests, replies = _private_pipes()
     redact = redact_output()
-    # Libraries that log through the root logger would otherwise install a handler of their own.
+    # Otherwise libraries that log through the root logger would install their own handler.
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     waiting: SimpleQueue[dict[str, Any]] = SimpleQueue()
     threading.Thread(target=_read, args=(requests, waiting), daemon=True).start()

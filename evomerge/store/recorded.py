@@ -22,11 +22,11 @@ from evomerge.store.atomic import make_folder
 from evomerge.store.checkpoints import write_checkpoint
 from evomerge.store.run_directory import RunDirectory, find_run
 
-_CONFIG = "# imported results: nothing was run here, so there is no config\n"
+_CONFIG = "# recorded results: nothing was run here, so there is no config\n"
 
 
 class Recorded(Value):
-    """The provenance of imported results.
+    """The provenance of recorded results.
 
     Attributes:
         source: the name of the landscape.
@@ -85,7 +85,7 @@ def find_own_run(run: str, runs_dir: Path) -> RunDirectory:
     """The run `run`, which must have weights and logs of its own.
 
     Raises:
-        UsageError: there is no such run, or it holds imported results.
+        UsageError: there is no such run, or it holds recorded results.
     """
     found = find_run(run, runs_dir)
     try:
@@ -94,7 +94,7 @@ def find_own_run(run: str, runs_dir: Path) -> RunDirectory:
         return found  # reported by whatever needs the file
     if recorded_in(environment) is not None:
         raise UsageError(
-            f"{found.name} holds imported results: it has no weights, no config and no logs",
+            f"{found.name} holds recorded results: it has no weights, no config and no logs",
             "report, compare, analyze, tree and status show what it has",
         )
     return found

@@ -208,7 +208,7 @@ def test_an_exported_model_is_complete_and_scores_the_same(whole, evomerge, tmp_
 
     again = evomerge(*words)
     assert again.returncode == 2
-    assert "is there already" in again.stderr
+    assert "exists already" in again.stderr
     wrong = evomerge("export", "tiny-evolution", "sort", "--dir", runs, "--to", tmp_path / "x")
     assert "sort is a foundation model" in wrong.stderr
     assert not (tmp_path / "x").exists()

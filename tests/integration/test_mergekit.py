@@ -400,8 +400,8 @@ def test_an_overflow_of_the_dtype_is_found(
 
 
 REFUSED = {
-    "method": (recipe("slurp", "a b", "a"), "no merge method 'slurp'"),
-    "fragment": (slerp("a b", fragment={"tokeniser": "union"}), "no key tokeniser"),
+    "method": (recipe("slurp", "a b", "a"), "unknown mergekit merge method 'slurp'"),
+    "fragment": (slerp("a b", fragment={"tokeniser": "union"}), "unknown mergekit key tokeniser"),
     "tokenizer": (slerp("a b", fragment={"tokenizer": {"sauce": "a"}}), "tokenizer.sauce"),
     "parameter": (slerp("a b", parameters={"t": 0.5, "tt": 1}), "no parameter 'tt'"),
     "own": (recipe("ties", "a b", "base", own={"wheight": 1}), "no parameter 'wheight'"),
@@ -410,7 +410,7 @@ REFUSED = {
         recipe("ties", "a b", "base", own={"density": [{"filter": "x", "value": [0, -1]}]}),
         "density -1",
     ),
-    "option": (slerp("a b", options={"allow_sins": True}), "no option allow_sins"),
+    "option": (slerp("a b", options={"allow_sins": True}), "unknown mergekit option allow_sins"),
 }
 
 

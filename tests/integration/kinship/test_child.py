@@ -115,7 +115,7 @@ def test_what_was_not_measured_is_estimated_also_without_weights(world):
     assert set(told["parts"]) == {"", "model.layers.0", "model.layers.1"}
     assert told["warnings"] == ["there are neither weights nor a sample of d"]
     (note, *_) = world.tabulate("abc")["warnings"]
-    assert note.startswith("not measured, since the weights of a, b, c are not there")
+    assert note.startswith("not measured, since the weights of a, b, c are missing")
 
 
 def test_an_estimate_is_made_exact(world):
@@ -127,7 +127,7 @@ def test_an_estimate_is_made_exact(world):
     assert not any(error is not None for row in after["errors"][""]["pcc"] for error in row)
     assert after["parts"][""]["pcc"][0][1] == pytest.approx(before["parts"][""]["pcc"][0][1])
     assert world.tabulate("abc", measure=False) == after, "it is kept"
-    with pytest.raises(CandidateError, match="leave out every tensor"):
+    with pytest.raises(CandidateError, match="exclude every tensor"):
         world.tabulate("abc", exclude=["*"], measure=False)
 
 

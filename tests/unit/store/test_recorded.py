@@ -18,4 +18,4 @@ def test_what_needs_weights_or_logs_says_why_not(words, tmp_path):
     more = {"rebuild": ["model-1-1"], "export": ["--to", str(tmp_path / "out")]}.get(words, [])
     done = CliRunner().invoke(cli, [words, str(tmp_path / "paper"), *more])
     assert isinstance(done.exception, UsageError), done.output
-    assert "holds imported results" in str(done.exception)
+    assert "holds recorded results" in str(done.exception)
