@@ -345,7 +345,7 @@ def test_items_without_a_right_answer_are_told(
     asked = payload(PICK, include=[str(tmp_path / "tasks")])
     _score(asked, world / "a", tmp_path / "out")
     (said,) = _warnings(tmp_path / "out")
-    assert "1 of 2 items have an answer that is none of their choices" in said.sentence
+    assert "1 of 2 items have an answer that is not among their choices" in said.sentence
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -584,8 +584,8 @@ def test_an_unknown_task_is_looked_for_among_lm_evals_own(payload: Payload) -> N
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("higher_is_better: true", "higher_is_better: false", "less is better for 'acc'"),
-        ("aggregation: mean", "aggregation: bleu", "no share between 0 and 1"),
+        ("higher_is_better: true", "higher_is_better: false", "lower is better for 'acc'"),
+        ("aggregation: mean", "aggregation: bleu", "is not in [0, 1]"),
         (
             "doc_to_target: label",
             "doc_to_target: lable",
@@ -594,11 +594,11 @@ def test_an_unknown_task_is_looked_for_among_lm_evals_own(payload: Payload) -> N
         ("{{prompt}}", "{{prompts}}", "cannot be loaded"),
         ("{{prompt}}", "x{{1 // prompt.count('7')}}", "the prompts of task 'pick' cannot"),
         ("items.jsonl", "gone.jsonl", "cannot be loaded"),
-        ("task: pick", "task: pick\nnum_fewshot: 0", "fixes 0 examples, not 1"),
+        ("task: pick", "task: pick\nnum_fewshot: 0", "requires 0 examples, not 1"),
         ("output_type: multiple_choice", "output_type: guess", "cannot be loaded"),
         ("metadata:", "tag: [some]\nmetadata:", "is a tag and has no score"),
-        ("doc_to_text:", "unsafe_code: true\ndoc_to_text:", "executes what a model writes"),
-        ("metadata:", "process_docs: !function code.f\nmetadata:", "runs Python code of its own"),
+        ("doc_to_text:", "unsafe_code: true\ndoc_to_text:", "executes model output"),
+        ("metadata:", "process_docs: !function code.f\nmetadata:", "runs its own Python code"),
         ("metadata:", "  metadata: [", "did not find expected"),
     ],
 )

@@ -1,1 +1,1 @@
-"""Scores from lm-eval: the evaluator of the parent process and, below it, its child process."""
+"""Scores from lm-eval: the worker in the parent process, and its child process."""

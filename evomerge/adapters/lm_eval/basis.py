@@ -1,8 +1,7 @@
-"""Everything that the description of an evaluation depends on, told without importing lm-eval.
+"""Everything that the description of an evaluation depends on, without importing lm-eval.
 
-With it the answer to `describe` is remembered between runs. Where something could change
-a description unseen (data of the hub, code of a task file or model type, a task of lm-eval's own,
-a group), there is no basis, and the child is asked.
+It is the cache key of answers to `describe`. Where that cannot be determined (data on the hub, code
+of a task file or model type, built-in tasks, groups), there is no key, and the child is asked.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ _LIBRARIES = (
 )  # fmt: skip
 _LOADERS = {"json", "csv", "parquet", "text"}
 _ELSEWHERE = {"custom_dataset", "dataset_name", "promptsource", "use_prompt", "class", "tag"}
-"""Keys of a task file by which it rests on something besides itself and its data files."""
+"""Keys of a task file that make it depend on more than itself and its data files."""
 
 
 def basis(operation: Operation, device: str) -> dict[str, Any] | None:
-    """What the answer to `describe` depends on; None if not all can be told."""
+    """The cache key of the answer to `describe`; None if it cannot be determined."""
     config = EvaluationConfig.model_validate(operation.arguments["evaluation"])
     found = read_task_files(config.include)
     names = [task.name for task in (*config.tasks, *config.final_tasks)]
@@ -62,7 +61,7 @@ def basis(operation: Operation, device: str) -> dict[str, Any] | None:
 
 
 def _is_plain(file: TaskFile) -> bool:
-    """Whether a task is nothing but its files and local data."""
+    """Whether a task is defined only by its files and local data."""
     config = file.config
     return (
         not file.runs_code
@@ -76,14 +75,14 @@ def _is_plain(file: TaskFile) -> bool:
 
 
 def _data(file: TaskFile) -> dict[str, str]:
-    """The digest of every file that the data may be read from: from here, and beside the YAML.
+    """The digests of all data files, looked up in the working directory and beside the YAML.
 
     Raises:
-        ValueError: there is none, or one is not on this machine.
+        ValueError: there is no file, or one is remote.
     """
     patterns = list(_texts(file.config["dataset_kwargs"]["data_files"]))
     if any("://" in pattern for pattern in patterns):
-        raise ValueError("data of another machine")
+        raise ValueError("remote data")
     places = (Path(), file.path.parent)
     found = {
         path.resolve()
@@ -92,7 +91,7 @@ def _data(file: TaskFile) -> dict[str, str]:
         for path in ([Path(pattern)] if Path(pattern).is_absolute() else place.glob(pattern))
     }
     if not found:
-        raise ValueError("no data file is found")
+        raise ValueError("no data file")
     return _sums(found)
 
 
@@ -112,7 +111,7 @@ def _sums(paths: Iterable[Path]) -> dict[str, str]:
 
 
 def _gpus() -> list[str]:
-    """What a device of the config may mean."""
+    """The GPUs, which determine what a device of the config means."""
     cards = sorted(card.name for card in GPUS.iterdir()) if GPUS.is_dir() else []
     return [*cards, os.environ.get("CUDA_VISIBLE_DEVICES", "")]
 

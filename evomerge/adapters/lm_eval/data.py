@@ -1,4 +1,4 @@
-"""The tasks' data: found beside the YAML that names them, processed once, digested."""
+"""The data of tasks: looked up beside the YAML, preprocessed once, and digested."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from evomerge.adapters.lm_eval.model_types import OWN, identity_of
 
 
 def seed_everything(seed: int) -> None:
-    """Put every global random number generator into the state that `seed` names."""
+    """Seed every global random number generator."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002, task code draws from the global generator
     torch.manual_seed(seed)
@@ -28,10 +28,10 @@ def seed_everything(seed: int) -> None:
 
 @contextmanager
 def data_beside_yaml() -> Iterator[None]:
-    """While tasks are loaded, find relative `data_files` beside their YAML too.
+    """While tasks are loaded, look up relative `data_files` beside their YAML too.
 
-    lm-eval looks in the working directory only, so that a run would depend on where it is started.
-    A file that is there still counts first.
+    lm-eval looks only in the working directory, so a run would depend on where it is started.
+    A file in the working directory takes precedence.
     """
     original = ConfigurableTask.download
 
@@ -69,9 +69,9 @@ def _beside(value: Any, folder: Path) -> Any:
 
 
 def memoized_documents(task: Any, seed: int) -> None:
-    """Let a task process its documents once instead of at every look at them.
+    """Make a task preprocess its documents only once.
 
-    It saves time, and a `process_docs` that draws random numbers gives one set of documents.
+    This saves time, and gives one set of documents if `process_docs` draws random numbers.
     """
     process = getattr(task.config, "process_docs", None)
     if callable(process):
@@ -80,9 +80,9 @@ def memoized_documents(task: Any, seed: int) -> None:
 
 
 def description(suite: Any) -> dict[str, Any]:
-    """What determines scores and stands in no config: versions, and digests of tasks and items.
+    """What determines scores beyond the config: versions, and digests of tasks and items.
 
-    JSON. Paths and machines are no part of it.
+    JSON, without paths and machine names.
     """
     libraries = ["lm_eval", "transformers", "tokenizers", "torch"]
     libraries += ["vllm"] if suite.config.backend == "vllm" else []
@@ -91,7 +91,7 @@ def description(suite: Any) -> dict[str, Any]:
     return {
         **({} if own else {"model_type": identity_of(suite.config.backend)}),
         **engine,
-        # a build's local part (+cpu, +cu128) tells the machine, and the device is no identity
+        # Without the local part of a build (+cpu, +cu128): the device is not part of the identity.
         "versions": {name: version(name).partition("+")[0] for name in libraries},
         "groups": {
             name: digest([group.to_dict()]) for name, group in suite.task_dict["groups"].items()
@@ -101,10 +101,10 @@ def description(suite: Any) -> dict[str, Any]:
 
 
 def _engine_settings() -> dict[str, Any]:
-    """What changes vLLM's numbers besides its version and arguments.
+    """What affects vLLM's numbers besides its version and arguments.
 
-    Variables that it knows are in, but for those that its own key of compiled code leaves out
-    (paths, ports, logging); with Triton it takes its second model runner, where it has one.
+    The environment variables that vLLM defines, except those that its key of compiled code leaves
+    out (paths, ports, logging); with Triton it uses its second model runner if there is one.
     """
     from vllm import envs
     from vllm.triton_utils import HAS_TRITON
@@ -133,7 +133,7 @@ def _task_description(suite: Any, name: str) -> dict[str, Any]:
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:
-    """A task's config without where its files lie: their content is digested instead."""
+    """A task's config without file locations; the content of the files is digested instead."""
     kept = {
         key: value for key, value in config.items() if key not in ("dataset_kwargs", "metadata")
     }

@@ -1,7 +1,7 @@
-"""The task YAMLs of `evaluation.include`, read before lm-eval reads them.
+"""Reads the task YAMLs of `evaluation.include` before lm-eval does.
 
-lm-eval leaves out a file that it cannot parse without a word, and imports the Python files that a
-`!function` names as soon as the task is loaded. Both must be known before.
+lm-eval silently ignores a file that it cannot parse, and imports the Python files named by
+`!function` as soon as a task is loaded. Both have to be known before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TASK_KEYS = {"dataset_path", "doc_to_text", "doc_to_target", "output_type", "me
 
 
 class _Function(str):
-    """A `!function` that was not resolved."""
+    """An unresolved `!function`."""
 
 
 class _Loader(_SafeLoader):  # type: ignore[misc]
@@ -31,13 +31,13 @@ _Loader.add_constructor("!function", lambda loader, node: _Function(loader.const
 
 @dataclass(frozen=True)
 class TaskFile:
-    """One YAML file with everything it includes.
+    """One YAML file with all files that it includes.
 
     Attributes:
-        name: the task or group it defines, None for a file that others include.
-        runs_code: whether loading it imports Python code of the user's.
-        includes: every file read besides itself.
-        config: its keys over those that it includes.
+        name: the task or group that it defines; None for a file that others include.
+        runs_code: whether loading it imports the user's Python code.
+        includes: all included files, without itself.
+        config: its keys, merged over those that it includes.
     """
 
     path: Path
@@ -49,10 +49,10 @@ class TaskFile:
 
 @dataclass
 class TaskFiles:
-    """What the include folders hold.
+    """The content of the include folders.
 
     Attributes:
-        by_name: the file of each task and group; of two includes the later counts, as in lm-eval.
+        by_name: the file of each task and group; later folders take precedence, as in lm-eval.
         problems: lines `<key>: <what is wrong>`.
     """
 
@@ -106,18 +106,18 @@ def _read(path: Path) -> tuple[dict[str, Any], TaskFile]:
     config, includes, runs_code = _merged(path.resolve(), frozenset())
     name = config.get("group", config.get("task"))
     if name is not None and not isinstance(name, str):
-        raise ValueError(f"the name of a task is a text, not {name!r}")
+        raise ValueError(f"the name of a task must be a string, not {name!r}")
     file = TaskFile(path, name, runs_code or "class" in config, frozenset(includes), config)
     return config, file
 
 
 def _merged(path: Path, above: frozenset[Path]) -> tuple[dict[str, Any], set[Path], bool]:
-    """The keys of a file over those that it includes."""
+    """The keys of a file, merged over those that it includes."""
     if path in above:
         raise ValueError(f"it includes itself through {path}")
     config = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506, safe loader's subclass
     if not isinstance(config, dict):
-        raise ValueError(f"{path} does not hold keys and values")  # noqa: TRY004
+        raise ValueError(f"{path} is not a mapping")  # noqa: TRY004
     runs_code = _has_function(config)
     merged: dict[str, Any] = {}
     files: set[Path] = set()

@@ -1,4 +1,4 @@
-"""What keeps a task from being used, known from the index and from the loaded task."""
+"""Checks of whether a task can be used, from lm-eval's index and from the loaded task."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evomerge.config import EvaluationConfig, TaskConfig
 
 
 def members(name: str, index: Mapping[str, Any]) -> Iterable[str]:
-    """`name` and, where it is a group, whatever its members are called, however deep."""
+    """`name` and, if it is a group, the names of its members, recursively."""
     yield name
     entry = index.get(name)
     config = (entry.cfg or {}) if entry is not None else {}
@@ -29,13 +29,13 @@ def _members_of(config: Mapping[str, Any], index: Mapping[str, Any]) -> Iterable
         if isinstance(item, dict) and "group" in item and name not in index:
             yield from _members_of(item, index)
         elif isinstance(item, dict) and "dataset_path" in item and name not in index:
-            continue  # a task that is defined where it is listed
+            continue  # a task that is defined inline
         elif isinstance(name, str) and name != config.get("group"):
             yield from members(name, index)
 
 
 def faults_of_name(key: str, task: TaskConfig, manager: Any) -> list[str]:
-    """What only lm-eval's index of names tells."""
+    """Faults of names according to lm-eval's index."""
     if task.name not in manager.all_tasks:
         return [f"{key}.name: {no_such('task', task.name, manager.all_tasks, shown=0)}"]
     if task.name in manager.all_tags:
@@ -51,7 +51,7 @@ def faults_of_code(
     manager: Any,
     files: Mapping[str, TaskFile],
 ) -> list[str]:
-    """Tasks that would run model output, or the user's own Python; found before they are loaded."""
+    """Tasks that would run model output or the user's Python code, before they are loaded."""
     if task.name in config.allow_unsafe:
         return []
     faults = []
@@ -60,37 +60,39 @@ def faults_of_code(
         if name in config.allow_unsafe:
             continue
         if entry is not None and (entry.cfg or {}).get("unsafe_code"):
-            faults.append(f"task {name!r} executes what a model writes")
+            faults.append(f"task {name!r} executes model output")
         if name in files and files[name].runs_code:
-            faults.append(f"task {name!r} runs Python code of its own ({files[name].path})")
+            faults.append(f"task {name!r} runs its own Python code ({files[name].path})")
     return [
-        f"{key}.name: {fault}; name it in evaluation.allow_unsafe to let it" for fault in faults
+        f"{key}.name: {fault}; add it to evaluation.allow_unsafe to allow it" for fault in faults
     ]
 
 
 def faults_of_leaves(
     key: str, task: TaskConfig, leaves: Mapping[str, Any], allowed: Collection[str]
 ) -> list[str]:
-    """What only the loaded tasks tell."""
+    """Faults of the loaded tasks."""
     faults = []
     for name, leaf in leaves.items():
         if getattr(leaf, "MULTIMODAL", False):
-            faults.append(f"{key}.name: task {name!r} needs images or sound; models here read text")
+            faults.append(
+                f"{key}.name: task {name!r} needs images or audio; models here are text-only"
+            )
         if getattr(leaf, "UNSAFE_CODE", False) and not {name, task.name} & {*allowed}:
             faults.append(
-                f"{key}.name: task {name!r} executes what a model writes; name it in "
-                "evaluation.allow_unsafe to let it"
+                f"{key}.name: task {name!r} executes model output; add it to "
+                "evaluation.allow_unsafe to allow it"
             )
         if task.fewshot and leaf.get_config("num_fewshot") == 0:
-            faults.append(f"{key}.fewshot: task {name!r} fixes 0 examples, not {task.fewshot}")
+            faults.append(f"{key}.fewshot: task {name!r} requires 0 examples, not {task.fewshot}")
     return faults
 
 
 def items_without_answer(task: Any, documents: Iterable[Any]) -> list[int]:
-    """The positions of multiple-choice items whose right answer is not among their choices.
+    """The indices of multiple-choice items whose answer is not among their choices.
 
-    lm-eval counts every answer to them as wrong. A misspelt column in `doc_to_target` is a
-    constant text to it and has this effect on all items.
+    lm-eval counts every response to them as wrong. A misspelt column in `doc_to_target` is taken as
+    a constant text, which affects all items.
     """
     if task.OUTPUT_TYPE != "multiple_choice" or callable(task.config.process_results):
         return []

@@ -1,7 +1,7 @@
-"""What an evaluation id is made of: the identity fields of the config, and the harness's view.
+"""Evaluation ids: digests of the config's identity fields and the harness's description.
 
-The harness's view (`data.description`) adds what a config does not say: versions of
-libraries and tasks, and digests of every task's resolved config and of the items scored.
+The description (`data.description`) adds what a config lacks: versions of libraries and tasks, and
+digests of every task's resolved config and of the scored items.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _VERSION = 2
 def evaluation_id(
     config: EvaluationConfig, description: Mapping[str, Any], split: Split = "selection"
 ) -> str:
-    """The id of everything but the model that determines what an evaluation measures.
+    """The id of everything except the model that determines what an evaluation measures.
 
-    Which of its metrics counts, and how much, is no part of it: all are kept, and a config with
-    other weights reads them again. The parts differ by their tasks and items (`description`), so
-    that other `final_tasks` leave the rest as it is.
+    Which metrics count, and their weights, are not part of it: all metrics are stored, so another
+    choice reuses them. Splits differ by their tasks and items (`description`), so `final_tasks`
+    does not affect the ids of other splits.
 
-    The tasks count in their order and all together: lm-eval batches the requests of all tasks
+    The id depends on all tasks together and their order: lm-eval batches the requests of all tasks
     as one list, and the neighbours in a batch can change a score in half precision.
     """
     fields = identity_fields(config)
@@ -41,7 +41,7 @@ def evaluation_id(
 
 
 def identity_fields(value: BaseModel) -> dict[str, Any]:
-    """The fields that can change a measurement, as JSON values; nested records are descended.
+    """The fields that can change a measurement, as JSON values, including nested records.
 
     Raises:
         TypeError: a field is marked neither `identity` nor `runtime`.

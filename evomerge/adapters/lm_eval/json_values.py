@@ -1,4 +1,4 @@
-"""Plain JSON values of whatever tasks hold: numpy scalars, functions, records, data sets' rows."""
+"""Conversion of task data to plain JSON: numpy scalars, functions, records, data set rows."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 from evomerge.domain.identity import canonical_json
 
-_MAPPINGS = (dict, Mapping)  # the abstract class alone takes ten times as long to ask
+_MAPPINGS = (dict, Mapping)  # isinstance with the abstract class alone takes ten times as long
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911, one line a type
-    """`value` as JSON, the same in every process: no addresses, no numbers that JSON lacks.
+    """`value` as JSON, the same in every process: without addresses, NaN or infinities.
 
-    A function becomes the digest of the file that defines it, so that a change of what it calls
-    there counts too; any other object becomes the name of its type.
+    A function becomes the digest of the file that defines it, so that changes of functions that it
+    calls there count too; any other object becomes the name of its type.
     """
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -41,7 +41,7 @@ def plain(value: Any) -> Any:  # noqa: PLR0911, one line a type
 
 
 def digest(values: Iterable[Any]) -> str:
-    """The SHA-256 of the canonical JSON of `values`, one a line, in their order."""
+    """The SHA-256 of the canonical JSON of `values`, one per line, in order."""
     state = hashlib.sha256()
     for value in values:
         state.update(canonical_json(plain(value)).encode())

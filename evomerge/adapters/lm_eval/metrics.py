@@ -1,4 +1,4 @@
-"""Which of a task's metrics counts: checked by name before anything is scored."""
+"""The choice of a task's metric, checked by name before anything is scored."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _MOST_SHOWN = 20
 
 
 def check_metric(key: str, task: TaskConfig, loaded: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """lm-eval's result key `<metric>,<filter>` for a loaded task or group, and what is wrong.
+    """lm-eval's result key `<metric>,<filter>` for a loaded task or group, and faults.
 
-    Filters are lm-eval's ways to read an answer; a task without any has the one called `none`.
+    Filters extract answers from responses; a task without filters has the one named `none`.
     """
     group = loaded["groups"].get(task.name)
     leaves = list(loaded["tasks"].values())
@@ -41,7 +41,7 @@ def check_metric(key: str, task: TaskConfig, loaded: Mapping[str, Any]) -> tuple
 
 
 def no_such(kind: str, name: str, names: Iterable[str], shown: int = _MOST_SHOWN) -> str:
-    """`there is no <kind> <name>`, with the nearest of `names` and the first few of them."""
+    """`there is no <kind> <name>`, with the closest of `names` and the first few of them."""
     options = sorted(set(names))
     near = difflib.get_close_matches(name, options, n=3, cutoff=0.6)
     text = f"there is no {kind} {name!r}"
@@ -52,27 +52,27 @@ def no_such(kind: str, name: str, names: Iterable[str], shown: int = _MOST_SHOWN
 
 
 def one_line(error: BaseException) -> str:
-    """One line about an error of foreign code."""
+    """An error of foreign code as one line of at most 500 characters."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
 
 
 def _names_its_own_metrics(leaf: Any) -> bool:
-    """A metric given as a function may report under other names, as `pass@1` for `pass_at_k`."""
+    """Whether a metric is a function, whose results may have other names (`pass@1`)."""
     config = leaf.config
     if callable(getattr(config, "process_results", None)):
-        return False  # these must list the names they report
+        return False  # these must list the names of their results
     return any(callable(item.get("metric")) for item in config.metric_list or [])
 
 
 def _unusable(task: TaskConfig, leaves: Iterable[Any]) -> Iterable[str]:
     for leaf in leaves:
         if leaf.higher_is_better().get(task.metric) is False:
-            yield f"less is better for {task.metric!r} of task {task.name!r}; scores are maximised"
+            yield f"lower is better for {task.metric!r} of task {task.name!r}; scores are maximised"
         aggregation = leaf.aggregation().get(task.metric)
         if getattr(aggregation, "__name__", "") in _NOT_A_SHARE:
             yield (
-                f"{task.metric!r} of task {task.name!r} is no share between 0 and 1, so it has no "
-                "place on a scale of points from 0 to 100"
+                f"{task.metric!r} of task {task.name!r} is not in [0, 1], so it cannot be "
+                "converted to points from 0 to 100"
             )
 
 

@@ -1,7 +1,7 @@
-"""Model types of lm-eval besides `hf` and `vllm`, by their name or as `package.module:Class`.
+"""Model types of lm-eval besides `hf` and `vllm`, by name or as `package.module:Class`.
 
-lm-eval can be given types of one's own only by importing them, hence the second form. What they
-need besides a folder of weights goes through `evaluation.model_args`.
+lm-eval registers custom types only when they are imported, hence the second form. Arguments besides
+the folder of weights are passed through `evaluation.model_args`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from evomerge.adapters.lm_eval.metrics import no_such, one_line
 from evomerge.config import EvaluationConfig
 
 OWN = ("hf", "vllm")
-"""Those that `evomerge.adapters.lm_eval.backends` builds itself."""
+"""Types that `evomerge.adapters.lm_eval.backends` builds itself."""
 
 
 def model_type(name: str) -> Any:
     """The class of an lm-eval model type.
 
     Raises:
-        ValueError: there is none of this name, or it cannot be imported; says so in a sentence.
+        ValueError: there is none of this name, or it cannot be imported.
     """
     import lm_eval.models  # noqa: F401, registers the names
     from lm_eval.api.model import LM
@@ -39,21 +39,21 @@ def model_type(name: str) -> Any:
             raise ValueError(no_such("model type", name, model_registry.keys()))
     except ValueError:
         raise
-    except Exception as error:  # whatever a module does when it is imported
+    except Exception as error:  # importing a module can raise anything
         raise ValueError(f"model type {name!r} cannot be imported: {one_line(error)}") from None
     if not (inspect.isclass(found) and issubclass(found, LM)):
-        raise ValueError(f"{name!r} is no model type of lm-eval (no subclass of lm_eval.api.LM)")
+        raise ValueError(f"{name!r} is not a model type of lm-eval (a subclass of lm_eval.api.LM)")
     return found
 
 
 def problems(config: EvaluationConfig) -> list[str]:
-    """What stands against the configured type, a line each; nothing is loaded."""
+    """Faults of the configured type, one line each; no model is loaded."""
     try:
         names = _argument_names(model_type(config.backend))
     except ValueError as error:
         return [f"evaluation.backend: {error}"]
     if "pretrained" not in names:
-        text = "takes no `pretrained`: it cannot be told which folder to score"
+        text = "takes no `pretrained` argument, so it cannot load a folder"
         return [f"evaluation.backend: model type {config.backend!r} {text}"]
     asked = {"dtype": config.dtype != "auto", "max_length": config.max_length is not None}
     return [
@@ -64,7 +64,7 @@ def problems(config: EvaluationConfig) -> list[str]:
 
 
 def build(config: EvaluationConfig, model: Path, place: Any) -> Any:
-    """A model of the configured type; it gets those of evomerge's settings that it knows."""
+    """A model of the configured type, with those of evomerge's settings that it accepts."""
     found = model_type(config.backend)
     settings: dict[str, Any] = {
         "device": place.device,
@@ -79,12 +79,12 @@ def build(config: EvaluationConfig, model: Path, place: Any) -> Any:
 
 
 def identity_of(name: str) -> Any:
-    """The code that answers, as JSON: a class's name and the digest of its file."""
+    """The class of the type as JSON: its name and the digest of its file."""
     return plain(model_type(name))
 
 
 def _argument_names(found: Any) -> set[str]:
-    """What the constructor takes by name, also where it passes arguments on to a base class."""
+    """The keyword arguments of the constructor, including those that it passes to a base class."""
     names: set[str] = set()
     for cls in found.__mro__:
         if "__init__" not in vars(cls) or cls is object:

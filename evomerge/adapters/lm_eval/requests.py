@@ -1,8 +1,8 @@
-"""A task's requests, built once for all models.
+"""Builds a task's requests once for all models.
 
-`lm_eval.evaluate` builds every prompt again for every model, and compiles every Jinja template
-again for every item: with small models that is most of the time. Both depend on the task alone,
-unless a chat template is applied, which belongs to the model's tokenizer.
+`lm_eval.evaluate` builds every prompt for every model, and compiles every Jinja template for every
+item: with small models that is most of the time. Both depend only on the task, unless a chat
+template is applied, which belongs to the model's tokenizer.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 class RequestsOnce:
-    """Stands in for `task.build_all_requests`.
+    """Replaces `task.build_all_requests`.
 
-    What a model, a filter or a metric may have written into a request is put back before the next
-    model sees it: responses, arguments and documents are those of the first building.
+    Whatever a model, a filter or a metric wrote into a request is reset before the next model:
+    responses, arguments and documents.
 
     Attributes:
-        template: names the chat template (any text that differs where templates do); None without.
+        template: identifies the chat template; None without one.
     """
 
     def __init__(self, task: Any, seed: int) -> None:
@@ -41,7 +41,7 @@ class RequestsOnce:
     def __call__(self, **arguments: Any) -> None:
         """Make `task.instances` ready for a model.
 
-        The few-shot generator starts anew, so that the examples of an item do not depend on how
+        The few-shot generator is reseeded, so that the examples of an item do not depend on how
         often requests were built before.
         """
         key = (
@@ -66,7 +66,7 @@ class RequestsOnce:
 
 
 def copied(value: Any) -> Any:
-    """A deep copy; five times as fast as `deepcopy` for what requests mostly are, plain values."""
+    """A deep copy; five times as fast as `deepcopy` for plain values, as most requests are."""
     kind = type(value)
     if kind in _PLAIN:
         return value
@@ -80,7 +80,7 @@ def copied(value: Any) -> Any:
 
 
 def compile_templates_once() -> None:
-    """Let lm-eval's Jinja environment remember its compiled templates; they hold no state."""
+    """Cache compiled templates in lm-eval's Jinja environment; they are stateless."""
     environment = lm_eval.utils.env
     if not hasattr(environment.from_string, "cache_info"):
         environment.from_string = functools.lru_cache(_TEMPLATES)(environment.from_string)

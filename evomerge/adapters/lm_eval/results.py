@@ -1,4 +1,4 @@
-"""From lm-eval's results to scores in points, sample logs and warnings."""
+"""Converts lm-eval's results to scores in points, sample logs and warnings."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _POINTS = 100.0
 
 
 def task_scores(entry: LoadedTask, results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every metric of one entry that is a share: fields of `TaskScore`, in points, weight 1.
+    """All metrics in [0, 1] of one entry: fields of `TaskScore`, in points, weight 1.
 
-    The one that counts is first.
+    The metric that counts comes first.
 
     Raises:
-        CandidateError: that one is missing, not finite, or no share between 0 and 1.
+        CandidateError: the metric that counts is missing, not finite, or not in [0, 1].
     """
     name, key = entry.config.name, entry.result_key
     metrics = results["results"][name]
     there = [item for item in metrics if "," in item and "_stderr," not in item]
     if key not in there:
         given = ", ".join(sorted(there))
-        raise CandidateError(f"task {name!r} gave no metric {key!r}; it gave {given}")
+        raise CandidateError(f"task {name!r} has no metric {key!r}; it has {given}")
     value = float(metrics[key])
     if not _is_share(value):
-        raise CandidateError(f"{key!r} of task {name!r} is {value}, not a share between 0 and 1")
+        raise CandidateError(f"{key!r} of task {name!r} is {value}, which is not in [0, 1]")
     others = sorted(item for item in there if item != key and _is_share(metrics[item]))
     rows = results["samples"].get(name, ())  # a group logs its member tasks only
     return [_task_score(name, item, metrics, rows) for item in (key, *others)]
@@ -64,7 +64,7 @@ def _task_score(
 
 
 def _solved(metric: str, chosen: str, rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """See `TaskScore.solved`; the items in their order."""
+    """See `TaskScore.solved`; in the order of the items."""
     own = sorted((row for row in rows if row["filter"] == chosen), key=lambda row: row["doc_id"])
     values = [row.get(metric) for row in own]
     right_or_wrong = bool(values) and all(value in (0, 1) for value in values)
@@ -72,10 +72,10 @@ def _solved(metric: str, chosen: str, rows: Sequence[Mapping[str, Any]]) -> str 
 
 
 def write_samples(samples: Mapping[str, Iterable[Mapping[str, Any]]], into: Path) -> None:
-    """Write `samples_<task>.jsonl`: a line per item and filter, by item, then as the task has it.
+    """Write `samples_<task>.jsonl`: a line per item and filter, sorted by item.
 
-    Keys of a line: `doc_id` (position among the task's items), `filter`, `doc`, `arguments` (of
-    each request), `responses` (of each request and repeat), `filtered` (what the metrics saw),
+    Keys of a line: `doc_id` (index among the task's items), `filter`, `doc`, `arguments` (of
+    each request), `responses` (of each request and repeat), `filtered` (input of the metrics),
     `target`, `metrics` {name: value for this item}.
     """
     for task, rows in samples.items():
@@ -99,10 +99,10 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 def write_backend(lm: Any, config: EvaluationConfig, into: Path) -> None:
-    """Write `backend.json`: the backend's own choices, which are known once a model is loaded.
+    """Write `backend.json`: settings that the backend chose when it loaded the model.
 
-    Keys: `backend`, `attention` (transformers' implementation; None where it has no such name),
-    `dtype`, `batch_size`, `max_length` (tokens).
+    Keys: `backend`, `attention` (transformers' implementation; None if unknown), `dtype`,
+    `batch_size`, `max_length` (tokens).
     """
     own = getattr(lm, "model", None)
     attention = getattr(getattr(own, "config", None), "_attn_implementation", None)
@@ -117,13 +117,13 @@ def write_backend(lm: Any, config: EvaluationConfig, into: Path) -> None:
 
 
 def warnings(suite: Suite, watch: Watch, window: int) -> list[EvaluationWarning]:
-    """What a reader of the scores should know."""
+    """Warnings about the scores of a model."""
     said = [*suite.warnings]
     for name, task in suite.tasks.items():
         total = len(task.instances)
-        cut = f"requests are longer than the model's window of {window} tokens"
+        cut = f"requests are longer than the model's context window of {window} tokens"
         found = {
-            "too_long": (watch.too_long[name], f"{cut}, so their beginning was cut off"),
+            "too_long": (watch.too_long[name], f"{cut}, so their beginning was truncated"),
             "cut_off": (watch.cut_off[name], "answers reached the token limit"),
         }
         said += [

@@ -1,6 +1,6 @@
-"""Tokens and passwords among `evaluation.model_args`: never stored, never logged.
+"""Tokens and passwords in `evaluation.model_args`: never stored, never logged.
 
-An identity holds a secret's digest only: another token may open another model.
+An evaluation id contains only a digest of them, since another token may select another model.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Argument = str | int | float | bool
 
 
 def is_secret(name: str, value: object) -> bool:
-    """Whether an argument's name or value looks like that of a secret.
+    """Whether an argument's name or value looks like a secret.
 
-    Token *ids* (`prefix_token_id`) and switches (`add_bos_token: true`) are none.
+    Token *ids* (`prefix_token_id`) and flags (`add_bos_token: true`) do not.
     """
     if not isinstance(value, str):
         return False
@@ -29,7 +29,7 @@ def is_secret(name: str, value: object) -> bool:
 
 
 def without_secrets(arguments: Mapping[str, Argument]) -> dict[str, Argument]:
-    """`arguments` with `sha256:<hex>` in the place of every secret."""
+    """`arguments` with every secret replaced by `sha256:<hex>`."""
     return {
         name: f"sha256:{hashlib.sha256(str(value).encode()).hexdigest()}"
         if is_secret(name, value)
@@ -39,7 +39,7 @@ def without_secrets(arguments: Mapping[str, Argument]) -> dict[str, Argument]:
 
 
 def redacted(text: str, arguments: Mapping[str, Argument]) -> str:
-    """`text` without the secrets of `arguments`; errors of libraries may quote them."""
+    """`text` without the secrets of `arguments`, which libraries may quote in errors."""
     for name, value in arguments.items():
         if is_secret(name, value) and len(str(value)) >= _TOO_SHORT:
             text = text.replace(str(value), "***")

@@ -1,4 +1,4 @@
-"""Which items of a task the search never sees."""
+"""Random choice of a task's held-out items."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from random import Random
 from evomerge.domain.identity import derived_seed
 
 FEWEST_ITEMS = 10
-"""A task with fewer items cannot be split: one item more or less would be ten points."""
+"""A task with fewer items cannot be split: one item would count ten points or more."""
 _MOST_LABELS = 20
 
 
 def held_out_items(labels: Sequence[str], share: float, seed: int, task: str) -> tuple[int, ...]:
-    """The positions of a random share of a task's items, ascending, at least one and not all.
+    """The indices of a random share of a task's items, ascending, at least one and not all.
 
-    Where there are few labels (at most 20, of at least two items each on average), each gives
-    its share, to within one item: systematic sampling from the items in the order of their
-    labels, shuffled within each.
+    With few labels (at most 20, of at least two items each on average) the sample is stratified:
+    each label gets its share, to within one item, by systematic sampling from the items sorted by
+    label and shuffled within each.
 
     Args:
-        labels: of each item, its right answer as a text.
+        labels: each item's answer as a text.
         share: of the items, between 0 and 1.
-        task: its name; tasks with equal items are split differently.
+        task: its name, which is part of the seed.
     """
     few = len(Counter(labels)) <= min(_MOST_LABELS, len(labels) // 2)
     rng = Random(derived_seed("split", seed, task))

@@ -1,4 +1,4 @@
-"""The loaded tasks of an evaluation, and which of their items each split of it scores."""
+"""The loaded tasks of an evaluation, and the items that each split scores."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class LoadedTask:
     """One item of `evaluation.tasks` or `evaluation.final_tasks`, loaded.
 
     Attributes:
-        key: its place in the config, as `evaluation.tasks.1`.
+        key: its key in the config, such as `evaluation.tasks.1`.
         loaded: lm-eval's `tasks`, `groups` and `group_map` of this name.
-        result_key: lm-eval's key of the metric that counts, as `exact_match,strict-match`.
+        result_key: lm-eval's key of the metric that counts, such as `exact_match,strict-match`.
     """
 
     key: str
@@ -34,17 +34,17 @@ class LoadedTask:
 
     @property
     def leaves(self) -> dict[str, Any]:
-        """The tasks with items of their own: itself, or the members of the group."""
+        """The tasks with items: itself, or the members of the group."""
         return dict(self.loaded["tasks"])
 
     @property
     def final(self) -> bool:
-        """Whether the search never sees it."""
+        """Whether it is one of `final_tasks`."""
         return self.key.startswith("evaluation.final_tasks")
 
 
 class Items(tuple[int, ...]):
-    """Positions of items, ascending; lm-eval asks it `in` for every item of the task."""
+    """Ascending indices of items, with a fast `in`, which lm-eval evaluates for every item."""
 
     def __contains__(self, item: object) -> bool:
         if not hasattr(self, "_known"):
@@ -56,10 +56,9 @@ class Suite:
     """The tasks of one split of an evaluation, reused for every model.
 
     Attributes:
-        samples: the items of each task of which not all are scored; a task that is not in it is
-            scored on all of them.
-        requests: each task's request building, shared by the parts.
-        warnings: about items that cannot be answered right.
+        samples: the scored items of each task; a missing task is scored on all items.
+        requests: the cached requests of each task, shared by the splits.
+        warnings: about items that no response can get right.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class Suite:
 
     @property
     def tasks(self) -> dict[str, Any]:
-        """Every task with items, by name, in the order of the config."""
+        """All tasks with items, by name, in the order of the config."""
         return {name: task for entry in self.entries for name, task in entry.leaves.items()}
 
     @property
@@ -90,13 +89,13 @@ class Suite:
         return {"tasks": self.tasks, "groups": groups, "group_map": members}
 
     def documents(self, name: str) -> list[Any]:
-        """The items of task `name` that are scored, in their order."""
+        """The scored items of task `name`, in order."""
         docs = self.tasks[name].eval_docs
         return [docs[index] for index in self.samples.get(name, range(len(docs)))]
 
 
 def suites(config: EvaluationConfig, entries: Sequence[LoadedTask]) -> dict[Split, Suite]:
-    """The suite of every split that the config has, `selection` last: its requests stay built.
+    """The suite of every split of the config; `selection` is last, so that its requests stay built.
 
     Raises:
         PreflightError: a task has too few items to be split.
@@ -127,7 +126,7 @@ def suites(config: EvaluationConfig, entries: Sequence[LoadedTask]) -> dict[Spli
 def _choose_items(
     config: EvaluationConfig, entry: LoadedTask, name: str, items: dict[Split, dict[str, Items]]
 ) -> list[str]:
-    """Note in `items` which items of task `name` each split scores; what is wrong with that."""
+    """Add the items of task `name` that each split scores to `items`; returns faults."""
     docs = entry.leaves[name].eval_docs
     limit = entry.config.limit
     count = len(docs) if limit is None else min(limit, len(docs))
@@ -141,7 +140,7 @@ def _choose_items(
         return [f"{entry.key}: {fault}; raise its limit, or set evaluation.split to none"]
     try:
         labels = [_label(entry.leaves[name], docs[item]) for item in range(count)]
-    except Exception as error:  # templates and task code raise anything
+    except Exception as error:  # templates and task code can raise anything
         return [f"{entry.key}: the answers of task {name!r} cannot be read: {one_line(error)}"]
     held_out = Items(held_out_items(labels, share, config.split.seed, name))
     items["held_out"][name] = held_out

@@ -1,4 +1,4 @@
-"""Loads the configured tasks once, with everything that can be known to fail known at once.
+"""Loads the configured tasks once and reports all faults at once.
 
 The order matters: the include folders are read as text first, then lm-eval's index, then tasks are
 loaded one by one, and only those whose code the config allows.
@@ -35,10 +35,10 @@ _UNREACHABLE = {
 
 
 def load_suites(config: EvaluationConfig) -> dict[Split, Suite]:
-    """Load and check every task; the suite of each split of the evaluation.
+    """Load and check every task; returns the suite of each split of the evaluation.
 
     Raises:
-        PreflightError: one line for each problem, each naming its key of the config.
+        PreflightError: one line for each problem, each naming its key in the config.
     """
     files = read_task_files(config.include)
     problems = list(files.problems)
@@ -63,7 +63,7 @@ def load_suites(config: EvaluationConfig) -> dict[Split, Suite]:
 
 
 def _manager(config: EvaluationConfig) -> Any:
-    """lm-eval's index; its own 14,000 names (seconds) only where the includes do not suffice."""
+    """lm-eval's index; includes its 14,000 built-in names (seconds) only if they are needed."""
     folders = [str(folder) for folder in config.include]
     if folders:
         manager = TaskManager(include_path=folders, include_defaults=False)
@@ -78,7 +78,7 @@ def _load(key: str, task: TaskConfig, manager: Any, problems: list[str]) -> Any:
     try:
         with data_beside_yaml():
             return manager.load([task.name])
-    except Exception as error:  # task code and data loaders raise anything
+    except Exception as error:  # task code and data loaders can raise anything
         problems.append(f"{key}.name: task {task.name!r} cannot be loaded: {_explained(error)}")
         return None
 
@@ -90,7 +90,7 @@ def _explained(error: BaseException) -> str:
         if type(cause).__name__ in _UNREACHABLE:
             return (
                 f"its data are not on this machine and the hub cannot be reached ({text}); "
-                "fetch them once where there is a network, or set HF_HOME to where they are"
+                "download them once with network access, or set HF_HOME to their cache"
             )
         cause = cause.__cause__ or cause.__context__
     return text
@@ -99,7 +99,7 @@ def _explained(error: BaseException) -> str:
 def _entry(
     key: str, task: TaskConfig, loaded: Any, config: EvaluationConfig, problems: list[str]
 ) -> list[LoadedTask]:
-    """The entry, or none and why not."""
+    """The entry, or none, in which case problems are added to `problems`."""
     faults = faults_of_leaves(key, task, loaded["tasks"], config.allow_unsafe)
     result_key, wrong = check_metric(key, task, loaded)
     problems += faults + wrong
@@ -128,7 +128,7 @@ def _overlaps(entries: Iterable[LoadedTask]) -> list[str]:
 
 
 def _check_items(suite: Suite) -> None:
-    """Look at every item before the first merge: its answer, and its prompts.
+    """Check the answer and the prompts of every item before the first merge.
 
     With a chat template the prompts depend on the model's tokenizer and are built later.
     """
@@ -142,13 +142,13 @@ def _check_items(suite: Suite) -> None:
                         samples=suite.samples.get(name),
                         system_instruction=suite.config.system_instruction,
                     )
-            except Exception as error:  # templates and task code raise anything
+            except Exception as error:  # templates and task code can raise anything
                 problems.append(
                     f"{entry.key}: the prompts of task {name!r} cannot be built: {one_line(error)}"
                 )
                 continue
             items = len(suite.documents(name))
-            text = "items have an answer that is none of their choices"
+            text = "items have an answer that is not among their choices"
             if len(wrong) == items:
                 text = f"{items} of {items} {text}"
                 problems.append(f"{entry.key}: task {name!r}: {text}; see its doc_to_target")

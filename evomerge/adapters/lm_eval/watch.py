@@ -1,4 +1,4 @@
-"""Watches a model answer: progress, numbers that are not finite, texts too long for the window."""
+"""Instruments a model: progress, non-finite numbers, texts too long for the context window."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _REMEMBERED_TOKENS = 4_000_000
 
 
 class TokenMemory:
-    """Remembers how texts are tokenized, for the next model with the same tokenizer.
+    """Caches tokenized texts for the next model with the same tokenizer.
 
-    Bounded: beyond some millions of tokens nothing more is remembered (about 40 MB).
+    Bounded: beyond some millions of tokens (about 40 MB) nothing more is cached.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class TokenMemory:
         self._count = 0
 
     def around(self, encode: Callable[..., list[int]], fingerprint: str) -> Callable[..., Any]:
-        """`encode` with memory; `fingerprint` names the tokenizer."""
+        """`encode` with the cache; `fingerprint` identifies the tokenizer."""
         if fingerprint != self._fingerprint:
             self._fingerprint, self._tokens, self._count = fingerprint, {}, 0
 
@@ -52,11 +52,11 @@ class TokenMemory:
 
 
 class Watch:
-    """Stands between lm-eval and the methods of its model object that answer requests.
+    """Wraps the methods of a model object that answer lm-eval's requests.
 
     Attributes:
-        too_long: per task, prompts of which the model saw only the end.
-        cut_off: per task, answers that took every token they were allowed.
+        too_long: per task, the number of prompts whose beginning was truncated.
+        cut_off: per task, the number of answers that reached the token limit.
     """
 
     def __init__(self, lm: Any, tasks: Mapping[str, Any], seed: int, progress: Progress) -> None:
@@ -74,12 +74,12 @@ class Watch:
         self._bad_logits: torch.Tensor | None = None
         for kind in _REQUEST_KINDS:
             setattr(lm, kind, self._around(kind, getattr(lm, kind)))
-        lm.set_cache_hook(self)  # called for each answer; nothing is cached
+        lm.set_cache_hook(self)  # called for each response; nothing is cached
         if isinstance(getattr(lm, "model", None), torch.nn.Module):
             lm.model.register_forward_hook(self._look_at_logits)
 
     def add_partial(self, kind: str, request: Any, answer: Any) -> None:
-        """lm-eval's name for "this request is answered"."""
+        """lm-eval's cache hook, called for every finished request."""
         if kind != "generate_until":
             value = answer[0] if isinstance(answer, tuple) else answer
             self._not_finite += not math.isfinite(value)
@@ -87,7 +87,7 @@ class Watch:
         self._progress(min(self._done, self._total), self._total)
 
     def _around(self, kind: str, method: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-        """Answer as `method` does, from a known random state and leaving a known one behind."""
+        """Wrap `method`: seeds before and after it, counts requests, checks for NaN."""
 
         def answer(requests: Sequence[Any], disable_tqdm: bool = True) -> list[Any]:
             self._total = sum(len(task.instances) for task in self._tasks.values())
@@ -104,9 +104,9 @@ class Watch:
         return answer
 
     def _look_at_logits(self, module: Any, inputs: Any, output: Any) -> None:
-        """Remember, without waiting for the device, whether a last position's logits overflowed.
+        """Note, without synchronising the device, whether the last position's logits overflowed.
 
-        Generation would pick some token of them and go on. -inf is a way to forbid a token.
+        Generation would continue with an arbitrary token. -inf is allowed: it masks tokens.
         """
         logits = getattr(output, "logits", None)
         if logits is not None:
@@ -122,11 +122,11 @@ class Watch:
 
     def _count_too_long(self, kind: str, requests: Sequence[Any]) -> None:
         if kind == "loglikelihood_rolling":
-            return  # these are scored window by window, nothing is cut
+            return  # scored window by window, so nothing is truncated
         for request in requests:
             text, rest = request.args[0], request.args[1]
             if kind == "loglikelihood":
-                # the last token is only ever predicted, so it needs no room
+                # the last token is only predicted, so it needs no space in the window
                 tokens, room = self._lm.tok_encode(text + rest), self._lm.max_length + 1
             else:
                 tokens = self._lm.tok_encode(text)
@@ -139,5 +139,5 @@ class Watch:
             self.cut_off[request.task_name] += len(tokens) >= self._generated(request.args[1])
 
     def _generated(self, arguments: dict[str, Any]) -> int:
-        """The largest number of tokens that an answer may have."""
+        """The token limit of an answer."""
         return int(normalize_gen_kwargs(arguments, self._lm.max_gen_toks)["max_gen_toks"])

@@ -1,4 +1,4 @@
-"""lm-eval as a worker, in a child process that lives as long as the run."""
+"""The lm-eval worker, a child process that lives as long as the run."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def worker(
     *,
     batch_invariant: bool = False,
 ) -> Worker:
-    """Who does `describe` and `score` on one device.
+    """The worker for `describe` and `score` on one device.
 
     Args:
-        backend: of lm-eval.
-        device: `cpu` or `cuda:<number>`, no part of the evaluation id; or several of the latter
-            with a `+` between them, for one vllm engine over all of them.
-        log: file for what the child and its libraries print.
-        cache: where descriptions of tasks are remembered; the child is asked each time if None.
-        batch_invariant: vllm's numbers then do not depend on what is computed at the same time.
+        backend: lm-eval's.
+        device: `cpu` or `cuda:<number>`, not part of the evaluation id; or several of the latter
+            joined by `+`, for one vllm engine over all of them.
+        log: file for the output of the child and its libraries.
+        cache: cache of task descriptions; None to ask the child each time.
+        batch_invariant: make vllm's numbers independent of the other requests of a batch.
     """
     environment, own = _vllm(device, batch_invariant) if backend == "vllm" else ({}, device)
     child = Child(
@@ -43,10 +43,10 @@ def worker(
 
 
 def _vllm(device: str, batch_invariant: bool) -> tuple[dict[str, str], str]:
-    """The child's environment and its name for `device`: vllm takes the first that it can see."""
+    """The child's environment, in which only `device` is visible, and its name there."""
     environment = {
-        # In a process of its own an engine dies with "see the trace above", and takes requests as
-        # they come, so that batches differ from run to run.
+        # An engine in a process of its own hides errors ("see the trace above"), and takes requests
+        # as they come, so that batches differ from run to run.
         "VLLM_ENABLE_V1_MULTIPROCESSING": os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING", "0"),
         **({"VLLM_BATCH_INVARIANT": "1"} if batch_invariant else {}),
     }

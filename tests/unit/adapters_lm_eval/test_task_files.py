@@ -32,12 +32,12 @@ def test_tasks_groups_and_fragments(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("task: [unclosed\n", "expected ',' or ']'"),
-        ("- a list\n", "does not hold keys and values"),
+        ("- a list\n", "is not a mapping"),
         ("dataset_path: json\noutput_type: generate_until\n", "neither `task` nor `group`"),
         ("task: one\ninclude: gone.yaml\n", "gone.yaml"),
         ("task: one\ninclude: bad.yaml\n", "includes itself"),
         ("task: one\nx: !other y\n", "!other"),
-        ("task: 5\n", "is a text, not 5"),
+        ("task: 5\n", "must be a string, not 5"),
     ],
 )
 def test_files_that_lm_eval_would_leave_out(tmp_path: Path, text: str, message: str) -> None:
