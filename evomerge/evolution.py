@@ -21,6 +21,7 @@ from evomerge.domain.events import (
 from evomerge.domain.identity import derived_seed
 from evomerge.domain.kinship import Pair, all_pairs
 from evomerge.domain.model import Candidate, Model, Proposal, SkippedMerge
+from evomerge.domain.population import rank
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.state import RunState
 from evomerge.ports import Executor, Ledger, record_all
@@ -74,13 +75,15 @@ def evolve(
         generation = ledger.state.open_generation
         if generation is None:
             executor.prune(ledger.state)
-            measure(ledger, executor, strategy.pairs(ledger.state))
-            offspring = propose(ledger.state, strategy, criteria, write_recipe, name_child)
-            if not offspring.candidates:
+            pairs = strategy.pairs(ledger.state)
+            measure(ledger, executor, pairs)
+            merges = propose(ledger.state, strategy, pairs)
+            merges = merges[: evaluations_left(criteria, ledger.state)]
+            if not merges:
                 break
-            # Once the parents' kinship is known the same is proposed again, and tells it.
-            if not measure(ledger, executor, parents_of(offspring)):
-                ledger.record(too_alike(offspring, skip_above, _of_all(strategy)) or offspring)
+            measure(ledger, executor, chain(*(all_pairs(merge.parents) for merge in merges)))
+            offspring = named(ledger.state, merges, write_recipe, name_child)
+            ledger.record(too_alike(offspring, skip_above, _of_all(strategy)) or offspring)
             continue
         work = executor.breed if generation.number else executor.score
         record_all(ledger, work(ledger.state.unscored))
@@ -98,54 +101,43 @@ def evolve(
     return ledger.state
 
 
-def measure(ledger: Ledger, executor: Executor, pairs: Iterable[Pair]) -> bool:
-    """Have those of `pairs` measured that were not yet; whether something was learnt."""
-    missing = ledger.state.unmeasured(pairs)
-    known = len(ledger.state.readings)
+def measure(ledger: Ledger, executor: Executor, pairs: Iterable[Pair]) -> None:
+    """Have those of `pairs` measured that were not yet."""
+    state = ledger.state
+    missing = state.unmeasured(pairs)
     if missing:
-        record_all(ledger, executor.measure(ledger.state.ranking, missing))
-    return len(ledger.state.readings) > known
+        models = sorted((state.models[name] for name in set(chain(*missing))), key=rank)
+        record_all(ledger, executor.measure(models, missing))
 
 
-def parents_of(offspring: GenerationProposed) -> tuple[Pair, ...]:
-    """The pairs of the parents of every proposed merge."""
-    proposals = (candidate.proposal for candidate in offspring.candidates)
-    return tuple(chain(*(all_pairs(proposal.parents) for proposal in proposals)))
+def propose(state: RunState, strategy: Strategy, pairs: Iterable[Pair]) -> list[Proposal]:
+    """The merges of the next generation.
 
-
-def propose(
-    state: RunState,
-    strategy: Strategy,
-    criteria: Sequence[Criterion],
-    write_recipe: WriteRecipe,
-    name_child: NameChild,
-) -> GenerationProposed:
-    """The next generation: the strategy's merges, cut to the evaluations that are left.
-
-    The strategy sees the kinship of the pairs that it states and of no others: what else was
+    The strategy sees the kinship of the pairs that it stated and of no others: what else was
     measured meanwhile, before an interruption or by another version, changes no decision.
     """
-    kinship = state.kinship.among(strategy.pairs(state))
-    number = len(state.generations)
-    rng = Random(derived_seed("strategy", state.start.seed, number))
+    rng = Random(derived_seed("strategy", state.start.seed, len(state.generations)))
     of_all = _of_all(strategy)
-    proposals = [
+    return [
         proposal
-        for proposal in strategy.propose(state, kinship, rng)
+        for proposal in strategy.propose(state, state.kinship.among(pairs), rng)
         # Whatever a strategy remembers: a skipped pair is never proposed again, so this ends.
         if proposal.kind in of_all or frozenset(proposal.parents) not in state.given_up
     ]
-    proposals = [
-        proposal.model_copy(update={"kinship": state.kinship.mean(proposal.parents)})
-        for proposal in proposals[: evaluations_left(criteria, state)]
-    ]
+
+
+def named(
+    state: RunState, merges: Iterable[Proposal], write_recipe: WriteRecipe, name_child: NameChild
+) -> GenerationProposed:
+    """The next generation: its children named, with their recipes and their parents' kinship."""
+    number = len(state.generations)
     candidates = tuple(
         Candidate(
-            name=name_child(number, place, proposal),
-            proposal=proposal,
-            recipe=write_recipe(proposal, [state.models[name] for name in proposal.parents]),
+            name=name_child(number, place, merge),
+            proposal=merge.model_copy(update={"kinship": state.kinship.mean(merge.parents)}),
+            recipe=write_recipe(merge, [state.models[name] for name in merge.parents]),
         )
-        for place, proposal in enumerate(proposals, start=1)
+        for place, merge in enumerate(merges, start=1)
     )
     return GenerationProposed(generation=number, candidates=candidates)
 

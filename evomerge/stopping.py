@@ -13,7 +13,7 @@ from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from evomerge.domain.kinship import Pair, all_pairs
 from evomerge.domain.settings import identity, named
-from evomerge.domain.state import RunState, highest_worth
+from evomerge.domain.state import RunState, risen
 from evomerge.domain.value import Value
 from evomerge.plugins import Registry
 
@@ -76,13 +76,10 @@ class NoImprovement(Criterion):
 
     def reached(self, state: RunState) -> str | None:
         """Count generations since the best score last rose by more than `min_delta`."""
-        *closed, last = state.generations
-        tops = [generation.top for generation in closed]
-        tops.append(highest_worth(state.at_generation(last.number)))
-        best, last_rise = None, 0
-        for number, top in enumerate(tops):
-            if top is not None and (best is None or top.exceeds(best, by=self.min_delta)):
-                best, last_rise = top, number
+        best, last_rise, last = None, 0, state.generations[-1]
+        for number, worth in risen(state):
+            if best is None or worth.exceeds(best, by=self.min_delta):
+                best, last_rise = worth, number
         if last.number - last_rise < self.patience:
             return None
         return f"no_improvement: best score unchanged for {self.patience} generations"

@@ -26,12 +26,12 @@ def canonical(value: Any) -> Any:
         if not math.isfinite(value):
             raise ValueError(f"{value} is not finite, so it cannot be part of an id")
         return int(value) if value.is_integer() else value
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
             raise ValueError("keys must be strings to be part of an id")
         return {key: canonical(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [canonical(item) for item in value]
     raise ValueError(f"{type(value).__name__} cannot be part of an id")
 
 

@@ -23,6 +23,10 @@ class Metric(StrEnum):
     COSINE = "cosine"
     EUCLIDEAN = "euclidean"
 
+    def closeness(self, value: float | None) -> float | None:
+        """A value of this metric, negated if it is a distance: higher is closer."""
+        return -value if value is not None and self is Metric.EUCLIDEAN else value
+
 
 Pair = tuple[str, str]
 
@@ -50,7 +54,7 @@ class KinshipReading(Value):
 
     def value(self, metric: Metric) -> float | None:
         """The reading by one metric."""
-        value: float | None = getattr(self, metric.value)
+        value: float | None = getattr(self, metric)
         return value
 
     def error(self, metric: Metric) -> float | None:
@@ -104,10 +108,7 @@ class KinshipMatrix:
 
     def closeness(self, a: str, b: str) -> float | None:
         """Like `between`, but higher is closer for every metric (distances are negated)."""
-        value = self.between(a, b)
-        if value is None:
-            return None
-        return -value if self.metric is Metric.EUCLIDEAN else value
+        return self.metric.closeness(self.between(a, b))
 
     def mean(self, models: Sequence[str]) -> float | None:
         """Kinship of n models, the mean over all pairs; None if it is missing for a pair."""

@@ -35,6 +35,7 @@ from evomerge.domain.model import Candidate, Model, Retention, SkippedMerge
 from evomerge.domain.objective import Objective, ObjectiveName, Worth
 from evomerge.domain.population import Parents, Population, rank
 from evomerge.domain.references import objectives
+from evomerge.domain.relatives import Relatives
 from evomerge.domain.scores import Split
 from evomerge.domain.value import Value
 
@@ -53,14 +54,16 @@ class Generation:
     Attributes:
         pool: names, best first; None while the generation is open.
         stop: the criterion that was reached at its end, if any.
-        top: the worth of its best model.
     """
 
     number: int
     candidates: tuple[Candidate, ...] = ()
     pool: tuple[str, ...] | None = None
     stop: str | None = None
-    top: Worth | None = None
+
+
+Rise = tuple[int, Worth]
+"""A generation and the worth of its best model, which is higher than any before."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,9 @@ class RunState:
     Attributes:
         models: by name, foundation models first, then by generation and number.
         generations: in order; generation 0 holds the pool of foundation models.
+        rises: the closed generations with a new highest worth.
         readings: kinship by unordered pair of names.
+        kin: cache of `relatives` when kinship was last measured, once it was asked for.
         skipped: merges skipped for a high kinship of the parents, in order; `given_up` has their
             sets of parents.
         stop: the criterion that ended the search.
@@ -86,7 +91,9 @@ class RunState:
     started: RunStarted | None = None
     models: Population = field(default_factory=Population)
     generations: tuple[Generation, ...] = ()
+    rises: tuple[Rise, ...] = ()
     readings: Map[Pair, KinshipReading] = field(default_factory=Map)
+    kin: Relatives = field(default_factory=Relatives, compare=False, repr=False)
     skipped: tuple[SkippedMerge, ...] = ()
     given_up: Map[Parents, None] = field(default_factory=Map)
     stop: str | None = None
@@ -168,6 +175,30 @@ class RunState:
         )
 
     @cached_property
+    def relatives(self) -> Relatives:
+        """The scored models whose kinship to the best model was measured, least related first."""
+        if self.best is None or self.best.name == self.kin.of:
+            return self.kin
+        pairs = (pair(self.best.name, name) for *_, name in self.models.ranks)
+        known = [self.readings[each] for each in pairs if each in self.readings]
+        return self.joined(Relatives(of=self.best.name), known)
+
+    def joined(self, relatives: Relatives, readings: Iterable[KinshipReading]) -> Relatives:
+        """`relatives` with those of `readings` that are of the same model."""
+        closeness, found = self.start.metric.closeness, {}
+        for reading in readings:
+            if relatives.of in reading.models:
+                a, b = reading.models
+                found[b if a == relatives.of else a] = reading.value(self.start.metric)
+        return relatives.joined_by(
+            [
+                (self.models[name], closeness(value))
+                for name, value in found.items()
+                if name in self.models and self.models[name].scores is not None
+            ]
+        )
+
+    @cached_property
     def kinship(self) -> KinshipMatrix:
         """All readings by the run's metric."""
         return self.kinship_by(self.start.metric)
@@ -231,9 +262,17 @@ class RunState:
         return self.models.born(number)
 
 
-def highest_worth(models: Iterable[Model]) -> Worth | None:
-    """The worth of the best of `models`; None if none has a score."""
-    return max((model.worth for model in models if model.worth is not None), default=None)
+def risen(state: RunState) -> tuple[Rise, ...]:
+    """The `rises` of a run, with that of its last generation if it is one."""
+    last = state.generations[-1].number
+    return _risen(state.rises, last, state.at_generation(last))
+
+
+def _risen(rises: tuple[Rise, ...], number: int, born: Iterable[Model]) -> tuple[Rise, ...]:
+    top = max((model.worth for model in born if model.worth is not None), default=None)
+    if top is None or (rises and top <= rises[-1][1]):
+        return rises
+    return (*rises, (number, top))
 
 
 def fold(entries: Iterable[Entry], state: RunState | None = None) -> RunState:
@@ -377,7 +416,9 @@ def _(event: CandidateFailed, state: RunState) -> RunState:
 @_apply.register
 def _(event: KinshipMeasured, state: RunState) -> RunState:
     fresh = {reading.models: reading for reading in event.readings}
-    return replace(state, readings=state.readings.update(fresh))
+    asked = "relatives" in vars(state) or (state.best and state.kin.of == state.best.name)
+    kin = state.joined(state.relatives, fresh.values()) if asked else state.kin
+    return replace(state, readings=state.readings.update(fresh), kin=kin)
 
 
 @_apply.register
@@ -385,9 +426,9 @@ def _(event: GenerationFinished, state: RunState) -> RunState:
     last = state.open_generation
     if last is None or last.number != event.generation:
         raise ValueError(f"generation {event.generation} finished, but it is not open")
-    top = highest_worth(state.at_generation(event.generation))
-    closed = replace(last, pool=event.pool, stop=event.stop, top=top)
-    return replace(state, generations=(*state.generations[:-1], closed), stop=event.stop)
+    closed = replace(last, pool=event.pool, stop=event.stop)
+    generations = (*state.generations[:-1], closed)
+    return replace(state, generations=generations, rises=risen(state), stop=event.stop)
 
 
 @_apply.register
@@ -408,13 +449,11 @@ def _judged(state: RunState) -> RunState:
 
 def _under(state: RunState, found: Mapping[Split, Objective]) -> RunState:
     models = Population.of(replace(model, objectives=found) for model in state.models.values())
-    generations = tuple(
-        replace(each, top=highest_worth(models.born(each.number)))
-        if each.pool is not None
-        else each
-        for each in state.generations
-    )
-    return replace(state, objectives=found, models=models, generations=generations)
+    rises: tuple[Rise, ...] = ()
+    for generation in state.generations:
+        if generation.pool is not None:
+            rises = _risen(rises, generation.number, models.born(generation.number))
+    return replace(state, objectives=found, models=models, rises=rises)
 
 
 def _known(state: RunState, name: str) -> Model:

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from evomerge.domain.errors import DamagedError, StoppedError
 from evomerge.domain.state import Entry
@@ -104,8 +105,8 @@ def _checked(path: Path, number: int, line: bytes) -> dict[str, Any]:
     if tail != f',"crc":"{zlib.crc32(body):08x}"}}'.encode():
         raise _damaged(path, number, "its checksum is wrong")
     try:
-        record = json.loads(body + b"}")
-    except (ValueError, RecursionError) as error:
+        record = from_json(body + b"}")
+    except ValueError as error:
         raise _damaged(path, number, "it is not JSON") from error
     if not isinstance(record, dict):
         raise _damaged(path, number, "it is not a record")

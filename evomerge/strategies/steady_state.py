@@ -10,7 +10,6 @@ five fixtures, TIES, held out) 52.4 at 10 children and 54.7 at 40, greedy 40.1 a
 
 from __future__ import annotations
 
-from itertools import combinations
 from random import Random
 from typing import Literal
 
@@ -22,10 +21,10 @@ from evomerge.strategies.steps import (
     EXPLORATION,
     GREEDY,
     Partners,
+    best_untried_pair,
+    contenders,
     exploration,
-    exploration_candidates,
     least_related,
-    mean_score,
     pairs_with,
     propose_merge,
 )
@@ -47,19 +46,14 @@ class SteadyState(Strategy):
         return self._best_pair(state) or self._explore(state, kinship)
 
     def _best_pair(self, state: RunState) -> tuple[Proposal, ...]:
-        pairs = [
-            pair
-            for pair in combinations(state.pool, 2)
-            if not state.tried(*(model.name for model in pair))
-        ]
-        if not pairs:
+        best = best_untried_pair(state)
+        if best is None:
             return ()
-        best = min(pairs, key=lambda pair: (-mean_score(pair), sorted(m.name for m in pair)))
         return (propose_merge(GREEDY, best, "the best untried pair of the pool"),)
 
     def _explore(self, state: RunState, kinship: KinshipMatrix) -> tuple[Proposal, ...]:
         best = state.best
-        partners = exploration_candidates(state, self.candidates, ())
+        partners = contenders(state, self.candidates)
         partner = least_related(best, partners, kinship) if best else None
         if best is None or partner is None:
             return ()
@@ -67,10 +61,10 @@ class SteadyState(Strategy):
         return exploration(best, partner, why)
 
     def pairs(self, state: RunState) -> tuple[Pair, ...]:
-        """The best model with each candidate, if this generation explores."""
+        """The best model with each that may be its least related, if this generation explores."""
         if len(state.generations) % 2 == 0 and self._best_pair(state):
             return ()
-        return pairs_with(state.best, exploration_candidates(state, self.candidates, ()))
+        return pairs_with(state.best, contenders(state, self.candidates))
 
     def most_children(self, foundation: int) -> int:
         """Always 1."""

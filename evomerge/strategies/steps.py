@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Annotated
 
 from pydantic import Field
@@ -78,6 +78,27 @@ def greedy_pairs(state: RunState) -> tuple[Proposal, ...]:
     )
 
 
+def best_untried_pair(state: RunState) -> tuple[Model, Model] | None:
+    """The pair of S never merged in this run of the highest mean worth, ties by their names.
+
+    The first of `greedy_pairs` without elites, found without looking at those of a lower score.
+    """
+    members = sorted(state.pool, key=lambda model: model.worth or Worth(0.0), reverse=True)
+    chosen: tuple[Model, Model] | None = None
+    order: tuple[float, float, list[str]] | None = None
+    for place, a in enumerate(members):
+        for b in members[place + 1 :]:
+            if state.tried(a.name, b.name):
+                continue
+            score, mean = mean_worth((a, b))
+            if order is not None and -score > order[0]:
+                break  # whoever follows scores no higher than b
+            own = (-score, -mean, sorted((a.name, b.name)))
+            if order is None or own < order:
+                chosen, order = (a, b), own
+    return chosen
+
+
 def most_pairs(k: int, foundation: int) -> int:
     """The maximum number of greedy merges in a generation."""
     return max(k, foundation * (foundation - 1) // 2)
@@ -90,14 +111,51 @@ def exploration_candidates(
 
     Models that M_best was already merged with, or is by a `proposed` merge, are left out.
     """
-    best, last = state.best, state.generation
-    if best is None or last is None or last.number == 0:
+    return _explorable(state, _members(state, candidates), proposed)
+
+
+def contenders(state: RunState, candidates: CandidateSet) -> tuple[Model, ...]:
+    """Those of the `exploration_candidates` among whom is the one least related to M_best.
+
+    Of all models these are a few, however many there are: whose kinship to M_best was not measured
+    yet, and the least related of the others.
+    """
+    best = state.best
+    if best is None or candidates != "repository":
+        return exploration_candidates(state, candidates, ())
+    relatives = state.relatives
+    others = (
+        model
+        for generation in reversed(state.generations)
+        for model in state.at_generation(generation.number)
+        if model.scores is not None
+        and model.name not in relatives.measured
+        and model.name != best.name
+    )
+    # As a rule the youngest, so that nobody else is looked at.
+    unknown = islice(others, state.evaluations - 1 - len(relatives.measured))
+    known = (state.models[name] for *_, name in relatives.ranks)
+    least = (model for model in known if not state.tried(best.name, model.name))
+    return _explorable(state, (*unknown, *islice(least, 1)))
+
+
+def _members(state: RunState, candidates: CandidateSet) -> Sequence[Model]:
+    match candidates:
+        case "grandparent_generation":
+            return state.at_generation(len(state.generations) - 2)
+        case "repository":
+            return state.ranking
+        case "pool":
+            return state.pool
+
+
+def _explorable(
+    state: RunState, members: Sequence[Model], proposed: Sequence[Proposal] = ()
+) -> tuple[Model, ...]:
+    """Who of `members` M_best may explore with, by generation and name."""
+    best = state.best
+    if best is None or len(state.generations) < 2:
         return ()
-    members = {
-        "grandparent_generation": state.at_generation(last.number - 1),
-        "repository": state.ranking,
-        "pool": state.pool,
-    }[candidates]
     taken = {frozenset(proposal.parents) for proposal in proposed}
     return tuple(
         model

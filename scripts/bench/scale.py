@@ -29,6 +29,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from evomerge.cli import collect_rarely
 from evomerge.config import Config
 from evomerge.domain.errors import StoppedError
 from evomerge.domain.events import Event
@@ -273,6 +274,7 @@ def main() -> None:
     words = parser.parse_args()
     marks = [mark for mark in MARKS if mark < words.children] + [words.children]
     if words.alone:
+        collect_rarely()  # as the command line does
         result = measure(words.folder, words.strategies, words.k, marks, words.plain)
         print(json.dumps(result))
         return

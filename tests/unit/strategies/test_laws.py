@@ -7,11 +7,13 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from immutables import Map
 from pydantic import TypeAdapter
 
 from evomerge.config.choices import AnyCriterion
 from evomerge.domain.kinship import KinshipMatrix, KinshipReading, Metric, pair
 from evomerge.domain.model import Model
+from evomerge.domain.objective import Objective
 from evomerge.domain.population import Population
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.domain.state import Generation, RunState
@@ -27,6 +29,13 @@ from evomerge.strategies.portfolio import Portfolio
 from evomerge.strategies.random import RandomExploration
 from evomerge.strategies.seed_grid import SeedGrid
 from evomerge.strategies.steady_state import SteadyState
+from evomerge.strategies.steps import (
+    best_untried_pair,
+    contenders,
+    exploration_candidates,
+    greedy_pairs,
+    least_related,
+)
 
 STRATEGIES = [
     Greedy(),
@@ -124,6 +133,55 @@ def test_it_reads_only_the_pairs_that_it_states(strategy, world):
     kinship = Stated(Metric.PCC, {each: values[each] for each in stated})
     expected = strategy.propose(state, KinshipMatrix(Metric.PCC, values), Random(11))
     assert strategy.propose(state, kinship, Random(11)) == expected
+
+
+@given(world=worlds(), measured=st.sets(st.integers(0, 200)))
+def test_the_least_related_model_is_found_without_looking_at_all(world, measured):
+    """Of those measured before the least related contends, and whoever was not measured."""
+    models, generations, values = world
+    bare = state_of(models, generations, 3)
+    readings = {
+        each: KinshipReading(models=each, pcc=value)
+        for place, (each, value) in enumerate(sorted(values.items()))
+        if place in measured
+    }
+    state = replace(bare, readings=Map(readings))
+    everybody = exploration_candidates(state, "repository", ())
+    some = contenders(state, "repository")
+    assert {model.name for model in some} <= {model.name for model in everybody}
+    assert len(some) <= 1 + sum(
+        pair(state.best.name, model.name) not in readings for model in state.ranking[1:]
+    )
+    kinship = KinshipMatrix(Metric.PCC, values)
+    expected = state.best and least_related(state.best, everybody, kinship)
+    assert (state.best and least_related(state.best, some, kinship)) == expected
+
+
+@given(world=worlds(), k=st.integers(2, 6))
+def test_the_best_untried_pair_is_the_first_greedy_one(world, k):
+    models, generations, _ = world
+    state = state_of(models, max(1, generations), k)
+    first = next(iter(greedy_pairs(state)), None)
+    found = best_untried_pair(state)
+    assert (found and {model.name for model in found}) == (first and set(first.parents))
+
+
+@pytest.mark.parametrize("strategy", [Greedy(), SteadyState()], ids=str)
+def test_pairs_level_on_the_weakest_task_go_by_their_mean(strategy):
+    """By `worst` specialists have no point each; the better ones on average are merged first."""
+    models = []
+    for name, value in {"ash": 10.0, "birch": 80.0, "cedar": 90.0}.items():
+        tasks = tuple(
+            TaskScore(task=task, metric="m", value=points, samples=1)
+            for task, points in {"one": value, "two": 0.0}.items()
+        )
+        model = scored(name, 0, 0.0)
+        scores = model.scores.model_copy(update={"tasks": tasks})
+        objectives = {"selection": Objective("worst")}
+        models.append(replace(model, scores=scores, objectives=objectives))
+    state = state_of(models, 1, 3)
+    first = strategy.propose(state, KinshipMatrix(Metric.PCC), Random(0))[0]
+    assert first.parents == ("cedar", "birch")
 
 
 def test_every_criterion_is_under_the_laws():

@@ -8,7 +8,7 @@ import pytest
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.events import GenerationFinished, GenerationProposed, KinshipMeasured
 from evomerge.domain.kinship import KinshipReading, pair
-from evomerge.domain.state import fold
+from evomerge.domain.state import RunState, apply, fold
 from evomerge.evolution import evolve
 from evomerge.imagined import ImaginedExecutor, MemoryLedger, imagined_start, points
 from evomerge.imagined.landscape import Landscape
@@ -59,13 +59,16 @@ class Watched:
 
     def __init__(self, strategy):
         self.strategy, self.k, self.kinds, self.stated = strategy, strategy.k, strategy.kinds, set()
+        self.calls = []
 
     def pairs(self, state):
+        self.calls.append(("pairs", len(state.generations)))
         pairs = self.strategy.pairs(state)
         self.stated |= {pair(*each) for each in pairs}
         return pairs
 
     def propose(self, state, kinship, rng):
+        self.calls.append(("propose", len(state.generations)))
         assert set(kinship.values) <= self.stated, "it is told of what it stated only"
         return self.strategy.propose(state, kinship, rng)
 
@@ -104,6 +107,33 @@ def test_the_stated_pairs_and_the_parents_are_measured_once_and_no_other(strateg
         if model.candidate is not None:
             expected = state.kinship.mean(model.parents)
             assert model.candidate.proposal.kinship == expected is not None
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+def test_a_strategy_is_asked_once_a_generation(strategy):
+    watched = Watched(strategy)
+    _, _, state = run(watched)
+    numbers = range(1, len(state.generations) + (not state.stop.startswith("max_generations")))
+    assert watched.calls == [(call, number) for number in numbers for call in ("pairs", "propose")]
+
+
+def test_what_is_carried_along_of_the_best_models_kinship_is_what_a_fresh_fold_finds():
+    """Whoever asks at every event, rarely, or only at the end."""
+    ledger, _, whole = run(SteadyState(), (MaxGenerations(max_generations=40),))
+    always = rarely = RunState()
+    bests = set()
+    for place, entry in enumerate(ledger.entries, 1):
+        always, rarely = apply(always, entry), apply(rarely, entry)
+        assert always.relatives == fold(ledger.entries[:place]).relatives
+        if place % 7 == 0:
+            assert rarely.relatives == always.relatives
+        bests.add(always.best and always.best.name)
+    assert len(bests) > 3
+    assert whole.relatives == rarely.relatives
+    *_, least = whole.relatives.ranks[0]
+    assert whole.kinship.between(whole.best.name, least) == min(
+        value for names, value in whole.kinship.values.items() if whole.best.name in names
+    )
 
 
 def test_greedy_measures_the_parents_of_its_merges():
