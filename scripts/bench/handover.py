@@ -1,12 +1,12 @@
-"""What scoring a child from memory could save: how a scorer comes by weights that were just merged.
+"""Potential savings of scoring a child from memory: how the weights of a new merge are loaded.
 
     python scripts/bench/handover.py [--parameters 250M] [--repeats 3]
 
-A Mistral-shaped model of random bfloat16 weights is written as mergekit writes it, then synced and
-digested as the store does it, then loaded by transformers: from the files that the page cache
-still holds, from files that it does not, and from tensors that are in memory already, which needs
-merging and scoring in one process. The difference of the first and the last is all that scoring
-from memory would save for each child; the rest of a child is printed beside it.
+A Mistral-shaped model of random bfloat16 weights is written as mergekit writes it, synced and
+hashed as the store does it, and loaded by transformers: from files in the page cache, from files
+that are not, and from tensors in memory, which needs merging and scoring in one process. The
+difference of the first and the last is all that scoring from memory would save for each child; the
+other costs of a child are printed beside it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SEVEN_BILLION = 14.5e9
 
 
 def made(parameters: float, folder: Path) -> Path:
-    """A model of about so many parameters; the file of its weights."""
+    """Write a model of approximately that many parameters; returns its weight file."""
     hidden = 1024
     layers = max(2, round(parameters / (2.5 * hidden**2 + 3 * hidden * 2816)))
     config = MistralConfig(
@@ -51,7 +51,7 @@ def made(parameters: float, folder: Path) -> Path:
 
 
 def timed(work: Callable[[], Any], repeats: int, before: Callable[[], Any] = int) -> float:
-    """The median of the seconds of `work`, after `before` each time."""
+    """The median of the seconds of `work`, calling `before` each time."""
     seconds = []
     for _ in range(repeats):
         before()
@@ -62,7 +62,7 @@ def timed(work: Callable[[], Any], repeats: int, before: Callable[[], Any] = int
 
 
 def uncached(file: Path) -> None:
-    """Let the page cache forget a file."""
+    """Drop a file from the page cache."""
     with file.open("rb") as opened:
         os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
@@ -70,9 +70,9 @@ def uncached(file: Path) -> None:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--parameters", default="250M", help="as 250M or 1B")
+    parser.add_argument("--parameters", default="250M", help="such as 250M or 1B")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--folder", type=Path, help="on the disk to be measured")
+    parser.add_argument("--folder", type=Path, help="on the disk to measure")
     arguments = parser.parse_args()
     number = arguments.parameters.upper().replace("M", "e6").replace("B", "e9")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:

@@ -1,17 +1,16 @@
-"""Speed, memory and accuracy of kinship, beside the bare read and the public tool, in one run.
+"""Speed, memory and accuracy of kinship, compared with a plain read and the public tool.
 
-Makes a base and correlated fine-tunes of it on the spot (Mistral-shaped, bfloat16, sharded), then
-measures every way in a process of its own, the weights being in the page cache:
+Makes a base and correlated fine-tunes of it (Mistral-shaped, bfloat16, sharded), then measures
+every variant in a process of its own, with the weights in the page cache:
 
     python scripts/bench/kinship.py [--parameters 0.25B,0.6B] [--models 2,6] [--small] ...
 
-`bare` reads the same bytes by two threads into small buffers. `public` restates the operations of
+`bare` reads the same bytes with two threads into small buffers. `public` repeats the operations of
 `merge_cal` (github.com/zjunlp/ModelKinship): three models in float32, flattened and concatenated
-deltas, one process for every pair; one pair is run, and all pairs of N models are said to take
-N (N - 1) / 2 times as long. `s`, and what is compared, is without imports; `process` is the whole
-process (of the public tool: of all its processes). CPU seconds tell more than seconds where other
-programs run. `peak` is the memory above that
-after the imports. Errors are against float64 in numpy.
+deltas, one process for every pair; one pair is run, and all pairs of N models are assumed to take
+N (N - 1) / 2 times as long. `s`, and the ratios, exclude imports; `process` is the whole process
+(of the public tool: of all its processes). On a busy machine CPU seconds are more reliable than
+seconds. `peak` is the memory above that after the imports. Errors are against float64 in numpy.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ import numpy as np
 import numpy.typing as npt
 
 WAYS = ("compiled", "torch pread", "torch mmap")
-# What the public tool holds at once, bytes per parameter: states, deltas, their stack, a copy.
+# Peak memory of the public tool in bytes per parameter: states, deltas, their stack, a copy.
 PUBLIC_BYTES = {"pcc": 36, "ed": 24}
 SHARDS = 3
 
 
 def shapes(parameters: float) -> dict[str, tuple[int, ...]]:
-    """The tensors of a Mistral model of about so many parameters, by name."""
+    """The tensors of a Mistral model of approximately that many parameters, by name."""
     hidden = max(64, int((parameters / 0.25e9) ** 0.4 * 1024) // 64 * 64)
     inner, vocabulary = int(3.5 * hidden), min(32_000, int(parameters / 8 / hidden))
     layer = {
@@ -64,8 +63,8 @@ def shapes(parameters: float) -> dict[str, tuple[int, ...]]:
 def make_family(folder: Path, parameters: float, models: int) -> int:
     """Write `base`, `m0`, `m1`, .. and return the parameters of each.
 
-    Deltas are 1 to 4 % of the weights and alike in part. Noise is cut out of one long row of it:
-    drawing all of it would take longer than everything that is measured.
+    Deltas are 1 to 4 % of the weights and correlated. Noise is cut from one long row: drawing all
+    of it would take longer than everything that is measured.
     """
     import torch
     from safetensors.torch import save_file
@@ -106,7 +105,7 @@ def make_family(folder: Path, parameters: float, models: int) -> int:
 
 
 def bare_read(files: Sequence[Path]) -> None:
-    """Read all bytes by two threads, each into one small buffer again and again."""
+    """Read all bytes with two threads, each into one small buffer."""
 
     def read(part: Sequence[Path]) -> None:
         buffer = memoryview(bytearray(1 << 18))
@@ -124,9 +123,9 @@ def bare_read(files: Sequence[Path]) -> None:
 
 
 def public_tool(folder: Path, metric: str) -> float:
-    """What `merge_cal m0 m1 base METRIC` does once its models are found: the operations only."""
+    """The operations of `merge_cal m0 m1 base METRIC` after its models are located."""
     import torch
-    import transformers  # noqa: F401  it imports this, and pays for it in every process
+    import transformers  # noqa: F401  part of the cost of each of its processes
     from safetensors.torch import load_file
 
     def load(model: str) -> dict[str, torch.Tensor]:
@@ -170,13 +169,13 @@ def reference(folder: Path, models: int) -> npt.NDArray[np.float64]:
 
 
 def peak() -> float:
-    """The most memory this process ever had, in MB."""
+    """The peak memory of this process, in MB."""
     text = Path("/proc/self/status").read_text(encoding="ascii")
     return float(text.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def child(way: str, folder: Path, models: int, repeats: int) -> dict[str, Any]:
-    """Measure one way in this process: seconds and CPU seconds (the least), peak, figures."""
+    """Measure one variant in this process: minimum of seconds and CPU seconds, peak, values."""
     names = [f"m{index}" for index in range(models)]
     figures: dict[str, Any] = {}
     work: Callable[[], object]
@@ -201,7 +200,7 @@ def child(way: str, folder: Path, models: int, repeats: int) -> dict[str, Any]:
 def _ours(
     way: str, folder: Path, names: Sequence[str], figures: dict[str, Any]
 ) -> Callable[[], object]:
-    """A pass of one kernel and reader, all that it imports being imported."""
+    """A pass with one kernel and reader, after all imports."""
     import torch
 
     from evomerge.kinship import Statistics, measure
@@ -223,7 +222,7 @@ def _ours(
 
 
 def run_child(way: str, folder: Path, models: int, repeats: int) -> dict[str, Any]:
-    """`child` in a fresh process; `process` are the seconds of all of it, if run once."""
+    """`child` in a fresh process; `process` is its total time if run once."""
     command = [sys.executable, __file__, "--child", way, "--folder", str(folder)]
     command += ["--models", str(models), "--repeats", str(repeats)]
     start = time.perf_counter()
@@ -233,7 +232,7 @@ def run_child(way: str, folder: Path, models: int, repeats: int) -> dict[str, An
 
 
 def errors(gram: npt.NDArray[np.float64], exact: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """The largest error of a pcc, and of a euclidean distance in parts of it."""
+    """The largest error of a pcc, and the largest relative error of a euclidean distance."""
     from evomerge.kinship.metrics import similarity
 
     pairs = np.triu_indices(len(gram) - 1, 1)
@@ -245,7 +244,7 @@ def errors(gram: npt.NDArray[np.float64], exact: npt.NDArray[np.float64]) -> tup
 def public_rows(
     folder: Path, count: int, available: float, exact: npt.NDArray[np.float64]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(metric, what was measured) of the public tool, one pair each, where memory allows."""
+    """(metric, measurements) of the public tool, one pair each, if memory allows."""
     from evomerge.kinship.metrics import similarity
 
     for metric, name in (("pcc", "pcc"), ("ed", "euclidean")):
@@ -260,7 +259,7 @@ def public_rows(
 
 
 def public_cells(metric: str, one: dict[str, Any], pairs: int, bare: float) -> str:
-    """The row of so many runs of the public tool, of which one was measured."""
+    """The row for `pairs` runs of the public tool, of which one was measured."""
     seconds = pairs * one["s"]
     error = f"{one['error']:.0e}"
     said = f"public {metric}" + (f", {pairs} × one measured run" if pairs > 1 else "")
@@ -270,18 +269,18 @@ def public_cells(metric: str, one: dict[str, Any], pairs: int, bare: float) -> s
 
 
 def memory() -> float:
-    """Bytes that a new process can have now, with some to spare."""
+    """Bytes available to a new process, with a margin."""
     text = Path("/proc/meminfo").read_text(encoding="ascii")
     return 0.9 * 1024 * float(text.split("MemAvailable:")[1].split()[0])
 
 
 def say(text: str) -> None:
-    """Progress goes to stderr."""
+    """Print progress to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def study(parameters: float, numbers: Sequence[int], repeats: int, arguments: Any) -> None:
-    """One size: all ways over the same files, as rows of the table."""
+    """Measure one size: all variants over the same files, as rows of the table."""
     with tempfile.TemporaryDirectory(dir=arguments.dir) as temporary:
         folder = Path(temporary)
         start = time.perf_counter()
@@ -317,7 +316,7 @@ def main() -> None:
     parser.add_argument("--parameters", default="0.25B,0.6B")
     parser.add_argument("--models", default="2,6")
     parser.add_argument("--small", action="store_true", help="20M parameters: half a minute")
-    parser.add_argument("--repeats", type=int, default=5, help="the fastest counts")
+    parser.add_argument("--repeats", type=int, default=5, help="the fastest is reported")
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--no-public", dest="public", action="store_false")
     parser.add_argument("--dir", help="where to make the models (default: the temporary folder)")

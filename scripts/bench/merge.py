@@ -1,15 +1,15 @@
-"""Where the time of a merge goes, against copying the bytes that it writes.
+"""Profile of a merge, compared with copying the bytes that it writes.
 
-Makes a base and two fine-tunes of it on the spot (Mistral-shaped, bfloat16, with a tokenizer) and
-merges them as a run does, each case in a process of its own:
+Makes a base and two fine-tunes of it (Mistral-shaped, bfloat16, with a tokenizer) and merges them
+as a run does, each case in a process of its own:
 
     python scripts/bench/merge.py [--small] [--parameters 0.25B] [--methods slerp,ties] ...
 
-Columns, in CPU seconds of the whole process (seconds say little where other programs run): `all`,
-and of it `plan`, `read` (a tensor is a map of its file until it is used: most of the reading counts
-as the rule's), `rule` (the merge method), `write`, `check` (our look at every tensor), `rest`
-(tokenizer, config, scheduling). Then what the store does with the result: `sha256`, `sync`.
-`import` is paid once a run: the child stays. `copy` is what copying the same bytes takes.
+Columns, in CPU seconds of the whole process (more reliable than seconds on a busy machine): `all`,
+and of it `plan`, `read` (a tensor is memory-mapped until it is used, so most reading counts as the
+rule's), `rule` (the merge method), `write`, `check` (our check of every tensor), `rest` (tokenizer,
+config, scheduling). Then what the store does with the result: `sha256`, `sync`. `import` is paid
+once per run, since the child process is reused. `copy` is the time to copy the same bytes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def cpu() -> float:
 
 
 class Clock:
-    """CPU seconds and seconds by part; a part inside another counts for itself only."""
+    """CPU seconds and seconds by part; nested parts are not counted in the outer one."""
 
     def __init__(self) -> None:
         self.cpu: dict[str, float] = {}
@@ -49,7 +49,7 @@ class Clock:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Count what happens inside for `name`."""
+        """Count the body as `name`."""
         start = cpu()
         self.inner.append(0.0)
         try:
@@ -60,7 +60,7 @@ class Clock:
             self.inner[-1] += spent
 
     def watch(self, owner: Any, attribute: str, name: str) -> None:
-        """Count every call of a function for `name`."""
+        """Count every call of a function as `name`."""
         function: Callable[..., Any] = getattr(owner, attribute)
 
         @wraps(function)
@@ -72,7 +72,7 @@ class Clock:
 
 
 def watch_mergekit(clock: Clock) -> None:
-    """Count what mergekit and our hooks in it do."""
+    """Instrument mergekit and our hooks in it."""
     from mergekit import merge, plan
     from mergekit.graph import Task
     from mergekit.io import tasks
@@ -97,7 +97,7 @@ def _silent(done: int, total: int) -> None:
 
 
 def merge_once(folder: Path, method: str, threads: int, shard_size: str) -> dict[str, float]:
-    """Merge in this process, as the child of a run does, and let the store take it."""
+    """Merge in this process, as the child of a run does, and store the result."""
     start, began = cpu(), time.perf_counter()
     from evomerge.adapters import mergekit_child
     from evomerge.config import MergeOptions
@@ -142,7 +142,7 @@ def merge_once(folder: Path, method: str, threads: int, shard_size: str) -> dict
 
 
 def make_models(folder: Path, parameters: float) -> None:
-    """Write `base`, `a`, `b`: one file each, and a tokenizer of as many words as rows."""
+    """Write `base`, `a`, `b`: one file each, and a tokenizer with a token per row."""
     import torch
     from safetensors.torch import save_file
     from tokenizers import Tokenizer, models
@@ -187,7 +187,7 @@ def make_models(folder: Path, parameters: float) -> None:
 
 
 def run_case(folder: Path, method: str, threads: int, shard_size: str) -> dict[str, float]:
-    """`merge_once` in a fresh process, its results removed."""
+    """`merge_once` in a fresh process; deletes its results."""
     command = [sys.executable, __file__, "--child", method, "--folder", str(folder)]
     command += ["--threads", str(threads), "--shard-sizes", shard_size]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)

@@ -1,14 +1,14 @@
-"""What the driver costs a child as a run grows: the work itself costs nothing here.
+"""Cost of the driver per child as a run grows, with imagined merges and scores.
 
     python scripts/bench/scale.py [--strategies greedy,kinship,steady_state] [--children 5000]
                                   [--folder DIR] [--plain] [--json FILE]
 
 The real driver, journal, checkpoints and run directory over an imagined world: a child scores the
-mean of its parents and a little luck. Each strategy runs in a process of its own, so
-that its peak memory is its own. Printed at 100, 600, 1,000, 2,000 and 5,000 children: milliseconds
-of the driver a child (over the last 50 to 100 children before the mark; CPU and wall clock, the
-work of the landscape left out), bytes of the journal and of the checkpoints a child, peak memory;
-at the end the time to open the run again (read and fold), and ratios to 100 children.
+mean of its parents plus noise. Each strategy runs in a process of its own, for its peak memory.
+Printed at 100, 600, 1,000, 2,000 and 5,000 children: milliseconds of the driver per child (over the
+last 50 to 100 children before the mark; CPU and wall clock, without the landscape), bytes of the
+journal and of the checkpoints per child, peak memory; at the end the time to open the run again
+(read and fold), and ratios to 100 children.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""What a warm run costs against command lines and bare calls, on the tiny models, in one run.
+"""Throughput of a warm run against command lines and direct calls, on the tiny models.
 
     python scripts/bench/throughput.py [--children 3] [--bare 10] [--devices 'cpu*2'] [--json FILE]
 
-Needs runs/tiny (`scripts/quickstart` makes it) and some minutes of an idle machine. Everything is
-measured side by side, so that ratios count, not seconds:
+Needs runs/tiny (`scripts/quickstart` makes it) and some minutes on an idle machine. Everything is
+measured in one session, so ratios count, not seconds:
 
-- the command lines `mergekit-yaml` and `lm_eval run`, once a child, on --children children; they
-  measure no kinship, which is in evomerge's time;
-- bare `run_merge` and `evaluate` calls in one warm process with tasks loaded once, on --bare
+- the command lines `mergekit-yaml` and `lm_eval run`, once per child, on --children children; they
+  measure no kinship, which is included in evomerge's time;
+- direct calls of `run_merge` and `evaluate` in one warm process with tasks loaded once, on --bare
   children, against evomerge's executor with one child at a time (nothing overlaps, everything is
   hashed, synced and journaled) and against a whole run, where merging and scoring overlap;
-- the time to the first event and the first merge, of a finished run that is asked for again, and of
-  a second run that finds all its work in the store;
-- a greedy arm after a kinship arm: what it did again of what the first had done.
+- the time to the first event and the first merge, of resuming a finished run, and of a second run
+  that finds all its work in the store;
+- a greedy arm after a kinship arm: the work that it repeated.
 """
 
 from __future__ import annotations

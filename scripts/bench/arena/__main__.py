@@ -1,11 +1,11 @@
-"""Which strategy makes the best model for its evaluations? Real merges and scores, tiny models.
+"""Which strategy finds the best model for its budget? Real merges and scores of tiny models.
 
     python scripts/bench/arena [--quick | --full] [--fixtures N] OUT_DIR
 
-Every arm is an evomerge run in OUT_DIR/fixture-N/runs, over one store for each fixture. The command
-goes on where it was stopped; OUT_DIR/arena.md and arena.json are written after each fixture, and of
-whatever is finished with --report.
-A child costs about a second of an idle machine. Run it under `nice` beside other work.
+Every arm is an evomerge run in OUT_DIR/fixture-N/runs, with one store per fixture. The command can
+be interrupted and resumed; OUT_DIR/arena.md and arena.json are written after each fixture, or for
+the finished arms with --report.
+A child costs about a second on an idle machine. Run it under `nice` beside other work.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-# Before any child process is started: nothing is fetched, no thread spins.
+# Set before any child process starts: no downloads, no spinning threads.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 from arms import MARKS, Arm, arms_of, crew_of, finished, held_out, run_arm, stops
@@ -34,7 +34,7 @@ FIXTURES = {"quick": 2, "full": 5}
 
 
 def _run_all(arms: Sequence[Arm], fixture: Fixture, evaluations: int) -> None:
-    """Every arm that is not finished, one after the other."""
+    """Run all unfinished arms, one after the other."""
     done = finished(arms, fixture)
     if len(done) == len(arms):
         return
@@ -58,7 +58,7 @@ def report(
     out: Path,
     landscapes: int,
 ) -> str:
-    """Score the winners on the held-out items, write `arena.json` and `arena.md`; the latter."""
+    """Score the winners on held-out items; writes `arena.json` and `arena.md` (returned)."""
     played = []
     for fixture in fixtures:
         states = finished(arms, fixture)
@@ -88,10 +88,10 @@ def main() -> int:
     size.add_argument("--full", dest="size", action="store_const", const="full",
                       help="five fixtures, every method and ablation; hours")  # fmt: skip
     parser.add_argument("--fixtures", type=int, metavar="N",
-                        help="that are fair, instead of two or five")  # fmt: skip
+                        help="number of fair fixtures, instead of two or five")  # fmt: skip
     parser.add_argument("--evaluations", type=int, metavar="N", choices=MARKS, default=MARKS[-1],
-                        help="children an arm; another number needs another OUT_DIR")  # fmt: skip
-    parser.add_argument("--arms", help="only these, by comma")
+                        help="children per arm; another number needs another OUT_DIR")  # fmt: skip
+    parser.add_argument("--arms", help="only these, comma-separated")
     parser.add_argument("--landscapes", type=int, default=40, metavar="N",
                         help="of the simulation, for each fixture")  # fmt: skip
     parser.add_argument(

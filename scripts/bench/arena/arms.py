@@ -50,7 +50,7 @@ OF_ALL = ("seed_grid", "coefficient_search", "portfolio")
 
 @dataclass(frozen=True)
 class Arm:
-    """A strategy under a merge method, with further keys of `strategy`."""
+    """A strategy with a merge method, and further options of the strategy."""
 
     strategy: str
     method: str = "ties"
@@ -59,19 +59,19 @@ class Arm:
 
     @property
     def name(self) -> str:
-        """`slerp-kinship`; strategies over all models merge by methods of their own."""
+        """`slerp-kinship`; strategies with merge methods of their own have only their name."""
         words = [self.strategy] if self.strategy in OF_ALL else [self.method, self.strategy]
         return "-".join([*words, *([self.variant] if self.variant else [])])
 
     def config(self, fixture: Fixture, evaluations: int) -> Config:
-        """`document`, checked."""
+        """`document`, validated."""
         return Config.model_validate(self.document(fixture, evaluations))
 
     def document(self, fixture: Fixture, evaluations: int) -> dict[str, Any]:
         """The config of this arm's run on a fixture; only the budget ends it.
 
         Args:
-            evaluations: of children; the foundation models are scored besides.
+            evaluations: number of children, without the foundation models.
         """
         family = fixture.folder / "family"
         tasks = [
@@ -124,10 +124,10 @@ def arms_of(size: str) -> tuple[Arm, ...]:
 
 
 class _Shared(LocalWorkplace):
-    """An arm's workplace over the child processes of another, which outlive it.
+    """An arm's workplace that uses the child processes of another one.
 
-    The arms of a fixture differ in their strategy and recipes alone; to start mergekit and lm-eval
-    for each of them would take longer than the work.
+    The arms of a fixture differ only in strategy and recipes; starting mergekit and lm-eval for
+    each of them would take longer than the work.
     """
 
     def __init__(self, config: Config, run: RunDirectory, crew: LocalWorkplace) -> None:
@@ -136,11 +136,11 @@ class _Shared(LocalWorkplace):
         self.__dict__["_resolved"] = crew._resolved  # noqa: SLF001, of the same class
 
     def close(self) -> None:
-        """Leave the children to the next arm."""
+        """Do nothing: the next arm uses the child processes."""
 
 
 def crew_of(fixture: Fixture, arm: Arm) -> LocalWorkplace:
-    """Whose child processes work for all arms of a fixture; to be closed after the last one."""
+    """The workplace with the child processes for all arms of a fixture; close it after the last."""
     return LocalWorkplace(arm.config(fixture, 1), RunDirectory(fixture.runs / "crew"))
 
 
@@ -152,7 +152,7 @@ def run_arm(arm: Arm, fixture: Fixture, evaluations: int, crew: LocalWorkplace) 
 
 
 def finished(arms: Sequence[Arm], fixture: Fixture) -> dict[str, RunState]:
-    """The arms of a fixture that came to their end, by name."""
+    """The finished arms of a fixture, by name."""
     found = {}
     for arm in arms:
         run = RunDirectory(fixture.runs / arm.name)
@@ -162,9 +162,9 @@ def finished(arms: Sequence[Arm], fixture: Fixture) -> dict[str, RunState]:
 
 
 def stops(arm: Arm, fixture: Fixture) -> dict[str, int]:
-    """Children made when each of `CRITERIA` would have ended a finished arm; absent: it never did.
+    """The number of children at which each of `CRITERIA` would have ended a finished arm, if any.
 
-    The arms themselves run to their budget, so that one run tells what every criterion costs.
+    The arms run to their budget, so that one run gives the cost of every criterion.
     """
     found: dict[str, int] = {}
     state = RunState()
@@ -179,9 +179,9 @@ def stops(arm: Arm, fixture: Fixture) -> dict[str, int]:
 
 
 def winners(state: RunState, marks: Sequence[int]) -> dict[int, Model]:
-    """The best model after so many children, in the order of their proposal.
+    """The best model among the first children up to each mark, in the order of proposal.
 
-    A search that came to its end before a mark keeps its winner.
+    If a search ends before a mark, its winner counts there.
     """
     founders = list(state.at_generation(0))
     children = [model for model in state.models.values() if model.generation and model.scores]
@@ -196,7 +196,7 @@ def held_out(
 ) -> dict[str, Scores]:
     """Held-out scores of the winners at the marks of each arm, by content id.
 
-    Stored ones are only read.
+    Stored scores are reused.
     """
     known: dict[str, Scores] = {}
     wanted: dict[str, Model] = {}
@@ -233,7 +233,7 @@ def _held_out(
 
 
 def prices(fixture: Fixture, states: Mapping[str, RunState]) -> dict[str, float]:
-    """Seconds of merge and evaluation of every child, as its first maker paid, by content id."""
+    """Seconds of the first merge and evaluation of every child, by content id."""
     paid: dict[str, float] = {}
     for name, state in states.items():
         for entry in RunDirectory(fixture.runs / name).read():

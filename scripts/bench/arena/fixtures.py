@@ -1,7 +1,7 @@
-"""Fixtures: a base, five specialists and their tasks from a seed, and the controls of each.
+"""Fixtures: a base, five specialists and their tasks from a seed, with controls.
 
 Controls are measured without mergekit and lm-eval: an item counts as solved if the most likely
-token is right at every place of its answer and at the end.
+token is right at every position of its answer and at the end.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _ITEMS_OF_A_SWAP = 100
 
 @dataclass(frozen=True)
 class Fixture:
-    """The fixture of a number; the number says its seed, its family and whether it is hard.
+    """A fixture; its number determines its seed, its family and whether it is hard.
 
     Attributes:
-        items: of each task that the search sees; `HELD_OUT` more are held out.
+        items: number of selection items per task; `HELD_OUT` more are held out.
     """
 
     number: int
@@ -50,7 +50,7 @@ class Fixture:
 
     @property
     def folder(self) -> Path:
-        """Where its models, tasks, runs and results lie."""
+        """The folder of its models, tasks, runs and results."""
         return self.out / f"fixture-{self.number}"
 
     @property
@@ -60,11 +60,11 @@ class Fixture:
 
     @cached_property
     def recipe(self) -> tiny.Recipe:
-        """Four digits, so that there are operands enough to hold out; wider, so that they merge.
+        """Four digits, for enough held-out operands, and a greater width, for better merges.
 
         Width, training length and learning rate were chosen by the controls alone: specialists
-        strong, and a merge of all at once neither perfect nor hopeless. Much more that is opposed
-        (0.01; with Qwen2 0.003) leaves no merge that scores.
+        strong, and a merge of all at once neither perfect nor hopeless. With a much higher opposed
+        share (0.01; with Qwen2 0.003) no merge scores.
         """
         qwen2 = self.number % 2 == 1
         return replace(
@@ -82,11 +82,11 @@ class Fixture:
 
     @property
     def title(self) -> str:
-        """One line for a reader."""
+        """A one-line description."""
         return f"fixture {self.number} ({self.family}, {'hard' if self.hard else 'easy'})"
 
     def make(self) -> dict[str, Any]:
-        """Train it unless it is there; its controls, also in `controls.json`."""
+        """Train it unless it exists; returns its controls, which are also in `controls.json`."""
         made = tiny.make(self.folder / "family", seed=FIRST_SEED + self.number, recipe=self.recipe)
         digest = json.loads((made / tiny.MANIFEST).read_text(encoding="utf-8"))["digest"]
         kept = self.folder / "controls.json"
@@ -100,9 +100,9 @@ class Fixture:
 
 
 def fair(count: int, out: Path) -> tuple[list[Fixture], dict[str, Any]]:
-    """The first `count` fixtures that pass their controls, and by title the controls of all made.
+    """The first `count` fixtures that pass their controls, and the controls of all made, by title.
 
-    Nothing else decides which fixtures are used: the controls see no search.
+    Fixtures are selected by controls only, which involve no search.
     """
     found: list[Fixture] = []
     controls: dict[str, Any] = {}
@@ -116,13 +116,13 @@ def fair(count: int, out: Path) -> tuple[list[Fixture], dict[str, Any]]:
 
 
 class _Controls:
-    """Measures one family; one model object, into which weights are loaded."""
+    """Measures one family, with one model object into which weights are loaded."""
 
     def __init__(self, made: Path, items: int) -> None:
         import torch
         from transformers import AutoModelForCausalLM
 
-        torch.set_num_threads(1)  # so small a model only waits for the others
+        torch.set_num_threads(1)  # faster for such small models
         self._rows = {skill: _rows(made, skill, items) for skill in tiny.SKILLS}
         self._weights: dict[str, dict[str, Any]] = {}
         for name in (tiny.BASE, *tiny.SKILLS):
@@ -130,7 +130,7 @@ class _Controls:
             self._weights[name] = {k: v.clone() for k, v in self._model.state_dict().items()}
 
     def measured(self) -> dict[str, Any]:
-        """Every control and whether it passed, in points."""
+        """All controls in points, and the reasons if the fixture is unfair."""
         base = self._weights[tiny.BASE]
         scores = {name: self._scores(weights) for name, weights in self._weights.items()}
         swaps = {skill: self._best_swap(skill) for skill in tiny.SKILLS}
@@ -149,7 +149,7 @@ class _Controls:
         return found | {"faults": list(_faults(found))}
 
     def _best_swap(self, skill: str) -> dict[str, Any]:
-        """The tensor of a specialist that alone brings the base most of its skill."""
+        """The tensor of a specialist that alone transfers most of its skill to the base."""
         base, own = self._weights[tiny.BASE], self._weights[skill]
         alone = {
             tensor: self._score(base | {tensor: own[tensor]}, skill, _ITEMS_OF_A_SWAP)
@@ -159,7 +159,7 @@ class _Controls:
         return {"tensor": best, "score": alone[best]}
 
     def _rows_copied(self) -> dict[str, Any]:
-        """The base with the embedding row of each specialist that changed most."""
+        """The base with the most changed embedding row of each specialist."""
         name = "model.embed_tokens.weight"
         base = self._weights[tiny.BASE]
         rows = base[name].clone()
@@ -209,7 +209,7 @@ def _mean(scores: Mapping[str, float]) -> float:
 
 
 def _faults(found: Mapping[str, Any]) -> Any:
-    """What is unfair about a fixture, a sentence each."""
+    """The reasons why a fixture is unfair, one sentence each."""
     for name in tiny.SKILLS:
         for task, score in found["scores"][name].items():
             if task == name and score < STRONG:

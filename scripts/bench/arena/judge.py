@@ -1,7 +1,7 @@
-"""Peers' searches as rows of the arena's table: their winners scored by evomerge's evaluator.
+"""Peers' searches as rows of the arena's table, scored by evomerge's evaluator.
 
 A search that `play_peers.py` made is a folder of OUT_DIR/fixture-N/peers. Its winner at a mark is
-the child with the best dev score that the peer itself gave; all judging is evomerge's.
+the child with the best dev score according to the peer; it is then scored by evomerge.
 """
 
 from __future__ import annotations
@@ -31,35 +31,35 @@ END = "end.json"
 
 @dataclass(frozen=True)
 class Search:
-    """What a peer did on a fixture."""
+    """The search of a peer on a fixture."""
 
     folder: Path
 
     @property
     def name(self) -> str:
-        """Of the peer, its algorithm and its method."""
+        """The names of the peer, its algorithm and its merge method."""
         return self.folder.name
 
     @cached_property
     def children(self) -> tuple[dict[str, Any], ...]:
-        """As `peers/record.py` wrote them, in their order."""
+        """The records of `peers/record.py`, in order."""
         path = self.folder / "children.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         return tuple(json.loads(line) for line in lines)
 
     @cached_property
     def end(self) -> dict[str, Any]:
-        """How it ended: `exit`, `seconds` of the whole command, `fault` or None."""
+        """Its end: `exit`, `seconds` of the whole command, `fault` or None."""
         found: dict[str, Any] = json.loads((self.folder / END).read_text(encoding="utf-8"))
         return found
 
     def reached(self, marks: Sequence[int]) -> list[int]:
-        """The marks up to which it made its children, and has one that could be scored."""
+        """The marks that it reached with at least one scored child."""
         scored = [child["number"] for child in self.children if child["dev"] is not None]
         return [mark for mark in marks if scored and scored[0] <= mark <= len(self.children)]
 
     def winner(self, mark: int) -> dict[str, Any]:
-        """The child that the peer scored best among the first so many; the earlier of equals."""
+        """The child with the peer's best score among the first `mark`; ties go to the earlier."""
         scored = [child for child in self.children[:mark] if child["dev"] is not None]
         return max(scored, key=lambda child: (child["dev"], -child["number"]))
 
@@ -69,17 +69,17 @@ class Search:
 
 
 def mean_score(scores: Scores) -> float:
-    """The mean over the tasks, in points: the arena's measure of every arm and every peer."""
+    """The mean over tasks, in points: the arena's measure of arms and peers."""
     return fmean(task.value for task in scores.tasks)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A search and what evomerge's evaluator says of its winners.
+    """A search with evomerge's scores of its winners.
 
     Attributes:
-        dev: points on the items of the search, by mark.
-        held_out: scores on the others, by mark.
+        dev: points on the selection items, by mark.
+        held_out: scores on the held-out items, by mark.
     """
 
     search: Search
@@ -87,9 +87,10 @@ class Judged:
     held_out: Mapping[int, Scores]
 
     def row(self, fixture: Fixture) -> dict[str, Any]:
-        """The same keys as those of an arm; `dev` is evomerge's score, `disagreement` the peer's.
+        """The row, with the keys of an arm.
 
-        `seconds` leaves out the start of the peer, `wall_clock` has it.
+        `dev` is evomerge's score, `disagreement` its difference to the peer's.
+        `seconds` excludes the start of the peer, `wall_clock` includes it.
         """
         found: dict[str, Any] = {"fixture": fixture.number}
         for mark, scores in self.held_out.items():
@@ -108,7 +109,7 @@ class Judged:
 
 
 def judged(fixture: Fixture, marks: Sequence[int]) -> tuple[Judged, ...]:
-    """The peers' ended searches on a fixture, by name; those without a scored child left out."""
+    """The peers' finished searches on a fixture, by name, without those that scored no child."""
     ended = [Search(end.parent) for end in sorted((fixture.folder / FOLDER).glob(f"*/{END}"))]
     searches = [search for search in ended if search.reached(marks)]
     if not searches:
@@ -136,9 +137,9 @@ def _judge(
 
 
 def _scores(fixture: Fixture, digests: Mapping[Path, str]) -> dict[str, tuple[Scores, Scores]]:
-    """Dev and held-out scores by digest of the weights: a run that has the models as its start.
+    """Dev and held-out scores by digest of the weights, from a run that starts with the models.
 
-    A specialist is added, since a run needs two models; scores lie in the fixture's store.
+    A specialist is added, since a run needs two models; scores are in the fixture's store.
     """
     paths = dict(sorted((digest, path) for path, digest in digests.items()))
     key = hashlib.sha256(" ".join(paths).encode()).hexdigest()[:12]
@@ -159,7 +160,7 @@ def _both(dev: Scores | None, held_out: Scores | None, name: str) -> tuple[Score
 
 
 def _config(fixture: Fixture, name: str, models: Mapping[str, Path]) -> Config:
-    """An evaluation of models as a run that ends before its first merge."""
+    """The config of a run that scores models and ends before its first merge."""
     document = Arm("greedy").document(fixture, 1)
     document["run"]["name"] = name
     other = document["foundation_models"][0]
@@ -170,7 +171,7 @@ def _config(fixture: Fixture, name: str, models: Mapping[str, Path]) -> Config:
 
 
 def _digest(model: Path) -> str:
-    """Of the weights; two searches may find the same model."""
+    """The digest of the weights; two searches may find the same model."""
     found = hashlib.sha256()
     for path in _weights(model):
         found.update(path.read_bytes())

@@ -1,10 +1,10 @@
-"""Let the peers search on the arena's fixtures, in their own environments.
+"""Run the peers' searches on the arena's fixtures, in their own environments.
 
     scripts/bench/arena/peers/setup ENVIRONMENTS
     python scripts/bench/arena/play_peers.py [--fixtures N,…] [--peers NAME,…] OUT_DIR ENVIRONMENTS
 
-A search that ended is left as it is; one that was interrupted starts anew, as the peers do.
-`python scripts/bench/arena --report OUT_DIR` then has their rows.
+Finished searches are kept; an interrupted one starts over, since the peers cannot resume.
+`python scripts/bench/arena --report OUT_DIR` then includes them.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ PEERS: dict[str, tuple[str, Mapping[str, Any]]] = {
 
 
 def play(peer: str, fixture: Fixture, environments: Path, evaluations: int) -> Search:
-    """Let a peer search unless it did, with as many evaluations at least."""
+    """Run a peer's search unless it is finished with at least as many evaluations."""
     folder = fixture.folder / FOLDER / peer
     asked = folder / "search.json"
     ended = (folder / END).exists() and json.loads(asked.read_text(encoding="utf-8"))
@@ -91,7 +91,7 @@ def _told(fixture: Fixture, settings: Mapping[str, Any], evaluations: int) -> di
 
 
 def dev_tasks(fixture: Fixture) -> Path:
-    """The fixture's tasks with the items that selection sees, and no others."""
+    """The fixture's tasks with the selection items only."""
     source, made = fixture.folder / "family" / "tasks", fixture.folder / FOLDER / "tasks"
     made.mkdir(parents=True, exist_ok=True)
     share = HELD_OUT / (HELD_OUT + fixture.items)
@@ -110,7 +110,7 @@ def dev_tasks(fixture: Fixture) -> Path:
 
 
 def _run(environment: Path, runner: str, folder: Path) -> dict[str, Any]:
-    """Run a search to its end; how it ended."""
+    """Run a search to its end; returns its exit status, time and fault."""
     scripts = Path(__file__).parent / FOLDER
     python = environment / "bin" / "python"
     if not python.exists():

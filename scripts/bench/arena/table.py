@@ -1,4 +1,4 @@
-"""The arena's result: curves, paired tests, the simulation beside it; as JSON and Markdown."""
+"""The arena's results as JSON and Markdown: curves, paired tests, comparison with simulation."""
 
 from __future__ import annotations
 

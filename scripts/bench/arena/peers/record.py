@@ -1,6 +1,6 @@
-"""What a peer's search did, child by child; runs in the peers' environments, so it imports little.
+"""Records a peer's search child by child; runs in the peers' environments, so it imports little.
 
-A search is a folder: `children.jsonl` grows by a line a child, `models/child-N` are the children
+A search is a folder: `children.jsonl` grows by a line per child, `models/child-N` are the children
 that were the best when they were scored.
 """
 
@@ -20,11 +20,11 @@ from typing import Any
 import psutil
 
 AS_PUBLISHED = "ARENA_AS_PUBLISHED"
-"""Environment variable: if it is set, nothing is changed that only saves time."""
+"""Environment variable that disables all changes that only save time."""
 
 
 def skip_environment_report() -> None:
-    """Leave out what lm-eval collects of the machine at each evaluation, by `pip list` and git."""
+    """Disable lm-eval's report of the machine at each evaluation, by `pip list` and git."""
     evaluator: Any = importlib.import_module("lm_eval.evaluator")
     evaluator.add_env_info = lambda _: None
 
@@ -43,14 +43,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Search:
-    """What a runner is told: everything that is not the peer's own choice.
+    """The settings of a runner that are not the peer's own choice.
 
     Attributes:
         folder: of the search; the runner's working directory.
         models: the specialists, in the arena's order.
-        tasks_folder: tasks with nothing but the items that selection may see.
-        items: how many these are, of each task.
-        evaluations: of children, exactly.
+        tasks_folder: tasks with the selection items only.
+        items: number of selection items of each task.
+        evaluations: exact number of children.
     """
 
     folder: Path
@@ -83,7 +83,7 @@ class Search:
 
 
 class Record:
-    """Writes the children of a search and keeps whoever is the best so far."""
+    """Writes the children of a search and keeps the best model so far."""
 
     def __init__(self, search: Search) -> None:
         self._search = search
@@ -133,7 +133,7 @@ class Record:
 
 
 def _cpu_seconds() -> float:
-    """Of this process and of those below it, also of ended ones that were waited for."""
+    """CPU seconds of this process and its descendants, including reaped ones."""
     this, used = psutil.Process(), 0.0
     for process in (this, *this.children(recursive=True)):
         with suppress(psutil.NoSuchProcess):  # it has just ended
