@@ -59,7 +59,7 @@ def drive(
             derive(run, state)
             return state
         with closing(workplace), signals_stop():
-            setting, evaluation = workplace.setting, workplace.check()
+            evaluation, setting = workplace.check(), workplace.setting
             versions = {**setting.versions, **config.plugin_versions()}
             setting = replace(setting, versions=versions)
             if content is None:

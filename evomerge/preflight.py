@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from evomerge.adapters import machine
+from evomerge.adapters import machine, mergekit
+from evomerge.adapters.foundation import Examination
+from evomerge.adapters.hub import cache_folder
 from evomerge.breeding import Breeding
 from evomerge.config import Config
-from evomerge.domain.errors import PreflightError
 from evomerge.domain.finding import Finding, refuse_problems
 from evomerge.domain.model import Model
 from evomerge.domain.recipe import Recipe
@@ -15,43 +16,47 @@ from evomerge.execution import operations
 from evomerge.execution.evaluation import Evaluation, agreed
 from evomerge.planning import advice, first_generation
 from evomerge.store.run_directory import RunDirectory
-from evomerge.workplace import Setting, Workplace
+from evomerge.workplace import Workplace
 
 
 def check(
-    workplace: Workplace, checking: Callable[[str], None], warn: Callable[[Finding], None]
+    workplace: Workplace,
+    models: Examination,
+    checking: Callable[[str], None],
+    warn: Callable[[Finding], None],
 ) -> Evaluation:
     """Look at the machine, then ask the workers; the evaluation as all of them describe it.
 
     Args:
+        models: what is known of them before weights are fetched.
         checking: told what is looked at next.
         warn: told what makes a run worse without making it fail.
 
     Raises:
         PreflightError: with every problem found.
     """
-    config, run, setting = workplace.config, workplace.run, workplace.setting
+    config, run = workplace.config, workplace.run
     checking("devices and disk")
     _check_machine(config, run, warn)
     if not run.exists:
-        _check_disk(workplace)
+        _check_disk(config, run, models)
     tasks = ", ".join(task.name for task in config.evaluation.tasks)
-    checking(f"the recipe of a merge, with {setting.engine}, and tasks {tasks}, with lm-eval")
+    engine = mergekit.engine()
+    checking(f"the recipe of a merge, with {engine}, and tasks {tasks}, with lm-eval")
     options = config.merge.options
     _, described = workplace.pool.on_each(
-        operations.check(_first_recipe(config, setting), options),
+        operations.check(_first_recipe(config, models, engine), options),
         operations.describe(config.evaluation, options),
     )
     return agreed(described)
 
 
-def _first_recipe(config: Config, setting: Setting) -> Recipe:
+def _first_recipe(config: Config, models: Examination, engine: str) -> Recipe:
     """The recipe of the first merge; much of it can be judged without weights."""
-    breeding = Breeding(
-        config.merge, config.run.seed, setting.base, setting.foundation, setting.engine
-    )
-    first = setting.foundation[:2]
-    return breeding.of_config([Model(one.name, "foundation", 0, one.content_id) for one in first])
+    base, *foundation = models.provisional()
+    breeding = Breeding(config.merge, config.run.seed, base, tuple(foundation), engine)
+    first = [Model(one.name, "foundation", 0, one.content_id) for one in foundation[:2]]
+    return breeding.of_config(first)
 
 
 def _check_machine(config: Config, run: RunDirectory, warn: Callable[[Finding], None]) -> None:
@@ -67,14 +72,16 @@ def _check_machine(config: Config, run: RunDirectory, warn: Callable[[Finding], 
     refuse_problems(findings)
 
 
-def _check_disk(workplace: Workplace) -> None:
-    """The weights of the first generation must fit; later ones are checked as they come."""
-    adapters = sum(
-        each.adapter is not None and not workplace.store.holds(f"models/{each.content_id}")
-        for each in workplace.setting.foundation
+def _check_disk(config: Config, run: RunDirectory, models: Examination) -> None:
+    """Downloads and the models of the first generation must fit, each on its file system."""
+    merged = first_generation(config) * models.model_size + models.to_make
+    kept = round(config.execution.min_free_disk_gb * 1e9)
+    fetched = sum(models.to_fetch.values())
+    refuse_problems(
+        machine.check_disks(
+            [
+                (run.store, merged + kept, None, "the models that are merged first"),
+                (cache_folder(), fetched, None, "the models to be fetched"),
+            ]
+        )
     )
-    models = first_generation(workplace.config) + adapters
-    if shortage := workplace.resources.shortage(
-        models, f"the {models} models that are merged first"
-    ):
-        raise PreflightError(shortage, "free some space or put the runs folder elsewhere (run.dir)")

@@ -9,8 +9,10 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from evomerge import preflight
-from evomerge.adapters import kinship, machine, mergekit, peft
-from evomerge.adapters.foundation import Merging, Resolved, resolve_all
+from evomerge.adapters import kinship, machine, mergekit, peft, pickles
+from evomerge.adapters.file_checks import FileChecks
+from evomerge.adapters.foundation import Examination, Merging, Resolved, examine, fetch_all
+from evomerge.adapters.hub import Fetched, Hub
 from evomerge.adapters.lm_eval import worker as lm_eval
 from evomerge.adapters.trackers import BACKENDS, Mirror
 from evomerge.config import Config
@@ -28,7 +30,7 @@ from evomerge.store.run_directory import RunDirectory
 from evomerge.workplace import Setting, Workplace
 
 
-def _ignore(told: object) -> None:
+def _ignore(*told: object) -> None:
     """No-op callback."""
 
 
@@ -41,17 +43,22 @@ class LocalWorkplace(Workplace):
         run: RunDirectory,
         checking: Callable[[str], None] = _ignore,
         warn: Callable[[Finding], None] = _ignore,
+        fetched: Fetched = _ignore,
     ) -> None:
         """Start nothing.
 
         Args:
             checking: told what is looked at next.
             warn: told what makes a run worse without making it fail.
+            fetched: told how far files of the hub are.
         """
         cache = Cache(run.store / "answers")
         super().__init__(config, run, Pool(workers(config, run.logs, cache)))
         self._checking = checking
         self._warn = warn
+        patience = config.execution.hub_patience_minutes * 60
+        self._hub = Hub(patience, run.logs / "hub.log", checking, fetched)
+        self._told_of_pickles = lambda name: partial(fetched, f"{name} (converted)")
 
     @cached_property
     def setting(self) -> Setting:
@@ -76,8 +83,8 @@ class LocalWorkplace(Workplace):
         )
 
     def check(self) -> Evaluation:
-        """Devices, disk, recipe, tasks and metrics."""
-        return preflight.check(self, self._checking, self._warn)
+        """Models by their headers, devices, recipe, tasks and metrics, disk; no weights."""
+        return preflight.check(self, self._examined, self._checking, self._warn)
 
     def prepare(self, observer: Observer) -> None:
         """Have every adapter in the store as the whole model that it stands for."""
@@ -93,21 +100,41 @@ class LocalWorkplace(Workplace):
             )
 
     @cached_property
-    def _resolved(self) -> tuple[Resolved, ...]:
+    def _examined(self) -> Examination:
+        """The base and the foundation models, as their small files and headers show them."""
         make_folder(self.store.root)
-        began_with = self._began_with()
-        base, *models = resolve_all(
-            self.config.base_model,
-            self.config.foundation_models,
+        found = examine(
+            [self.config.base_model, *self.config.foundation_models],
             self.config.merge.options,
-            self.store.root / "digests.json",
+            Merging.of(self.config),
+            {each.source: each.commit for each in self._began_with() if each.commit is not None},
+            self._hub,
             self._checking,
-            merging=Merging.of(self.config),
-            pins={each.source: each.commit for each in began_with if each.commit is not None},
-            warn=self._warn,
         )
+        found.faults.raise_any()
+        for finding in found.warnings:
+            self._warn(finding)
+        return found
+
+    @cached_property
+    def _resolved(self) -> tuple[Resolved, ...]:
+        log = self.run.logs / "pickles.log"
+        with self._hub as hub:
+            base, *models = fetch_all(
+                self._examined,
+                self.config.merge.options,
+                FileChecks(self.store.root / "digests.json"),
+                hub,
+                self._checking,
+                partial(pickles.convert, self.store, log, self._told_of_pickles),
+            )
         origin = base.foundation.content_id
-        return (base, *peft.as_merged_before(models, origin, began_with, self.store))
+        return (base, *peft.as_merged_before(models, origin, self._began_with(), self.store))
+
+    def close(self) -> None:
+        """End every process that was started."""
+        self._hub.close()
+        super().close()
 
     def _began_with(self) -> tuple[Foundation, ...]:
         """The base and the foundation models of a run that began before."""

@@ -1,19 +1,47 @@
-"""Metadata of models on the hub, without downloading weights: commit, files, tensor shapes.
+"""Models on the hub: what a repository holds, the shapes of its tensors, its files.
 
-huggingface_hub reads HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE and HF_TOKEN by itself. Shapes come from
-range requests for the headers of safetensors files, a few kilobytes each.
+The hub is asked by child processes (`hub_child`), which can be ended at any moment; whether and
+when it is asked again is decided here. huggingface_hub reads HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE
+and HF_TOKEN by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
-from evomerge.domain.errors import PreflightError
+from evomerge.adapters.child import Child
+from evomerge.adapters.hub_errors import IS_OFFLINE, Trouble
+from evomerge.domain.errors import CandidateError, PreflightError, StoppedError
+from evomerge.execution.pool import Pool, awaited, no_progress
+from evomerge.kinship.errors import WeightFileError
+from evomerge.kinship.headers import read_folder
+from evomerge.ports import Operation, Progress
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-_TIMEOUT = 10.0
+_CHILD = "evomerge.adapters.hub_child"
+_KINDS = ("list", "headers", "fetch", "user", "upload")
+_AT_A_TIME = 3  # large files
+_SMALL = 10_000_000  # bytes
+_LONGEST_REQUEST = 120.0  # seconds for anything but a file
+_LONGEST_PAUSE = 60.0
+_DAMAGED = 3  # times that a file may arrive damaged
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+Told = Callable[[str], None]
+Fetched = Callable[[str, int, int], None]
+"""Called with the name of a file, its bytes so far, and all of its bytes."""
+
+
+def _ignore(*told: object) -> None:
+    """No-op callback."""
 
 
 @dataclass(frozen=True)
@@ -25,22 +53,243 @@ class RemoteTensor:
 
 
 @dataclass(frozen=True)
-class RemoteModel:
-    """A model on the hub at one commit.
+class Listing:
+    """A repository at one commit.
 
     Attributes:
-        size: total bytes of its safetensors files.
-        tensors: by name; empty without safetensors files.
+        files: bytes of each file; of those in the cache where the hub was not asked.
+        folder: of this commit in the cache of huggingface_hub; what was not fetched is not there.
+        renamed: what the hub calls the repository now, if it has another name.
+        asked: whether the hub told this.
     """
 
     repo: str
     commit: str
-    size: int
-    tensors: Mapping[str, RemoteTensor]
+    files: Mapping[str, int]
+    folder: Path
+    renamed: str | None = None
+    asked: bool = True
+
+    def missing(self, names: Collection[str]) -> dict[str, int]:
+        """The bytes of those of `names` that are not in the cache."""
+        return {
+            name: self.files.get(name, 0) for name in names if not (self.folder / name).exists()
+        }
 
 
 class UnreachableError(Exception):
-    """The hub did not answer."""
+    """The hub did not answer; the message says how, to follow "the hub"."""
+
+
+class Hub:
+    """Asks the hub, and fetches files into the cache of huggingface_hub.
+
+    Args:
+        patience: seconds without progress for which a hub in trouble is asked again. One that
+            cannot be reached from the start is not waited for: there may be no network.
+        log: file for what the child processes print.
+        told: callback with what is waited for.
+        fetched: callback with the progress of files, from any thread.
+    """
+
+    def __init__(
+        self,
+        patience: float = 0.0,
+        log: Path = Path(os.devnull),
+        told: Told = _ignore,
+        fetched: Fetched = _ignore,
+    ) -> None:
+        self._pool = Pool([Child(_CHILD, _KINDS, log, name="hub child") for _ in range(_AT_A_TIME)])
+        self._patience = patience
+        self._told = told
+        self._fetched = fetched
+        self._listings: dict[tuple[str, str | None], Listing] = {}
+        self._reached = False
+        self._silent = ""
+        self._ending = threading.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def listing(self, repo: str, revision: str | None) -> Listing:
+        """The files of a repository; those in the cache where the hub cannot be asked.
+
+        Raises:
+            PreflightError: the model does not exist, this user may not read it, or the hub cannot
+                be reached and nothing of it is in the cache.
+            StoppedError: the hub answered before, and does not any more.
+        """
+        key = (repo, revision)
+        if key not in self._listings:
+            cached = cached_snapshot(repo, revision)
+            if cached is not None and revision == cached.name and _has_weights(cached):
+                return _of_cache(repo, cached)  # a commit never changes
+            try:
+                self._listings[key] = self._listed(repo, revision, wait=cached is None)
+            except UnreachableError as error:
+                if cached is None:
+                    raise self._unavailable(error) from None
+                self._listings[key] = _of_cache(repo, cached)
+        return self._listings[key]
+
+    def _listed(self, repo: str, revision: str | None, *, wait: bool) -> Listing:
+        if self._silent and not wait:
+            raise UnreachableError(self._silent)
+        asked = {"repo": repo, "revision": revision}
+        operation = Operation(kind="list", arguments=asked, seconds=_LONGEST_REQUEST)
+        try:
+            told = self._ask(operation, wait=wait)
+        except UnreachableError as error:
+            self._silent = str(error)
+            raise
+        folder = Path(told["folder"])
+        return Listing(repo, told["commit"], told["files"], folder, told["renamed"])
+
+    def tensors(self, listing: Listing, files: Sequence[str]) -> dict[str, RemoteTensor]:
+        """The tensors in safetensors files, from their headers: a few kilobytes each.
+
+        Raises:
+            UnreachableError: the hub was not asked for the listing, or does not answer now.
+            PreflightError: a file cannot be read.
+        """
+        if not listing.asked:
+            raise UnreachableError(self._silent)
+        asked = {"repo": listing.repo, "revision": listing.commit, "files": list(files)}
+        operation = Operation(kind="headers", arguments=asked, seconds=_LONGEST_REQUEST)
+        found = self._ask(operation)["tensors"].items()
+        return {name: RemoteTensor(dtype, tuple(shape)) for name, (dtype, shape) in found}
+
+    def fetch(self, name: str, listing: Listing, files: Collection[str]) -> Path:
+        """Have files of a repository in the cache; the folder of the snapshot.
+
+        What arrived before an interruption is kept, and fetched no second time.
+
+        Args:
+            name: of the model, for `fetched`.
+
+        Raises:
+            PreflightError: a file does not exist or cannot be read, or there is no network.
+            StoppedError: the hub answered before, and does not any more; or the disk is full.
+        """
+        missing = listing.missing(files)
+        if missing and not listing.asked:
+            first = min(missing)
+            raise PreflightError(
+                f"{first} is not in the hub's cache, and the hub {self._silent}", _REACH_IT
+            )
+        for file in sorted(missing):
+            if missing[file] < _SMALL:
+                self._file(name, listing, file)
+        with ThreadPoolExecutor(_AT_A_TIME, "fetch") as threads:
+            large = [file for file, size in missing.items() if size >= _SMALL]
+            coming = [threads.submit(self._file, name, listing, file) for file in large]
+            try:
+                for each in coming:
+                    awaited(each)
+            except BaseException:
+                self.close()
+                raise
+        return listing.folder
+
+    def _file(self, name: str, listing: Listing, file: str) -> None:
+        asked = {"repo": listing.repo, "revision": listing.commit, "file": file}
+        try:
+            self._ask(
+                Operation(kind="fetch", arguments=asked),
+                lambda done, total: self._fetched(f"{name} {file}", done, total),
+            )
+        except UnreachableError as error:
+            raise self._unavailable(error) from None
+
+    def user(self) -> str | None:
+        """Who the hub takes this user for; None without a token. It is asked once.
+
+        Raises:
+            UnreachableError: it does not answer.
+            PreflightError: it does not accept the token.
+        """
+        operation = Operation(kind="user", seconds=_LONGEST_REQUEST)
+        name: str | None = self._ask(operation, wait=False)["name"]
+        return name
+
+    def upload(self, folder: Path, repo: str, *, private: bool) -> str:
+        """Upload a model folder; the URL of the model. It can be repeated: what is there stays.
+
+        Raises:
+            PreflightError: this user has no write access.
+            StoppedError: the hub did not answer, or not to the end.
+        """
+        asked = {"repo": repo, "private": private}
+        operation = Operation(kind="upload", arguments=asked, inputs={"folder": folder})
+        try:
+            return str(self._ask(operation)["url"])
+        except UnreachableError as error:
+            raise self._unavailable(error) from None
+
+    def close(self) -> None:
+        """End the child processes; what they were fetching is kept."""
+        self._ending.set()
+        self._pool.close()
+
+    def _ask(
+        self, operation: Operation, progress: Progress = no_progress, *, wait: bool = True
+    ) -> dict[str, Any]:
+        """The answer of the hub, which is asked again for as long as `patience` says.
+
+        Raises:
+            UnreachableError: there was none.
+        """
+        if offline():
+            raise UnreachableError(IS_OFFLINE)
+        moved, pause, damaged = time.monotonic(), 1.0, 0
+
+        def moving(done: int, total: int) -> None:
+            nonlocal moved, pause
+            moved, pause = time.monotonic(), 1.0
+            progress(done, total)
+
+        while True:
+            try:
+                answer = self._pool.run(operation, moving)
+            except CandidateError as error:
+                if self._ending.is_set():
+                    raise
+                raise PreflightError(f"the hub cannot be asked: {error.message}") from None
+            if "trouble" not in answer:
+                self._reached = True
+                return answer
+            met = Trouble(**answer["trouble"])
+            damaged += met.damaged
+            left = self._patience - (time.monotonic() - moved)
+            if not wait or left <= 0 or (met.refused and not self._reached) or damaged == _DAMAGED:
+                raise UnreachableError(met.text)
+            self._reached |= not met.refused
+            pause = min(max(met.after or 0.0, pause), max(left, 1.0))
+            self._told(
+                f"the hub {met.text}: asked again in {pause:.0f} s ({left / 60:.0f} min left)"
+            )
+            if self._ending.wait(pause):
+                raise CandidateError("the hub is not asked any more")
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _unavailable(self, error: UnreachableError) -> PreflightError | StoppedError:
+        if self._reached:
+            message = f"the hub {error}; what was fetched is kept"
+            return StoppedError(message, "try again later with the same command")
+        return PreflightError(
+            f"neither a folder here nor in the hub's cache, and the hub {error}", _REACH_IT
+        )
+
+
+_REACH_IT = "check the spelling, HF_HOME and HF_HUB_OFFLINE, or try with network access"
 
 
 def offline() -> bool:
@@ -50,176 +299,37 @@ def offline() -> bool:
     return bool(constants.HF_HUB_OFFLINE)
 
 
-def remote_model(repo: str, revision: str | None) -> RemoteModel:
-    """Request the metadata of a model; only file headers are downloaded.
-
-    Raises:
-        UnreachableError: there is no network, or HF_HUB_OFFLINE is set.
-        PreflightError: the model does not exist, or this user may not access it.
-    """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import NotASafetensorsRepoError
-
-    if offline():
-        raise UnreachableError
-    api = HfApi()
-    try:
-        info = api.model_info(repo, revision=revision, timeout=_TIMEOUT, files_metadata=True)
-        api.auth_check(repo)
-    except Exception as error:
-        raise refusal(repo, revision, error) from None
-    sizes = {each.rfilename: each.size or 0 for each in info.siblings or ()}
-    try:
-        metadata = api.get_safetensors_metadata(repo, revision=info.sha, timeout=_TIMEOUT)
-    except NotASafetensorsRepoError:
-        return RemoteModel(repo, str(info.sha), 0, {})
-    except Exception as error:
-        raise refusal(repo, revision, error) from None
-    tensors = {
-        name: RemoteTensor(tensor.dtype, tuple(tensor.shape))
-        for file in metadata.files_metadata.values()
-        for name, tensor in file.tensors.items()
-    }
-    size = sum(sizes.get(name, 0) for name in metadata.files_metadata)
-    return RemoteModel(repo, str(info.sha), size, tensors)
-
-
-def has_file(repo: str, revision: str, name: str) -> bool:
-    """Whether the hub has a file; False if it does not answer."""
-    from huggingface_hub import HfApi
-
-    if offline():
-        return False
-    try:
-        return bool(HfApi().file_exists(repo, name, revision=revision))
-    except Exception:  # the download reports the error, if it matters
-        return False
-
-
-def remote_adapter(repo: str, revision: str, name: str) -> RemoteModel | None:
-    """The adapter weights of a repository; None if there is no file `name`.
-
-    Raises:
-        UnreachableError, PreflightError: as `remote_model`.
-    """
-    from huggingface_hub import HfApi
-
-    if offline():
-        raise UnreachableError
-    api = HfApi()
-    try:
-        info = api.model_info(repo, revision=revision, timeout=_TIMEOUT, files_metadata=True)
-        sizes = {each.rfilename: each.size or 0 for each in info.siblings or ()}
-        if name not in sizes:
-            return None
-        api.auth_check(repo)
-        file = api.parse_safetensors_file_metadata(repo, name, revision=info.sha, timeout=_TIMEOUT)
-    except Exception as error:
-        raise refusal(repo, revision, error) from None
-    tensors = {key: RemoteTensor(t.dtype, tuple(t.shape)) for key, t in file.tensors.items()}
-    return RemoteModel(repo, str(info.sha), sizes[name], tensors)
-
-
 def cached_snapshot(repo: str, revision: str | None) -> Path | None:
     """The folder of a model in the hub's cache, possibly incomplete; None if not cached."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants
 
+    storage = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+    commit = revision or "main"
+    if not _COMMIT.fullmatch(commit):
+        try:
+            commit = (storage / "refs" / commit).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
+            return None
+    folder = storage / "snapshots" / commit
+    return folder if folder.is_dir() else None
+
+
+def cache_folder() -> Path:
+    """Where files of the hub are kept."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def _has_weights(folder: Path) -> bool:
+    if (folder / "adapter_model.safetensors").is_file():
+        return True
     try:
-        return Path(snapshot_download(repo, revision=revision, local_files_only=True))
-    except Exception:  # the cache has no valid snapshot
-        return None
+        return bool(read_folder(folder))
+    except WeightFileError:
+        return False
 
 
-def refusal(repo: str, revision: str | None, error: Exception) -> PreflightError | UnreachableError:
-    """Convert an error of huggingface_hub; its text may contain headers, so it is never shown."""
-    from huggingface_hub import errors
-
-    known: tuple[tuple[type[Exception], str, str], ...] = (  # subclasses first
-        (
-            errors.HFValidationError,
-            "it is neither a folder here nor a hub id (org/name[@revision])",
-            "check the spelling; begin a path with ./ or /",
-        ),
-        (
-            errors.GatedRepoError,
-            "the licence of this model has to be accepted on the hub first",
-            f"accept it at https://huggingface.co/{repo} and set HF_TOKEN",
-        ),
-        (
-            errors.RevisionNotFoundError,
-            f"the hub has no revision {revision} of it",
-            "name a branch or a commit",
-        ),
-        (
-            errors.RepositoryNotFoundError,
-            "it is neither a folder here nor a model on the hub",
-            "check the spelling; for a private model, set HF_TOKEN",
-        ),
-        (
-            errors.LocalEntryNotFoundError,
-            "neither a folder here nor in the hub's cache, and the hub cannot be reached",
-            "check the spelling, HF_HOME and HF_HUB_OFFLINE, or download it with network access",
-        ),
-    )
-    for kind, message, remedy in known:
-        if isinstance(error, kind):
-            return PreflightError(message, remedy)
-    if _no_answer(error):
-        return UnreachableError()
-    return PreflightError(
-        f"it cannot be downloaded: {type(error).__name__}", f"try `hf download {repo}` to see why"
-    )
-
-
-def _no_answer(error: Exception) -> bool:
-    """Whether the hub could not be reached; huggingface_hub does not wrap httpx's errors."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"TransportError", "ConnectionError", "OfflineModeIsEnabled"})
-
-
-def download(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
-    """Download the matching files of a hub model; an interrupted download is resumed.
-
-    Raises:
-        PreflightError: the model cannot be downloaded.
-    """
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(
-                repo, revision=revision, allow_patterns=list(patterns), ignore_patterns=["*/*"]
-            )
-        )
-    except Exception as error:
-        raise _unavailable(repo, revision, error) from None
-
-
-def _unavailable(repo: str, revision: str | None, error: Exception) -> PreflightError:
-    refused = refusal(repo, revision, error)
-    if isinstance(refused, PreflightError):
-        return refused
-    return PreflightError(
-        "the hub cannot be reached", "try again with network access; partial downloads are kept"
-    )
-
-
-def upload(folder: Path, repo: str, *, private: bool) -> str:
-    """Upload a model folder to the hub; returns the URL of the model.
-
-    Raises:
-        PreflightError: the hub cannot be reached, or this user has no write access.
-    """
-    from huggingface_hub import HfApi
-
-    api = HfApi()
-    try:
-        url = api.create_repo(repo, private=private, exist_ok=True)
-        api.upload_folder(repo_id=repo, folder_path=folder)
-    except Exception as error:  # its text may contain headers
-        raise PreflightError(
-            f"{repo} cannot be uploaded: {type(error).__name__}",
-            "log in with a token that may write (`hf auth login`, or HF_TOKEN); what is in "
-            f"{folder} is complete",
-        ) from None
-    return str(url)
+def _of_cache(repo: str, folder: Path) -> Listing:
+    files = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+    return Listing(repo, folder.name, files, folder, asked=False)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evomerge import __version__
-from evomerge.adapters.hub import offline
+from evomerge.adapters.hub import Hub, UnreachableError, offline
 from evomerge.config import Config
 from evomerge.config.texts import spread
 from evomerge.domain.errors import PreflightError
@@ -173,24 +173,33 @@ def check_memory(needed: float | None) -> Finding:
     return Finding("fine", "memory", message)
 
 
-def check_disk(runs: Path, least: float | None, most: float | None) -> Finding:
-    """Check that there is enough disk space for a run.
+def check_disks(
+    needed: Sequence[tuple[Path, float | None, float | None, str]],
+) -> Iterator[Finding]:
+    """Check that what is written fits; what lands on one file system counts together.
 
     Args:
-        runs: the runs folder, which need not exist.
-        least: lower bound of the bytes that the run needs.
-        most: upper bound of the bytes that the run needs.
+        needed: folders, which need not exist, with the least and the most bytes that come there
+            (None if unknown), and what needs the least.
     """
-    free = shutil.disk_usage(existing(runs)).free
-    message = f"{free / 1e9:.1f} GB free in {existing(runs)}"
-    remedy = "free some space, choose another `run.dir`, or set `retention: pool`"
-    if least is not None and free < least:
-        message += f", and downloads and the first generation need {least / 1e9:.1f} GB"
-        return Finding("problem", "disk", message, remedy)
-    if most is not None and free < most:
-        message += f"; the run may need {most / 1e9:.1f} GB"
-        return Finding("warning", "disk", message, remedy)
-    return Finding("fine", "disk", message)
+    by_device: dict[int, list[tuple[Path, float, float, str]]] = {}
+    for folder, least, most, what in needed:
+        place = existing(folder)
+        part = (place, least or 0.0, most or 0.0, what)
+        by_device.setdefault(place.stat().st_dev, []).append(part)
+    for parts in by_device.values():
+        free = shutil.disk_usage(parts[0][0]).free
+        places = " and ".join(dict.fromkeys(str(place) for place, *_ in parts))
+        message = f"{free / 1e9:.1f} GB free in {places}"
+        remedy = "free some space, choose another `run.dir` or HF_HOME, or set `retention: pool`"
+        if free < sum(least for _, least, _, _ in parts):
+            listed = [f"{size / 1e9:.1f} GB for {what}" for _, size, _, what in parts if size]
+            message += f", and needed are {' and '.join(listed)}"
+            yield Finding("problem", "disk", message, remedy)
+        elif free < (most := sum(most for _, _, most, _ in parts)):
+            yield Finding("warning", "disk", f"{message}; up to {most / 1e9:.1f} GB", remedy)
+        else:
+            yield Finding("fine", "disk", message)
 
 
 def check_file_system(runs: Path) -> Finding:
@@ -270,33 +279,27 @@ def installed(library: str) -> str | None:
         return None
 
 
-def check_hub(needed: bool) -> Finding:
+def check_hub(hub: Hub, needed: bool) -> Finding:
     """Check that the hub is reachable, and report the user.
 
     Args:
         needed: whether a model of the config still has to be downloaded.
     """
-    from huggingface_hub import HfApi, get_token
-    from huggingface_hub.errors import HfHubHTTPError
-
-    severity: str = "problem" if needed else "fine"
     if offline():
         message = "HF_HUB_OFFLINE is set; models come from the cache"
         return Finding(
             "problem" if needed else "fine", "hub", message, "unset it" if needed else None
         )
-    token = get_token()
     try:
-        if token is None:
-            HfApi().model_info("hf-internal-testing/tiny-random-gpt2", timeout=5)
-            return Finding("fine", "hub", "reached, not logged in: public models only")
-        name = HfApi().whoami(token=token)["name"]
-    except HfHubHTTPError:
-        message = "it refuses the token" if token else "it answers with an error"
-        return Finding("warning", "hub", message, "`hf auth login`, or set HF_TOKEN")
-    except Exception as error:  # its text may contain headers
-        message = f"it cannot be reached ({type(error).__name__})"
+        name = hub.user()
+    except UnreachableError as error:
         remedy = "download with network access; then set HF_HUB_OFFLINE=1 to avoid timeouts"
-        return Finding("problem" if severity == "problem" else "fine", "hub", message,
-                       remedy if needed else None)  # fmt: skip
+        message = f"it {error}"
+        if not needed:
+            return Finding("fine", "hub", message)
+        return Finding("problem", "hub", message, remedy)
+    except PreflightError as error:
+        return Finding("warning", "hub", error.message, error.remedy)
+    if name is None:
+        return Finding("fine", "hub", "reached, not logged in: public models only")
     return Finding("fine", "hub", f"reached, logged in as {name}")

@@ -6,22 +6,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from evomerge.adapters.foundation.lora import ADAPTER_WEIGHTS
-from evomerge.adapters.foundation.source import is_adapter
-from evomerge.adapters.hub import (
-    RemoteModel,
-    UnreachableError,
-    cached_snapshot,
-    remote_adapter,
-    remote_model,
-)
+from evomerge.adapters.foundation.source import PICKLES, is_adapter, matching, names_in
+from evomerge.adapters.hub import Hub, Listing, UnreachableError
 from evomerge.config import ModelConfig
-from evomerge.domain.errors import PreflightError
+from evomerge.domain.errors import PreflightError, StoppedError
 from evomerge.kinship.errors import WeightFileError
 from evomerge.kinship.headers import read_folder
-from evomerge.planning import ModelFacts
+from evomerge.planning import ModelFacts, Where
 
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "embeddings.weight")
 
@@ -31,82 +25,81 @@ class _Shaped(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
 
-def survey(models: Sequence[ModelConfig]) -> tuple[ModelFacts, ...]:
+def survey(models: Sequence[ModelConfig], hub: Hub) -> tuple[ModelFacts, ...]:
     """The facts about each model; a model that is not found is `unknown`, not an error.
-
-    If the hub does not answer, it is not asked about further models.
 
     Args:
         models: the base model first; adapters count with its size.
     """
     facts: list[ModelFacts] = []
-    reachable = True
     for model in models:
         folder = _local(model)
-        if folder is not None:
-            if is_adapter(folder):
-                own = ModelFacts(model.short_name, model.model, "local")
-                facts.append(_merged(own, folder, facts))
-            else:
-                facts.append(_of_folder(model, folder, "local", None))
-            continue
-        if model.repo is None:
-            facts.append(ModelFacts(model.short_name, model.model, "unknown"))
-            continue
-        remote = None
-        if reachable:
-            try:
-                remote = remote_model(model.source, model.revision)
-            except UnreachableError:
-                reachable = False
-            except PreflightError:
-                facts.append(ModelFacts(model.short_name, model.model, "unknown"))
-                continue
-        facts.append(_of_hub(model, remote, facts))
+        if folder is None:
+            facts.append(_of_hub(model, hub, facts))
+        elif is_adapter(names_in(folder)):
+            own = ModelFacts(model.short_name, model.model, "local")
+            facts.append(_merged(own, _size(folder), facts))
+        else:
+            facts.append(_of_folder(model, folder, "local", None))
     return tuple(facts)
 
 
-def _merged(
-    own: ModelFacts, folder: Path | None, before: Sequence[ModelFacts], size: int = 0
-) -> ModelFacts:
+def _size(folder: Path) -> int:
+    file = folder / ADAPTER_WEIGHTS
+    return file.stat().st_size if file.is_file() else 0
+
+
+def _merged(own: ModelFacts, size: int, before: Sequence[ModelFacts]) -> ModelFacts:
     """The model that an adapter is merged into, with the size and shape of the base model."""
     base = before[0] if before else own
-    file = folder and folder / ADAPTER_WEIGHTS
     return replace(
         own,
         size=base.size,
         parameters=base.parameters,
         largest=base.largest,
         vocabulary=base.vocabulary,
-        adapter=file.stat().st_size if file and file.is_file() else size,
+        adapter=size,
     )
 
 
-def _of_hub(
-    model: ModelConfig, remote: RemoteModel | None, before: Sequence[ModelFacts]
-) -> ModelFacts:
+def _of_hub(model: ModelConfig, hub: Hub, before: Sequence[ModelFacts]) -> ModelFacts:
     """The facts from the cache if it has the weights, else from the hub."""
-    commit = remote.commit if remote else model.revision
-    cached = cached_snapshot(model.source, commit)
-    if cached is not None and (cached / ADAPTER_WEIGHTS).is_file() and is_adapter(cached):
-        own = ModelFacts(model.short_name, model.model, "cached", cached.name)
-        return _merged(own, cached, before)
-    if remote is not None and not remote.tensors:
-        adapter = _remote_adapter(model.source, remote.commit)
-        if adapter is not None:
-            own = ModelFacts(model.short_name, model.model, "hub", remote.commit)
-            return _merged(own, None, before, adapter.size)
-    here = _of_folder(model, cached, "cached", cached.name if cached else commit)
-    if here.where == "cached" or remote is None:
-        return here
-    return _facts(model, "hub", remote.tensors, remote.size or None, commit)
-
-
-def _remote_adapter(repo: str, commit: str) -> RemoteModel | None:
+    unknown = ModelFacts(model.short_name, model.model, "unknown")
+    if model.repo is None:
+        return unknown
     try:
-        return remote_adapter(repo, commit, ADAPTER_WEIGHTS)
-    except (UnreachableError, PreflightError):
-        return None
+        listing = hub.listing(model.repo, model.revision)
+    except PreflightError as error:
+        return replace(unknown, trouble=error.message)
+    except StoppedError as error:
+        return replace(unknown, trouble=error.message)
+    cached = listing.folder
+    if is_adapter(set(listing.files)):
+        where: Where = "cached" if (cached / ADAPTER_WEIGHTS).is_file() else "hub"
+        own = replace(unknown, where=where, commit=listing.commit)
+        return _merged(own, listing.files.get(ADAPTER_WEIGHTS, 0), before)
+    if cached.is_dir():
+        here = _of_folder(model, cached, "cached", listing.commit)
+        if here.where == "cached":
+            return here
+    return _remote(model, hub, listing)
+
+
+def _remote(model: ModelConfig, hub: Hub, listing: Listing) -> ModelFacts:
+    """The facts about a model whose weights are to be fetched; shapes only of safetensors."""
+    unknown = ModelFacts(model.short_name, model.model, "unknown", listing.commit)
+    if not listing.asked:
+        return replace(unknown, trouble="the hub cannot be reached")
+    weights = matching(listing.files, ("model*.safetensors",))
+    if not weights:
+        pickles = sum(listing.files[name] for name in matching(listing.files, PICKLES))
+        return replace(unknown, where="hub", size=pickles or None)
+    try:
+        tensors = hub.tensors(listing, weights)
+    except (UnreachableError, PreflightError) as error:
+        return replace(unknown, trouble=str(error))
+    size = sum(listing.files[name] for name in weights)
+    return _facts(model, "hub", tensors, size, listing.commit)
 
 
 def _local(model: ModelConfig) -> Path | None:
@@ -114,17 +107,10 @@ def _local(model: ModelConfig) -> Path | None:
     return path if path.is_dir() else None
 
 
-def _of_folder(
-    model: ModelConfig,
-    folder: Path | None,
-    where: Literal["local", "cached"],
-    commit: str | None,
-) -> ModelFacts:
+def _of_folder(model: ModelConfig, folder: Path, where: Where, commit: str | None) -> ModelFacts:
     try:
-        tensors = read_folder(folder) if folder is not None else {}
+        tensors = read_folder(folder)
     except WeightFileError:
-        tensors = {}
-    if not tensors:
         return ModelFacts(model.short_name, model.model, "unknown", commit)
     size = sum(path.stat().st_size for path in {tensor.file for tensor in tensors.values()})
     return _facts(model, where, tensors, size, commit)
@@ -132,7 +118,7 @@ def _of_folder(
 
 def _facts(
     model: ModelConfig,
-    where: Literal["local", "cached", "hub"],
+    where: Where,
     tensors: Mapping[str, _Shaped],
     size: int | None,
     commit: str | None,

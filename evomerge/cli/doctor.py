@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -16,6 +17,9 @@ from evomerge.config import Config
 from evomerge.configfile import anchored, load
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.finding import Finding
+
+if TYPE_CHECKING:
+    from evomerge.adapters.hub import Hub
 
 _STYLES = {"problem": "bold red", "warning": "yellow", "fine": "green"}
 _MARKS = {"problem": "✗", "warning": "!", "fine": "✓"}
@@ -40,8 +44,11 @@ def command(config: Path | None, overrides: tuple[str, ...], quick: bool, as_jso
     if config is None:
         findings = list(_machine())
     else:
+        from evomerge.adapters.hub import Hub
+
         settings = anchored(load(config, overrides), Path.cwd())
-        findings = list(_everything(settings, quick))
+        with Hub() as hub:
+            findings = list(_everything(settings, hub, quick))
     if as_json:
         document = {"format": 1, "findings": [asdict(each) for each in findings]}
         click.echo(json.dumps(document, ensure_ascii=False))
@@ -54,44 +61,52 @@ def command(config: Path | None, overrides: tuple[str, ...], quick: bool, as_jso
 def _machine() -> Iterator[Finding]:
     """Findings about the machine and the current folder, for use without a config."""
     from evomerge.adapters import machine
+    from evomerge.adapters.hub import Hub
 
     yield machine.check_versions("hf")
     yield from machine.check_devices((), None)
     yield machine.check_memory(None)
-    yield machine.check_disk(Path("runs"), None, None)
+    yield from machine.check_disks([(Path("runs"), None, None, "")])
     yield machine.check_file_system(Path("runs"))
-    yield machine.check_hub(needed=False)
+    with Hub() as hub:
+        yield machine.check_hub(hub, needed=False)
 
 
-def _everything(config: Config, quick: bool) -> Iterator[Finding]:
+def _everything(config: Config, hub: Hub, quick: bool) -> Iterator[Finding]:
     from evomerge.adapters import machine
+    from evomerge.adapters.hub import cache_folder
     from evomerge.cli.plan import planned
     from evomerge.planning import advice
 
-    plan, devices = planned(config), machine.devices(config.execution.devices)
+    plan, devices = planned(config, hub), machine.devices(config.execution.devices)
     yield machine.check_versions(config.evaluation.backend)
     yield from machine.check_devices(devices, plan.memory.evaluation)
     wanted = [each for each in (plan.memory.merge, plan.memory.adapter) if each is not None]
     yield machine.check_memory(max(wanted, default=None))
-    further = plan.download + (plan.adapted or 0)
+    further = plan.adapted or 0
     least = plan.child and plan.generations[1].merges.low * plan.child + further
     most = plan.disk[plan.retention]
-    yield machine.check_disk(config.run.dir, least, most and most + further)
+    yield from machine.check_disks(
+        [
+            (config.run.dir, least, most and most + further, "the first generation"),
+            (cache_folder(), plan.download, plan.download, "the models to be fetched"),
+        ]
+    )
     yield machine.check_file_system(config.run.dir)
     if not all(model.where == "local" for model in plan.models):
-        yield machine.check_hub(needed=any(m.where in {"hub", "unknown"} for m in plan.models))
+        yield machine.check_hub(hub, needed=any(m.where in {"hub", "unknown"} for m in plan.models))
     yield from advice(config)
-    yield from _models(config)
+    yield from _models(config, hub)
     if not quick:
         yield _tasks(config)
 
 
-def _models(config: Config) -> Iterator[Finding]:
+def _models(config: Config, hub: Hub) -> Iterator[Finding]:
     """Findings about the models and their compatibility; no weights are downloaded."""
     from evomerge.adapters.foundation import Merging, examine, summary
 
     models = [config.base_model, *config.foundation_models]
-    found = examine(models, config.merge.options, Merging.of(config), {})
+    found = examine(models, config.merge.options, Merging.of(config), {}, hub)
     together = summary(found)
     yield from [*found.faults.findings(), *found.warnings, *found.adapters]
     if together:

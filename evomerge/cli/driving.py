@@ -66,11 +66,16 @@ def driven(run: RunDirectory, config: Config, *, accept_drift: bool, plain: bool
         ProgressFile(run.progress) as progress_file,
     ):
         observers: list[Observer] = [view, progress_file]
+
+        def fetched(file: str, done: int, total: int) -> None:
+            for each in (view, progress_file):
+                each.on_progress(file, "fetch", done, total)
+
         if config.execution.report:
             observers.append(stack.enter_context(ReportRefresher(run, _warn)))
         observers += [stack.enter_context(each) for each in mirrors_of(config, run, _tracker_off)]
         return drive(
-            LocalWorkplace(config, run, view.checking, _warn),
+            LocalWorkplace(config, run, view.checking, _warn, fetched),
             observers,
             accept_drift=accept_drift,
         )

@@ -15,6 +15,7 @@ from evomerge.domain.kinship import pair
 from evomerge.domain.lineage import ancestors
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState, fold
+from evomerge.driver import signals_stop
 from evomerge.store.recorded import find_own_run
 from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
 
@@ -67,9 +68,10 @@ def command(
     if dry_run:
         click.echo(f"would upload {len(files)} files, {total / 1e9:.2f} GB, to {push} ({visible})")
         return
-    from evomerge.adapters.hub import upload
+    from evomerge.adapters.hub import Hub
 
-    click.echo(upload(to, push, private=not public))
+    with signals_stop(), Hub() as hub:
+        click.echo(hub.upload(to, push, private=not public))
 
 
 def _chosen(name: str | None, state: RunState, run: RunDirectory) -> Model:
@@ -111,7 +113,7 @@ def _weights(model: Model, state: RunState, run: RunDirectory) -> Path:
     """The folder of a complete model; pruned weights are recreated."""
     import sys
 
-    from evomerge.driver import rebuild, signals_stop
+    from evomerge.driver import rebuild
     from evomerge.store.artefacts import Store
     from evomerge.terminal import reporter
     from evomerge.wiring import LocalWorkplace

@@ -5,7 +5,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import click
 
 from evomerge.config import MergeOptions, ModelConfig
 from evomerge.domain.errors import UsageError
@@ -49,6 +52,7 @@ def given(models: Sequence[str], base: str, runs_dir: Path) -> KinshipSubject:
         PreflightError: one cannot be used; all faults are listed.
     """
     from evomerge.adapters.foundation import Merging, resolve_all
+    from evomerge.adapters.hub import Hub
     from evomerge.adapters.kinship import BASE
     from evomerge.adapters.peft import whole
 
@@ -62,9 +66,11 @@ def given(models: Sequence[str], base: str, runs_dir: Path) -> KinshipSubject:
     ]
     with tempfile.TemporaryDirectory() as folder:
         digests, merging = Path(folder) / "digests.json", Merging(weights_only=True)
-        first, *rest = resolve_all(
-            configs[0], configs[1:], MergeOptions(), digests, merging=merging
-        )
+        options = MergeOptions()
+        with Hub(told=partial(click.echo, err=True)) as hub:
+            first, *rest = resolve_all(
+                configs[0], configs[1:], options, digests, hub, merging=merging
+            )
     folders = whole(first, rest, Store(runs_dir / STORE_FOLDER))
     return KinshipSubject(base, first.path, BASE, {name: name for name in folders}, folders)
 

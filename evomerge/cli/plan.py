@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,9 @@ from evomerge.configfile import anchored, load, load_recorded
 from evomerge.domain.errors import EvomergeError
 from evomerge.planning import Plan, Record, child_size, known_rates, make_plan
 from evomerge.store.run_directory import list_runs
+
+if TYPE_CHECKING:
+    from evomerge.adapters.hub import Hub
 
 
 @click.command()
@@ -77,10 +81,12 @@ def show_plan(
     model_size: float | None = None,
 ) -> None:
     """Print the plan of an anchored config; `model_size` in GB replaces unknown sizes."""
+    from evomerge.adapters.hub import Hub
     from evomerge.terminal import stdout_console
     from evomerge.terminal.planning import plan_document, plan_view
 
-    plan = planned(config, price, hours_per_evaluation, gpus, model_size)
+    with Hub() as hub:
+        plan = planned(config, hub, price, hours_per_evaluation, gpus, model_size)
     if as_json:
         click.echo(json.dumps(plan_document(plan), ensure_ascii=False))
     else:
@@ -89,6 +95,7 @@ def show_plan(
 
 def planned(
     config: Config,
+    hub: Hub,
     price: float | None = None,
     hours_per_evaluation: float | None = None,
     gpus: int | None = None,
@@ -98,7 +105,7 @@ def planned(
     from evomerge.adapters import machine
     from evomerge.adapters.survey import survey
 
-    models = survey([config.base_model, *config.foundation_models])
+    models = survey([config.base_model, *config.foundation_models], hub)
     if model_size is not None:
         size = round(model_size * 1e9)
         models = tuple(replace(m, size=size) if m.size is None else m for m in models)

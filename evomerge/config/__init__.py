@@ -116,6 +116,12 @@ class ExecutionConfig(Value):
     timeout_minutes: float | None = runtime(
         default=None, gt=0, description="time limit of one merge or evaluation; default: none"
     )
+    hub_patience_minutes: float = runtime(
+        default=30.0,
+        ge=0,
+        description="a hub that fails or does not answer is asked again for so long while nothing "
+        "arrives; then the run stops (exit code 75)",
+    )
     report: bool = runtime(
         default=True, description="write report.html after every generation and at the end"
     )

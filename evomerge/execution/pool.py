@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
+from typing import Any, TypeVar
 
 from evomerge.domain.errors import CandidateError
 from evomerge.ports import Operation, Progress, Worker
+
+T = TypeVar("T")
 
 _LOOK = 0.5
 """Seconds between polls: a signal that arrives just before a wait does not interrupt it."""
@@ -76,7 +78,7 @@ class Pool:
                 for one in asked
             ]
             try:
-                return [[(name, _awaited(answer)) for name, answer in one] for one in coming]
+                return [[(name, awaited(answer)) for name, answer in one] for one in coming]
             except BaseException:
                 self.close()
                 raise
@@ -122,7 +124,8 @@ class Pool:
             self._changed.notify_all()
 
 
-def _awaited(answer: Future[dict[str, Any]]) -> dict[str, Any]:
+def awaited(answer: Future[T]) -> T:
+    """What a thread gives, waited for so that a signal is noticed."""
     while not answer.done():
         wait([answer], _LOOK)
     return answer.result()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evomerge.planning.advice import advice
-from evomerge.planning.models import ModelFacts
+from evomerge.planning.models import ModelFacts, Where
 from evomerge.planning.projections import (
     Durations,
     ProjectedGeneration,
@@ -24,6 +24,7 @@ __all__ = [
     "Rate",
     "Rates",
     "Record",
+    "Where",
     "advice",
     "child_size",
     "first_generation",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Where = Literal["local", "cached", "hub", "unknown"]
+
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 """Bytes per weight, by the dtypes of the config."""
 
@@ -23,17 +25,19 @@ class ModelFacts:
         vocabulary: number of rows of its input embedding.
         adapter: bytes of the LoRA adapter that is merged onto the base, 0 if unknown; None for a
             model with its own weights. The other facts are about the merged model.
+        trouble: why it is unknown, in a sentence.
     """
 
     name: str
     source: str
-    where: Literal["local", "cached", "hub", "unknown"]
+    where: Where
     commit: str | None = None
     size: int | None = None
     parameters: int | None = None
     largest: int | None = None
     vocabulary: int | None = None
     adapter: int | None = None
+    trouble: str | None = None
 
     @property
     def download(self) -> int | None:

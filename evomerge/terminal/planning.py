@@ -83,7 +83,7 @@ def _source(model: ModelFacts) -> str:
 
 
 def _where(model: ModelFacts) -> str:
-    where = {"local": "here", "cached": "in the cache", "hub": "hub", "unknown": "not reached"}
+    where = {"local": "here", "cached": "in the cache", "hub": "hub", "unknown": "not known"}
     return where[model.where] + ("" if model.adapter is None else ", adapter")
 
 
@@ -228,9 +228,11 @@ def _stage(name: str, rate: Rate, hours: str) -> tuple[str, str, str, str]:
 
 
 def _notes(plan: Plan) -> Iterator[Text]:
+    for model in plan.models:
+        if model.trouble:
+            yield Text(printable(f"{model.name} ({model.source}): {model.trouble}."), "yellow")
     if plan.child is None:
-        text = "The hub was not reached: give the size of a model with --model-size GB."
-        yield Text(text, "yellow")
+        yield Text("Give the size of a model with --model-size GB.", "yellow")
     workers = figures.count(plan.workers, "worker")
     if _timed(plan):
         yield Text(

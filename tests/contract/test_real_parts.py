@@ -6,6 +6,7 @@ import pytest
 
 from evomerge.adapters import kinship, mergekit
 from evomerge.adapters.foundation import resolve_all
+from evomerge.adapters.hub import Hub
 from evomerge.adapters.lm_eval import worker as lm_eval
 from evomerge.config import EvaluationConfig, MergeOptions, ModelConfig
 from evomerge.domain.kinship import pair
@@ -26,7 +27,7 @@ SKILLS = ("reverse", "sort", "rotate")
 def resolved(tiny, tmp_path_factory):
     models = [ModelConfig(model=str(tiny / "models" / name)) for name in ("base", *SKILLS)]
     digests = tmp_path_factory.mktemp("digests") / "digests.json"
-    return resolve_all(models[0], models[1:], MergeOptions(), digests)
+    return resolve_all(models[0], models[1:], MergeOptions(), digests, Hub())
 
 
 @pytest.fixture(scope="module")

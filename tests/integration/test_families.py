@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from evomerge.adapters import kinship as kinship_adapter
 from evomerge.adapters import mergekit
 from evomerge.adapters.foundation import Resolved, resolve_all
+from evomerge.adapters.hub import Hub
 from evomerge.adapters.lm_eval import worker as lm_eval
 from evomerge.config import EvaluationConfig, MergeOptions, ModelConfig
 from evomerge.domain.recipe import Ingredient, Recipe
@@ -118,7 +119,7 @@ def families(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
         if name not in made:
             _write(root / name, tiny / "models" / "base", *FAMILIES[name])
             base, *others = (ModelConfig(model=str(root / name / each)) for each in ("base", *"ab"))
-            models = resolve_all(base, others, MergeOptions(), root / name / "digests.json")
+            models = resolve_all(base, others, MergeOptions(), root / name / "digests.json", Hub())
             made[name] = Family(root / name, models)
         return made[name]
 

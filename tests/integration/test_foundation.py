@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from evomerge.adapters.foundation import Resolved, resolve_all
+from evomerge.adapters.hub import Hub
 from evomerge.config import MergeOptions, ModelConfig
 from evomerge.domain.errors import PreflightError
 
@@ -66,7 +67,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
 
 def resolve(made: Mapping[str, Path], digests: Path, *names: str) -> tuple[Resolved, ...]:
     base, *others = (ModelConfig(model=str(made[name])) for name in ("base", *names))
-    return resolve_all(base, others, MergeOptions(), digests)
+    return resolve_all(base, others, MergeOptions(), digests, Hub())
 
 
 def test_models_of_transformers_are_fit(made: Mapping[str, Path], tmp_path: Path) -> None:
@@ -95,12 +96,13 @@ RESOLVE = """
 import sys
 from pathlib import Path
 from evomerge.adapters.foundation import resolve_all
+from evomerge.adapters.hub import Hub
 from evomerge.config import MergeOptions, ModelConfig
 from evomerge.domain.errors import PreflightError
 try:
     for model in resolve_all(
         ModelConfig(model=sys.argv[2]), [ModelConfig(model=m) for m in sys.argv[3:]],
-        MergeOptions(), Path(sys.argv[1]),
+        MergeOptions(), Path(sys.argv[1]), Hub(),
     ):
         print(model.foundation.content_id, model.foundation.name, model.path)
 except PreflightError as error:

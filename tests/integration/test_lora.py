@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evomerge.adapters.foundation import Resolved, resolve_all
 from evomerge.adapters.foundation.lora import changed_tensors
+from evomerge.adapters.hub import Hub
 from evomerge.adapters.peft import merge_adapter, merge_adapters, worker
 from evomerge.cli import cli
 from evomerge.config import MergeOptions, ModelConfig
@@ -70,7 +71,7 @@ def merger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
 def resolve(base: Path, *adapters: Path) -> tuple[Resolved, ...]:
     models = [ModelConfig(model=str(each)) for each in adapters]
     digests = adapters[0].parent / "digests.json"
-    return resolve_all(ModelConfig(model=str(base)), models, MergeOptions(), digests)
+    return resolve_all(ModelConfig(model=str(base)), models, MergeOptions(), digests, Hub())
 
 
 def of_peft(base: Path, adapter: Path, dtype: torch.dtype) -> Mapping[str, torch.Tensor]:

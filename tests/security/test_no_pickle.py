@@ -43,7 +43,8 @@ def _of_call(node: ast.Call, safe_loaders: set[str]) -> list[str]:
     if name == "yaml.load" and ast.unparse(keywords.get("Loader", node)) in safe_loaders:
         return []
     if (owner, called.attr) in LOADERS:
-        return [name]
+        tensors_only = name == "torch.load" and ast.unparse(keywords.get("weights_only", node))
+        return [] if tensors_only == "True" else [name]
     allowed = keywords.get("allow_pickle")
     if name == "np.load" and not (isinstance(allowed, ast.Constant) and allowed.value is False):
         return [f"{name} without allow_pickle=False"]
@@ -58,6 +59,7 @@ def test_no_file_reads_or_writes_a_pickle_or_runs_a_text(path: Path) -> None:
 
 def test_the_search_finds_what_it_looks_for() -> None:
     for text in ("import pickle", "from joblib import load", "torch.load(x)", "np.load(x)",
+                 "torch.load(x, weights_only=y)",
                  "yaml.load(x)", "eval(x)", "subprocess.run(x, shell=True)"):  # fmt: skip
         assert faults(ast.parse(text)), text
     assert not faults(ast.parse("np.load(x, allow_pickle=False); yaml.safe_load(x); re.compile(x)"))

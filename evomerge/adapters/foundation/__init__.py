@@ -5,10 +5,11 @@ Nothing here imports torch; weights are checked by the headers of their files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
 
 from evomerge.adapters.file_checks import FileChecks
 from evomerge.adapters.foundation.compatibility import (
@@ -17,21 +18,43 @@ from evomerge.adapters.foundation.compatibility import (
     check_tensors,
 )
 from evomerge.adapters.foundation.examination import Examination, Merging, examine, summary
+from evomerge.adapters.foundation.source import Source
 from evomerge.adapters.foundation.weights import (
     ReadableModel,
     Resolved,
     check_finite,
+    is_pickled,
     judge,
+    own_id,
     resolved,
+    weight_files,
 )
+from evomerge.adapters.hub import Hub
 from evomerge.config import MergeOptions, ModelConfig
+from evomerge.domain.errors import PreflightError
 from evomerge.domain.finding import Finding
 
-__all__ = ["Examination", "Merging", "Resolved", "examine", "resolve_all", "summary"]
+__all__ = [
+    "Examination",
+    "Merging",
+    "Resolved",
+    "examine",
+    "fetch_all",
+    "resolve_all",
+    "summary",
+]
+
+Convert = Callable[[str, str, Callable[[], Path]], Path]
 
 
 def _ignore(told: object) -> None:
     """No-op callback."""
+
+
+def _no_store(name: str, content_id: str, fetch: Callable[[], Path]) -> Path:
+    raise PreflightError(
+        "its weights are pickled, and only a run converts them", "name a model with safetensors"
+    )
 
 
 def resolve_all(
@@ -39,65 +62,90 @@ def resolve_all(
     foundation: Sequence[ModelConfig],
     options: MergeOptions,
     digests: Path,
+    hub: Hub,
     checking: Callable[[str], None] = _ignore,
     *,
     merging: Merging = Merging(),  # noqa: B008 - it is frozen
-    pins: Mapping[str, str] = MappingProxyType({}),
     warn: Callable[[Finding], None] = _ignore,
 ) -> tuple[Resolved, ...]:
-    """Resolve and check the base model, then the foundation models in the config's order.
-
-    Hub models come from the cache of huggingface_hub (HF_HOME, HF_HUB_OFFLINE, HF_TOKEN), pinned
-    to a commit. Missing files are downloaded; weights only after the small files and the headers on
-    the hub have passed all checks.
-
-    Args:
-        digests: file of the cache of file checks, see `file_checks`.
-        checking: callback with the name of each check.
-        pins: commits by the config's name of a model; a resumed run keeps its commits.
-        warn: callback for findings that degrade merges without failing them.
+    """Examine the base model and the foundation models, then `fetch_all`.
 
     Raises:
         PreflightError: models are missing, damaged or incompatible; it lists all of them.
+        StoppedError: the hub does not answer any more.
     """
-    found = examine([base, *foundation], options, merging, pins, checking)
+    found = examine([base, *foundation], options, merging, {}, hub, checking)
     found.faults.raise_any()
     for finding in found.warnings:
         warn(finding)
-    candidates = _downloaded(found, options, checking)
-    known = FileChecks(digests)
-    for place, candidate in enumerate(candidates, start=1):
-        name = candidate.source.model.short_name
-        checking(f"weights of {name} ({place} of {len(candidates)})")
-        with found.faults.of(candidate.source.model):
-            check_finite(candidate, known)
-    found.faults.raise_any()
+    return fetch_all(found, options, FileChecks(digests), hub, checking)
+
+
+def fetch_all(
+    found: Examination,
+    options: MergeOptions,
+    known: FileChecks,
+    hub: Hub,
+    checking: Callable[[str], None] = _ignore,
+    convert: Convert = _no_store,
+) -> tuple[Resolved, ...]:
+    """The examined models with all their weights here: the base, then in the config's order.
+
+    Weights of the hub come from the cache of huggingface_hub, or into it; pickled ones are
+    converted. Every weight is read.
+
+    Args:
+        known: the cache of file checks.
+        checking: callback with the name of each check.
+        convert: has the safetensors of a pickled model: called with its name, its content id, and
+            what fetches it and says where it is; returns their folder.
+
+    Raises:
+        PreflightError: models are missing, damaged or incompatible; it lists all of them.
+        StoppedError: the hub does not answer any more.
+    """
     engine = f"peft {version('peft')}"
-    first = resolved(candidates[0], known, None, engine)
-    models = (first, *(resolved(each, known, first, engine) for each in candidates[1:]))
-    known.save()
-    check_distinct(models[1:])
-    return models
-
-
-def _downloaded(
-    found: Examination, options: MergeOptions, checking: Callable[[str], None]
-) -> list[ReadableModel]:
-    """Download the weights of all models; raises PreflightError."""
     candidates: dict[int, ReadableModel] = {}
+    identities: dict[int, str] = {}
     for place, source in found.sources.items():
-        base = candidates.get(0)
-        if source.repo is None and place in found.candidates:
-            candidates[place] = found.candidates[place]
-            continue
+        base, name = candidates.get(0), source.model.short_name
         if place and base is None:
             break  # without a valid base model the others cannot be checked
-        checking(f"model {source.model.short_name}: fetching what is missing")
         with found.faults.of(source.model):
+            files = weight_files(source, options)
+            fetch = partial(_fetched, source, files, hub, checking)
+            if source.lora is None and is_pickled(files):
+                identities[place] = own_id(source, files, known)
+                made = convert(name, identities[place], fetch)
+                source = replace(source, folder=made, tokenizer=made, listing=None)  # noqa: PLW2901
+            else:
+                fetch()
+                identities[place] = own_id(source, files, known)
             candidate = judge(source, options, base)
             if base is not None and not options.allow_crimes:
                 check_tensors(candidate, base)
                 check_dimensions(source.config, base.source.config)
+            checking(f"weights of {name} ({place + 1} of {len(found.sources)})")
+            check_finite(candidate, known)
             candidates[place] = candidate
     found.faults.raise_any()
-    return list(candidates.values())
+    first = resolved(candidates[0], identities[0], None, engine)
+    models = [
+        resolved(each, identities[place], first, engine)
+        for place, each in candidates.items()
+        if place
+    ]
+    known.save()
+    check_distinct(models)
+    return (first, *models)
+
+
+def _fetched(
+    source: Source, files: Sequence[str], hub: Hub, checking: Callable[[str], None]
+) -> Path:
+    """The folder of a model, with these files in it."""
+    if source.listing is not None and (missing := source.listing.missing(files)):
+        size = sum(missing.values()) / 1e9
+        checking(f"model {source.model.short_name}: fetching {len(missing)} files, {size:.2f} GB")
+        hub.fetch(source.model.short_name, source.listing, files)
+    return source.folder

@@ -13,24 +13,27 @@ from evomerge.adapters.foundation.compatibility import (
     check_tensors,
 )
 from evomerge.adapters.foundation.faults import Faults
-from evomerge.adapters.foundation.lora import ADAPTER_WEIGHTS, trained_on_another
+from evomerge.adapters.foundation.lora import ADAPTER_PICKLE, trained_on_another
 from evomerge.adapters.foundation.lora import described as described_adapter
-from evomerge.adapters.foundation.source import Source, find, over
+from evomerge.adapters.foundation.source import Source, configured_vocabulary, find, over
 from evomerge.adapters.foundation.tokens import chat_template, compare_tokens, read_tokens
 from evomerge.adapters.foundation.weights import (
     ReadableModel,
     adapter_over,
     described,
+    is_pickled,
     judge,
-    lacks_weights,
     readable_model,
+    weight_files,
 )
-from evomerge.adapters.hub import RemoteModel, UnreachableError, remote_adapter, remote_model
+from evomerge.adapters.hub import Hub, UnreachableError
 from evomerge.config import Config, MergeOptions, ModelConfig
 from evomerge.domain.errors import PreflightError
 from evomerge.domain.finding import Finding
-from evomerge.kinship.errors import WeightFileError
-from evomerge.kinship.headers import StoredTensor, read_folder, read_header
+from evomerge.domain.model import Foundation
+from evomerge.kinship.headers import StoredTensor
+
+_PICKLED = "its weights are pickled: they are read once, tensors only, and kept as safetensors"
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Examination:
         sources: models by position, the base first; those with a fault are missing.
         candidates: models whose tensors are known, from local files or headers on the hub.
         adapters: findings that say how each adapter will be merged.
+        to_fetch: bytes of weights that are not in the hub's cache, by name.
+        pickled: bytes of pickled weights, by name.
     """
 
     faults: Faults = field(default_factory=Faults)
@@ -77,6 +82,35 @@ class Examination:
     candidates: dict[int, ReadableModel] = field(default_factory=dict)
     warnings: list[Finding] = field(default_factory=list)
     adapters: list[Finding] = field(default_factory=list)
+    to_fetch: dict[str, int] = field(default_factory=dict)
+    pickled: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def model_size(self) -> int:
+        """Bytes of the weights of the largest model, as far as tensors are known."""
+        return max((each.size for each in self.candidates.values()), default=0)
+
+    @property
+    def to_make(self) -> int:
+        """Bytes of the adapters and pickles that become whole models in the store."""
+        adapters = sum(source.lora is not None for source in self.sources.values())
+        return adapters * self.model_size + sum(self.pickled.values())
+
+    def provisional(self) -> list[Foundation]:
+        """The models before their weights are here, to judge recipes by; no content ids."""
+        return [
+            Foundation(
+                name=source.model.short_name,
+                source=source.model.model,
+                content_id=f"unread-{place}",
+                vocabulary=max(1, self._rows(place, source)),
+            )
+            for place, source in self.sources.items()
+        ]
+
+    def _rows(self, place: int, source: Source) -> int:
+        seen = self.candidates.get(place)
+        return configured_vocabulary(source.config) if seen is None else seen.vocabulary
 
 
 def examine(
@@ -84,9 +118,13 @@ def examine(
     options: MergeOptions,
     merging: Merging,
     pins: Mapping[str, str],
+    hub: Hub,
     checking: Callable[[str], None] = lambda _: None,
 ) -> Examination:
     """Check all models, the base first; weights of hub models are not downloaded.
+
+    Raises:
+        StoppedError: the hub does not answer any more.
 
     Args:
         pins: commits by the config's name of a model; they override the config's revisions.
@@ -97,7 +135,7 @@ def examine(
         checking(f"model {model.short_name} ({place + 1} of {len(models)})")
         with found.faults.of(model):
             pin, needs_tokenizer = pins.get(model.model), not merging.weights_only
-            source = find(model, options, pin, tokenizer=needs_tokenizer)
+            source = find(model, options, hub, pin, tokenizer=needs_tokenizer)
             if source.lora is not None:
                 if place == 0:
                     raise PreflightError(
@@ -109,12 +147,12 @@ def examine(
                 source = over(source, found.sources[0])
             if 0 in found.sources and not options.allow_crimes:
                 check_architecture(source.config, found.sources[0].config)
-                if source.repo is not None:
+                if source.listing is not None:
                     check_dimensions(source.config, found.sources[0].config)
             found.sources[place] = source
     for place, source in found.sources.items():
         with found.faults.of(source.model):
-            candidate = _seen(source, options, found.candidates.get(0))
+            candidate = _seen(source, options, hub, found)
             if candidate is None:
                 continue
             if 0 in found.candidates and not options.allow_crimes:
@@ -126,54 +164,35 @@ def examine(
 
 
 def _seen(
-    source: Source, options: MergeOptions, base: ReadableModel | None
+    source: Source, options: MergeOptions, hub: Hub, found: Examination
 ) -> ReadableModel | None:
     """A model with its tensors; None if they are unknown without a download."""
-    if source.lora is not None:
-        return None if base is None else _seen_adapter(source, options, base)
-    if source.repo is None:
-        return judge(source, options)
-    try:
-        return readable_model(source, read_folder(source.folder))
-    except WeightFileError:
-        pass  # not downloaded yet, or only partially
-    try:
-        remote = remote_model(source.repo, source.commit)
-    except UnreachableError:
+    files, base = weight_files(source, options), found.candidates.get(0)
+    if source.lora is None and is_pickled(files):
+        found.warnings.append(Finding("warning", source.model.short_name, _PICKLED))
+        found.pickled[source.model.short_name] = source.size_of(files)
+    if source.lora is not None and base is None:
         return None
-    tensors = _tensors(remote)
-    return readable_model(source, tensors) if tensors else None
-
-
-def _seen_adapter(
-    source: Source, options: MergeOptions, base: ReadableModel
-) -> ReadableModel | None:
-    file = source.folder / ADAPTER_WEIGHTS
-    if source.repo is None:
+    missing = source.listing.missing(files) if source.listing is not None else {}
+    found.to_fetch[source.model.short_name] = sum(missing.values())
+    if source.listing is None or not missing:
         return judge(source, options, base)
-    if file.is_file():
-        return adapter_over(source, read_header(file), base)
+    if is_pickled(files) or files == [ADAPTER_PICKLE]:
+        return None
     try:
-        remote = remote_adapter(source.repo, source.commit, ADAPTER_WEIGHTS)
+        remote = hub.tensors(source.listing, files).items()
     except UnreachableError:
         return None
-    if remote is not None:
-        return adapter_over(source, _tensors(remote), base)
-    if options.allow_pickle:
-        return None
-    raise lacks_weights(pickled=True)
-
-
-def _tensors(remote: RemoteModel) -> dict[str, StoredTensor]:
-    """Tensors from headers on the hub, without data offsets."""
-    return {
-        name: StoredTensor(name, tensor.dtype, tensor.shape, Path(name), 0, 0)
-        for name, tensor in remote.tensors.items()
-    }
+    # Without the places of the data.
+    tensors = {n: StoredTensor(n, each.dtype, each.shape, Path(n), 0, 0) for n, each in remote}
+    if source.lora is not None and base is not None:
+        return adapter_over(source, tensors, base)
+    return readable_model(source, tensors)
 
 
 def _compare(found: Examination, merging: Merging) -> None:
     """Warn about differences in tokens, templates, dtypes and tied embeddings."""
+    found.warnings += _renamed(found)
     base = found.sources.get(0)
     if base is None or merging.weights_only:
         return
@@ -192,6 +211,14 @@ def _compare(found: Examination, merging: Merging) -> None:
             found.warnings.append(finding)
     _tell_adapters(found, base)
     found.warnings += [*_templates(found, merging), *_dtypes(found, merging), *_ties(found)]
+
+
+def _renamed(found: Examination) -> Iterator[Finding]:
+    for source in found.sources.values():
+        new = source.listing and source.listing.renamed
+        if new:
+            message = f"{source.model.source} is called {new} on the hub now"
+            yield Finding("warning", source.model.short_name, message, "write that name instead")
 
 
 def _tell_adapters(found: Examination, base: Source) -> None:

@@ -46,14 +46,12 @@ class Faults:
         """Raise a PreflightError that lists all faults, if there are any."""
         if not self.found:
             return
-        lines = [
-            f"{model.short_name} ({model.model}): {error.message}"
-            + (f"; {error.remedy}" if error.remedy else "")
-            for model, error in self.found
-        ]
-        if len(lines) == 1:
-            model, error = self.found[0]
-            raise PreflightError(
-                f"{model.short_name} ({model.model}): {error.message}", error.remedy
-            )
-        raise PreflightError("\n".join([f"{len(lines)} models cannot be used:", *lines]))
+        whose: dict[tuple[str, str | None], list[str]] = {}
+        for model, error in self.found:
+            names = whose.setdefault((error.message, error.remedy), [])
+            names.append(f"{model.short_name} ({model.model})")
+        told = [(f"{', '.join(names)}: {text}", remedy) for (text, remedy), names in whose.items()]
+        if len(told) == 1:
+            raise PreflightError(*told.pop())
+        lines = [text + (f"; {remedy}" if remedy else "") for text, remedy in told]
+        raise PreflightError("\n".join([f"{len(self.found)} models cannot be used:", *lines]))

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from evomerge.adapters.foundation.lora import (
     ADAPTER_CONFIG,
-    ADAPTER_PICKLE,
-    ADAPTER_WEIGHTS,
     Lora,
     read_lora,
 )
-from evomerge.adapters.hub import download, has_file
+from evomerge.adapters.hub import Hub, Listing
 from evomerge.config import MergeOptions, ModelConfig
 from evomerge.domain.errors import PreflightError
 from evomerge.kinship.headers import INDEX
@@ -34,7 +33,7 @@ class Source:
     """A model whose small files are available locally.
 
     Attributes:
-        repo: hub id; None for a local folder.
+        listing: what the hub has of it; None for a local folder.
         config: its `config.json`; for an adapter, that of the base model.
         tokenizer: the folder of its tokenizer; for an adapter, possibly the base model's.
         lora: the adapter; None for a full model.
@@ -42,19 +41,30 @@ class Source:
 
     model: ModelConfig
     folder: Path
-    repo: str | None
+    listing: Listing | None
     config: Mapping[str, Any]
     tokenizer: Path
     lora: Lora | None = None
 
     @property
-    def commit(self) -> str:
-        """The hub commit of the snapshot in `folder`."""
-        return self.folder.name
+    def names(self) -> set[str]:
+        """The names of its files, here or on the hub."""
+        return set(self.listing.files) if self.listing else names_in(self.folder)
+
+    def size_of(self, files: Iterable[str]) -> int:
+        """Bytes of some of them."""
+        if self.listing is not None:
+            return sum(self.listing.files[name] for name in files)
+        return sum((self.folder / name).stat().st_size for name in files)
 
 
 def find(
-    model: ModelConfig, options: MergeOptions, pin: str | None = None, *, tokenizer: bool = True
+    model: ModelConfig,
+    options: MergeOptions,
+    hub: Hub,
+    pin: str | None = None,
+    *,
+    tokenizer: bool = True,
 ) -> Source:
     """Find a model and download its small files.
 
@@ -64,48 +74,51 @@ def find(
 
     Raises:
         PreflightError: the model does not exist, or cannot be merged.
+        StoppedError: the hub does not answer any more.
     """
-    local = Path(model.model).expanduser()
+    local, listing = Path(model.model).expanduser(), None
     if local.exists():
-        folder, repo = local.resolve(), None
+        folder = local.resolve()
         if not folder.is_dir():
             raise PreflightError("it is a file", "name the folder that holds the model")
     elif model.repo is not None:
-        patterns = SIDE_FILES + (CODE_FILES if options.trust_remote_code else ())
-        repo = model.repo
         try:
-            folder = download(repo, pin or model.revision, patterns)
+            listing = hub.listing(model.repo, pin or model.revision)
         except PreflightError as error:
-            if "/" not in repo:  # more likely a misspelt folder than a legacy hub id
+            if "/" not in model.repo:  # more likely a misspelt folder than a legacy hub id
                 error.remedy = _nearest(local)
             raise
+        patterns = SIDE_FILES + (CODE_FILES if options.trust_remote_code else ())
+        folder = hub.fetch(model.short_name, listing, matching(listing.files, patterns))
     else:
         raise PreflightError("there is no such folder", _nearest(local))
-    if is_adapter(folder, repo):
-        return Source(model, folder, repo, {}, folder, read_lora(folder))
+    if is_adapter(set(listing.files) if listing else names_in(folder)):
+        return Source(model, folder, listing, {}, folder, read_lora(folder))
     config = read_config(folder)
     if tokenizer and not has_tokenizer(folder):
         raise PreflightError(
             f"it has no tokenizer: none of {', '.join(TOKENIZERS)} is there",
             "add the tokenizer files that it was trained with",
         )
-    return Source(model, folder, repo, config, folder)
+    return Source(model, folder, listing, config, folder)
 
 
-def is_adapter(folder: Path, repo: str | None = None) -> bool:
-    """Whether a folder has an adapter and no full model.
+def matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
+    """The names of files directly in a folder that match one of the patterns, sorted."""
+    chosen = tuple(patterns)
+    return sorted(
+        name for name in names if "/" not in name and any(fnmatch(name, each) for each in chosen)
+    )
 
-    Args:
-        repo: hub id, if `folder` is a snapshot that may lack weights.
-    """
-    if not (folder / ADAPTER_CONFIG).is_file():
-        return False
-    if any(path for name in (WEIGHTS, INDEX, *PICKLES) for path in folder.glob(name)):
-        return False
-    held = any((folder / name).is_file() for name in (ADAPTER_WEIGHTS, ADAPTER_PICKLE))
-    if repo is None or held or not (folder / CONFIG).is_file():
-        return True
-    return not has_file(repo, folder.name, WEIGHTS)
+
+def names_in(folder: Path) -> set[str]:
+    """The names of the files in a folder."""
+    return {path.name for path in folder.iterdir() if path.is_file()}
+
+
+def is_adapter(names: Collection[str]) -> bool:
+    """Whether a folder or repository with files of these names has an adapter and no full model."""
+    return ADAPTER_CONFIG in names and not matching(names, (WEIGHTS, INDEX, *PICKLES))
 
 
 def over(source: Source, base: Source) -> Source:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
 from evomerge.adapters.file_checks import FileChecks
@@ -21,8 +21,8 @@ from evomerge.adapters.foundation.source import (
     WEIGHTS,
     Source,
     configured_vocabulary,
+    matching,
 )
-from evomerge.adapters.hub import download
 from evomerge.config import MergeOptions
 from evomerge.domain.errors import PreflightError
 from evomerge.domain.identity import content_id
@@ -80,47 +80,69 @@ class ReadableModel:
     vocabulary: int
     adapter: Weights | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of the tensors."""
+        return sum(math.prod(each.shape) * each.item_size for each in self.weights.values())
+
+
+def weight_files(source: Source, options: MergeOptions) -> list[str]:
+    """The names of the weight files of a model or adapter, here or on the hub.
+
+    Raises:
+        PreflightError: there are none, or they are pickled and `options` does not allow it.
+    """
+    names = source.names
+    if source.lora is not None:
+        wanted = (ADAPTER_WEIGHTS, *((ADAPTER_PICKLE,) if options.allow_pickle else ()))
+        found = [name for name in wanted if name in names]
+        if not found:
+            raise lacks_weights(ADAPTER_PICKLE in names)
+        return found[:1]
+    if INDEX in names:
+        return sorted(set(weight_map(source.folder / INDEX).values()))
+    if WEIGHTS in names:
+        return [WEIGHTS]
+    pickles = matching(names, PICKLES)
+    if not pickles or not options.allow_pickle:
+        raise PreflightError(
+            "its weights are pickled, which can run code when they are loaded"
+            if pickles
+            else f"it has no safetensors weights: neither {WEIGHTS} nor {INDEX} is there",
+            "set `merge.options.allow_pickle: true`: tensors and nothing else are read from them, "
+            "once, into the store"
+            if pickles
+            else "name the folder that holds the weights",
+        )
+    return pickles
+
+
+def is_pickled(files: Sequence[str]) -> bool:
+    """Whether these weight files of a whole model are pickles."""
+    return bool(matching(files, PICKLES))
+
 
 def judge(
     source: Source, options: MergeOptions, base: ReadableModel | None = None
 ) -> ReadableModel:
-    """The model with its weight files, as their headers tell; raises PreflightError.
+    """The model with its weight files, which are here, as their headers tell.
 
     Args:
         base: the base model, which adapters cannot do without.
+
+    Raises:
+        PreflightError, WeightFileError: weights are missing, damaged, or do not fit.
     """
-    folder = source.folder
-    if source.lora is not None:
-        if base is None:
-            raise ValueError("an adapter needs its base model")
-        return _judge_adapter(source, options, base)
-    if source.repo is not None:
-        _download_weights(source.repo, source, options)
-    if not (folder / INDEX).is_file() and not (folder / WEIGHTS).is_file():
-        pickled = sorted(path for pattern in PICKLES for path in folder.glob(pattern))
-        if not pickled or not options.allow_pickle:
-            raise PreflightError(
-                f"it has no safetensors weights: neither {WEIGHTS} nor {INDEX} is there",
-                "convert it, or set `merge.options.allow_pickle: true` if you trust it"
-                if pickled
-                else "name the folder that holds the weights",
-            )
-        return ReadableModel(source, {}, configured_vocabulary(source.config))
-    return readable_model(source, read_folder(folder))
-
-
-def _judge_adapter(source: Source, options: MergeOptions, base: ReadableModel) -> ReadableModel:
-    file = source.folder / ADAPTER_WEIGHTS
-    if source.repo is not None:
-        download(source.repo, source.commit, (ADAPTER_WEIGHTS,))
-        if options.allow_pickle and not file.is_file():
-            download(source.repo, source.commit, (ADAPTER_PICKLE,))
-    if file.is_file():
-        return adapter_over(source, read_header(file), base)
-    if options.allow_pickle and (source.folder / ADAPTER_PICKLE).is_file():
+    files = weight_files(source, options)
+    if source.lora is None:
+        if is_pickled(files):
+            return ReadableModel(source, {}, configured_vocabulary(source.config))
+        return readable_model(source, read_folder(source.folder))
+    if base is None:
+        raise ValueError("an adapter needs its base model")
+    if files == [ADAPTER_PICKLE]:
         return ReadableModel(source, base.weights, base.vocabulary, {})
-    pickled = (source.folder / ADAPTER_PICKLE).is_file()
-    raise lacks_weights(pickled)
+    return adapter_over(source, read_header(source.folder / ADAPTER_WEIGHTS), base)
 
 
 def lacks_weights(pickled: bool) -> PreflightError:
@@ -154,16 +176,6 @@ def readable_model(source: Source, weights: Weights) -> ReadableModel:
     return ReadableModel(source, weights, configured if embedding is None else embedding.rows)
 
 
-def _download_weights(repo: str, source: Source, options: MergeOptions) -> None:
-    index = source.folder / INDEX
-    patterns: Sequence[str] = (WEIGHTS,)
-    if index.is_file():
-        patterns = sorted(set(weight_map(index).values()))
-    download(repo, source.commit, patterns)
-    if options.allow_pickle and not index.is_file() and not (source.folder / WEIGHTS).is_file():
-        download(repo, source.commit, PICKLES)
-
-
 def weight_map(index: Path) -> Mapping[str, str]:
     """The file of every tensor; raises PreflightError."""
     try:
@@ -191,26 +203,33 @@ def check_finite(candidate: ReadableModel, known: FileChecks) -> None:
         )
 
 
+def own_id(source: Source, files: Sequence[str], digests: FileChecks) -> str:
+    """The content id of a model, or of an adapter itself: the hub's commit, or its files' digest.
+
+    Args:
+        files: the names of its weight files.
+    """
+    if source.listing is not None:
+        return f"{FROM_THE_HUB}{source.listing.commit}"
+    own = [ADAPTER_CONFIG] if source.lora is not None else []
+    names = {*files, *own, *matching(source.names, BEHAVIOUR)}
+    paths = [source.folder / name for name in sorted(names)]
+    sums = digests.sha256(paths)
+    return content_id("weights", CONTENT_VERSION, {path.name: sums[path] for path in paths})
+
+
 def resolved(
-    candidate: ReadableModel, digests: FileChecks, base: Resolved | None, adapter_engine: str
+    candidate: ReadableModel, identity: str, base: Resolved | None, adapter_engine: str
 ) -> Resolved:
     """The model with its content id.
 
     Args:
+        identity: its `own_id`.
         base: the base model; None for the base model itself.
         adapter_engine: what merges adapters, with its version.
     """
     source = candidate.source
-    tensors = candidate.weights if candidate.adapter is None else candidate.adapter
-    patterns = PICKLES if candidate.adapter is None else (ADAPTER_PICKLE,)
-    files = sorted({tensor.file for tensor in tensors.values()}) or sorted(
-        path for pattern in patterns for path in source.folder.glob(pattern)
-    )
-    identity = f"{FROM_THE_HUB}{source.commit}"
-    if source.repo is None:
-        config = [] if candidate.adapter is None else [source.folder / ADAPTER_CONFIG]
-        identity = _local_content_id(source.folder, [*files, *config], digests)
-    size = sum(path.stat().st_size for path in files)
+    size = sum(path.stat().st_size for path in {each.file for each in candidate.weights.values()})
     adapter = None
     if candidate.adapter is not None and base is not None:
         adapter = Adapter(content_id=identity, engine=adapter_engine)
@@ -223,18 +242,6 @@ def resolved(
         adapter=adapter,
     )
     return Resolved(foundation, source.folder, size, source.tokenizer)
-
-
-def _local_content_id(folder: Path, weights: Sequence[Path], digests: FileChecks) -> str:
-    """The id of the files that a model's behaviour depends on: their names and contents."""
-    beside = [
-        path
-        for path in folder.iterdir()
-        if path.is_file() and any(fnmatch(path.name, each) for each in BEHAVIOUR)
-    ]
-    files = sorted({*weights, *beside})
-    sums = digests.sha256(files)
-    return content_id("weights", CONTENT_VERSION, {path.name: sums[path] for path in files})
 
 
 def described(candidate: ReadableModel) -> str:

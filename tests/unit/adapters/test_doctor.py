@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,16 @@ import pytest
 from click.testing import CliRunner
 
 from evomerge.adapters import machine
-from evomerge.adapters.foundation import Merging, examination, resolve_all
+from evomerge.adapters.foundation import Merging, resolve_all
 from evomerge.adapters.foundation.tokens import compare_tokens, read_tokens
-from evomerge.adapters.hub import RemoteModel, RemoteTensor, UnreachableError, remote_model
-from evomerge.adapters.machine import Gpu, check_devices, check_disk, check_file_system
+from evomerge.adapters.hub import Hub
+from evomerge.adapters.machine import Gpu, check_devices, check_disks, check_file_system
 from evomerge.cli import doctor
 from evomerge.config import MergeOptions, ModelConfig
 from evomerge.domain.errors import PreflightError
 from evomerge.domain.finding import Finding, refuse_problems
 
-from .test_foundation import COMMIT, hub, make, shapes, write_weights
+from .test_foundation import make, shapes
 
 
 def with_tokens(folder: Path, tokens: list[str], unigram: bool = False) -> Path:
@@ -52,6 +53,7 @@ def resolve(base: Path, *others: Path | str, **settings: Any) -> tuple[list[Find
         [ModelConfig(model=str(each)) for each in others],
         MergeOptions(),
         base.parent / "digests.json",
+        Hub(),
         merging=Merging(**{"tokenizer": "auto", **settings}),
         warn=warnings.append,
     )
@@ -128,49 +130,11 @@ def test_chat_templates_of_foundation_models_that_differ(
     assert resolve(base, other, third, chat_template=True, template=True)[0] == []
 
 
-def test_shapes_on_the_hub_are_compared_before_a_download(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake = hub(monkeypatch, tmp_path)
-    make(fake.folder, fill=3)
-    (fake.folder / "model.safetensors").unlink()
-    tensors = {name: RemoteTensor("BF16", shape) for name, shape in shapes().items()}
-    tensors["model.norm.weight"] = RemoteTensor("BF16", (5,))
-    asked = []
-
-    def remote(repo: str, revision: str) -> RemoteModel:
-        asked.append((repo, revision))
-        return RemoteModel(repo, COMMIT, 10**9, tensors)
-
-    monkeypatch.setattr(examination, "remote_model", remote)
-    with pytest.raises(PreflightError, match=r"model.norm.weight is \[5\], the base's \[4\]"):
-        resolve(base, "org/model")
-    assert asked == [("org/model", COMMIT)]
-    assert len(fake.calls) == 1, "only the small files"
-
-    def unreachable(repo: str, revision: str) -> RemoteModel:
-        raise UnreachableError
-
-    monkeypatch.setattr(examination, "remote_model", unreachable)
-    write_weights(fake.folder / "model.safetensors", shapes(), 5)
-    assert len(resolve(base, "org/model")[1]) == 2
-
-
-def test_a_run_goes_on_with_the_commits_it_began_with(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake = hub(monkeypatch, tmp_path)
-    models = ModelConfig(model=str(base)), [ModelConfig(model="org/model@main")]
-    resolve_all(*models, MergeOptions(), tmp_path / "d.json", pins={"org/model@main": COMMIT})
-    assert fake.calls[0][:2] == ("org/model", COMMIT)
-
-
 def test_offline_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UnreachableError):
-        remote_model("org/model", None)
-    assert machine.check_hub(needed=True).severity == "problem"
-    assert machine.check_hub(needed=False).severity == "fine"
+    with Hub() as hub:
+        assert machine.check_hub(hub, needed=True).severity == "problem"
+        assert machine.check_hub(hub, needed=False).severity == "fine"
 
 
 def grades(findings: Any) -> list[str]:
@@ -196,9 +160,17 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_disk_and_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = tmp_path / "not" / "there" / "yet"
-    assert check_disk(runs, 1.0, 2.0).severity == "fine"
-    assert check_disk(runs, 1.0, 1e18).severity == "warning"
-    assert check_disk(runs, 1e18, 1e18).severity == "problem"
+
+    def disk(*needed: Any) -> str:
+        (found,) = check_disks([(runs, *each, "all") for each in needed])
+        return found.severity
+
+    assert disk((1.0, 2.0)) == "fine"
+    assert disk((1.0, 1e18)) == "warning"
+    assert disk((1e18, 1e18)) == "problem"
+    free = shutil.disk_usage(tmp_path).free
+    assert disk((free * 0.6, None)) == "fine"
+    assert disk((free * 0.6, None), (free * 0.6, None)) == "problem", "both come to one disk"
     assert check_file_system(runs).severity == "fine"
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(machine, "file_system", lambda _: "nfs4")

@@ -11,11 +11,11 @@ import pytest
 
 from evomerge.adapters import foundation
 from evomerge.adapters.foundation import resolve_all
+from evomerge.adapters.hub import Hub
 from evomerge.config import MergeOptions, ModelConfig
 from evomerge.domain.errors import PreflightError
 
 Shapes = Mapping[str, tuple[int, ...]]
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def shapes(rows: int = 8, width: int = 4) -> dict[str, tuple[int, ...]]:
@@ -63,7 +63,8 @@ def resolve(
         other if isinstance(other, ModelConfig) else ModelConfig(model=str(other))
         for other in others
     ]
-    return resolve_all(ModelConfig(model=str(base)), models, MergeOptions(**options), digests)
+    own = ModelConfig(model=str(base))
+    return resolve_all(own, models, MergeOptions(**options), digests, Hub())
 
 
 def fault(base: Path | str, *others: Path | str, **options: Any) -> PreflightError:
@@ -191,7 +192,7 @@ DAMAGES = {
     "other architecture": "architecture is LlamaForCausalLM, the base model's is Mistral",
     "no tokenizer": "it has no tokenizer",
     "no weights": "no safetensors weights",
-    "pickle": "no safetensors weights",
+    "pickle": "its weights are pickled",
     "truncated": "truncated",
     "empty": "does not fit",
     "header": "does not fit",
@@ -216,13 +217,11 @@ def test_an_unfit_model_is_named_with_a_remedy(
         raise error
 
 
-def test_pickled_weights_are_allowed_on_request(base: Path, tmp_path: Path) -> None:
+def test_pickled_weights_are_converted_by_runs_on_request(base: Path, tmp_path: Path) -> None:
     bad = make(tmp_path / "bad", fill=1)
     damage(bad, "pickle")
     assert "allow_pickle: true" in (fault(base, bad).remedy or "")
-    resolved = resolve(base, bad, allow_pickle=True)[1]
-    assert resolved.foundation.vocabulary == 8
-    assert resolved.size > 0
+    assert "only a run converts them" in fault(base, bad, allow_pickle=True).message
 
 
 def test_all_faults_are_listed_at_once(base: Path, tmp_path: Path) -> None:
@@ -276,103 +275,5 @@ def test_a_path_that_does_not_exist(base: Path, text: str, monkeypatch: pytest.M
         assert error.remedy == "did you mean models?"
 
 
-@pytest.mark.parametrize("text", ["modles", "gpt2@main", "org/model", "org/model@refs/pr/1"])
-def test_what_is_no_folder_here_is_looked_for_on_the_hub(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
-    monkeypatch.chdir(base.parent.parent)
-    fake = hub(monkeypatch, tmp_path, hub_error("RepositoryNotFoundError"))
-    error = fault(base, text)
-    repo, _, revision = text.partition("@")
-    assert [call[:2] for call in fake.calls] == [(repo, revision or None)]
-    assert "neither a folder here nor a model on the hub" in error.message
-    assert (error.remedy == "did you mean models?") == (text == "modles")
-
-
-def test_a_name_that_the_hub_would_not_take(base: Path) -> None:
-    assert "neither a folder here nor a hub id" in fault(base, "org/a--b").message
-
-
 def test_a_file_is_no_model(base: Path) -> None:
     assert "it is a file" in fault(base, base / "config.json").message
-
-
-class FakeHub:
-    """Stands for `huggingface_hub.snapshot_download`: one model, or an error."""
-
-    def __init__(self, cache: Path, error: Exception | None = None) -> None:
-        self.calls: list[tuple[str, str | None, list[str]]] = []
-        self.folder = cache / "models--org--model" / "snapshots" / COMMIT
-        self._error = error
-
-    def __call__(
-        self, repo: str, revision: str | None, allow_patterns: list[str], ignore_patterns: list[str]
-    ) -> str:
-        self.calls.append((repo, revision, allow_patterns))
-        if self._error:
-            raise self._error
-        if not self.folder.exists():
-            make(self.folder, fill=3)
-        return str(self.folder)
-
-
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception | None = None) -> FakeHub:
-    import huggingface_hub
-
-    fake = FakeHub(tmp_path / "hub", error)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fake)
-    return fake
-
-
-def test_a_hub_model_is_pinned_to_its_commit(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake = hub(monkeypatch, tmp_path)
-    resolved = resolve(base, "org/model@refs/pr/1")[1]
-    assert resolved.foundation.content_id == f"hub-{COMMIT}"
-    assert resolved.foundation.name == "model"
-    assert resolved.path == fake.folder
-    assert [call[:2] for call in fake.calls] == [("org/model", "refs/pr/1"), ("org/model", COMMIT)]
-    assert fake.calls[1][2] == ["model.safetensors"]
-    assert not any("*.py" in call[2] for call in fake.calls)
-
-
-def test_weights_are_not_downloaded_for_a_config_that_cannot_run(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake = hub(monkeypatch, tmp_path)
-    assert "no such folder" in fault(base, "org/model", "./missing").message
-    assert len(fake.calls) == 1
-
-
-SECRET = "hf_secretsecret"
-
-
-def hub_error(kind: str) -> Exception:
-    from huggingface_hub import errors
-
-    if kind == "RuntimeError":
-        return RuntimeError(SECRET)
-    error: Exception = getattr(errors, kind).__new__(getattr(errors, kind))
-    error.args = (SECRET,)
-    return error
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("RepositoryNotFoundError", "neither a folder here nor a model on the hub"),
-        ("GatedRepoError", "the licence of this model"),
-        ("RevisionNotFoundError", "no revision v9"),
-        ("LocalEntryNotFoundError", "the hub cannot be reached"),
-        ("RuntimeError", "it cannot be downloaded: RuntimeError"),
-    ],
-)
-def test_a_hub_that_refuses(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, message: str
-) -> None:
-    hub(monkeypatch, tmp_path, hub_error(kind))
-    caught = fault(base, "org/model@v9")
-    assert message in caught.message
-    assert caught.remedy
-    assert SECRET not in str(caught)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,19 @@ import pytest
 
 from evomerge.adapters import foundation
 from evomerge.adapters.folders import folder_of
-from evomerge.adapters.foundation import Merging, examination, examine, resolve_all
+from evomerge.adapters.foundation import Merging, examine, resolve_all
 from evomerge.adapters.foundation.lora import changed_tensors
-from evomerge.adapters.hub import RemoteModel, RemoteTensor, UnreachableError
+from evomerge.adapters.hub import Hub
 from evomerge.adapters.peft import as_merged_before
-from evomerge.adapters.survey import survey
 from evomerge.config import MergeOptions, ModelConfig
 from evomerge.domain.errors import PreflightError
 from evomerge.domain.finding import Finding
 from evomerge.domain.model import Foundation
 from evomerge.store.artefacts import Store
 
-from .test_foundation import COMMIT, Shapes, hub, make, shapes, write_weights
+from .test_foundation import Shapes, make, shapes, write_weights
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 UP = "model.layers.0.mlp.up_proj"
 PREFIX = "base_model.model."
 
@@ -56,7 +55,12 @@ def resolve(
     models = [ModelConfig(model=str(each)) for each in others]
     digests = base.parent / "digests.json"
     found = resolve_all(
-        ModelConfig(model=str(base)), models, MergeOptions(**options), digests, warn=warnings.append
+        ModelConfig(model=str(base)),
+        models,
+        MergeOptions(**options),
+        digests,
+        Hub(),
+        warn=warnings.append,
     )
     return found, warnings
 
@@ -234,7 +238,7 @@ def test_another_base_model_is_warned_of(base: Path, tmp_path: Path) -> None:
 
 def test_doctor_says_that_it_will_be_merged(base: Path, tmp_path: Path) -> None:
     models = [ModelConfig(model=str(each)) for each in (base, adapter(tmp_path / "lora"))]
-    (told,) = examine(models, MergeOptions(), Merging(), {}).adapters
+    (told,) = examine(models, MergeOptions(), Merging(), {}, Hub()).adapters
     assert str(told) == (
         "lora: a LoRA adapter, rank 2 on 1 modules; it is merged onto base once, into the store"
     )
@@ -243,7 +247,11 @@ def test_doctor_says_that_it_will_be_merged(base: Path, tmp_path: Path) -> None:
 def test_doctor_promises_nothing_of_one_that_does_not_fit(base: Path, tmp_path: Path) -> None:
     lora = adapter(tmp_path / "lora", parts(columns=5))
     found = examine(
-        [ModelConfig(model=str(each)) for each in (base, lora)], MergeOptions(), Merging(), {}
+        [ModelConfig(model=str(each)) for each in (base, lora)],
+        MergeOptions(),
+        Merging(),
+        {},
+        Hub(),
     )
     assert found.adapters == []
     assert len(found.faults.found) == 1
@@ -253,60 +261,3 @@ def test_a_whole_model_beside_its_adapter_is_a_whole_model(base: Path, tmp_path:
     whole = make(tmp_path / "models" / "whole", fill=1)
     (whole / "adapter_config.json").write_text("{}")
     assert resolve(base, whole)[0][1].foundation.adapter is None
-
-
-def test_an_adapter_on_the_hub_is_judged_before_its_download(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake = hub(monkeypatch, tmp_path)
-    weights = adapter(fake.folder) / "adapter_model.safetensors"
-    weights.unlink()
-    tensors = {k: RemoteTensor("BF16", shape) for k, shape in parts(columns=5).items()}
-    remote: Any = RemoteModel("org/model", COMMIT, 10, tensors)
-    monkeypatch.setattr(examination, "remote_adapter", lambda *_: remote)
-    assert "is trained for [6, 5]" in fault(base, "org/model").message
-    remote = None
-    assert "without safetensors" in fault(base, "org/model").message
-    assert len(fake.calls) == 2, "small files only"
-    remote = replace(
-        RemoteModel("org/model", COMMIT, 10, {}),
-        tensors={k: RemoteTensor("BF16", shape) for k, shape in parts().items()},
-    )
-    write_later = fake.__call__
-
-    def download(repo: str, revision: str | None, **patterns: Any) -> str:
-        if "adapter_model.safetensors" in patterns["allow_patterns"]:
-            write_weights(weights, parts())
-        return write_later(repo, revision, **patterns)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    own = resolve(base, "org/model")[0][1].foundation
-    assert own.commit == COMMIT
-    assert own.content_id.startswith("adapter1-")
-
-
-def test_the_survey_counts_what_is_fetched_and_what_is_made(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lora = adapter(tmp_path / "lora")
-    models = [ModelConfig(model=str(each)) for each in (base, lora, "org/model", "./nowhere")]
-    answers = {
-        "remote_model": lambda *_: RemoteModel("org/model", COMMIT, 0, {}),
-        "remote_adapter": lambda *_: RemoteModel("org/model", COMMIT, 12, {}),
-        "cached_snapshot": lambda *_: None,
-    }
-    for name, answer in answers.items():
-        monkeypatch.setattr(f"evomerge.adapters.survey.{name}", answer)
-    whole, local, remote, missing = survey(models)
-    assert (whole.adapter, whole.download) == (None, 0)
-    file = lora / "adapter_model.safetensors"
-    assert (local.adapter, local.download, local.size) == (file.stat().st_size, 0, whole.size)
-    assert (remote.adapter, remote.download, remote.size) == (12, 12, whole.size)
-    assert remote.parameters == whole.parameters
-    assert missing.where == "unknown"
-
-    def unreachable(*_: object) -> RemoteModel:
-        raise UnreachableError
-
-    monkeypatch.setattr("evomerge.adapters.survey.remote_model", unreachable)
-    assert survey(models)[2].where == "unknown"

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from evomerge.adapters.hub import Hub
 from evomerge.cli import plan as command
 from evomerge.cli import run as run_command
 from evomerge.config import Config
@@ -345,4 +346,5 @@ def test_the_command_plans_without_a_network(
         "Open-chat",
     ]
     assert json.loads(far.stdout)["disk"]["all"] is None
-    assert "--model-size" in text(command.planned(paper()))
+    with Hub() as hub:
+        assert "--model-size" in text(command.planned(paper(), hub))

@@ -1,0 +1,53 @@
+"""Models whose weights are pickled, converted once into the store as safetensors.
+
+Everything else reads safetensors only. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from evomerge.adapters.child import Child
+from evomerge.domain.errors import CandidateError, PreflightError
+from evomerge.execution.attempts import retry
+from evomerge.ports import Operation, Progress
+from evomerge.store.artefacts import Store
+
+_ATTEMPTS = 2
+
+
+def convert(
+    store: Store,
+    log: Path,
+    told: Callable[[str], Progress],
+    name: str,
+    content_id: str,
+    fetch: Callable[[], Path],
+) -> Path:
+    """The folder in the store of a model whose weights are pickled; made if it is not there.
+
+    Args:
+        log: file for what the child prints.
+        told: where progress goes, by the name of a model.
+        name: of the model.
+        fetch: has the pickles here, and says in which folder.
+
+    Raises:
+        PreflightError: they hold anything but tensors, or no file can be read.
+    """
+
+    def build(into: Path) -> None:
+        operation = Operation(kind="convert", inputs={"model": fetch()}, into=into)
+        module = "evomerge.adapters.pickle_child"
+        with closing(Child(module, {"convert"}, log, name="pickle child")) as child:
+            child.run(operation, told(name))
+
+    try:
+        return retry(_ATTEMPTS, partial(store.obtain, f"models/{content_id}", build)).path
+    except CandidateError as error:
+        raise PreflightError(
+            f"its pickled weights cannot be read: {error.message}", "convert it to safetensors"
+        ) from error
