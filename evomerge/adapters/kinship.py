@@ -43,7 +43,6 @@ def tabulate(
     metrics: Sequence[str],
     by: Literal["layer", "kind", "tensor"] | None = None,
     exclude: Sequence[str] = (),
-    split: bool = False,
     measure: bool = True,
     passes: Path | None = None,
     base_id: str = BASE,
@@ -54,7 +53,6 @@ def tabulate(
     Args:
         passes: folder of stored passes over this base, which is read and extended; the names in
             `models` and `base_id` must then be content ids.
-        split: the mean of the tensors' similarities, weighted by size; only for measured pairs.
         measure: measure pairs without a stored pass if the weights exist, instead of estimating
             them from samples.
 
@@ -67,7 +65,6 @@ def tabulate(
         "exclude": list(exclude),
         "metrics": list(metrics),
         "by": by,
-        "split": split,
         "measure": measure,
     }
     return _tables("tabulate", arguments, base, models, log, progress)
@@ -80,7 +77,6 @@ def of_the_public_tool(
     *,
     metrics: Sequence[str],
     split: bool,
-    low_precision: bool,
     progress: Progress,
 ) -> KinshipTables:
     """The kinship of all `models` as the public tool defines it; see `evomerge.kinship.parity`.
@@ -88,12 +84,7 @@ def of_the_public_tool(
     Raises:
         CandidateError: the public tool fails on these models.
     """
-    arguments = {
-        "base": BASE,
-        "metrics": list(metrics),
-        "split": split,
-        "low_precision": low_precision,
-    }
+    arguments = {"base": BASE, "metrics": list(metrics), "split": split}
     return _tables("parity", arguments, base, models, log, progress)
 
 

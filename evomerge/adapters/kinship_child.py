@@ -50,7 +50,6 @@ def parity(operation: Operation, progress: Progress) -> dict[str, Any]:
             folders,
             metrics=asked["metrics"],
             split=asked["split"],
-            low_precision=asked["low_precision"],
             progress=progress,
         )
     except KinshipError as error:

@@ -33,8 +33,7 @@ def tabulate(operation: Operation, progress: Progress) -> dict[str, Any]:
     {"parts": {"": {metric: [[value]]}, <layer, kind or tensor>: {...}}, "errors": as "parts",
     "warnings": [text]}. With `measure` every pair whose weights exist is measured; pairs without
     weights and without a stored pass are estimated, and `errors` has half the widths of their
-    intervals, null elsewhere. `split` gives the mean over tensors instead of the similarity of the
-    whole delta; such means are not estimated.
+    intervals, null elsewhere.
     """
     asked = operation.arguments
     tables = _Tables(list(asked["models"]), list(asked["metrics"]))
@@ -49,7 +48,7 @@ def tabulate(operation: Operation, progress: Progress) -> dict[str, Any]:
     if rest and asked["measure"] and gone:
         text = f"not measured, since the weights of {', '.join(gone)} are missing"
         tables.warnings[f"{text}: `evomerge rebuild` recreates them"] = None
-    if rest and not asked["split"]:
+    if rest:
         _estimate(operation, rest, tables)
     unused = (
         f"{pattern!r} excludes no tensor"
@@ -89,7 +88,7 @@ class _Tables:
         place = {name: index for index, name in enumerate(statistics.models)}
         for part, of_part in parts.items():
             for metric in self._metrics:
-                matrix = of_part.matrix(metric, split=asked["split"])
+                matrix = of_part.matrix(metric)
                 for a, b in pairs:
                     self.put(part, metric, (a, b), matrix[place[a]][place[b]])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,15 +11,16 @@ from typing import Any, Literal
 import click
 
 from evomerge.adapters.kinship import KinshipTables, of_the_public_tool, tabulate
-from evomerge.cli import kinship_forms as forms
 from evomerge.cli.kinship_subject import KinshipSubject, given, of_run
 from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.domain.errors import CandidateError, PreflightError, UsageError
 from evomerge.domain.kinship import Metric
 from evomerge.domain.state import fold
+from evomerge.store.atomic import write_atomic
 from evomerge.store.recorded import find_own_run
+from evomerge.terminal import stdout_console
 
-METRICS = (*(str(metric) for metric in Metric), "cosine_abs")
+METRICS = tuple(str(metric) for metric in Metric)
 PARITY_METRICS = ("pcc", "cosine_abs", "euclidean")
 
 
@@ -31,21 +33,20 @@ class Measurement:
     exclude: tuple[str, ...]
     split: bool
     parity: bool
-    low_precision: bool
     exact: bool
 
     def check(self, of_a_run: bool) -> None:
         """Check that the options are compatible; raises UsageError."""
         if self.exact and not of_a_run:
             raise UsageError("--exact is about a RUN", "leave it out: MODELs are always measured")
-        if self.split and of_a_run and not (self.exact or self.parity):
-            raise UsageError("a mean over tensors is not estimated", "add --exact")
-        if self.low_precision and not self.parity:
-            raise UsageError("--low-precision is a quirk of the public tool", "add --parity")
+        if self.split and not self.parity:
+            raise UsageError("--split is a quirk of the public tool", "add --parity")
         if self.parity and (self.by or self.exclude):
             raise UsageError("the public tool takes whole models: --parity has no --by, --exclude")
-        if self.parity and set(self.metrics) - set(PARITY_METRICS):
-            raise UsageError(f"the public tool has only {', '.join(PARITY_METRICS)}")
+        known = PARITY_METRICS if self.parity else METRICS
+        if set(self.metrics) - set(known):
+            tool = "the public tool" if self.parity else "kinship without --parity"
+            raise UsageError(f"{tool} has only {', '.join(known)}")
 
     def chosen(self, several: bool) -> tuple[str, ...]:
         """The metrics that were named; by default pcc, or all if `several` can be shown."""
@@ -53,7 +54,7 @@ class Measurement:
             return self.metrics
         if not several:
             return (str(Metric.PCC),)
-        return PARITY_METRICS if self.parity else tuple(str(metric) for metric in Metric)
+        return PARITY_METRICS if self.parity else METRICS
 
 
 @click.command()
@@ -63,28 +64,28 @@ class Measurement:
 @click.option(
     "--metric",
     "metrics",
-    type=click.Choice(METRICS),
+    type=click.Choice(dict.fromkeys((*METRICS, *PARITY_METRICS))),
     multiple=True,
-    help="May be repeated. Default: pcc on a terminal and as PNG, else pcc, cosine and euclidean.",
+    help="May be repeated. Default: pcc on a terminal, else pcc, cosine and euclidean.",
 )
 @click.option("--by", type=click.Choice(["layer", "kind", "tensor"]), help="Also per tensor group.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave tensors out: '*norm*'.")
-@click.option("--split", is_flag=True, help="Mean over tensors, weighted by size.")
 @click.option("--exact", is_flag=True, help="For a RUN: measure the pairs that are estimated.")
 @click.option("--parity", is_flag=True, help="Reproduce the public merge_cal, quirks included.")
-@click.option("--low-precision", is_flag=True, help="With --parity: deltas rounded to 8 bits.")
+@click.option("--split", is_flag=True, help="With --parity: mean over tensors, weighted by size.")
 @json_option
-@click.option("--csv", "as_csv", is_flag=True, help="One line per pair: part, metric, a, b, value.")
-@forms.file_option("--html", "A self-contained page with heatmaps.")
-@forms.file_option("--png", "A heatmap as an image, clustered by kinship from 13 models on.")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write heatmaps as one self-contained page.",
+)
 def command(
     models: tuple[str, ...],
     base: str | None,
     runs_dir: Path,
     as_json: bool,
-    as_csv: bool,
-    html: str | None,
-    png: str | None,
+    html: Path | None,
     **options: Any,
 ) -> None:
     """Measure kinship of models (hub ids or folders) over --base, or of the models of a RUN.
@@ -100,11 +101,19 @@ def command(
     measurement = Measurement(**options)
     measurement.check(of_a_run=base is None and len(models) == 1)
     subject = _subject(models, base, runs_dir)
-    chosen = measurement.chosen(several=bool(as_json or as_csv or html))
-    if png and len(chosen) > 1:
-        raise UsageError("a picture shows one metric", "repeat the command for each --metric")
-    tables = _measure(subject, chosen, measurement)
-    forms.show(subject.base, tables, as_json=as_json, as_csv=as_csv, html=html, png=png)
+    tables = _measure(subject, measurement.chosen(several=bool(as_json or html)), measurement)
+    for warning in tables.warnings:
+        click.echo(f"note: {warning}", err=True)
+    if html is not None:
+        from evomerge.report.kinship_page import kinship_page
+
+        told = (tables.models, tables.parts, tables.errors, tables.warnings)
+        write_atomic(html, kinship_page(subject.base, *told))
+        click.echo(f"wrote {html}", err=True)
+    if as_json:
+        click.echo(json.dumps(as_document(subject.base, tables), ensure_ascii=False))
+    elif html is None:
+        _print(subject.base, tables)
 
 
 def _subject(models: tuple[str, ...], base: str | None, runs_dir: Path) -> KinshipSubject:
@@ -129,7 +138,6 @@ def _measure(
                     log,
                     metrics=metrics,
                     split=measurement.split,
-                    low_precision=measurement.low_precision,
                     progress=_silently,
                 )
             else:
@@ -140,7 +148,6 @@ def _measure(
                     metrics=metrics,
                     by=measurement.by,
                     exclude=measurement.exclude,
-                    split=measurement.split,
                     measure=measurement.exact or subject.passes is None,
                     passes=subject.passes,
                     base_id=subject.base_id,
@@ -161,3 +168,32 @@ def _measure(
 
 def _silently(done: int, total: int) -> None:
     """No-op progress callback."""
+
+
+def as_document(base: str, tables: KinshipTables) -> dict[str, object]:
+    """The output of `evomerge kinship --json`."""
+    parts = {part: dict(matrices) for part, matrices in tables.parts.items() if part}
+    errors = {part: dict(matrices) for part, matrices in tables.errors.items() if part}
+    return {
+        "base": base,
+        "models": list(tables.models),
+        **tables.parts[""],
+        "errors": dict(tables.errors.get("", {})),
+        "warnings": list(tables.warnings),
+        **({"by": parts, "errors_by": errors} if parts else {}),
+    }
+
+
+def _print(base: str, tables: KinshipTables) -> None:
+    from evomerge.terminal.heatmap import heatmap
+
+    console, estimated = stdout_console(), False
+    for part, by_metric in tables.parts.items():
+        for metric, matrix in by_metric.items():
+            title = f"{metric}, {part}" if part else f"{metric} over {base}"
+            errors = tables.errors.get(part, {}).get(metric)
+            console.print(heatmap(title, metric, tables.models, matrix, errors))
+            estimated = estimated or any(error for row in errors or () for error in row)
+    if estimated:
+        told = "~ estimated from samples of the weights, ± half an interval (95 of 100 lie within)"
+        console.print(f"{told}; --exact measures", style="dim")

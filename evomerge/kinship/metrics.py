@@ -5,7 +5,6 @@ With n = G[1,1] elements, sums s_a = G[1,a] and products G[a,b] of the deltas of
 
     pcc(a, b)       = (G[a,b] - s_a s_b / n) / sqrt((G[a,a] - s_a^2 / n) (G[b,b] - s_b^2 / n))
     cosine(a, b)    = G[a,b] / sqrt(G[a,a] G[b,b])
-    cosine_abs      = |cosine|, `cs` of the public tool
     euclidean(a, b) = sqrt(G[a,a] + G[b,b] - 2 G[a,b])
 """
 
@@ -16,7 +15,7 @@ import numpy as np
 from evomerge.kinship.errors import KinshipError
 from evomerge.kinship.passes import Floats
 
-METRICS = ("pcc", "cosine", "cosine_abs", "euclidean")
+METRICS = ("pcc", "cosine", "euclidean")
 
 # Summed in float32 blocks, a constant delta has a variance of up to 2e-6 of its mean square, since
 # all blocks have the same rounding error; variances below this share count as zero.
@@ -51,4 +50,4 @@ def similarity(metric: str, gram: Floats) -> Floats:
     values: Floats = np.clip(products / (roots[..., :, None] * roots[..., None, :]), -1.0, 1.0)
     own = np.arange(values.shape[-1])
     values[..., own, own] = np.where(np.isnan(values[..., own, own]), np.nan, 1.0)
-    return np.abs(values) if metric == "cosine_abs" else values
+    return values

@@ -9,12 +9,10 @@ Differences from `stream`:
     cs          sqrt(<a,b>^2 / (<a,a> <b,b>)): the sign of a cosine is lost
     split       the mean over tensors of their kinships, weighted by their elements, undefined ones
                 left out; of euclidean too, so that it is a mean of distances
-    precision   `--low-precision` rounds deltas to 255 steps of their largest entry (in split mode
-                of each tensor's), so that euclidean is in steps; nothing is loaded in 8 bits
 
-Not reproduced: the tool sums in float32 over whole models, which is wrong at scale (a pcc of 0.895
-comes out as 0.8997 at 0.25B parameters and 0.9496 at 1.8B), and prints split results with four
-digits. Here products are summed in float64, so the two agree on small models.
+Not reproduced: `--low-precision`, which rounds deltas to 255 steps; and the tool's sums in float32
+over whole models, which are wrong at scale (a pcc of 0.895 comes out as 0.8997 at 0.25B parameters
+and 0.9496 at 1.8B). Here products are summed in float64, so the two agree on small models.
 """
 
 from __future__ import annotations
@@ -39,7 +37,6 @@ METRICS = ("pcc", "cosine_abs", "euclidean")
 
 _HEAD = "lm_head.weight"
 _CHUNK = 1 << 22
-_STEPS = 127
 
 Folder = Mapping[str, StoredTensor]
 Values = dict[str, list[list[float | None]]]
@@ -84,7 +81,6 @@ def parity(
     *,
     metrics: Sequence[str] = METRICS,
     split: bool = False,
-    low_precision: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Parity:
     """The kinship of all pairs as the public tool defines it.
@@ -112,7 +108,7 @@ def parity(
         shared, left_out = _shared(ours, a, b, split=split)
         notes |= dict.fromkeys(left_out)
         parts = _by_tensor if split else _whole
-        for metric, value in parts(ours, (a, b), shared, metrics, low_precision).items():
+        for metric, value in parts(ours, (a, b), shared, metrics).items():
             defined = None if np.isnan(value) else value
             result[metric][i][j] = result[metric][j][i] = defined
     return Parity(result, tuple(notes))
@@ -147,25 +143,21 @@ def _shared(base: Folder, a: Folder, b: Folder, *, split: bool) -> tuple[list[st
 
 
 def _whole(
-    base: Folder, pair: tuple[Folder, Folder], names: Sequence[str], metrics: Sequence[str],
-    low_precision: bool,
-) -> dict[str, float]:  # fmt: skip
-    scales = _largest(base, pair, names) if low_precision else None
+    base: Folder, pair: tuple[Folder, Folder], names: Sequence[str], metrics: Sequence[str]
+) -> dict[str, float]:
     sums = _Sums()
     for a, b in _deltas(base, pair, names):
-        sums.add(*_rounded(a, b, scales))
+        sums.add(a, b)
     return {metric: sums.value(metric) for metric in metrics}
 
 
 def _by_tensor(
-    base: Folder, pair: tuple[Folder, Folder], names: Sequence[str], metrics: Sequence[str],
-    low_precision: bool,
-) -> dict[str, float]:  # fmt: skip
+    base: Folder, pair: tuple[Folder, Folder], names: Sequence[str], metrics: Sequence[str]
+) -> dict[str, float]:
     totals = {metric: np.zeros(2) for metric in metrics}
     for name in names:
-        each = _whole(base, pair, [name], metrics, low_precision)
         count = base[name].rows * base[name].row_size
-        for metric, value in each.items():
+        for metric, value in _whole(base, pair, [name], metrics).items():
             if not np.isnan(value):
                 totals[metric] += (value * count, count)
     return {m: float(s / n) if n else float("nan") for m, (s, n) in totals.items()}
@@ -182,25 +174,3 @@ def _deltas(
             origin = read(base[name], start, stop)
             a, b = (read(model[name], start, stop) - origin for model in pair)
             yield a, b
-
-
-def _largest(
-    base: Folder, pair: tuple[Folder, Folder], names: Sequence[str]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    one, other = torch.zeros(()), torch.zeros(())
-    for a, b in _deltas(base, pair, names):
-        one, other = torch.maximum(one, a.abs().max()), torch.maximum(other, b.abs().max())
-    return one, other
-
-
-def _rounded(
-    a: torch.Tensor, b: torch.Tensor, scales: tuple[torch.Tensor, torch.Tensor] | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Deltas rounded to multiples of 1/127 of their largest entries."""
-    if scales is None:
-        return a, b
-    one, other = (
-        torch.clamp(torch.round(_STEPS * (delta / scale)), -_STEPS, _STEPS)
-        for delta, scale in zip((a, b), scales, strict=True)
-    )
-    return one, other

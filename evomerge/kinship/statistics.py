@@ -142,31 +142,18 @@ class Statistics:
         """The Gram matrix over all tensors."""
         return _summed(self.gram)
 
-    def pair(self, metric: str, a: str, b: str, *, split: bool = False) -> float | None:
-        """The kinship of two models; None if undefined, see `matrix`."""
-        return self.select((a, b) if a != b else (a,)).matrix(metric, split=split)[0][-1]
+    def pair(self, metric: str, a: str, b: str) -> float | None:
+        """The kinship of two models: one entry of `matrix`."""
+        return self.select((a, b) if a != b else (a,)).matrix(metric)[0][-1]
 
-    def matrix(self, metric: str, *, split: bool = False) -> Matrix:
-        """The kinship of all models, [models][models], symmetric.
+    def matrix(self, metric: str) -> Matrix:
+        """The kinship of all models by one of `metrics.METRICS`, [models][models], symmetric.
 
-        Args:
-            metric: one of `metrics.METRICS`.
-            split: the mean of the tensors' kinships weighted by their elements, undefined ones
-                left out (the public tool's `--split-calculation`), not that of the whole delta.
-
-        Returns:
-            None where undefined: a delta is zero or (pcc) constant, or there is no tensor.
+        None where undefined: a delta that is zero or (pcc) constant, or no tensor at all.
         """
-        if not split:
-            values = similarity(metric, self.total)
-        else:
-            each = similarity(metric, self.gram)
-            counts = np.array([tensor.count for tensor in self.tensors], np.float64)
-            weights = np.where(np.isnan(each), 0.0, counts[:, None, None])
-            with np.errstate(invalid="ignore"):
-                values = _summed(weights * np.nan_to_num(each)) / _summed(weights)
         return tuple(
-            tuple(None if np.isnan(value) else float(value) for value in row) for row in values
+            tuple(None if np.isnan(value) else float(value) for value in row)
+            for row in similarity(metric, self.total)
         )
 
     def select(self, models: Sequence[str]) -> Statistics:
@@ -192,10 +179,6 @@ class Statistics:
         """The statistics without the tensors that match a pattern, see `named`."""
         out = frozenset[str]().union(*(self.named(pattern) for pattern in patterns))
         return self._of(i for i, tensor in enumerate(self.tensors) if tensor.name not in out)
-
-    def by_tensor(self) -> dict[str, Statistics]:
-        """The statistics of each tensor, in natural order."""
-        return self.split_by(lambda name: name)
 
     def by_layer(self) -> dict[str, Statistics]:
         """The statistics of each layer (`model.layers.3`), in order."""

@@ -27,7 +27,7 @@ from evomerge.kinship.matching import match
 from evomerge.kinship.passes import Floats, Pass, TensorBlock
 from evomerge.kinship.products import BLOCK, BLOCKS, Products, chunk_length, one_thread_each
 from evomerge.kinship.schedule import TensorTask, schedule
-from evomerge.kinship.tensors import choose_reader, open_elements
+from evomerge.kinship.tensors import Elements
 from evomerge.kinship.union import Pairs, pairs_of
 
 PIECE = BLOCK * BLOCKS
@@ -37,7 +37,6 @@ AHEAD = 4
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    reader: str
     device: torch.device
     compiled: Read | None
 
@@ -50,7 +49,6 @@ def measure(
     base_id: str,
     known: Sequence[Pass] = (),
     device: str = "cpu",
-    reader: str = "auto",
     threads: int = 2,
     kernel: str = "auto",
     progress: Callable[[int, int], None] | None = None,
@@ -68,7 +66,6 @@ def measure(
             None for all.
         known: earlier passes over this base. `missing_pairs` tells whether a pass is needed.
         device: torch device for the products (`cpu`, `cuda:0`).
-        reader: `mmap`, `pread` (least memory), or `auto`.
         threads: number of worker threads, one core each.
         kernel: `compiled`, `torch`, or `auto` (for tests and benchmarks; see
             `evomerge.kinship.kernel`).
@@ -87,10 +84,9 @@ def measure(
     tasks = schedule(matching.tensors, tuple(models), wanted_pairs, known)
     wanted = [task for task in tasks if task.new]
     size = sum(task.tensor.count * task.width for task in wanted)
-    stored = [one for task in wanted for one in task.stored]
     place = torch.device(device)
     compiled = choose_kernel(kernel, place, size)
-    settings = _Settings(choose_reader(reader, stored), place, compiled)
+    settings = _Settings(place, compiled)
     with one_thread_each():
         sums = _run(wanted, settings, base_id, threads, progress)
     blocks = tuple(_block(task, tuple(models), sums.get(task.tensor.name)) for task in tasks)
@@ -174,7 +170,7 @@ def _measure_piece(
         blocks = -(-(stop - start) // BLOCK)
         longest = min(chunk_length(len(task.stored), settings.device), BLOCK * blocks)
         products = Products(len(task.known), len(task.new), length=longest, device=settings.device)
-        for weights in _chunks(task, start, stop, longest, settings.reader):
+        for weights in _chunks(task, start, stop, longest):
             products.add(weights)
         sums = products.total()
     if not np.isfinite(sums).all():
@@ -182,13 +178,11 @@ def _measure_piece(
     return sums
 
 
-def _chunks(
-    task: TensorTask, start: int, stop: int, longest: int, reader: str
-) -> Iterator[list[torch.Tensor]]:
+def _chunks(task: TensorTask, start: int, stop: int, longest: int) -> Iterator[list[torch.Tensor]]:
     """The weights of the base, known and new models, chunk by chunk."""
     with ExitStack() as stack:
         sources = [
-            stack.enter_context(open_elements(one, start, stop, longest=longest, reader=reader))
+            stack.enter_context(closing(Elements(one, min(longest, stop - start))))
             for one in task.stored
         ]
         for first in range(start, stop, longest):
@@ -202,7 +196,7 @@ def _raise_non_finite(
     """Raise NonFiniteWeightsError for the first non-finite weight of the range, or the largest."""
     names = (base_id, *task.known, *task.new)
     largest = (0.0, base_id)
-    for weights in _chunks(task, start, stop, BLOCK, settings.reader):
+    for weights in _chunks(task, start, stop, BLOCK):
         for model, weight in zip(names, weights, strict=True):
             size = float(weight.double().abs().max())
             if not math.isfinite(size):

@@ -8,9 +8,8 @@ from evomerge.domain.kinship import Metric
 from evomerge.domain.model import Model
 from evomerge.report import palette
 from evomerge.report.figure import Figure, Tips, Value, axes_grid, generations_axis
-from evomerge.report.matrix import estimates_line
 from evomerge.report.subject import Z95, Subject
-from evomerge.report.wording import elided, points, tip
+from evomerge.report.wording import elided, estimates_line, points, tip
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

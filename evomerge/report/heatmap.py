@@ -1,7 +1,8 @@
-"""The kinship of all models as a clustered heatmap (Figure 5 of the paper)."""
+"""The kinship of several models as a clustered heatmap (Figure 5 of the paper)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,8 @@ from evomerge.analysis.clustering import Clustering, cluster
 from evomerge.domain.kinship import KinshipMatrix, Metric
 from evomerge.report import palette
 from evomerge.report.figure import Figure, Value
-from evomerge.report.matrix import Matrix, estimates_line
 from evomerge.report.subject import Subject
-from evomerge.report.wording import METRICS, elided, minus
+from evomerge.report.wording import METRICS, elided, estimates_line, minus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,48 +22,82 @@ _SHADES = 32
 _NAMES = 70  # largest number of models with a name on every row
 
 
-def heatmap(subject: Subject) -> Figure:
-    """All scored models, ordered by clustering."""
+def kinship_of_run(subject: Subject) -> Figure:
+    """All scored models of which a kinship is known, names in the colours of their kinds."""
     state, metric = subject.state, subject.state.start.metric
-    measured = {name for pair, v in state.kinship.values.items() if v is not None for name in pair}
+    known = {name for pair, v in state.kinship.values.items() if v is not None for name in pair}
     scored = [model.name for model in state.models.values() if model.scores is not None]
-    names = [name for name in scored if name in measured]
-    widths = [
-        error for a, b in combinations(names, 2) if (error := state.kinship.error(a, b)) is not None
-    ]
-    clustering = cluster(names, state.kinship)
-    order = clustering.order
-    rows: list[tuple[Value, ...]] = [
-        (name, *(state.kinship.between(name, other) if name != other else None for other in order))
-        for name in order
-    ]
-    pairs = len(names) * (len(names) - 1) // 2
-    known = sum(state.kinship.between(a, b) is not None for a, b in combinations(names, 2))
-    gaps = f" {pairs - known} of {pairs} pairs were not measured: grey." if known < pairs else ""
-    if len(names) < len(scored):
-        gaps += f" {len(scored) - len(names)} models of which no kinship is known are left out."
-    side = min(10.0, max(4.2, 1.6 + 0.36 * len(names)))
-    return Figure(
-        name="kinship",
-        title=f"Kinship of all models ({metric.value})",
-        caption=f"{METRICS[metric].capitalize()}. Rows are ordered by average-linkage clustering, "
-        "which places related models together; its dendrogram is above."
-        f"{estimates_line(widths)}{gaps}",
-        alt=f"kinship matrix of {len(names)} models",
-        columns=("model", *order),
-        rows=rows,
-        size=(side + 1.4, side + 0.6),
-        paint=lambda canvas: _paint(canvas, subject, clustering),
+    names = [name for name in scored if name in known]
+    left_out = len(scored) - len(names)
+    gaps = f" {left_out} models of which no kinship is known are left out." if left_out else ""
+    looks = palette.looks(state)
+    return heatmap(
+        "kinship",
+        f"Kinship of all models ({metric.value})",
+        METRICS[metric].capitalize(),
+        names,
+        state.kinship,
+        gaps,
+        {name: looks[state.models[name].kind].colour for name in names},
+        state.best.name if state.best else None,
     )
 
 
-def _paint(canvas: Canvas, subject: Subject, clustering: Clustering) -> None:
+def heatmap(
+    name: str,
+    title: str,
+    says: str,
+    models: Sequence[str],
+    kinship: KinshipMatrix,
+    note: str = "",
+    colours: Mapping[str, str] | None = None,
+    best: str | None = None,
+) -> Figure:
+    """The kinship of `models`, ordered by clustering, with the dendrogram above.
+
+    Args:
+        says: what the numbers are, without a full stop.
+        note: the end of the caption.
+        colours: of the names.
+        best: the name that is bold.
+    """
+    pairs = list(combinations(models, 2))
+    unknown = sum(kinship.between(a, b) is None for a, b in pairs)
+    gaps = f" {unknown} of {len(pairs)} pairs are not known or undefined: grey." if unknown else ""
+    errors = (error for a, b in pairs if (error := kinship.error(a, b)) is not None)
+    clustering = cluster(models, kinship)
+    order = clustering.order
+    rows: list[tuple[Value, ...]] = [
+        (one, *(kinship.between(one, other) if one != other else None for other in order))
+        for one in order
+    ]
+    side = min(10.0, max(4.2, 1.6 + 0.36 * len(models)))
+    return Figure(
+        name=name,
+        title=title,
+        caption=f"{says}. Rows are ordered by average-linkage clustering, which places related "
+        f"models together; its dendrogram is above.{estimates_line(errors)}{gaps}{note}",
+        alt=f"kinship matrix of {len(models)} models",
+        columns=("model", *order),
+        rows=rows,
+        size=(side + 1.4, side + 0.6),
+        paint=lambda canvas: _paint(canvas, clustering, kinship, colours or {}, best),
+    )
+
+
+def _paint(
+    canvas: Canvas,
+    clustering: Clustering,
+    kinship: KinshipMatrix,
+    colours: Mapping[str, str],
+    best: str | None,
+) -> None:
     import matplotlib as mpl
     import numpy as np
     from matplotlib.collections import LineCollection
     from matplotlib.patches import Rectangle
 
-    order, kinship = clustering.order, subject.state.kinship
+    order = clustering.order
     values = np.array(
         [[np.nan if a == b else _number(kinship, a, b) for b in order] for a in order], np.float64
     ).reshape(len(order), len(order))
@@ -81,11 +115,12 @@ def _paint(canvas: Canvas, subject: Subject, clustering: Clustering) -> None:
     if len(order) <= _NAMES:
         for place in range(len(order)):
             axes.add_patch(Rectangle((place - 0.5, place - 0.5), 1, 1, fc=palette.PAPER, ec="none"))
-    colours = mpl.colormaps[f"{palette.KINSHIP}_r" if distance else palette.KINSHIP]
+    # More similar pairs are brighter under every metric.
+    shades = mpl.colormaps[f"{palette.KINSHIP}_r" if distance else palette.KINSHIP]
     image = axes.imshow(
         values,
         # Fewer shades keep the page of a long run small.
-        cmap=colours if len(order) <= _NAMES else colours.resampled(_SHADES),
+        cmap=shades if len(order) <= _NAMES else shades.resampled(_SHADES),
         vmin=low,
         vmax=max(high, low + 1e-9),
         interpolation="nearest",
@@ -97,9 +132,9 @@ def _paint(canvas: Canvas, subject: Subject, clustering: Clustering) -> None:
     bar = canvas.colorbar(image, ax=axes, shrink=0.6, aspect=25, pad=0.02)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
-    _name_rows(axes, subject, order)
+    _name_rows(axes, order, colours, best)
     if len(order) <= _VALUES:
-        _write_values(axes, image, values, [[kinship.error(a, b) for b in order] for a in order])
+        _write_values(axes, image, values, order, kinship)
 
 
 def _number(kinship: KinshipMatrix, a: str, b: str) -> float:
@@ -107,7 +142,9 @@ def _number(kinship: KinshipMatrix, a: str, b: str) -> float:
     return float("nan") if value is None else value
 
 
-def _name_rows(axes: Axes, subject: Subject, order: tuple[str, ...]) -> None:
+def _name_rows(
+    axes: Axes, order: Sequence[str], colours: Mapping[str, str], best: str | None
+) -> None:
     axes.tick_params(length=0)
     if len(order) > _NAMES:
         axes.set_xticks([])
@@ -115,35 +152,33 @@ def _name_rows(axes: Axes, subject: Subject, order: tuple[str, ...]) -> None:
         axes.set_ylabel(f"{len(order)} models")
         return
     size = 9 if len(order) <= _VALUES else 6.5
-    best = subject.state.best
-    axes.set_yticks(range(len(order)), [elided(name, 24) for name in order], fontsize=size)
-    axes.set_xticks(
-        range(len(order)), [elided(name, 24) for name in order], fontsize=size, rotation=90
-    )
-    looks = palette.looks(subject.state)
+    names = [elided(name, 24) for name in order]
+    axes.set_yticks(range(len(order)), names, fontsize=size)
+    axes.set_xticks(range(len(order)), names, fontsize=size, rotation=90)
     for labels in (axes.get_yticklabels(), axes.get_xticklabels()):
         for name, label in zip(order, labels, strict=True):
-            label.set_color(looks[subject.state.models[name].kind].colour)
-            if best is not None and name == best.name:
+            label.set_color(colours.get(name, palette.INK))
+            if name == best:
                 label.set_fontweight("bold")
 
 
-def _write_values(axes: Axes, image: Any, values: Any, errors: Matrix) -> None:
+def _write_values(
+    axes: Axes, image: Any, values: Any, order: Sequence[str], kinship: KinshipMatrix
+) -> None:
     """Write the number into every cell.
 
     Args:
         values: float64, [models, models], NaN for unknown kinship.
-        errors: of estimates; None for measured values.
     """
     for i, row in enumerate(values):
         for j, value in enumerate(row):
             if value == value:  # noqa: PLR0124 - not NaN
                 red, green, blue, _ = image.cmap(image.norm(value))
+                number = minus(value) if abs(value) < 10 else f"{value:.0f}"
                 axes.text(
                     j,
                     i,
-                    ("~" if errors[i][j] else "")
-                    + (minus(value) if abs(value) < 10 else f"{value:.0f}"),
+                    f"~{number}" if kinship.error(order[i], order[j]) else number,
                     ha="center",
                     va="center",
                     fontsize=7,

@@ -10,7 +10,7 @@ from evomerge.analysis.stages import RULE
 from evomerge.report.curves import best_so_far, pool_kinship
 from evomerge.report.figure import Drawing, Figure, draw
 from evomerge.report.gain import kinship_and_gain
-from evomerge.report.heatmap import heatmap
+from evomerge.report.heatmap import kinship_of_run
 from evomerge.report.page import render
 from evomerge.report.subject import Subject, read_subject
 from evomerge.report.tables import commands, headline, models_table, recipe_text
@@ -32,7 +32,7 @@ PLOTS = "plots"
 _PAINTERS: tuple[Callable[[Subject], Figure | None], ...] = (
     best_so_far,
     family_tree,
-    heatmap,
+    kinship_of_run,
     kinship_and_gain,
     pool_kinship,
     weight_change,

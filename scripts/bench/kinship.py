@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-WAYS = ("compiled", "torch pread", "torch mmap")
+WAYS = ("compiled", "torch")
 # Peak memory of the public tool in bytes per parameter: states, deltas, their stack, a copy.
 PUBLIC_BYTES = {"pcc": 36, "ed": 24}
 SHARDS = 3
@@ -200,22 +200,20 @@ def child(way: str, folder: Path, models: int, repeats: int) -> dict[str, Any]:
 def _ours(
     way: str, folder: Path, names: Sequence[str], figures: dict[str, Any]
 ) -> Callable[[], object]:
-    """A pass with one kernel and reader, after all imports."""
+    """A pass with one kernel, after all imports."""
     import torch
 
     from evomerge.kinship import Statistics, measure
 
-    kernel, *readers = way.split()
-    reader = "".join(readers) or "auto"
     torch.bmm(torch.ones(2, 8, 1024), torch.ones(2, 1024, 8))
-    if kernel == "compiled":
+    if way == "compiled":
         from evomerge.kinship.compiled import prepare
 
         prepare()
 
     def work() -> None:
         paths = {name: folder / name for name in names}
-        measured = measure(folder / "base", paths, base_id="base", kernel=kernel, reader=reader)
+        measured = measure(folder / "base", paths, base_id="base", kernel=way)
         figures["gram"] = Statistics.merge([measured], names).total.tolist()
 
     return work

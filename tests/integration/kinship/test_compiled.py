@@ -91,8 +91,7 @@ def test_what_is_not_finite_comes_out(tmp_path, value, place, which):
     assert not np.isfinite(compiled.read(stored_in(tmp_path, weights), 1, 0, 5000)).all()
 
 
-@pytest.mark.parametrize("reader", ["mmap", "pread"])
-def test_both_kernels_measure_the_same_models_alike(workshop, reader):
+def test_both_kernels_measure_the_same_models_alike(workshop):
     """In unlike shards and dtypes. Deltas of few bits have squares that are all rounded one way."""
     base, models = workshop.family("abcd", vocabulary=9_001, hidden=96)
     folder = workshop.write("base", {name: w.bfloat16() for name, w in base.items()}, 2)
@@ -102,7 +101,7 @@ def test_both_kernels_measure_the_same_models_alike(workshop, reader):
         for model, weights in models.items()
     }
     found = {
-        measure(folder, paths, base_id="base", reader=reader, kernel=kernel).to_bytes()
+        measure(folder, paths, base_id="base", kernel=kernel).to_bytes()
         for kernel in ("torch", "compiled")
     }
     assert len(found) == 1

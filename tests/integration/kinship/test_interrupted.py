@@ -15,7 +15,7 @@ from evomerge.store.journal import read_journal
 from evomerge.testing.landscape import DIMENSIONS, Fake, read_vector
 from evomerge.testing.landscape_run import (
     LandscapeWorkplace,
-    Silence,
+    SilentObserver,
     landscape_config,
     run_landscape,
 )
@@ -63,7 +63,7 @@ class WeightsMeter(Fake):
         return folder
 
 
-class StopsAfter(Silence):
+class StopsAfter(SilentObserver):
     """Raises after the nth event, as a signal would."""
 
     def __init__(self, events):

@@ -20,24 +20,16 @@ from evomerge.kinship import KinshipError
 from evomerge.kinship.parity import METRICS, parity
 
 HIDDEN, INNER, ROWS = 16, 40, 48
-# (tied head, 8 bits, split, the model beside a): pcc, cs, ed
+# (tied head, split, the model beside a): pcc, cs, ed
 RECORDED = {
-    (False, False, False, "b"): (-0.26275116205215454, 0.262781023979187, 6.431792736053467),
-    (False, False, False, "wide"): (0.4184723496437073, 0.4184832274913788, 4.628568172454834),
-    (False, False, True, "b"): (-0.2631, 0.2626, 2.3583),
-    (False, False, True, "wide"): (0.4194, 0.4188, 1.6993),
-    (False, True, False, "b"): (-0.2629363536834717, 0.26296401023864746, 3531.546630859375),
-    (False, True, False, "wide"): (0.41837915778160095, 0.4183901250362396, 2460.630615234375),
-    (False, True, True, "b"): (-0.263, 0.2625, 1450.0912),
-    (False, True, True, "wide"): (0.4194, 0.4188, 999.5694),
-    (True, False, False, "b"): (-0.2467133104801178, 0.2464587241411209, 6.335587501525879),
-    (True, False, False, "wide"): (0.39434489607810974, 0.3943276107311249, 4.685487270355225),
-    (True, False, True, "b"): (-0.2469, 0.246, 2.316),
-    (True, False, True, "wide"): (0.3926, 0.3919, 1.7222),
-    (True, True, False, "b"): (-0.2463030070066452, 0.2460462749004364, 3511.958251953125),
-    (True, True, False, "wide"): (0.3942537009716034, 0.39423802495002747, 2441.38330078125),
-    (True, True, True, "b"): (-0.2465, 0.2456, 1445.2064),
-    (True, True, True, "wide"): (0.3928, 0.3921, 1017.2425),
+    (False, False, "b"): (-0.26275116205215454, 0.262781023979187, 6.431792736053467),
+    (False, False, "wide"): (0.4184723496437073, 0.4184832274913788, 4.628568172454834),
+    (False, True, "b"): (-0.2631, 0.2626, 2.3583),
+    (False, True, "wide"): (0.4194, 0.4188, 1.6993),
+    (True, False, "b"): (-0.2467133104801178, 0.2464587241411209, 6.335587501525879),
+    (True, False, "wide"): (0.39434489607810974, 0.3943276107311249, 4.685487270355225),
+    (True, True, "b"): (-0.2469, 0.246, 2.316),
+    (True, True, "wide"): (0.3926, 0.3919, 1.7222),
 }
 
 
@@ -100,10 +92,10 @@ def families(tmp_path_factory):
 
 @pytest.mark.parametrize("case", RECORDED, ids=str)
 def test_the_numbers_of_the_public_tool(families, case):
-    tied, low_precision, split, other = case
+    tied, split, other = case
     folders = families[tied]
     models = {"a": folders["a"], other: folders[other]}
-    found = parity(folders["base"], models, split=split, low_precision=low_precision)
+    found = parity(folders["base"], models, split=split)
     # It prints four digits of split results, and sums the others in float32.
     allowed = {"abs": 5.1e-5} if split else {"rel": 2e-6}
     for metric, recorded in zip(METRICS, RECORDED[case], strict=True):
@@ -134,7 +126,6 @@ def test_where_the_public_tool_fails(families, tmp_path):
 def test_a_model_equal_to_the_base_is_undefined_not_a_number(families):
     folders = families[False]
     models = {"a": folders["a"], "twin": folders["base"]}
-    for low_precision in (False, True):
-        found = parity(folders["base"], models, low_precision=low_precision)
-        assert found.values["pcc"][0][1] is None
-        assert found.values["cosine_abs"][0][1] is None
+    found = parity(folders["base"], models)
+    assert found.values["pcc"][0][1] is None
+    assert found.values["cosine_abs"][0][1] is None

@@ -34,14 +34,13 @@ def assert_figures(statistics, deltas):
         assert statistics.pair("euclidean", a, b) == pytest.approx(apart, rel=1e-6)
 
 
-@pytest.mark.parametrize("reader", ["mmap", "pread", "auto"])
 @pytest.mark.parametrize("shards", [1, 3])
-def test_figures_are_those_of_float64(workshop, reader, shards):
+def test_figures_are_those_of_float64(workshop, shards):
     base, models = workshop.family()
     base = rounded(base, torch.bfloat16)
     models = {name: rounded(weights, torch.bfloat16) for name, weights in models.items()}
     paths = {name: workshop.write(name, weights, shards) for name, weights in models.items()}
-    taken = measure(workshop.write("base", base), paths, base_id="base", reader=reader)
+    taken = measure(workshop.write("base", base), paths, base_id="base")
     statistics = Statistics.merge([taken])
     assert statistics.models == tuple("abc")
     assert_figures(statistics, {m: workshop.delta(base, models[m]) for m in models})
@@ -77,20 +76,17 @@ def test_long_tensors_stay_accurate(workshop):
     assert_figures(statistics, {m: workshop.delta(base, models[m]) for m in models})
 
 
-def test_readers_and_threads_do_not_change_a_bit(workshop):
+def test_threads_do_not_change_a_bit(workshop):
     base, models = workshop.family("ab", vocabulary=30_000, hidden=96)
     folder = workshop.write("base", rounded(base, torch.bfloat16))
     paths = {name: workshop.write(name, weights, 2) for name, weights in models.items()}
-    ways = itertools.product(("mmap", "pread"), (1, 2, 3))
     results = {
-        measure(folder, paths, base_id="base", reader=reader, threads=threads).to_bytes()
-        for reader, threads in ways
+        measure(folder, paths, base_id="base", threads=threads).to_bytes() for threads in (1, 2, 3)
     }
     assert len(results) == 1
 
 
-@pytest.mark.parametrize("reader", ["mmap", "pread"])
-def test_tensors_may_lie_anywhere(workshop, reader):
+def test_tensors_may_lie_anywhere(workshop):
     """A one-byte tensor in front puts all others at odd offsets."""
     base, models = workshop.family("ab")
     paths = {}
@@ -106,7 +102,7 @@ def test_tensors_may_lie_anywhere(workshop, reader):
                 header[key] = entry
         text = json.dumps(header).encode()
         file.write_bytes(struct.pack("<Q", len(text)) + text + b"\1" + content[8 + length :])
-    taken = measure(paths.pop("base"), paths, base_id="base", reader=reader)
+    taken = measure(paths.pop("base"), paths, base_id="base")
     assert_figures(Statistics.merge([taken]), {m: workshop.delta(base, models[m]) for m in models})
     assert taken.skipped == {"base": {"flag": "BOOL"}}
 
@@ -241,7 +237,6 @@ def test_torch_is_left_as_it_was():
         ({"base_id": "a"}, "needs models"),
         ({"pairs": [("a", "x")]}, "not among the models: x"),
         ({"threads": 0}, "threads"),
-        ({"reader": "fast"}, "unknown reader 'fast'"),
     ],
 )
 def test_arguments_that_do_not_go_together_are_refused(workshop, arguments, problem):

@@ -17,7 +17,7 @@ from evomerge.kinship import (
     missing_pairs,
 )
 from evomerge.kinship.headers import read_folder
-from evomerge.kinship.tensors import choose_reader, read
+from evomerge.kinship.tensors import read
 
 pytestmark = pytest.mark.usefixtures("kernel")
 
@@ -157,10 +157,9 @@ def test_renamed_prefixes_are_matched_and_told(workshop, family, wrapper):
     assert found.pair("pcc", "a", "b") == pytest.approx(want, abs=1e-7)
 
 
-@pytest.mark.parametrize("reader", ["mmap", "pread"])
 @pytest.mark.parametrize(("value", "word"), [(float("nan"), "NaN"), (float("-inf"), "infinity")])
 @pytest.mark.parametrize("culprit", ["base", "a", "b"])
-def test_weights_that_are_not_finite_are_named(workshop, family, reader, value, word, culprit):
+def test_weights_that_are_not_finite_are_named(workshop, family, value, word, culprit):
     base, models = family
     name = "model.layers.1.mlp.up_proj.weight"
     everyone = {"base": base} | models
@@ -169,7 +168,7 @@ def test_weights_that_are_not_finite_are_named(workshop, family, reader, value, 
     known = {"base": base, "a": models["a"]}
     pairs = [("c", "a"), ("c", "b")]
     with pytest.raises(NonFiniteWeightsError, match=word) as caught:
-        statistics(workshop, known.pop("base"), models, pairs=pairs, reader=reader)
+        statistics(workshop, known.pop("base"), models, pairs=pairs)
     assert (caught.value.tensor, caught.value.model) == (name, culprit)
     assert isinstance(caught.value, CandidateError)
     assert name in str(caught.value)
@@ -225,37 +224,25 @@ def test_a_truncated_file_is_an_error_before_anything_is_read(workshop, family):
     assert str(file) in str(caught.value)
 
 
-@pytest.mark.parametrize("reader", ["mmap", "pread"])
-def test_a_file_that_shrinks_meanwhile_is_an_error(workshop, family, reader):
+def test_a_file_that_shrinks_meanwhile_is_an_error(workshop, family):
     base, _ = family
     path = workshop.write("a", base)
     stored = read_folder(path)
     last = max(stored.values(), key=lambda one: one.offset)
     last.file.write_bytes(last.file.read_bytes()[: last.offset + 4])
     with pytest.raises(WeightFileError, match="ends before tensor"):
-        read(last, reader=reader)
+        read(last)
     last.file.unlink()
     with pytest.raises(WeightFileError, match="cannot read"):
-        read(last, reader=reader)
+        read(last)
 
 
-@pytest.mark.parametrize("reader", ["mmap", "pread"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
-def test_any_range_is_read_as_float32(workshop, reader, dtype):
+def test_any_range_is_read_as_float32(workshop, dtype):
     weights = torch.arange(5000).reshape(50, 100).to(dtype)
     stored = read_folder(workshop.write("a", {"first": weights[0].clone(), "x": weights}))["x"]
     flat = weights.flatten().to(torch.float32)
     for start, stop in ((0, None), (0, 0), (7, 8), (1234, 4321)):
-        got = read(stored, start, stop, reader=reader)
+        got = read(stored, start, stop)
         assert got.dtype == torch.float32
         assert torch.equal(got, flat[start:stop])
-
-
-def test_the_reader_follows_the_memory(workshop, family, monkeypatch):
-    base, _ = family
-    stored = list(read_folder(workshop.write("a", base)).values())
-    size = sum(one.size for one in stored)
-    for limit, reader in ((2 * size, "mmap"), (2 * size - 1, "pread")):
-        monkeypatch.setattr("evomerge.kinship.tensors.memory_limit", lambda limit=limit: limit)
-        assert choose_reader("auto", stored) == reader
-    assert choose_reader("mmap", stored) == "mmap"

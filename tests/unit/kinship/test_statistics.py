@@ -48,8 +48,7 @@ def expected(metric, a, b):
         return np.corrcoef(a, b)[0, 1]
     if metric == "euclidean":
         return np.linalg.norm(a - b)
-    cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
-    return abs(cosine) if metric == "cosine_abs" else cosine
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -72,7 +71,7 @@ def test_groups_are_those_of_their_tensors(pass_over, metric):
     for group, names in (
         (statistics.by_layer()["model.layers.0"], first),
         (statistics.by_kind()["attention"], attention),
-        (statistics.by_tensor()[NAMES[2]], [NAMES[2]]),
+        (statistics.split_by(str)[NAMES[2]], [NAMES[2]]),
     ):
         want = expected(metric, flat(base, models["a"], names), flat(base, models["b"], names))
         assert group.pair(metric, "a", "b") == pytest.approx(want, rel=1e-12)
@@ -82,28 +81,16 @@ def test_groups_come_in_natural_order(pass_over):
     statistics = Statistics.merge([pass_over(*weights(3))])
     assert list(statistics.by_layer()) == [f"model.layers.{layer}" for layer in (0, 2, 10)]
     assert set(statistics.by_kind()) == {"attention", "embedding", "mlp", "norm"}
-    assert len(statistics.by_tensor()) == len(NAMES)
-
-
-@pytest.mark.parametrize("metric", METRICS)
-def test_split_is_the_mean_of_tensors_weighted_by_elements(pass_over, metric):
-    base, models = weights(4)
-    models["a"] = models["a"] | {NAMES[1]: base[NAMES[1]]}
-    statistics = Statistics.merge([pass_over(base, models)])
-    each = [(one.count, one.pair(metric, "a", "b")) for one in statistics.by_tensor().values()]
-    defined = [(count, value) for count, value in each if value is not None]
-    assert len(defined) == len(NAMES) - (metric != "euclidean")
-    want = np.average([value for _, value in defined], weights=[count for count, _ in defined])
-    assert statistics.pair(metric, "a", "b", split=True) == pytest.approx(want, rel=1e-12)
+    assert len(statistics.split_by(str)) == len(NAMES)
 
 
 def test_a_model_equal_to_the_base_is_undefined_and_never_zero(pass_over):
     base, models = weights(5, "ab")
     statistics = Statistics.merge([pass_over(base, models | {"same": dict(base)})])
     assert statistics.equal_to_base == ("same",)
-    for metric in ("pcc", "cosine", "cosine_abs"):
+    for metric in ("pcc", "cosine"):
         assert [row[-1] for row in statistics.matrix(metric)] == [None] * 3
-        assert statistics.pair(metric, "same", "a", split=True) is None
+        assert statistics.pair(metric, "same", "a") is None
         assert statistics.pair(metric, "a", "b") is not None
     delta = np.linalg.norm(flat(base, models["a"]))
     assert statistics.pair("euclidean", "same", "a") == pytest.approx(delta)
@@ -122,15 +109,15 @@ def test_a_frozen_tensor_does_not_spoil_the_total(pass_over):
     base, models = weights(7, "ab")
     models["a"] = models["a"] | {NAMES[0]: base[NAMES[0]]}
     statistics = Statistics.merge([pass_over(base, models)])
-    assert statistics.by_tensor()[NAMES[0]].pair("pcc", "a", "b") is None
+    assert statistics.split_by(str)[NAMES[0]].pair("pcc", "a", "b") is None
     want = expected("pcc", flat(base, models["a"]), flat(base, models["b"]))
     assert statistics.pair("pcc", "a", "b") == pytest.approx(want, rel=1e-12)
 
 
 def test_without_any_tensor_everything_is_undefined(pass_over):
     empty = Statistics.merge([pass_over(*weights(8))]).without("*")
-    for metric, split in itertools.product(METRICS, (False, True)):
-        assert empty.pair(metric, "a", "b", split=split) is None
+    for metric in METRICS:
+        assert empty.pair(metric, "a", "b") is None
     assert empty.count == 0
 
 
@@ -162,9 +149,9 @@ metrics = st.sampled_from(METRICS)
 
 
 @settings(deadline=None, max_examples=30)
-@given(seeds, metrics, st.booleans())
-def test_kinship_is_symmetric_and_one_with_oneself(pass_over, seed, metric, split):
-    matrix = Statistics.merge([pass_over(*weights(seed))]).matrix(metric, split=split)
+@given(seeds, metrics)
+def test_kinship_is_symmetric_and_one_with_oneself(pass_over, seed, metric):
+    matrix = Statistics.merge([pass_over(*weights(seed))]).matrix(metric)
     array = np.array(matrix)
     assert (array == array.T).all()
     own = 0 if metric == "euclidean" else 1
@@ -201,16 +188,16 @@ def test_passes_in_any_order_are_as_one(pass_over, seed, random, first):
 
 
 @settings(deadline=None, max_examples=30)
-@given(seeds, metrics, st.sets(st.sampled_from(NAMES), max_size=len(NAMES) - 1), st.booleans())
-def test_leaving_out_tensors_is_never_having_had_them(pass_over, seed, metric, left, split):
+@given(seeds, metrics, st.sets(st.sampled_from(NAMES), max_size=len(NAMES) - 1))
+def test_leaving_out_tensors_is_never_having_had_them(pass_over, seed, metric, left):
     base, models = weights(seed)
     names = [name for name in NAMES if name not in left]
     fewer = pass_over(
         {name: base[name] for name in names},
         {model: {name: held[name] for name in names} for model, held in models.items()},
     )
-    after = Statistics.merge([pass_over(base, models)]).without(*left).matrix(metric, split=split)
-    assert after == Statistics.merge([fewer]).matrix(metric, split=split)
+    after = Statistics.merge([pass_over(base, models)]).without(*left).matrix(metric)
+    assert after == Statistics.merge([fewer]).matrix(metric)
 
 
 def test_concurrent_passes_unite_whatever_their_order(pass_over):

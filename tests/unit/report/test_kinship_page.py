@@ -1,4 +1,4 @@
-"""Kinship matrices as pictures and pages: readable, self-contained, undefined said."""
+"""Kinship as heatmaps on a page: readable, self-contained, undefined said."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -6,8 +6,10 @@ from itertools import pairwise
 
 import pytest
 
+from evomerge.domain.kinship import KinshipMatrix, Metric, pair
 from evomerge.report.figure import draw
-from evomerge.report.matrix import heatmap, kinship_page, kinship_png, number
+from evomerge.report.heatmap import heatmap
+from evomerge.report.kinship_page import kinship_page
 
 
 def family(count, groups=3):
@@ -20,45 +22,50 @@ def family(count, groups=3):
     return names, matrix
 
 
-def test_small_matrices_keep_their_order_and_large_ones_bring_kin_together():
-    names, matrix = family(12)
-    order = list(dict.fromkeys(row[0] for row in heatmap("pcc", "pcc", names, matrix).rows))
-    assert order == names[:-1]
+def drawn(names, matrix, errors=None, metric=Metric.PCC):
+    def by_pair(rows):
+        return {pair(names[i], names[j]): rows[i][j] for i in range(len(names)) for j in range(i)}
+
+    kinship = KinshipMatrix(metric, by_pair(matrix), by_pair(errors) if errors else {})
+    return heatmap("kinship", "pcc", "Says", names, kinship)
+
+
+def texts(figure):
+    return [e.text for e in ET.fromstring(draw(figure, png=False).svg).iter() if e.text]
+
+
+def test_kin_come_together():
     names, matrix = family(18)
-    figure = heatmap("pcc", "pcc", names, matrix)
-    order = list(dict.fromkeys(name for row in figure.rows for name in row[:2]))
+    figure = drawn(names, matrix)
+    order = list(figure.columns[1:])
     kinds = [int(name.rpartition("-")[2]) % 3 for name in order]
     assert sum(a != b for a, b in pairwise(kinds)) == 2
     assert "clustering" in figure.caption
-    for a, b, value, error in figure.rows:
-        assert value == matrix[names.index(a)][names.index(b)]
-        assert error is None
+    for row, name in zip(figure.rows, order, strict=True):
+        assert row[0] == name
+        for value, other in zip(row[1:], order, strict=True):
+            same = name == other
+            assert value == (None if same else matrix[names.index(name)][names.index(other)])
 
 
 def test_estimates_are_marked():
     names, matrix = family(3)
     errors = [[None, None, 0.0042], [None, None, None], [0.0042, None, None]]
-    figure = heatmap("pcc", "pcc", names, matrix, errors)
+    figure = drawn(names, matrix, errors)
     assert "no more than ±0.0042" in figure.caption
-    assert [error for *_, error in figure.rows] == [None, 0.0042, None]
-    texts = [e.text for e in ET.fromstring(draw(figure, png=False).svg).iter() if e.text]
-    assert texts.count(f"~{matrix[0][2]:.2f}") == 2
+    assert texts(figure).count(f"~{matrix[0][2]:.2f}") == 2
     page = kinship_page("base", names, {"": {"pcc": matrix}}, {"": {"pcc": errors}})
     assert "±0.0042</td>" in page
     assert page.count("~") > 2
 
 
-@pytest.mark.parametrize("metric", ["pcc", "euclidean"])
+@pytest.mark.parametrize("metric", [Metric.PCC, Metric.EUCLIDEAN])
 def test_what_is_undefined_is_said(metric):
-    names = ["a", "b", "$base"]
     matrix = [[1.0, 0.5, None], [0.5, 1.0, None], [None, None, None]]
-    figure = heatmap(metric, metric, names, matrix)
-    assert "2 of the pairs" in figure.caption
-    texts = [e.text for e in ET.fromstring(draw(figure, png=False).svg).iter() if e.text]
-    assert texts.count("–") == 5
-    assert any(text.startswith("$base") for text in texts)
-    everything = heatmap(metric, metric, ["a", "b"], [[None, None], [None, None]])
-    assert draw(everything, png=False).svg
+    figure = drawn(["a", "b", "$base"], matrix, metric=metric)
+    assert "2 of 3 pairs" in figure.caption
+    assert any(text.startswith("$base") for text in texts(figure))
+    assert draw(drawn(["a", "b"], [[None] * 2] * 2, metric=metric), png=False).svg
 
 
 def test_the_page_needs_nothing_else_and_escapes_names():
@@ -75,14 +82,3 @@ def test_the_page_needs_nothing_else_and_escapes_names():
     assert "-0.125" in page
     assert "x &amp; y" in page
     assert page == kinship_page("<base>", names, parts, {}, ["x & y"])
-
-
-def test_a_picture_is_a_png_that_says_what_it_shows():
-    names, matrix = family(3)
-    assert kinship_png("base", "pcc", names, matrix).startswith(b"\x89PNG")
-
-
-def test_numbers_in_cells():
-    assert [number(value) for value in (None, 1.0, -0.001, -0.5, 0.126, 12.345, 1234.5)] == [
-        "–", "1.00", "0.00", "-0.50", "0.13", "12.3", "1.23e+03",
-    ]  # fmt: skip
