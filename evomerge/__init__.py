@@ -1,3 +1,3 @@
-"""evomerge: evolve large language models by merging them, generation after generation."""
+"""evomerge: evolution of large language models by merging (arXiv 2410.12613)."""
 
 __version__ = "0.1.0"

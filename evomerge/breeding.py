@@ -1,4 +1,4 @@
-"""From parents to a recipe: the config's merge section, applied to models of a run. Pure."""
+"""Recipes of children from their parents and the config's merge section. Pure."""
 
 from __future__ import annotations
 
@@ -12,20 +12,25 @@ from evomerge.domain.model import Coefficients, Foundation, Model, Proposal
 from evomerge.domain.recipe import Ingredient, Recipe
 
 _OVER_WEIGHTS = {"slerp", "linear"}
-"""Methods that merge weights; the others merge task vectors over the base model."""
+"""Methods that merge weights; the others merge task vectors."""
 
 _AT_RANDOM = {"dare_ties", "dare_linear", "della", "mergekit"}
 
 _OF_THE_RESULT = {"allow_crimes", "trust_remote_code", "device", "threads", "shard_size"}
-"""Options that change the files of a merge: sums in another order round differently."""
+"""Options that change the output of a merge, for example by rounding."""
 
 _OF_EACH_PARENT = {"weight", "density", "epsilon"}
-"""Parameters that mergekit reads per input model, not once per merge."""
+"""Parameters that mergekit takes per input model, not per merge."""
 
 
 @dataclass(frozen=True)
 class Breeding:
-    """Writes the recipes of a run; the same parents always give the same recipe."""
+    """Makes the recipes of a run; the same parents always give the same recipe.
+
+    Attributes:
+        seed: the seed of the run.
+        engine: name and version of what executes the recipes.
+    """
 
     merge: MergeConfig
     seed: int
@@ -34,13 +39,13 @@ class Breeding:
     engine: str
 
     def recipe(self, proposal: Proposal, parents: Sequence[Model]) -> Recipe:
-        """The recipe of the child of `parents`, given in merge order."""
+        """The recipe of the child of `parents`, which are in merge order."""
         if proposal.coefficients is not None:
             return self._over_task_vectors(proposal.coefficients, parents)
         return self.of_config(parents)
 
     def _over_task_vectors(self, chosen: Coefficients, parents: Sequence[Model]) -> Recipe:
-        """A merge whose weights the strategy chose."""
+        """The recipe of a merge with weights from the strategy."""
         density = {} if chosen.density is None else {"density": chosen.density}
         return Recipe(
             method=chosen.method,
@@ -50,11 +55,11 @@ class Breeding:
             ),
             base=self.base.content_id,
             parameters={"normalize": False, "lambda": 1.0},
-            **self._whatever_the_method(),
+            **self._common(),
         )
 
-    def _whatever_the_method(self) -> dict[str, Any]:
-        """What a recipe takes from the config under every merge method."""
+    def _common(self) -> dict[str, Any]:
+        """The fields of a recipe that do not depend on the merge method."""
         return {
             "dtype": self.merge.dtype,
             "tokenizer": self._tokenizer(),
@@ -64,7 +69,7 @@ class Breeding:
         }
 
     def of_config(self, parents: Sequence[Model]) -> Recipe:
-        """The recipe of the child of `parents` by the config's method and parameters."""
+        """The recipe of the child of `parents` with the config's method and parameters."""
         own, shared = self._parameters()
         ids = [parent.content_id for parent in parents]
         return Recipe(
@@ -74,7 +79,7 @@ class Breeding:
             parameters=shared,
             seed=self._seed(ids),
             fragment=self.merge.fragment if isinstance(self.merge, RawMerge) else {},
-            **self._whatever_the_method(),
+            **self._common(),
         )
 
     def _over_weights(self) -> bool:
@@ -83,7 +88,7 @@ class Breeding:
         return self.merge.method in _OVER_WEIGHTS
 
     def _parameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """(parameters of each parent, parameters of the merge) in mergekit's form."""
+        """(parameters of each parent, parameters of the merge) in mergekit's format."""
         if isinstance(self.merge, RawMerge):
             return self.merge.parent_parameters, {}
         names = type(self.merge.parameters).model_fields
@@ -109,14 +114,14 @@ class Breeding:
         return len({model.vocabulary for model in members}) > 1
 
     def _seed(self, parents: Sequence[str]) -> int | None:
-        """A seed of the run and the parents, so that siblings do not share their random masks."""
+        """A seed that depends on the run and the parents, so that siblings have different masks."""
         if self.merge.method not in _AT_RANDOM:
             return None
         return derived_seed("merge", self.seed, *parents)
 
 
 def spelled(value: Parameter | bool) -> Any:
-    """A parameter as mergekit spells it: filters become a list that ends with the default."""
+    """A parameter in mergekit's format: filters become a list that ends with the default."""
     if not isinstance(value, Filtered):
         return value
     chosen = [{"filter": name, "value": each} for name, each in value.filters.items()]

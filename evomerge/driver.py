@@ -1,4 +1,4 @@
-"""Start or resume a run and drive it to its end; everything is left resumable on the way."""
+"""Start or resume a run and drive it to its end, resumable at any time."""
 
 from __future__ import annotations
 
@@ -38,17 +38,18 @@ def drive(
     accept_drift: bool = False,
     test_gains: TestGains | None = None,
 ) -> RunState:
-    """Bring the run of a workplace to its end from wherever it stands.
+    """Start or resume the run of a workplace and drive it to its end; the final state.
 
-    A finished run is left as it is. The caller made sure that the config is the run's own.
+    A finished run does not change. The caller has to ensure that the config belongs to the run.
 
     Args:
-        test_gains: None tests them on the per-item results in the store.
+        accept_drift: resume although models, config or libraries have changed since the start.
+        test_gains: tests the gains at the end; default: from the per-item results in the store.
 
     Raises:
         LockedError: another process drives the run.
-        PreflightError: the run cannot start, or what it builds on has changed since it started.
-        StoppedError: it stopped before its end and can be resumed.
+        PreflightError: the run cannot start, or there is drift that is not accepted.
+        StoppedError: the run stopped before its end and can be resumed.
     """
     run, config = workplace.run, workplace.config
     with storage_faults(run.path), run.driven():
@@ -68,18 +69,18 @@ def drive(
                 changes = _changes(run, state, setting, evaluation)
                 if changes and not accept_drift:
                     raise PreflightError(
-                        f"run {run.name} cannot go on as it began:\n  " + "\n  ".join(changes),
-                        "restore what changed, start a new run, or pass --accept-drift to go on "
-                        "all the same (it is recorded)",
+                        f"run {run.name} cannot be resumed:\n  " + "\n  ".join(changes),
+                        "restore what changed, start a new run, or pass --accept-drift to resume "
+                        "anyway (it is recorded)",
                     )
                 journal, entry = _resumed(run, content, setting, config, changes)
-            del content  # thousands of events; the state has what matters of them
+            del content  # frees the memory of its events; the state has all of them folded
             with journal:
                 ledger = JournalLedger(run, journal, apply(state, entry), observers)
                 for observer in observers:
                     observer.on_event(entry.event, ledger.state)
                 known = ledger.state.models.values()
-                executor = workplace.executor(evaluation, known, _Everyone(observers))
+                executor = workplace.executor(evaluation, known, _ProgressRelay(observers))
                 return search(
                     config,
                     ledger,
@@ -90,17 +91,17 @@ def drive(
 
 
 def rebuild(workplace: Workplace, state: RunState, model: Model, observer: Observer) -> Path:
-    """Make the weights of an offspring again; the folder that holds them.
+    """Merge the weights of an offspring again; returns their folder.
 
     Raises:
-        StoppedError: what was made is not what it was, or a merge failed.
-        PreflightError: a foundation model is missing or changed.
+        StoppedError: the weights differ from the original ones, or a merge failed.
+        PreflightError: a foundation model is missing or has changed.
     """
     with closing(workplace):
         setting = workplace.setting
         changes = drift(state.start, setting.base, setting.foundation, {})
         if changes:
-            raise PreflightError("\n  ".join(["what the run builds on changed:", *changes]))
+            raise PreflightError("\n  ".join(["the models of the run have changed:", *changes]))
         return workplace.weights(state.models.values(), observer).obtain(model)
 
 
@@ -109,23 +110,23 @@ def _gains(run: RunDirectory, config: Config, state: RunState) -> Gains | None:
     return gains_of_best(state, Store(run.store), filters)
 
 
-class _Everyone:
-    """Several observers as one."""
+class _ProgressRelay:
+    """Forwards progress to several observers."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = observers
 
     def on_event(self, event: object, state: RunState) -> None:
-        """Events reach the observers through the ledger."""
+        """No-op: the ledger forwards events."""
 
     def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
-        """Tell every observer."""
+        """Forward to every observer."""
         for observer in self._observers:
             observer.on_progress(model, activity, done, total)
 
 
 def _started(run: RunDirectory, setting: Setting, config: Config) -> tuple[Journal, Entry]:
-    """The journal of a new run, with its first entry."""
+    """The journal of a new run and its first entry."""
     started = run_started(
         config,
         setting.base,
@@ -144,7 +145,7 @@ def _resumed(
     config: Config,
     changes: Sequence[str],
 ) -> tuple[Journal, Entry]:
-    """The journal of a known run, with its newest entry."""
+    """The journal of an existing run and its new last entry."""
     resumed = RunResumed(
         versions=setting.versions,
         drift=tuple(changes),
@@ -159,10 +160,10 @@ def _resumed(
 def _changes(
     run: RunDirectory, state: RunState, setting: Setting, evaluation: Evaluation
 ) -> list[str]:
-    """What a known run builds on that is not as it was, one line each."""
+    """Changes of models, libraries, config and evaluation since the start, one line each."""
     changes = drift(state.start, setting.base, setting.foundation, setting.versions)
     if setting.config_id != state.start.config_id:
-        changes.append(f"the config changed ({run.config}): its settings gave other results")
+        changes.append(f"settings that can change results differ from the start ({run.config})")
         changes += removed_settings(run.config)
     return changes + evaluation_drift(state, evaluation.ids["selection"])
 
@@ -173,7 +174,7 @@ def drift(
     foundation: Sequence[Foundation],
     versions: dict[str, str],
 ) -> list[str]:
-    """What is not as it was when the run started, one line each."""
+    """Changes of models and library versions since the start of the run, one line each."""
     before = {model.name: model for model in start.foundation}
     lines = [
         f"foundation model {model.name} changed: {before[model.name].content_id} at the start, "
@@ -182,7 +183,8 @@ def drift(
         if model.name in before and before[model.name].content_id != model.content_id
     ]
     if start.base.content_id != base.content_id:
-        lines.append(f"the base model changed: {start.base.content_id}, now {base.content_id}")
+        was = start.base.content_id
+        lines.append(f"the base model changed: {was} at the start, {base.content_id} now")
     return lines + [
         f"{name} {start.versions[name]} at the start, {now} now"
         for name, now in versions.items()
@@ -191,20 +193,20 @@ def drift(
 
 
 def evaluation_drift(state: RunState, evaluation_id: str) -> list[str]:
-    """A line if new scores would not be comparable with the recorded ones."""
+    """A line if new scores would not be comparable with the recorded ones, else nothing."""
     recorded = {model.scores.evaluation_id for model in state.ranking if model.scores}
     if recorded <= {evaluation_id}:
         return []
     before = ", ".join(sorted(recorded))
-    what = "the evaluation changed (task files, their data, or a library): new scores would not"
-    return [f"{what} compare with the recorded ones ({before}, now {evaluation_id})"]
+    what = "the evaluation changed (task files, their data, or a library), so new scores would not"
+    return [f"{what} be comparable with recorded ones: {before} before, {evaluation_id} now"]
 
 
 @contextmanager
 def signals_stop() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGUSR1 (SLURM) raise `SignalledError`; a second one ends at once.
+    """Make SIGINT, SIGTERM and SIGUSR1 (SLURM) raise `SignalledError`; a second signal kills.
 
-    Raising in the middle of anything is as safe as a kill: every file is complete or absent.
+    The exception can occur anywhere, which is as safe as a kill: files are complete or absent.
     """
 
     def stop(signum: int, frame: FrameType | None) -> None:

@@ -1,7 +1,7 @@
-"""Algorithm 1 of arXiv 2410.12613 over the ports; `domain/` and `strategies/` hold its steps.
+"""The loop of Algorithm 1 of arXiv 2410.12613; its steps are in `domain/` and `strategies/`.
 
-Every step asks the state what is still to be done, so that an interrupted run goes on by calling
-`evolve` again: nothing that the ledger holds is done twice.
+Each step takes the remaining work from the state, so that an interrupted run is resumed by calling
+`evolve` again; recorded work is not repeated.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ NameChild = Callable[[int, int, Proposal], str]
 
 
 def child_name(generation: int, number: int, proposal: Proposal) -> str:
-    """`model-<generation>-<number>`, and `model-<generation>-exp` for the exploration child.
+    """`model-<generation>-<number>`; for exploration `model-<generation>-exp`.
 
-    Additive exploration children, of which there are several, keep their number too.
+    Additive exploration children, which there can be several of, are `…-exp-<number>`.
     """
     if proposal.kind != "exploration":
         return f"model-{generation}-{number}"
@@ -44,7 +44,7 @@ def child_name(generation: int, number: int, proposal: Proposal) -> str:
 
 
 def untested(state: RunState) -> None:
-    """For worlds without per-item results: there is nothing to test."""
+    """A `TestGains` for runs without per-item results: no test."""
 
 
 def evolve(
@@ -58,18 +58,22 @@ def evolve(
     skip_above: float | None = None,
     test_gains: TestGains = untested,
 ) -> RunState:
-    """Run Algorithm 1 from wherever the ledger stands to its end; the state at the end.
+    """Run Algorithm 1 from the state of the ledger to its end; returns the final state.
 
-    Each turn of the loop either proposes a generation (steps 1, 2a, 2b) or does what is left of
-    the open one and closes it (2c, 2d); generation 0 is the foundation models. At the end the best
-    model and the foundation models are scored on what the search never saw. The kinship that a
-    decision reads is measured right before it, and that of no other pair.
+    Each iteration either proposes a generation (steps 1, 2a, 2b) or completes and closes the open
+    one (2c, 2d); generation 0 is the foundation models. Finally the best model and the foundation
+    models are scored on the held-out splits. Kinship is measured only for pairs that a decision
+    reads, right before it.
 
     Args:
-        skip_above: merges of parents of a higher kinship are skipped, and others chosen for them.
+        ledger: has at least `RunStarted`.
+        write_recipe: makes the recipe of a proposal from its parents.
+        name_child: names a child from (generation, number, proposal).
+        skip_above: merges whose parents have a higher kinship are skipped and replaced by others.
+        test_gains: tests the significance of the best model's gains at the end.
 
     Raises:
-        StoppedError: the run cannot go on now; the ledger holds everything done so far.
+        StoppedError: the run cannot continue; all finished work is recorded.
     """
     while ledger.state.stop is None:
         generation = ledger.state.open_generation
@@ -102,7 +106,7 @@ def evolve(
 
 
 def measure(ledger: Ledger, executor: Executor, pairs: Iterable[Pair]) -> None:
-    """Have those of `pairs` measured that were not yet."""
+    """Measure those `pairs` that were not measured yet."""
     state = ledger.state
     missing = state.unmeasured(pairs)
     if missing:
@@ -111,17 +115,17 @@ def measure(ledger: Ledger, executor: Executor, pairs: Iterable[Pair]) -> None:
 
 
 def propose(state: RunState, strategy: Strategy, pairs: Iterable[Pair]) -> list[Proposal]:
-    """The merges of the next generation.
+    """The merges that the strategy proposes for the next generation.
 
-    The strategy sees the kinship of the pairs that it stated and of no others: what else was
-    measured meanwhile, before an interruption or by another version, changes no decision.
+    The strategy only gets the kinship of `pairs`, so that decisions do not depend on other
+    measurements, such as those before an interruption or of another version.
     """
     rng = Random(derived_seed("strategy", state.start.seed, len(state.generations)))
     of_all = _of_all(strategy)
     return [
         proposal
         for proposal in strategy.propose(state, state.kinship.among(pairs), rng)
-        # Whatever a strategy remembers: a skipped pair is never proposed again, so this ends.
+        # Guarantees termination if a strategy proposes skipped parents again.
         if proposal.kind in of_all or frozenset(proposal.parents) not in state.given_up
     ]
 
@@ -129,7 +133,7 @@ def propose(state: RunState, strategy: Strategy, pairs: Iterable[Pair]) -> list[
 def named(
     state: RunState, merges: Iterable[Proposal], write_recipe: WriteRecipe, name_child: NameChild
 ) -> GenerationProposed:
-    """The next generation: its children named, with their recipes and their parents' kinship."""
+    """The proposed generation, with names, recipes and the kinship of the parents."""
     number = len(state.generations)
     candidates = tuple(
         Candidate(
@@ -149,10 +153,9 @@ def _of_all(strategy: Strategy) -> frozenset[str]:
 def too_alike(
     offspring: GenerationProposed, above: float | None, of_all: Collection[str]
 ) -> MergesSkipped | None:
-    """The proposed merges whose kinship is above the limit; None where there is none.
+    """The proposed merges whose kinship is above the limit; None if there are none.
 
-    A kinship that is unknown or undefined is above no limit. Merges of the kinds `of_all` are for
-    the weights' sake and not judged.
+    Unknown or undefined kinship is not above it. Merges of the kinds `of_all` are never skipped.
     """
     skipped: dict[frozenset[str], SkippedMerge] = {}
     for proposal in (candidate.proposal for candidate in offspring.candidates):
@@ -172,9 +175,9 @@ def too_alike(
 
 
 def close(state: RunState, criteria: Sequence[Criterion]) -> GenerationFinished:
-    """The end of the open generation: S' = top k of M, and whether a criterion is reached.
+    """The end of the open generation: the new pool S', and the first criterion that is reached.
 
-    Generation 0 only scores the foundation models; no criterion applies to it.
+    Criteria do not apply to generation 0.
     """
     number = state.generations[-1].number
     pool = tuple(model.name for model in state.pool)
@@ -183,14 +186,18 @@ def close(state: RunState, criteria: Sequence[Criterion]) -> GenerationFinished:
 
 
 def finish(state: RunState, criteria: Sequence[Criterion]) -> RunFinished:
-    """The end of the run: the best model of M, and why the search ended."""
+    """The end of the run: the best model and why the search ended.
+
+    Raises:
+        ValueError: no model is scored.
+    """
     if state.best is None:
-        raise ValueError("a run without a scored model has no result")
+        raise ValueError("no model of the run is scored")
     return RunFinished(best=state.best.name, stop=state.stop or _exhausted(state, criteria))
 
 
 def _exhausted(state: RunState, criteria: Sequence[Criterion]) -> str:
-    """Why nothing can follow although no criterion is reached."""
+    """Why there are no more proposals although no criterion is reached."""
     if evaluations_left(criteria, state) == 0:
         return "max_evaluations: no evaluation is left"
     reason = "exhausted: no pair is left to merge"

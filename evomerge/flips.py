@@ -1,6 +1,6 @@
-"""Flips: items that a model gets right and its parents wrong, or the other way round.
+"""Flips: items that a model solves and its parents fail, or the reverse.
 
-The word is that of arXiv 2407.09141 (*Accuracy is not all you need*), for two models there.
+The term is from arXiv 2407.09141 (*Accuracy is not all you need*), there for two models.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from evomerge.store.artefacts import Store, read_checked
 from evomerge.store.samples import NoItemsError, evaluation_name, item_values, samples_file
 
 RIGHT = 0.5
-"""An item counts as right from this value of its metric on, which lies between 0 and 1."""
+"""Items with at least this value of the metric, from 0 to 1, count as solved."""
 
 
 @dataclass(frozen=True)
 class Flip:
-    """One item, and what the model and its parents made of it.
+    """An item with the answers of the model and its parents.
 
     Attributes:
-        change: `won`: right where every parent is wrong; `lost`: wrong where a parent is right.
-        prompt: the end of what the models were asked.
-        target: the answer that counts, as the task gives it.
+        change: `won`: solved, and every parent fails; `lost`: failed, and a parent solves it.
+        prompt: the prompt.
+        target: the correct answer, as in the task.
         given: answers by name, the model first.
     """
 
@@ -39,11 +39,13 @@ class Flip:
 
 @dataclass(frozen=True)
 class TaskFlips:
-    """One task's items against the parents.
+    """The flips of one task.
 
     Attributes:
-        missing: why the items cannot be had; all counts are 0 then.
-        examples: of both changes, in turn, in the order of the items.
+        items: number of items.
+        won, lost: number of flips.
+        examples: alternating between won and lost, in the order of the items.
+        missing: why there are no per-item results; then all counts are 0.
     """
 
     task: str
@@ -61,14 +63,14 @@ def flips(
     filters: Mapping[str, str | None],
     examples: int = 2,
 ) -> tuple[TaskFlips, ...]:
-    """Every task of a scored model against its scored parents; none without any.
+    """The flips of each task of a model against its parents; empty if one of them is not scored.
 
     Args:
-        filters: the filter that counts for each task, None where it has only one.
-        examples: of each task at most.
+        filters: lm-eval's filter for each task, None if it has only one.
+        examples: maximum number of examples per task.
 
     Raises:
-        DamagedError: a sample log is not what was written.
+        DamagedError: a sample log is corrupt.
     """
     if model.scores is None or not parents or any(parent.scores is None for parent in parents):
         return ()
@@ -92,15 +94,15 @@ def _task(
     own = _right(store, model, score.task, chosen)
     theirs = [_right(store, parent, score.task, chosen) for parent in parents]
     if any(each.keys() != own.keys() for each in theirs):
-        raise NoItemsError(f"{model.name} and its parents were not asked the same items")
+        raise NoItemsError(f"{model.name} and its parents were not scored on the same items")
     won = [item for item in own if own[item] and not any(each[item] for each in theirs)]
     lost = [item for item in own if not own[item] and any(each[item] for each in theirs)]
     taken = _in_turn(sorted(won), sorted(lost), examples)
-    told: tuple[Flip, ...] = ()
+    chosen_flips: tuple[Flip, ...] = ()
     if taken:
         rows = {m.name: _rows(store, m, score.task, chosen) for m in (model, *parents)}
-        told = tuple(_flip(item, item in set(won), model.name, rows) for item in taken)
-    return TaskFlips(score.task, len(own), len(won), len(lost), told)
+        chosen_flips = tuple(_flip(item, item in set(won), model.name, rows) for item in taken)
+    return TaskFlips(score.task, len(own), len(won), len(lost), chosen_flips)
 
 
 def _right(store: Store, model: Model, task: str, chosen: str | None) -> dict[int, bool]:
@@ -116,7 +118,7 @@ def _right(store: Store, model: Model, task: str, chosen: str | None) -> dict[in
 
 
 def _in_turn(won: Sequence[int], lost: Sequence[int], count: int) -> list[int]:
-    """The first items of both lists in turn, `count` in all."""
+    """The first `count` items, alternating between both lists."""
     taken: list[int] = []
     for place in range(max(len(won), len(lost))):
         taken += [*won[place : place + 1], *lost[place : place + 1]]
@@ -146,7 +148,7 @@ def _flip(
 
 
 def _given(row: Mapping[str, Any]) -> str:
-    """The answer of a model: what it wrote, or the choice that it found likeliest."""
+    """The answer of a model: the generated text, or the choice of highest likelihood."""
     filtered, requests = row.get("filtered") or [], row.get("arguments") or []
     if filtered and all(isinstance(each, list) and each for each in filtered):
         likeliest = max(range(len(filtered)), key=lambda place: float(filtered[place][0]))
@@ -155,7 +157,7 @@ def _given(row: Mapping[str, Any]) -> str:
 
 
 def _choice(target: Any, requests: Sequence[Sequence[Any]]) -> str:
-    """A target as text; the index of a choice becomes the choice."""
+    """A target as text; an index becomes the text of the choice."""
     if isinstance(target, int) and 0 <= target < len(requests) > 1 and len(requests[target]) > 1:
         return str(requests[target][1]).strip()
     return str(target)

@@ -1,4 +1,4 @@
-"""What a run gained, and whether it may be chance: stored per-item results compared in pairs."""
+"""The gains of a run and their significance, from paired comparisons of stored per-item results."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Matches = Sequence[tuple[Model, Model, Relation]]
 
 
 class ItemResults:
-    """Per-item results of models, each log read once.
+    """Per-item results of models; each log is read once.
 
     Args:
-        filters: the filter that counts for each task, None where it has only one.
-        scores_of: what a model scored on the split of the items that is compared.
+        filters: lm-eval's filter for each task, None if it has only one.
+        scores_of: the scores of a model on the compared split.
     """
 
     def __init__(
@@ -41,10 +41,9 @@ class ItemResults:
         self._read: dict[tuple[str, str], dict[int, float]] = {}
 
     def pairs(self, a: Model, b: Model) -> tuple[list[Pairs], list[str]]:
-        """The items that both models were scored on, and what is missing, a sentence each.
+        """(paired results per task, one sentence per task that has none).
 
-        Items are paired by their position in the task, and only within one evaluation id: the
-        same tasks, data and settings.
+        Items are paired by their position in the task. Both models need the same evaluation id.
         """
         ours, theirs = self._scores_of(a), self._scores_of(b)
         if ours is None or theirs is None:
@@ -69,7 +68,7 @@ class ItemResults:
         first, second = self._items(a, ours, task), self._items(b, theirs, task)
         if first.keys() != second.keys():
             raise NoItemsError(
-                f"task {task!r}: {len(first)} items against {len(second)}, not the same ones"
+                f"task {task!r}: they were scored on different items ({len(first)}, {len(second)})"
             )
         order = sorted(first)
         weight = next(score.weight for score in ours.tasks if score.task == task)
@@ -98,7 +97,7 @@ class ItemResults:
 
 
 def split_of_best(state: RunState) -> Split:
-    """Held-out items where the best model was scored on them, else those that selected it."""
+    """`held_out` if the best model was scored on it, else `selection`."""
     known = state.best is not None and state.best.on("held_out")
     return "held_out" if known else "selection"
 
@@ -106,7 +105,7 @@ def split_of_best(state: RunState) -> Split:
 def matches_of_best(state: RunState) -> Matches:
     """The best model against every foundation model, best first, then against its parents.
 
-    Parents are left out where held-out items are compared: they are not scored on those.
+    Parents without scores on the compared split are left out.
     """
     best, split = state.best, split_of_best(state)
     if best is None:
@@ -125,7 +124,7 @@ def matches_of_best(state: RunState) -> Matches:
 
 
 def gains_of_best(state: RunState, store: Store, filters: Mapping[str, str | None]) -> Gains | None:
-    """What the end of a run records: `matches_of_best` without the tasks; None without a match."""
+    """The gains recorded at the end of a run, without tasks; None if there are no matches."""
     split, matches = split_of_best(state), matches_of_best(state)
     if not matches:
         return None
@@ -136,7 +135,7 @@ def gains_of_best(state: RunState, store: Store, filters: Mapping[str, str | Non
 
 
 def compare(results: ItemResults, matches: Matches, split: Split, objective: Objective) -> Gains:
-    """Every match compared by an objective, with p corrected over all of them by Holm's method."""
+    """Compare all matches by an objective, with Holm's correction of p over all of them."""
     from evomerge.significance import holm
 
     made: list[ModelComparison] = []
@@ -145,7 +144,7 @@ def compare(results: ItemResults, matches: Matches, split: Split, objective: Obj
         pairs, left_out = results.pairs(a, b)
         missing += left_out
         if pairs and not objective.known:
-            missing.append(f"{a.name} against {b.name}: not all foundation models are scored there")
+            missing.append(f"{a.name} against {b.name}: not all foundation models are scored on it")
         elif pairs:
             made.append(_comparison(a, b, relation, pairs, objective))
     corrected = holm([each.difference.p for each in made])

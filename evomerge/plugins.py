@@ -1,7 +1,6 @@
-"""Strategies and stopping criteria by name: evomerge's own, and those of other packages.
+"""Strategies and stopping criteria by name, from evomerge and from plug-ins.
 
-A name that is none of evomerge's own is an entry point that an installed package declares, or says
-where the class is: `package.module:Class`. Nothing is imported unless it is named.
+A plug-in is named by its entry point or as `package.module:Class`, and imported only if named.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ _CLASS = re.compile(r"(?P<module>\w+(\.\w+)*):(?P<name>\w+(\.\w+)*)")
 
 @dataclass(frozen=True)
 class Registry(Generic[Plugin]):
-    """What a config can name in one place.
+    """The classes that a config can use by name.
 
     Attributes:
-        what: a word for it, with its article: `a strategy`.
-        base: the class that all of them are subclasses of.
-        own: evomerge's own classes by name.
-        group: the entry points of other packages.
+        what: what they are, with an article, for messages: `a strategy`.
+        base: their base class.
+        own: evomerge's classes by name.
+        group: the group of entry points.
     """
 
     what: str
@@ -47,14 +46,17 @@ class Registry(Generic[Plugin]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What can be named without saying where it is."""
+        """Names of evomerge's own classes and of installed entry points."""
         return (*self.own, *sorted(metadata.entry_points(group=self.group).names))
 
     def find(self, name: str, at: KeyPath = ()) -> type[Plugin]:
-        """The class that `name` means; a fault is told at `at`.
+        """The class called `name`.
+
+        Args:
+            at: path of the name within the validated value, for errors.
 
         Raises:
-            PydanticCustomError: there is none, or it cannot be imported or used.
+            PydanticCustomError: it does not exist, or cannot be imported or used.
         """
         if name in self.own:
             return self.own[name]
@@ -62,10 +64,10 @@ class Registry(Generic[Plugin]):
             return self._imported(name, at)
         places = sorted({each.value for each in metadata.entry_points(group=self.group, name=name)})
         if not places:
-            told = {"at": at, "names": self.names}
-            raise PydanticCustomError("unknown_name", "unknown name", told)
+            context = {"at": at, "names": self.names}
+            raise PydanticCustomError("unknown_name", "unknown name", context)
         if len(places) > 1:
-            refuse((at, f"{name!r} is several things: write one of {', '.join(places)}"))
+            refuse((at, f"{name!r} is ambiguous: write one of {', '.join(places)}"))
         return self._imported(places[0], at)
 
     def _imported(self, place: str, at: KeyPath) -> type[Plugin]:
@@ -75,12 +77,12 @@ class Registry(Generic[Plugin]):
         try:
             module = importlib.import_module(spelled["module"])
         except ModuleNotFoundError as error:
-            remedy = "install the package that has it beside evomerge, or put it on PYTHONPATH"
+            remedy = "install the package that has it next to evomerge, or add it to PYTHONPATH"
             refuse((at, f"cannot import {place}: there is no module {error.name!r}; {remedy}"))
-        except (Exception, SystemExit) as error:  # whatever the code of others raises
-            told = f"{type(error).__name__}: {error}".splitlines()[0]
+        except (Exception, SystemExit) as error:  # third-party code can raise anything
+            cause = f"{type(error).__name__}: {error}".splitlines()[0]
             remedy = f"`python -c 'import {spelled['module']}'` shows where"
-            refuse((at, f"cannot import {place}: {told}; {remedy}"))
+            refuse((at, f"cannot import {place}: {cause}; {remedy}"))
         try:
             found = functools.reduce(getattr, spelled["name"].split("."), module)
         except AttributeError:
@@ -90,18 +92,18 @@ class Registry(Generic[Plugin]):
     def _usable(self, found: Any, place: str, at: KeyPath) -> type[Plugin]:
         if not (isinstance(found, type) and issubclass(found, self.base)):
             base = f"{self.base.__module__}.{self.base.__name__}"
-            refuse((at, f"{place} is not {self.what}: it is no subclass of {base}"))
+            refuse((at, f"{place} is not {self.what}: it is not a subclass of {base}"))
         if missing := sorted(getattr(found, "__abstractmethods__", ())):
-            refuse((at, f"{place} is not {self.what} yet: it has no {', '.join(missing)}"))
+            refuse((at, f"{place} is not a complete class: it lacks {', '.join(missing)}"))
         for name, own in self.own.items():
             if found is own:
-                refuse((at, f"{place} is evomerge's own: write {name}"))
+                refuse((at, f"{place} is part of evomerge: write {name}"))
         return found
 
     def provider(self, plugin: Plugin) -> dict[str, str]:
-        """The distribution that gives `plugin`, with its version; none for evomerge's own.
+        """Name and version of the distribution that provides `plugin`; empty for evomerge's own.
 
-        Of a module that no distribution has, the digest of its file.
+        For modules without a distribution, the digest of the file.
         """
         kind = type(plugin)
         if kind in self.own.values():
@@ -120,14 +122,14 @@ def validated(
     at: KeyPath = (),
     main: str | None = None,
 ) -> Plugin:
-    """`options` under the rules of `kind`.
+    """Validate `options` as a `kind`.
 
     Args:
-        at: where they stand in the value under validation.
-        main: the option whose value alone stands there.
+        at: path of the options within the validated value, for errors.
+        main: the option whose value is at that path instead, if any.
 
     Raises:
-        PydanticCustomError: with every fault, each with its place.
+        PydanticCustomError: with all faults and their paths.
     """
     try:
         if info.mode == "json":
@@ -138,5 +140,5 @@ def validated(
         for fault in faults:
             if main is not None and fault["loc"][:1] == (main,):
                 fault["loc"] = fault["loc"][1:]
-        told = {"told": str(error), "at": at, "errors": faults, "section": kind}
-        raise PydanticCustomError("within", "{told}", told) from error
+        context = {"text": str(error), "at": at, "errors": faults, "section": kind}
+        raise PydanticCustomError("within", "{text}", context) from error

@@ -1,4 +1,4 @@
-"""What the loop needs from the world, as protocols; `evomerge.testing` holds fakes of each."""
+"""The interfaces of the loop, as protocols; `evomerge.testing` has a fake of each."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from evomerge.domain.state import RunState
 from evomerge.domain.value import Value
 
 Progress = Callable[[int, int], None]
-"""Called with (done, total) in units of the work at hand."""
+"""Callback for progress: (done, total) in units of the operation."""
 
 Folder = Annotated[Path, AfterValidator(Path.resolve)]
-"""Another process may have another working directory, and a worker may change its own."""
+"""An absolute path, since workers can have other working directories."""
 
 
 class Operation(Value):
-    """Work for a worker: JSON and folders, so that it can cross to another process or machine.
+    """Work for a worker: JSON and folders, so that it can be sent to another process or machine.
 
-    The table of all kinds is in `ARCHITECTURE.md`.
+    `ARCHITECTURE.md` has a table of all kinds.
 
     Attributes:
-        arguments: JSON. With the content of `inputs` they determine the answer and what is written.
-        inputs: the folders that are read: models by content id, or by what they are to the work.
-        into: an empty folder for what is made; its content is worthless after an error.
-        seconds: it may take at most; None for no limit.
+        arguments: JSON. They and the content of `inputs` determine the result.
+        inputs: folders to read: models by content id or by role.
+        into: an empty folder for the output; its content is undefined after an error.
+        seconds: time limit; None for no limit.
     """
 
     kind: str
@@ -43,96 +43,100 @@ class Operation(Value):
 
     @property
     def output(self) -> Path:
-        """`into`, of a kind that writes."""
+        """`into`.
+
+        Raises:
+            ValueError: it is None.
+        """
         if self.into is None:
             raise ValueError(f"{self.kind!r} needs a folder to write into")
         return self.into
 
 
 class Worker(Protocol):
-    """A place where operations run, one at a time: a child process, an actor on a GPU, a fake."""
+    """Runs operations, one at a time: a child process, an actor on a GPU, a fake."""
 
     @property
     def name(self) -> str:
-        """Its name in messages."""
+        """The name in messages."""
 
     @property
     def kinds(self) -> AbstractSet[str]:
-        """The kinds of operations that it does."""
+        """The supported kinds of operations."""
 
     def start(self) -> None:
-        """Warm up while the caller does other work; `run` does it too."""
+        """Start in the background; optional, since `run` does so if needed."""
 
     def run(self, operation: Operation, progress: Progress) -> dict[str, Any]:
-        """Do an operation; the answer is a JSON object.
+        """Run an operation and return its result, a JSON object.
 
         Raises:
-            CandidateError: it failed, or its result is not sound; another one may succeed.
-            PreflightError: the settings are at fault, so that no other one would succeed.
+            CandidateError: it failed, or its result is invalid; other operations may succeed.
+            PreflightError: the settings are invalid, so that every operation would fail.
             StoppedError: the disk is full or failing.
         """
 
     def close(self) -> None:
-        """End whatever was started; may come from any thread.
+        """Stop the worker; can be called from any thread.
 
-        What is under way there raises CandidateError at once; a later operation starts afresh.
+        A running operation raises CandidateError. The next operation starts the worker again.
         """
 
 
 class Executor(Protocol):
-    """Does the work of a generation and tells what is done, in the order of completion.
+    """Does the work of a generation and yields events in the order of completion.
 
-    The order never matters to a decision. Work that is complete in the store is not done again.
+    No decision depends on that order. Results that are in the store are reused.
     """
 
     def score(self, foundation: Sequence[Model]) -> Iterator[Event]:
         """Score foundation models.
 
         Raises:
-            StoppedError: one of them cannot be scored.
+            StoppedError: a model cannot be scored.
         """
 
     def breed(self, offspring: Sequence[Model]) -> Iterator[Event]:
-        """Merge and score the offspring of a generation; a failed one is an event."""
+        """Merge and score the offspring of a generation; failures are events."""
 
     def measure(self, models: Sequence[Model], pairs: Sequence[Pair]) -> Iterator[Event]:
-        """Measure the kinship of `pairs` of `models`, all given by name."""
+        """Measure the kinship of `pairs` (names) of `models`."""
 
     def score_held_out(self, finalists: Sequence[Model], split: Split) -> Iterator[Event]:
-        """Score models on `split`, which the search never saw; a failed one is an event."""
+        """Score models on a held-out split; failures are events."""
 
     def prune(self, state: RunState) -> None:
-        """Let go of weights that no run needs any more (`evomerge.domain.retention`).
+        """Delete weights that no run needs any more (`evomerge.domain.retention`). Idempotent.
 
-        Called only after the event that makes them unneeded was recorded; doing it again is fine.
+        Called after the event that makes them unneeded was recorded.
         """
 
 
 class Ledger(Protocol):
-    """The record of a run: what was recorded is never lost."""
+    """The durable record of a run."""
 
     @property
     def state(self) -> RunState:
-        """The fold of everything recorded."""
+        """The fold of all recorded events."""
 
     def record(self, event: Event) -> None:
-        """Record an event durably, then let the observers know."""
+        """Record an event durably, then notify the observers."""
 
 
 class Observer(Protocol):
-    """Someone who watches a run; never part of a decision."""
+    """Receives the events and the progress of a run; no decision depends on it."""
 
     def on_event(self, event: Event, state: RunState) -> None:
         """An event was recorded; `state` is the state after it."""
 
     def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
-        """Work goes on: `activity` is `merge`, `score` or `kinship`; may come from any thread."""
+        """`activity` (`merge`, `score`, `kinship`) has progressed; called from any thread."""
 
 
 def record_all(ledger: Ledger, events: Iterable[Event]) -> None:
-    """Record events as they come; work under way when that fails is ended at once.
+    """Record events as they come, and close the generator if that fails, which stops its work.
 
-    A generator left to the garbage collector would end it later, in the middle of anything.
+    The garbage collector would close it at an arbitrary later time.
     """
     try:
         for event in events:

@@ -1,4 +1,4 @@
-"""Everything that can be known before the first merge: machine, disk, recipe, tasks."""
+"""Checks before the first merge: machine, disk, recipe, tasks."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def check(
     checking: Callable[[str], None],
     warn: Callable[[Finding], None],
 ) -> Evaluation:
-    """Look at the machine, then ask the workers; the evaluation as all of them describe it.
+    """Check the machine and the workers; returns the evaluation as the workers describe it.
 
     Args:
-        models: what is known of them before weights are fetched.
-        checking: told what is looked at next.
-        warn: told what makes a run worse without making it fail.
+        models: facts about the models that are known without weights.
+        checking: called with a description of the next check.
+        warn: called with each warning.
 
     Raises:
-        PreflightError: with every problem found.
+        PreflightError: with all problems.
     """
     config, run = workplace.config, workplace.run
     checking("devices and disk")
@@ -52,7 +52,7 @@ def check(
 
 
 def _first_recipe(config: Config, models: Examination, engine: str) -> Recipe:
-    """The recipe of the first merge; much of it can be judged without weights."""
+    """A recipe like that of the first merge, which can be checked without weights."""
     base, *foundation = models.provisional()
     breeding = Breeding(config.merge, config.run.seed, base, tuple(foundation), engine)
     first = [Model(one.name, "foundation", 0, one.content_id) for one in foundation[:2]]
@@ -60,7 +60,7 @@ def _first_recipe(config: Config, models: Examination, engine: str) -> Recipe:
 
 
 def _check_machine(config: Config, run: RunDirectory, warn: Callable[[Finding], None]) -> None:
-    """Devices and the file system of the runs folder; raises PreflightError."""
+    """Check devices and the file system of the runs folder."""
     findings = [
         *machine.check_devices(machine.devices(config.execution.devices), None),
         machine.check_file_system(run.path.parent),
@@ -73,7 +73,7 @@ def _check_machine(config: Config, run: RunDirectory, warn: Callable[[Finding], 
 
 
 def _check_disk(config: Config, run: RunDirectory, models: Examination) -> None:
-    """Downloads and the models of the first generation must fit, each on its file system."""
+    """Check that downloads and the models of the first generation fit on their file systems."""
     merged = first_generation(config) * models.model_size + models.to_make
     kept = round(config.execution.min_free_disk_gb * 1e9)
     fetched = sum(models.to_fetch.values())

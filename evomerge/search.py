@@ -1,7 +1,6 @@
-"""The search that a config asks for: the first event of its run, and Algorithm 1 by its settings.
+"""The search of a config: the first event of its run, and Algorithm 1 with its settings.
 
-Real runs and imagined ones (replay, simulation, plan) come through here, so that a config means
-the same to all of them.
+Used by real and imagined runs (replay, simulation, plan), so that a config means the same for all.
 """
 
 from __future__ import annotations
@@ -29,10 +28,9 @@ def run_started(
     """The first event of a run of `config`.
 
     Args:
-        base: the base model, and `foundation` the foundation models, pinned to their content; those
-            that the config names are not looked at.
-        config_id: of the settings that change results.
-        versions: of the libraries that determine results.
+        base: the base model, pinned to its content; like `foundation`, it replaces the config's.
+        config_id: id of the settings that can change results.
+        versions: versions of the libraries that determine results.
     """
     return RunStarted(
         name=config.run.name,
@@ -64,15 +62,15 @@ def search(
     name_child: NameChild = child_name,
     test_gains: TestGains = untested,
 ) -> RunState:
-    """Run Algorithm 1 by the config's strategy, merge method and criteria to its end (`evolve`).
+    """Run Algorithm 1 (`evolve`) with the config's strategy, merge method and criteria.
 
     Args:
-        ledger: holds the first event at least.
-        engine: what executes recipes, with its version.
-        write_recipe: in the place of the config's merge section.
+        ledger: has at least the first event.
+        engine: name and version of what executes recipes.
+        write_recipe: makes recipes; default: from the config's merge section.
 
     Raises:
-        StoppedError: the run cannot go on now; the ledger holds everything done so far.
+        StoppedError: the run cannot continue; all finished work is recorded.
     """
     start = ledger.state.start
     breeding = Breeding(config.merge, start.seed, start.base, start.foundation, engine)

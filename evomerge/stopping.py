@@ -1,4 +1,4 @@
-"""The criteria that end a run, each a pure function of its state at the end of a generation.
+"""Stopping criteria, pure functions of the run's state at the end of a generation.
 
 `pool_unchanged` is the criterion of Algorithm 1, `kinship_saturation` the paper's early stop.
 """
@@ -19,10 +19,10 @@ from evomerge.plugins import Registry
 
 
 class Criterion(Value, ABC):
-    """A reason to end a run; a frozen value whose fields are its options.
+    """A stopping criterion; a frozen value whose fields are its options.
 
     Attributes:
-        main: the option that stands for all of them: `max_generations: 10`.
+        main: the option that can be given without its name, as in `max_generations: 10`.
     """
 
     main: ClassVar[str | None] = None
@@ -31,31 +31,31 @@ class Criterion(Value, ABC):
 
     @abstractmethod
     def reached(self, state: RunState) -> str | None:
-        """One sentence that says why to stop now, or None to go on.
+        """The reason to stop, as `<name>: <sentence>`, or None to continue.
 
         Args:
-            state: when all children of its last generation are scored or failed.
+            state: the run when every child of the last generation is scored or failed.
         """
 
     def pairs(self, state: RunState) -> tuple[Pair, ...]:
-        """The pairs of models whose kinship `reached` reads in this state; here none."""
+        """The pairs whose kinship `reached` reads in this state; default: none."""
         return ()
 
     @model_serializer(mode="wrap")
     def _spelled(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As a config has it: `{name: options}`."""
+        """The notation of configs: `{name: options}`."""
         options = handler(self)
         name = options.pop("name")
         return {name: options[self.main] if self.main else options or True}
 
 
 class PoolUnchanged(Criterion):
-    """S' = S: the generation changed nothing in the top k (Algorithm 1, line 13)."""
+    """S' = S: the generation did not change the pool (Algorithm 1, line 13)."""
 
     name: Literal["pool_unchanged"] = named("pool_unchanged")
 
     def reached(self, state: RunState) -> str | None:
-        """Compare the pool with that of the generation before."""
+        """Compare the pool with that of the previous generation."""
         if len(state.generations) < 3:  # S is first defined after generation 1
             return None
         before = state.generations[-2].pool or ()
@@ -69,13 +69,13 @@ class NoImprovement(Criterion):
     """The best score has not risen for `patience` generations."""
 
     name: Literal["no_improvement"] = named("no_improvement")
-    patience: int = identity(ge=1, description="generations without improvement before the stop")
+    patience: int = identity(ge=1, description="number of generations without improvement")
     min_delta: float = identity(
-        default=0.0, ge=0, description="points by which the best score must rise to count"
+        default=0.0, ge=0, description="improvements count if they are larger than this, in points"
     )
 
     def reached(self, state: RunState) -> str | None:
-        """Count generations since the best score last rose by more than `min_delta`."""
+        """Count the generations since the last improvement by more than `min_delta`."""
         best, last_rise, last = None, 0, state.generations[-1]
         for number, worth in risen(state):
             if best is None or worth.exceeds(best, by=self.min_delta):
@@ -93,7 +93,7 @@ class KinshipSaturation(Criterion):
         default=0.9,
         ge=-1,
         le=1,
-        description="mean pairwise kinship of the pool above which the run stops",
+        description="the run stops above this mean pairwise kinship of the pool",
     )
 
     def pairs(self, state: RunState) -> tuple[Pair, ...]:
@@ -109,33 +109,33 @@ class KinshipSaturation(Criterion):
 
 
 class MaxGenerations(Criterion):
-    """A number of generations, foundation models not counted."""
+    """Maximum number of generations, without generation 0."""
 
     main = "max_generations"
 
     name: Literal["max_generations"] = named("max_generations")
     max_generations: int = identity(
-        ge=1, description="A number of generations, foundation models not counted."
+        ge=1, description="maximum number of generations, without generation 0"
     )
 
     def reached(self, state: RunState) -> str | None:
-        """Compare the number of the last generation."""
+        """Compare the number of generations."""
         if state.generations[-1].number < self.max_generations:
             return None
         return f"max_generations: {self.max_generations} generations done"
 
 
 class MaxEvaluations(Criterion):
-    """A number of scored models, foundation models included.
+    """Maximum number of scored models, including foundation models.
 
-    A generation is cut to what is left, so that the budget is never overshot.
+    The last generation is cut, so that the budget is never exceeded.
     """
 
     main = "max_evaluations"
 
     name: Literal["max_evaluations"] = named("max_evaluations")
     max_evaluations: int = identity(
-        ge=1, description="A number of scored models, foundation models included."
+        ge=1, description="maximum number of scored models, including foundation models"
     )
 
     def reached(self, state: RunState) -> str | None:
@@ -146,12 +146,12 @@ class MaxEvaluations(Criterion):
 
 
 class MaxHours(Criterion):
-    """Hours of work, pauses between an interruption and its resume left out."""
+    """Maximum hours of work, without pauses between an interruption and a resume."""
 
     main = "max_hours"
 
     name: Literal["max_hours"] = named("max_hours")
-    max_hours: float = identity(gt=0, description="Hours of work, pauses left out.")
+    max_hours: float = identity(gt=0, description="maximum hours of work, without pauses")
 
     def reached(self, state: RunState) -> str | None:
         """Compare the time spent."""
@@ -178,11 +178,11 @@ CRITERIA: Registry[Criterion] = Registry(
 
 
 def first_reached(criteria: Sequence[Criterion], state: RunState) -> str | None:
-    """The reason of the first criterion, in the order of the config, that is reached."""
+    """The reason of the first criterion that is reached, in the order of the config."""
     return next((why for c in criteria if (why := c.reached(state)) is not None), None)
 
 
 def evaluations_left(criteria: Sequence[Criterion], state: RunState) -> int | None:
-    """How many more models may be scored; None without a `max_evaluations`."""
+    """The remaining budget of evaluations; None without `max_evaluations`."""
     budgets = [c.max_evaluations for c in criteria if isinstance(c, MaxEvaluations)]
     return None if not budgets else max(0, min(budgets) - state.evaluations)

@@ -1,12 +1,10 @@
-"""What is worth merging next: a Gaussian process for each task, and expected improvement.
+"""Bayesian optimisation of merge coefficients: a Gaussian process per task, expected improvement.
 
-The scores of a task over all points are one smooth function, told by a few evaluations. The
-objective of the tasks is modelled through its parts (composite Bayesian optimisation: Astudillo and
-Frazier, arXiv 1906.01537), because a weight that helps one skill and costs another says more in two
-numbers than in their sum. The next point maximises the expected improvement (Jones et al. 1998) of
-the objective over the best one so far. Processes and their lengths of scale are scikit-learn's
-(`GaussianProcessRegressor`), fitted anew each time: nothing has to be kept. Another processor may
-round otherwise and choose otherwise; a run keeps to the choices that are in its journal.
+The objective is modelled through its tasks (composite Bayesian optimisation: Astudillo and Frazier,
+arXiv 1906.01537), since scores per task contain more information than their combination. The next
+point maximises the expected improvement (Jones et al. 1998) of the objective. The processes are
+scikit-learn's `GaussianProcessRegressor`, fitted again for each choice, so that there is no state.
+Rounding of another processor can change a choice; resumed runs keep the choices of their journal.
 """
 
 from __future__ import annotations
@@ -27,6 +25,7 @@ from evomerge.significance.combination import values
 if TYPE_CHECKING:
     from sklearn.gaussian_process import GaussianProcessRegressor
 
+# Random candidates over the whole range, and around the best point for each standard deviation.
 _ANYWHERE, _NEAR, _SPREADS = 1500, 500, (0.05, 0.1, 0.25)
 _DIGITS = 3
 _SAMPLES = 96
@@ -36,11 +35,11 @@ Floats: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Observation:
-    """A point, and what its merge scored.
+    """A point with the scores of its merge.
 
     Attributes:
-        point: one weight for each foundation model, in an order that all observations share.
-        scores: of each task, from 0 to 1.
+        point: one weight per foundation model, in the same order for all observations.
+        scores: one per task, from 0 to 1.
     """
 
     point: Coefficients
@@ -54,13 +53,13 @@ def suggest(
     highest: float,
     rng: Random,
 ) -> Coefficients:
-    """The point of highest expected improvement, never one that was seen.
+    """The unobserved candidate of highest expected improvement.
 
     Args:
-        seen: at least one; their order does not matter beyond rounding.
+        seen: at least one observation; their order affects only rounding.
         objective: over the tasks, in the order of the scores.
-        densities: of TIES, beside task arithmetic.
-        highest: weight that is sought; the lowest is 0.
+        densities: densities of TIES; task arithmetic is always a candidate.
+        highest: upper bound of the weights; the lower bound is 0.
     """
     draw = np.random.default_rng(rng.getrandbits(64))
     known = np.array([_features(each.point) for each in seen])
@@ -77,10 +76,10 @@ def suggest(
     return next(point for place in order if (point := points[int(place)]) not in taken)
 
 
-def believed(seen: Sequence[Observation], point: Coefficients) -> Observation:
-    """What the processes expect of a point, so that the next one of a batch goes elsewhere.
+def kriging_believer(seen: Sequence[Observation], point: Coefficients) -> Observation:
+    """The expected scores of a point as an observation (Ginsbourger et al. 2010).
 
-    The kriging believer of Ginsbourger et al. (2010).
+    With it the next point of a batch is a different one.
     """
     known = np.array([_features(each.point) for each in seen])
     at = np.array([_features(point)])
@@ -90,14 +89,14 @@ def believed(seen: Sequence[Observation], point: Coefficients) -> Observation:
 
 
 def _features(point: Coefficients) -> list[float]:
-    """The weights, whether it is TIES, and the share of each task vector that is kept."""
+    """The weights, whether the method is TIES, and its density (else 1)."""
     return [*point.weights, float(point.method == "ties"), point.density or 1.0]
 
 
 def _drawn(
     best: Coefficients, densities: Sequence[float], highest: float, draw: np.random.Generator
 ) -> list[Coefficients]:
-    """Points anywhere, and around the best one; half of these keep its operator."""
+    """Candidates over the whole range and, half of them with its method, around the best point."""
     n = len(best.weights)
     weights = [draw.uniform(0.0, highest, (_ANYWHERE, n))]
     for spread in _SPREADS:
@@ -115,7 +114,7 @@ def _drawn(
 
 
 def _sampled(known: Floats, scores: Floats, points: Floats, draw: np.random.Generator) -> Floats:
-    """Scores that a task may have at each point, shape (points, samples), from 0 to 1."""
+    """Samples of a task's score at each point, from 0 to 1, shape (points, samples)."""
     mean, deviation = _process(known, scores).predict(points, return_std=True)
     noise = draw.standard_normal(_SAMPLES)
     sampled: Floats = scores.mean() + mean[:, None] + deviation[:, None] * noise
@@ -123,7 +122,7 @@ def _sampled(known: Floats, scores: Floats, points: Floats, draw: np.random.Gene
 
 
 def _process(known: Floats, scores: Floats) -> GaussianProcessRegressor:
-    """The fitted process of a task's centred scores."""
+    """The process fitted to the centred scores of a task."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
@@ -133,6 +132,6 @@ def _process(known: Floats, scores: Floats) -> GaussianProcessRegressor:
     kernel = ConstantKernel(0.2, (0.02, 2.0)) * smooth + WhiteKernel(1e-3, (1e-4, 1e-2))
     process = GaussianProcessRegressor(kernel)
     with warnings.catch_warnings():
-        # A length of scale at its bound is a finding about a task, not a fault.
+        # A length scale at its bound is a property of the task, not an error.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return process.fit(known, scores - scores.mean())

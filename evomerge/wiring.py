@@ -1,4 +1,4 @@
-"""The only place where a config becomes workers, and a run a place where it is worked on."""
+"""The composition root: workers, trackers and the workplace of a config on this machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _ignore(*told: object) -> None:
 
 
 class LocalWorkplace(Workplace):
-    """A config on this machine: real models, and child processes as workers."""
+    """A run with real models, and child processes of this machine as workers."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class LocalWorkplace(Workplace):
         warn: Callable[[Finding], None] = _ignore,
         fetched: Fetched = _ignore,
     ) -> None:
-        """Start nothing.
+        """Workers are started when needed.
 
         Args:
             checking: told what is looked at next.
@@ -62,7 +62,7 @@ class LocalWorkplace(Workplace):
 
     @cached_property
     def setting(self) -> Setting:
-        """The base and the foundation models, pinned and checked against each other."""
+        """The resolved config; finding and checking the models can take minutes."""
         base, *models = self._resolved
         devices = machine.devices(self.config.execution.devices)
         foundation = tuple(each.foundation for each in models)
@@ -87,7 +87,7 @@ class LocalWorkplace(Workplace):
         return preflight.check(self, self._examined, self._checking, self._warn)
 
     def prepare(self, observer: Observer) -> None:
-        """Have every adapter in the store as the whole model that it stands for."""
+        """Merge LoRA adapters onto the base model, into the store."""
         with closing(Pool([peft.worker(self.run.logs / "adapters.log")])) as pool:
             peft.merge_adapters(
                 self._resolved,
@@ -137,7 +137,7 @@ class LocalWorkplace(Workplace):
         super().close()
 
     def _began_with(self) -> tuple[Foundation, ...]:
-        """The base and the foundation models of a run that began before."""
+        """The base and foundation models at the start of an existing run; else empty."""
         if not self.run.exists:
             return ()
         start = fold(self.run.read()).start
@@ -145,11 +145,11 @@ class LocalWorkplace(Workplace):
 
 
 def workers(config: Config, logs: Path, cache: Cache | None = None) -> list[Worker]:
-    """The child processes of a run, none of them started.
+    """The workers of a run, not started.
 
     Args:
-        logs: folder for what they print.
-        cache: where it is remembered what they said of settings.
+        logs: folder for their output.
+        cache: for their checks of recipes and descriptions of evaluations.
     """
     execution = config.execution
     return [
@@ -172,22 +172,22 @@ def _scorer(config: Config, device: str, log: Path, cache: Cache | None = None) 
 
 
 def described(config: Config) -> Evaluation:
-    """The evaluation of a config, asked of lm-eval on the CPU.
+    """The evaluation of a config, as lm-eval describes it on the CPU.
 
     Raises:
-        PreflightError, CandidateError: a task, metric or filter cannot be used.
+        PreflightError, CandidateError: a task, metric or filter is invalid.
     """
-    asked = operations.describe(config.evaluation, config.merge.options)
+    operation = operations.describe(config.evaluation, config.merge.options)
     with tempfile.TemporaryDirectory() as logs:
         scorer = _scorer(config, "cpu", Path(logs) / "tasks.log")
         with closing(Pool([scorer])) as pool:
-            return agreed(pool.on_each(asked)[0])
+            return agreed(pool.on_each(operation)[0])
 
 
 def mirrors_of(
     config: Config, run: RunDirectory, warn: Callable[[str], None]
 ) -> tuple[Mirror, ...]:
-    """The trackers that `tracking` names."""
+    """The trackers in `tracking`."""
     return tuple(
         Mirror(name, partial(BACKENDS[name], run.path), run.journal, warn)
         for name in dict.fromkeys(config.tracking)

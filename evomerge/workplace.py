@@ -22,16 +22,16 @@ from evomerge.store.run_directory import RunDirectory
 
 @dataclass(frozen=True)
 class Setting:
-    """What a config means at a workplace.
+    """A config resolved at a workplace.
 
     Attributes:
-        base: pinned and checked, like the foundation models.
-        folders: where the weights of the base and the foundation models are, by content id.
-        model_size: bytes of the weights of an offspring, at most.
-        engine: what executes recipes, with its version; part of every recipe's id.
-        versions: of what determines results.
+        base: the base model, pinned and checked, as are the foundation models.
+        folders: weights of the base and the foundation models, by content id.
+        model_size: maximum bytes of the weights of an offspring.
+        engine: name and version of what executes recipes; part of recipe ids.
+        versions: versions of libraries that determine results.
         config: the resolved config as YAML.
-        environment: versions and hardware, to record with a new run.
+        environment: versions and hardware, for the record.
     """
 
     base: Foundation
@@ -46,7 +46,7 @@ class Setting:
 
 
 class Workplace(ABC):
-    """A run, its config, and the pool of workers and the store that it is worked on with."""
+    """A run with its config, pool of workers and store."""
 
     def __init__(self, config: Config, run: RunDirectory, pool: Pool) -> None:
         self.config = config
@@ -57,35 +57,35 @@ class Workplace(ABC):
     @property
     @abstractmethod
     def setting(self) -> Setting:
-        """Models are found, pinned and checked when it is asked for.
+        """The resolved config; models are found, pinned and checked on first access.
 
         Raises:
-            PreflightError: names every model that cannot be used.
+            PreflightError: with all unusable models.
         """
 
     @abstractmethod
     def check(self) -> Evaluation:
-        """Everything that can be known before the first merge; the evaluation.
+        """Run all checks before the first merge; returns the evaluation.
 
         Raises:
-            PreflightError: with every problem found.
+            PreflightError: with all problems.
         """
 
     @abstractmethod
     def prepare(self, observer: Observer) -> None:
-        """Have the foundation models lie where `setting` says.
+        """Make the foundation models available in the folders of `setting`.
 
         Raises:
-            PreflightError, StoppedError: one of them cannot be prepared.
+            PreflightError, StoppedError: a foundation model cannot be prepared.
         """
 
     @property
     def resources(self) -> Resources:
-        """What merges leave free."""
+        """The limits of disk and memory."""
         return Resources.of(self.config.execution, self.store.root, self.setting.model_size)
 
     def weights(self, known: Iterable[Model], observer: Observer) -> Weights:
-        """The weights of a run's models; whatever was lost of those `known` is made again.
+        """The weights of a run's models; those of `known` models are merged again if missing.
 
         Raises:
             PreflightError, StoppedError: a foundation model cannot be prepared.
@@ -106,7 +106,7 @@ class Workplace(ABC):
     def executor(
         self, evaluation: Evaluation, known: Iterable[Model], observer: Observer
     ) -> Executor:
-        """Who does the work of generations; `known` are the models that the run has so far.
+        """The executor of the run; `known` are its models so far.
 
         Raises:
             PreflightError, StoppedError: a foundation model cannot be prepared.
@@ -116,5 +116,5 @@ class Workplace(ABC):
         return StoreExecutor(self.config, evaluation, base, weights, self.pool, observer)
 
     def close(self) -> None:
-        """End every process that was started."""
+        """Stop all workers."""
         self.pool.close()

@@ -92,7 +92,7 @@ class CoefficientSearch(Strategy):
     def _suggested(
         self, state: RunState, foundation: Sequence[Model], rng: Random
     ) -> Iterator[Coefficients]:
-        from evomerge.surrogate import believed, suggest
+        from evomerge.surrogate import kriging_believer, suggest
 
         seen = list(_observations(state, foundation))
         tasks = foundation[0].scores.tasks if foundation[0].scores else ()
@@ -107,7 +107,7 @@ class CoefficientSearch(Strategy):
             point = suggest(seen, objective, self.grid.densities, HIGHEST_WEIGHT, rng)
             yield point
             if self.search.children > 1:
-                seen.append(believed(seen, point))
+                seen.append(kriging_believer(seen, point))
 
     def _drawn(
         self, state: RunState, foundation: Sequence[Model], rng: Random

@@ -111,8 +111,8 @@ def test_their_options_are_checked_by_their_own_models(evomerge, site, setting, 
         ("broken", "RuntimeError: no GPU; `python -c 'import plug_broken'` shows where"),
         ("quits", "cannot import plug_quits:Thing: SystemExit"),
         ("lacks", "there is no module 'no_such_library'"),
-        ("empty", "is not a strategy: it is no subclass of evomerge.strategies.strategy.Strategy"),
-        ("abstract", "is not a strategy yet: it has no most_children, propose"),
+        ("empty", "it is not a subclass of evomerge.strategies.strategy.Strategy"),
+        ("abstract", "is not a complete class: it lacks most_children, propose"),
     ],
 )
 def test_what_cannot_be_used_is_told_in_one_line(evomerge, tmp_path, module, told):
