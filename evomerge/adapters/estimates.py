@@ -51,8 +51,8 @@ def with_estimates(run: RunDirectory, state: RunState, pairs: Iterable[Pair]) ->
     fresh = {
         pair: EstimatedReading(
             models=pair,
-            **{metric: told[pair].value for metric, told in found.items()},
-            errors={Metric(metric): told[pair].error for metric, told in found.items()},
+            **{metric: estimated[pair].value for metric, estimated in found.items()},
+            errors={Metric(metric): estimated[pair].error for metric, estimated in found.items()},
         )
         for pair in held
     }

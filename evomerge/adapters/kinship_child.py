@@ -22,18 +22,18 @@ from evomerge.ports import Operation, Progress
 
 def measure(operation: Operation, progress: Progress) -> dict[str, Any]:
     """Readings of `pairs` under every metric, in the order of `pairs`, as JSON."""
-    asked = operation.arguments
-    pairs = [(a, b) for a, b in asked["pairs"]]
+    arguments = operation.arguments
+    pairs = [(a, b) for a, b in arguments["pairs"]]
     found: dict[Pair, dict[str, Any]] = {}
     for group, statistics in compared(operation, pairs, {*pairs}, progress, formats={FORMAT}):
-        found |= _readings(left(statistics, asked["exclude"]), group)
+        found |= _readings(left(statistics, arguments["exclude"]), group)
     return {"readings": [found[pair] for pair in pairs]}
 
 
 def sample(operation: Operation, progress: Progress) -> dict[str, Any]:
     """Store samples of the base and of every model that has none yet."""
-    (base, folders), asked = inputs_of(operation), operation.arguments
-    samples(Path(asked["passes"]), (asked["base"], base), folders)
+    (base, folders), arguments = inputs_of(operation), operation.arguments
+    samples(Path(arguments["passes"]), (arguments["base"], base), folders)
     progress(len(folders), len(folders))
     return {}
 
@@ -42,14 +42,14 @@ def parity(operation: Operation, progress: Progress) -> dict[str, Any]:
     """Matrices as the public tool defines them, in the form of `tabulate`."""
     from evomerge.kinship.parity import parity as of_the_public_tool
 
-    asked = operation.arguments
+    arguments = operation.arguments
     base, folders = inputs_of(operation)
     try:
         found = of_the_public_tool(
             base,
             folders,
-            metrics=asked["metrics"],
-            split=asked["split"],
+            metrics=arguments["metrics"],
+            split=arguments["split"],
             progress=progress,
         )
     except KinshipError as error:

@@ -49,8 +49,8 @@ def compared(
     Products that no stored pass of these `formats` holds are measured for the pairs in `measured`;
     other pairs without a pass are left out.
     """
-    (base, folders), asked = inputs_of(operation), operation.arguments
-    store, base_id = asked["passes"] and Path(asked["passes"]), asked["base"]
+    (base, folders), arguments = inputs_of(operation), operation.arguments
+    store, base_id = arguments["passes"] and Path(arguments["passes"]), arguments["base"]
     try:
         stored = read_passes(store, folders) if store else []
         known = [one for one in stored if one.format in formats]

@@ -35,24 +35,24 @@ def tabulate(operation: Operation, progress: Progress) -> dict[str, Any]:
     weights and without a stored pass are estimated, and `errors` has half the widths of their
     intervals, null elsewhere.
     """
-    asked = operation.arguments
-    tables = _Tables(list(asked["models"]), list(asked["metrics"]))
-    every = list(combinations_with_replacement(asked["models"], 2))
-    measured = {pair for pair in every if asked["measure"] and _readable(operation, pair)}
+    arguments = operation.arguments
+    tables = _Tables(list(arguments["models"]), list(arguments["metrics"]))
+    every = list(combinations_with_replacement(arguments["models"], 2))
+    measured = {pair for pair in every if arguments["measure"] and _readable(operation, pair)}
     known: set[Pair] = set()
     for group, statistics in compared(operation, every, measured, progress, formats={1, FORMAT}):
         known.update(group)
-        tables.add(group, statistics, asked)
+        tables.add(group, statistics, arguments)
     rest = [pair for pair in every if pair not in known]
-    gone = [name for name in asked["models"] if not _readable(operation, [name])]
-    if rest and asked["measure"] and gone:
+    gone = [name for name in arguments["models"] if not _readable(operation, [name])]
+    if rest and arguments["measure"] and gone:
         text = f"not measured, since the weights of {', '.join(gone)} are missing"
         tables.warnings[f"{text}: `evomerge rebuild` recreates them"] = None
     if rest:
         _estimate(operation, rest, tables)
     unused = (
         f"{pattern!r} excludes no tensor"
-        for pattern in asked["exclude"]
+        for pattern in arguments["exclude"]
         if not any(fnmatchcase(name, pattern) for name in tables.tensors)
     )
     return {
@@ -78,12 +78,12 @@ class _Tables:
         self.tensors: set[str] = set()
         self.warnings: dict[str, None] = {}
 
-    def add(self, pairs: Sequence[Pair], whole: Statistics, asked: dict[str, Any]) -> None:
+    def add(self, pairs: Sequence[Pair], whole: Statistics, arguments: dict[str, Any]) -> None:
         """Add measured pairs."""
         self.tensors |= {tensor.name for tensor in whole.tensors}
-        statistics = left(whole, asked["exclude"])
+        statistics = left(whole, arguments["exclude"])
         self.warnings |= dict.fromkeys(_warnings(statistics))
-        key = _KEYS.get(asked["by"])
+        key = _KEYS.get(arguments["by"])
         parts = {"": statistics, **({} if key is None else statistics.split_by(key))}
         place = {name: index for index, name in enumerate(statistics.models)}
         for part, of_part in parts.items():
@@ -108,17 +108,17 @@ class _Tables:
 
 def _estimate(operation: Operation, pairs: Sequence[Pair], tables: _Tables) -> None:
     """Estimate pairs from samples of the weights, which are taken if they are missing."""
-    (base, folders), asked = inputs_of(operation), operation.arguments
-    store, base_id = asked["passes"] and Path(asked["passes"]), asked["base"]
+    (base, folders), arguments = inputs_of(operation), operation.arguments
+    store, base_id = arguments["passes"] and Path(arguments["passes"]), arguments["base"]
     known = samples(store, (base_id, base), folders)
     held = [(a, b) for a, b in pairs if a in known and b in known]
     if held:
         tables.tensors |= known[base_id].tensors.keys()
-        parts = parts_of(asked["exclude"], _KEYS.get(asked["by"]))
+        parts = parts_of(arguments["exclude"], _KEYS.get(arguments["by"]))
         models = {name: known[name] for pair in held for name in pair}
-        found = estimates(known[base_id], models, held, asked["metrics"], parts)
+        found = estimates(known[base_id], models, held, arguments["metrics"], parts)
         if not found:
-            raise nothing_left(asked["exclude"])
+            raise nothing_left(arguments["exclude"])
         for part, of_part in found.items():
             for metric, by_pair in of_part.items():
                 for pair, (value, error) in by_pair.items():

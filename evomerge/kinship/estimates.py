@@ -86,12 +86,14 @@ def estimates(
         for part, gram in grams.items():
             for metric in metrics:
                 values, errors = _with_errors(metric, gram)
-                told = found.setdefault(part, {}).setdefault(metric, {})
+                by_pair = found.setdefault(part, {}).setdefault(metric, {})
                 for a, b in group:
                     value = float(values[place[a], place[b]])
                     error = float(errors[place[a], place[b]])
                     known = not isnan(value)
-                    told[a, b] = KinshipEstimate(value if known else None, error if known else 0.0)
+                    by_pair[a, b] = KinshipEstimate(
+                        value if known else None, error if known else 0.0
+                    )
     return found
 
 

@@ -181,8 +181,8 @@ def _gather(blocks: Sequence[tuple[Places, TensorBlock]], models: int) -> KnownT
     first = blocks[0][1]
     rows = np.full(models, -1)
     for places, block in blocks:
-        told = np.array(block.model_rows)
-        contradicted = (rows[places] != -1) & (rows[places] != told)
+        stated = np.array(block.model_rows)
+        contradicted = (rows[places] != -1) & (rows[places] != stated)
         if contradicted.any() or (block.base_rows, block.row_size) != (
             first.base_rows,
             first.row_size,
@@ -191,6 +191,6 @@ def _gather(blocks: Sequence[tuple[Places, TensorBlock]], models: int) -> KnownT
                 f"two passes contradict each other about the shape of {block.name}",
                 "an id must identify one set of weights: measure again",
             )
-        rows[places] = told
+        rows[places] = stated
     model_rows = tuple(int(count) for count in rows)
     return KnownTensor(first.name, first.row_size, first.base_rows, model_rows, tuple(blocks))

@@ -222,8 +222,8 @@ def bare_in_a_process(ran: Ran, count: int, work: Path) -> list[float]:
     """`bare` in a fresh process."""
     jobs = work / "jobs.json"
     jobs.write_text(json.dumps([job for _, job in recipes(ran)][:count]))
-    told = _call([sys.executable, __file__, "--jobs", str(jobs)])
-    seconds: list[float] = json.loads(told.splitlines()[-1])
+    output = _call([sys.executable, __file__, "--jobs", str(jobs)])
+    seconds: list[float] = json.loads(output.splitlines()[-1])
     return seconds
 
 
@@ -321,8 +321,8 @@ def main() -> None:
     if arguments.jobs is not None:
         jobs = json.loads(arguments.jobs.read_text())
         with tempfile.TemporaryDirectory() as folder:
-            told = bare(jobs, Path(folder))
-        print(json.dumps(told))
+            output = bare(jobs, Path(folder))
+        print(json.dumps(output))
         return
     with tempfile.TemporaryDirectory() as folder:
         figures = measured(arguments, Path(folder))

@@ -1,4 +1,4 @@
-"""What two models must have in common for one's weights to take the other's place in an engine.
+"""Compatibility of two models for swapping weights in a running engine.
 
 Everything is read from files: config.json, tokenizer, headers and bytes of the weights.
 """
@@ -23,18 +23,18 @@ from evomerge.kinship.headers import StoredTensor, read_folder
 _TOKENIZER_FILES = ("*token*", "vocab*", "merges*", "*.model", "chat_template*", "*.py")
 _SAYS_NOTHING = {"_name_or_path", "name_or_path", "_commit_hash", "transformers_version"}
 _RECURRENT = re.compile(r"mamba|\bssm_|linear_attention|recurrent|rwkv|\bconv\b")
-_SECTIONS = 32  # of a model's weights that are read side by side
+_SECTIONS = 32  # of a model's weights, read in parallel
 
 
 @dataclass(frozen=True)
 class Form:
-    """A model without the values of its weights.
+    """Everything about a model except the values of its weights.
 
     Attributes:
-        config: config.json and generation_config.json, without names of places and versions.
-        tokenizer: a digest of the files that turn text into tokens, and chats into text.
+        config: config.json and generation_config.json, without paths and versions.
+        tokenizer: digest of the files of tokenizer and chat template.
         tensors: dtype and shape by name.
-        sums: a checksum of each tensor's bytes; no part of the form.
+        sums: checksum of each tensor's bytes; not compared by `fits`.
     """
 
     config: Mapping[str, Any]
@@ -44,14 +44,14 @@ class Form:
 
     @property
     def architecture(self) -> str:
-        """Names the code that holds such weights in an engine."""
+        """The name of the architecture, which determines the code that runs in an engine."""
         kinds = "+".join(map(str, self.config.get("architectures") or ["unknown"]))
         dtypes = "+".join(sorted({dtype for dtype, _ in self.tensors.values()}))
         return f"{kinds} {dtypes}" + (" tied" if self.tied else "")
 
     @property
     def tied(self) -> bool:
-        """Whether input and output embeddings may be one matrix: no config says so always."""
+        """Whether input and output embeddings may be shared; not every config says so."""
         return self.config.get("tie_word_embeddings") is not False
 
     @property
@@ -81,12 +81,12 @@ class Form:
 
 
 def read_form(model: Path, dtype: str) -> Form | None:
-    """Look at every byte of a model's weights; None if they are not safetensors.
+    """The form of a model, from every byte of its weights; None if they are not safetensors.
 
-    A model with NaN weights answers: it scores what chance scores, without an error.
+    Weights are checked since a model with NaN weights scores like chance, without an error.
 
     Args:
-        dtype: that the weights are loaded as, in torch's words, or `auto`.
+        dtype: torch dtype in which the weights are loaded, or `auto`.
 
     Raises:
         CandidateError: a weight is not finite; names its tensor.
@@ -119,15 +119,15 @@ def read_form(model: Path, dtype: str) -> Form | None:
 
 
 def tokenizer_fingerprint(model: Path) -> str:
-    """Equal for models that turn text into tokens, and chats into text, in the same way.
+    """A fingerprint that is equal only for models with equal tokenizers and chat templates.
 
-    Equal tokenizers in unequal files differ here, which costs time and nothing else.
+    Equivalent tokenizers in different files have different fingerprints, which only costs time.
     """
     return fingerprint(model, (*_TOKENIZER_FILES, "config.json"))
 
 
 def fingerprint(model: Path, patterns: Iterable[str]) -> str:
-    """The digest of every file of the folder that one of `patterns` names."""
+    """The digest of every file of the folder that matches one of `patterns`."""
     files = {path for pattern in patterns for path in model.glob(pattern) if path.is_file()}
     state = hashlib.sha256()
     for path in sorted(files):
@@ -137,12 +137,13 @@ def fingerprint(model: Path, patterns: Iterable[str]) -> str:
 
 
 def agree(before: list[float], swapped: list[float], fresh: list[float], *, exactly: bool) -> bool:
-    """Whether an engine with swapped weights answers as one that was started with them.
+    """Whether an engine with swapped weights answers like one that was started with them.
 
     Args:
-        before: log-probabilities of the same tokens by the model that was there before.
-        exactly: to the bit. Otherwise two starts may round differently: by 0.03 nats a token on
-            average, and by less than a fifth of what lies between the two models.
+        before: log-probabilities of the same tokens by the previous model.
+        exactly: require equality to the bit. Otherwise rounding may differ between two starts:
+            by 0.03 nats per token on average, and by less than a fifth of the difference between
+            the two models.
     """
     if exactly or not fresh or len(swapped) != len(fresh):
         return swapped == fresh
@@ -155,7 +156,7 @@ def _distance(one: list[float], other: list[float]) -> float:
 
 
 def _sections(tensors: Iterable[StoredTensor]) -> list[list[StoredTensor]]:
-    """The tensors in the order of their files, in sections of one file each and similar size."""
+    """The tensors in the order of their files, in sections within one file and of similar size."""
     ordered = sorted(tensors, key=lambda each: (each.file, each.offset))
     room = sum(each.size for each in ordered) // _SECTIONS
     sections: list[list[StoredTensor]] = []

@@ -1,9 +1,9 @@
-"""An engine that lives as long as its process: the next model's weights go into it.
+"""An engine that lives as long as its process, into which the next model's weights are loaded.
 
-An engine takes long to start (an H100 and a 7B model: 45 of 180 s), and only the weights differ
-between most models of a run. Weights are swapped where everything else is equal (`Form.fits`), and
-only kinds of tensors for which a swap was seen to do what a start does. Anything else, and
-whatever comes after a failure, gets an engine of its own.
+An engine takes long to start (an H100 and a 7B model: 45 of 180 s), and most models of a run differ
+only in their weights. Weights are swapped if everything else is equal (`Form.fits`), and only for
+kinds of tensors for which a swap was seen to have the same result as a start. In all other cases,
+and after any failure, a model gets an engine of its own.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ class Engine(Protocol):
 
     @property
     def exact(self) -> bool:
-        """Whether two engines with the same weights answer alike to the bit."""
+        """Whether two engines with the same weights give the same answers to the bit."""
 
     def lent(self) -> Any:
-        """lm-eval's model object over it, for one model: what is set on it ends with that."""
+        """lm-eval's model object over the engine, for one model; attributes are not kept."""
 
     def swap(self, model: Path) -> None:
-        """Take the weights of folder `model`, of the same form, and forget all that was computed.
+        """Load the weights of folder `model`, of the same form, and clear all caches.
 
         Raises:
-            CandidateError: it failed; the engine is of no use any more.
+            CandidateError: it failed; the engine must be closed.
         """
 
     def answers(self, texts: Sequence[str]) -> list[float]:
-        """The log-probabilities of the tokens of `texts` by the model that it holds."""
+        """The log-probabilities of the tokens of `texts`."""
 
     def close(self) -> None:
-        """End it and its processes, and give their memory back."""
+        """Stop the engine and its processes, and free their memory."""
 
 
 class KeptEngine:
     """At most one engine at a time, lent to one model after the other.
 
     Args:
-        start: an engine for the model in a folder, by its arguments.
+        start: starts an engine for the model in a folder, with the given arguments.
     """
 
     def __init__(self, start: Callable[[Path, Arguments], Engine]) -> None:
@@ -71,9 +71,9 @@ class KeptEngine:
         """lm-eval's model object over an engine that holds the weights in folder `model`.
 
         Args:
-            form: of the model; None for one that gets an engine of its own.
+            form: of the model; None to give it an engine of its own.
             arguments: of the engine, for any model.
-            texts: of the tasks; an engine with swapped weights is compared on them.
+            texts: texts of the tasks, on which an engine with swapped weights is compared.
         """
         try:
             yield self._with(model, form, arguments, texts).lent()
@@ -82,12 +82,12 @@ class KeptEngine:
             raise
 
     def told(self) -> list[EvaluationWarning]:
-        """What a reader of the next scores should know, once."""
+        """Warnings for the next scores; each is returned once."""
         told, self._warnings = self._warnings, []
         return told
 
     def close(self) -> None:
-        """End the engine, if there is one."""
+        """Stop the engine, if there is one."""
         engine, self._engine, self._form = self._engine, None, None
         if engine is not None:
             engine.close()
@@ -136,10 +136,10 @@ class KeptEngine:
         arguments: Arguments,
         texts: Sequence[str],
     ) -> Engine:
-        """A started engine, which an engine with swapped weights was compared with.
+        """A newly started engine, after comparing the one with swapped weights to it.
 
-        By what each answers: checksums of the weights in an engine do not tell, nor does going
-        back to the first model. Nothing is shown of tensors that both models share.
+        Answers are compared: checksums of an engine's weights do not show faults, nor does swapping
+        back to the first model. Tensors that both models share are not tested.
         """
         before, swapped, fault = engine.answers(texts), [], "it answers otherwise than a new engine"
         try:
@@ -156,7 +156,7 @@ class KeptEngine:
         return engine
 
     def _refuse(self, form: Form, why: str) -> None:
-        """Swap no weights of this architecture any more, and say so once."""
+        """Stop swapping weights of this architecture, and warn once."""
         if form.architecture in self._refused:
             return
         self._refused.add(form.architecture)

@@ -1,7 +1,7 @@
-"""What a killed engine leaves behind, found by the next one: temporary files and shared memory.
+"""Cleans up after killed engines: temporary files and shared memory.
 
 A process that starts engines has a temporary folder of its own and holds a lock in it. The kernel
-releases the lock with its holder, so a folder whose lock can be taken belongs to nobody any more.
+releases the lock when the process dies, so a folder whose lock is free can be deleted.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ _LOCK = "lock"
 _SEGMENTS = "segments"
 _MEMORY = Path("/dev/shm")  # noqa: S108, where Linux keeps named shared memory
 _NAME = "psm_"
-"""What Python's `multiprocessing.shared_memory` calls its segments."""
+"""Prefix of the segments of Python's `multiprocessing.shared_memory`."""
 
 
 def own_folder() -> Path:
-    """A new temporary folder that this process, and what it starts, uses from now on.
+    """Create a temporary folder that this process and its children use from now on.
 
-    Folders of processes that are dead go, and so do the segments of memory that they noted.
+    Folders of dead processes are deleted, with the segments of shared memory that they noted.
     """
     place = Path(tempfile.gettempdir())
     for old in place.glob(f"{_PREFIX}*"):
         _sweep(old)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
-    # Locked before it has the name by which others look for it; open for as long as we live.
+    # Locked before it gets the name that other processes search for; never closed.
     held = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
     fcntl.flock(held, fcntl.LOCK_EX)
     (folder / ".lock").rename(folder / _LOCK)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    # What torch compiles is for the next process, too.
+    # What torch compiles is kept for later processes.
     os.environ.setdefault(
         "TORCHINDUCTOR_CACHE_DIR", str(place / f"torchinductor_{getpass.getuser()}")
     )
@@ -46,7 +46,7 @@ def own_folder() -> Path:
 
 
 def note_segments(folder: Path) -> None:
-    """Write down the segments of shared memory that this process group uses."""
+    """Record the segments of shared memory that this process group uses."""
     group = os.getpgid(0)
     names = set()
     for process in Path("/proc").glob("[0-9]*"):
@@ -57,13 +57,13 @@ def note_segments(folder: Path) -> None:
 
 
 def _mapped(maps: str) -> set[str]:
-    """The names of the segments in a process's list of mapped files."""
+    """The names of the segments in the content of /proc/<pid>/maps."""
     paths = (Path(line.split(maxsplit=5)[5]) for line in maps.splitlines() if "/" in line)
     return {path.name for path in paths if path.parent == _MEMORY and path.name.startswith(_NAME)}
 
 
 def _sweep(folder: Path) -> None:
-    with suppress(OSError):  # somebody else's, or another process is sweeping it
+    with suppress(OSError):  # another user's, or another process is deleting it
         if folder.is_symlink() or folder.stat().st_uid != os.getuid():
             return
         with (folder / _LOCK).open("rb") as lock:

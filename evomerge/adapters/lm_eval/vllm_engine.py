@@ -1,4 +1,4 @@
-"""vLLM as an engine whose weights can be swapped, under lm-eval's model class."""
+"""vLLM as an engine whose weights can be swapped, below lm-eval's model class."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from evomerge.config.evaluation import BATCH_INVARIANT, SHARED_GPU
 from evomerge.domain.errors import CandidateError
 
 _WORKER = "evomerge.adapters.lm_eval.vllm_worker.WeightSwap"
-_LONGEST = 512  # tokens of a text that engines are compared on
-_WRITTEN = 8  # tokens that they add to it
+_LONGEST = 512  # tokens of each text in a comparison of engines
+_WRITTEN = 8  # tokens that the engines generate for it
 
 
 def engine_arguments(config: EvaluationConfig, place: Placement) -> dict[str, Any]:
-    """What lm-eval's model class takes for any model of the evaluation."""
+    """The arguments of lm-eval's model class for any model of the evaluation."""
     own = {name: each for name, each in config.model_args.items() if name != BATCH_INVARIANT}
     return {
         "dtype": config.dtype,
@@ -40,7 +40,7 @@ def engine_arguments(config: EvaluationConfig, place: Placement) -> dict[str, An
 
 
 class VllmEngine:
-    """Implements `kept_engine.Engine`; there is one of them in a process at a time."""
+    """Implements `kept_engine.Engine`; a process has at most one at a time."""
 
     def __init__(self, model: Path, arguments: Mapping[str, Any]) -> None:
         from lm_eval.models.vllm_causallms import VLLM
@@ -64,9 +64,9 @@ class VllmEngine:
     def swap(self, model: Path) -> None:
         try:
             self._lm.model.collective_rpc("swap_weights", args=(str(model),))
-            # What was computed with the weights before must not be read again.
+            # Entries computed with the previous weights must not be reused.
             emptied = self._lm.model.reset_prefix_cache()
-        except Exception as error:  # engines raise anything
+        except Exception as error:  # engines can raise anything
             raise CandidateError(one_line(error)) from None
         if not emptied:
             raise CandidateError("the engine's cache could not be emptied")
@@ -80,7 +80,7 @@ class VllmEngine:
             for tokens in map(self._lm.tok_encode, texts)
             if tokens
         ]
-        # Written first: a cache that was not emptied is read then, and never for scoring.
+        # Generated first: this reads a prefix cache that was not emptied, while scoring never does.
         writing = SamplingParams(temperature=0, max_tokens=_WRITTEN, logprobs=0)
         scoring = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0)
         written = self._lm.model.generate(prompts, writing, use_tqdm=False)
@@ -94,7 +94,7 @@ class VllmEngine:
 
     def close(self) -> None:
         engine, self._lm.model = self._lm.model.llm_engine, None
-        with suppress(Exception):  # it may be what broke
+        with suppress(Exception):  # shutting down a broken engine may fail
             engine.engine_core.shutdown()
         del engine
         _release()
@@ -105,7 +105,7 @@ _own_folder = cache(own_folder)
 
 
 def _release() -> None:
-    """Give back what an engine took in this process."""
+    """Free what an engine allocated in this process."""
     from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
     gc.unfreeze()
@@ -114,12 +114,12 @@ def _release() -> None:
 
 
 def _watched(lm: Any) -> Any:
-    """Let `lm` refuse to write by logits that are not finite: vLLM would take some token."""
+    """Make `lm` raise on non-finite logits in generation: vLLM would take an arbitrary token."""
     ask = lm._model_generate  # noqa: SLF001, where lm-eval calls the engine
 
     def answer(requests: Any, generate: bool = False, sampling_params: Any = None) -> Any:
         for each in (sampling_params or ()) if generate else ():
-            each.logprobs = 0  # of the token that was taken
+            each.logprobs = 0  # of the generated token
         outputs = ask(requests, generate=generate, sampling_params=sampling_params)
         for output in outputs if generate else ():
             for token in output.outputs[0].logprobs or ():

@@ -1,4 +1,4 @@
-"""Runs inside vLLM's workers; the only module here that knows what an engine is made of."""
+"""Code that runs in vLLM's workers; the only module here that depends on an engine's internals."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class WeightSwap:
     reload_weights: Any
 
     def swap_weights(self, folder: str) -> None:
-        """Load the weights of `folder`, whose form is equal, into the model that is there.
+        """Load the weights of `folder`, which has an equal form, into the running model.
 
         vLLM's own `reload_weights` processes each layer whose weights it loads. An output
         embedding that is tied to the input has none of its own, and on a CPU kept computing with a
-        packed copy of what it was before: scores up to 19 nats a token off, without an error.
+        packed copy of the previous one: scores up to 19 nats a token off, without an error.
         """
         from vllm.model_executor.layers.vocab_parallel_embedding import (
             UnquantizedEmbeddingMethod,

@@ -186,8 +186,8 @@ class _Controls:
         tokens, prompt = self._rows[skill]
         tokens = tokens[:items]
         with torch.no_grad():
-            told = self._model(input_ids=tokens[:, :-1]).logits[:, prompt - 1 :].argmax(-1)
-        return round(100.0 * float((told == tokens[:, prompt:]).all(1).float().mean()), 2)
+            predicted = self._model(input_ids=tokens[:, :-1]).logits[:, prompt - 1 :].argmax(-1)
+        return round(100.0 * float((predicted == tokens[:, prompt:]).all(1).float().mean()), 2)
 
 
 def _rows(made: Path, skill: str, items: int) -> tuple[Any, int]:

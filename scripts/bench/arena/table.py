@@ -154,8 +154,8 @@ def _tests(arms: Sequence[Arm], played: Sequence[Played], mark: int) -> list[dic
             continue
         pairs = [pair for each in shared for pair in _pairs(arm, reference, each, mark)]
         difference = overall(pairs)
-        told: dict[str, Any] = {"arm": arm.name, "against": reference.name, "fixtures": len(shared)}
-        found.append(told | difference.model_dump())
+        row: dict[str, Any] = {"arm": arm.name, "against": reference.name, "fixtures": len(shared)}
+        found.append(row | difference.model_dump())
     corrected = holm([float(test["p"]) for test in found])
     for test, p in zip(found, corrected, strict=True):
         test["p_corrected"] = p
