@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evomerge.config import Filtered, MergeConfig, Parameter, RawMerge
+from evomerge.config import Filtered, MergeConfig, Parameter, RawMerge, WudiMerge
 from evomerge.domain.identity import derived_seed
 from evomerge.domain.model import Coefficients, Foundation, Model, Proposal
 from evomerge.domain.recipe import Ingredient, Recipe
@@ -18,9 +18,6 @@ _AT_RANDOM = {"dare_ties", "dare_linear", "della", "mergekit"}
 
 _OF_THE_RESULT = {"allow_crimes", "trust_remote_code", "device", "threads", "shard_size"}
 """Options that change the output of a merge, for example by rounding."""
-
-_OF_EACH_PARENT = {"weight", "density", "epsilon"}
-"""Parameters that mergekit takes per input model, not per merge."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +43,9 @@ class Breeding:
 
     def _over_task_vectors(self, chosen: Coefficients, parents: Sequence[Model]) -> Recipe:
         """The recipe of a merge with weights from the strategy."""
+        shared: dict[str, Any] = {"normalize": False, "lambda": 1.0}
+        if chosen.method == "wudi" and isinstance(self.merge, WudiMerge):
+            shared = {"epsilon": self.merge.parameters.epsilon}
         density = {} if chosen.density is None else {"density": chosen.density}
         return Recipe(
             method=chosen.method,
@@ -54,7 +54,7 @@ class Breeding:
                 for parent, weight in zip(parents, chosen.weights, strict=True)
             ),
             base=self.base.content_id,
-            parameters={"normalize": False, "lambda": 1.0},
+            parameters=shared,
             **self._common(),
         )
 
@@ -96,7 +96,8 @@ class Breeding:
             field.alias or name: spelled(getattr(self.merge.parameters, name))
             for name, field in names.items()
         }
-        own = {name: value for name, value in values.items() if name in _OF_EACH_PARENT}
+        of_each = self.merge.parameters.of_each_parent
+        own = {name: value for name, value in values.items() if name in of_each}
         return own, {name: value for name, value in values.items() if name not in own}
 
     def _tokenizer(self) -> str | None:

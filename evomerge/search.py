@@ -45,6 +45,7 @@ def run_started(
         retention=config.retention,
         candidates=config.strategy.candidates,
         kinds=new_kinds(config.strategy),
+        merge_method=config.merge.method,
         pool=config.strategy.pool,
         held_out_splits=config.evaluation.held_out_splits,
         objective=config.evaluation.objective,

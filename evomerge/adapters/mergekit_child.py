@@ -30,6 +30,7 @@ from mergekit.options import MergeOptions
 from mergekit.tokenizer.config import TokenizerConfig
 from safetensors import safe_open
 
+from evomerge.adapters import mergekit_rules  # noqa: F401, registers evomerge's own methods
 from evomerge.adapters.mergekit import CONFIG_FILE, RECIPE_FILE, mergekit_yaml, recipe_yaml
 from evomerge.adapters.serve import Do
 from evomerge.domain.errors import CandidateError, PreflightError

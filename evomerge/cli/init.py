@@ -39,7 +39,7 @@ strategy:
   # every strategy has options of its own: see configs/REFERENCE.md, or `evomerge schema --markdown`
 
 merge:
-  method: ties  # slerp, linear, task_arithmetic, ties, dare_ties, dare_linear, della, mergekit
+  method: ties  # slerp, linear, task_arithmetic, ties, wudi, dare_ties, dare_linear, della …
   parameters:
     weight: 0.5  # of each parent's task vector (its difference from the base)
     density: 0.5  # fraction of each task vector that is kept

@@ -18,7 +18,7 @@ from evomerge.config.choices import (
     AnyStrategy,
 )
 from evomerge.config.evaluation import EvaluationConfig, TaskConfig
-from evomerge.config.merging import MergeConfig, MergeOptions, RawMerge
+from evomerge.config.merging import MergeConfig, MergeOptions, RawMerge, WudiMerge
 from evomerge.config.models import TOKENIZERS, FoundationModels, ModelConfig
 from evomerge.config.parameters import Filtered, Gradient, Number, Parameter
 from evomerge.config.texts import Device, FilePath, ModelName, NonEmpty
@@ -49,6 +49,7 @@ __all__ = [
     "RawMerge",
     "RunConfig",
     "TaskConfig",
+    "WudiMerge",
 ]
 
 

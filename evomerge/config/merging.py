@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -12,7 +12,17 @@ from evomerge.domain.settings import Fault, identity, refuse, refuse_any, runtim
 from evomerge.domain.value import Value
 
 
-class SlerpParameters(Value):
+class _Parameters(Value):
+    """The parameters of a merge method.
+
+    Attributes:
+        of_each_parent: those that mergekit reads per input model, not once per merge.
+    """
+
+    of_each_parent: ClassVar[frozenset[str]] = frozenset({"weight"})
+
+
+class SlerpParameters(_Parameters):
     """Spherical interpolation between two parents."""
 
     t: Ratio = identity(
@@ -20,7 +30,7 @@ class SlerpParameters(Value):
     )
 
 
-class LinearParameters(Value):
+class LinearParameters(_Parameters):
     """Weighted mean of the weights."""
 
     weight: Weight = identity(default=0.5, description="weight of each parent")
@@ -37,7 +47,7 @@ class LinearParameters(Value):
         return self
 
 
-class TaskArithmeticParameters(Value):
+class TaskArithmeticParameters(_Parameters):
     """Base plus the weighted sum of the task vectors."""
 
     weight: Weight = identity(default=0.5, description="weight of each parent's task vector")
@@ -49,6 +59,8 @@ class TaskArithmeticParameters(Value):
 
 class TiesParameters(TaskArithmeticParameters):
     """Task vectors trimmed to their largest entries, merged with sign election."""
+
+    of_each_parent = frozenset({"weight", "density"})
 
     density: Density = identity(
         default=0.5, description="share of each task vector's entries that is kept, in (0, 1]"
@@ -66,6 +78,8 @@ class DareParameters(TiesParameters):
 class DellaParameters(TiesParameters):
     """Task vectors with randomly dropped entries, small ones more often."""
 
+    of_each_parent = frozenset({"weight", "density", "epsilon"})
+
     epsilon: Epsilon = identity(
         default=0.1, description="keep probabilities range over `density` ± epsilon"
     )
@@ -78,6 +92,19 @@ class DellaParameters(TiesParameters):
             what = f"density ± epsilon must be between 0 and 1; epsilon is {spread:g}"
             refuse((("epsilon",), what))
         return self
+
+
+class WudiParameters(_Parameters):
+    """Task vectors that keep what each task needs, solved for layer by layer."""
+
+    weight: Weight = identity(default=1.0, description="weight of each parent's task vector")
+    epsilon: float = identity(
+        default=0.3,
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="ridge of the solution, in (0, 1]; 0.3 to 1 differ little",
+    )
 
 
 class MergeOptions(Value):
@@ -184,6 +211,13 @@ class DellaMerge(_Merge):
     parameters: DellaParameters = DellaParameters()
 
 
+class WudiMerge(_Merge):
+    """`method: wudi`: task vectors without the interference between them, in closed form."""
+
+    method: Literal["wudi"] = identity(description="merge method")
+    parameters: WudiParameters = WudiParameters()
+
+
 _FRAGMENT_KEYS = ("merge_method", "parameters", "out_dtype")
 _SET_ELSEWHERE = {
     "models": "evomerge adds the parents itself",
@@ -228,6 +262,13 @@ class RawMerge(_Merge):
 
 
 MergeConfig = Annotated[
-    SlerpMerge | LinearMerge | TaskArithmeticMerge | TiesMerge | DareMerge | DellaMerge | RawMerge,
+    SlerpMerge
+    | LinearMerge
+    | TaskArithmeticMerge
+    | TiesMerge
+    | DareMerge
+    | DellaMerge
+    | WudiMerge
+    | RawMerge,
     Field(discriminator="method"),
 ]

@@ -37,6 +37,7 @@ class RunStarted(Value):
         versions: of the libraries that determine results.
         candidates: possible exploration partners, whose weights are kept.
         kinds: the kinds of merges of a plug-in strategy.
+        merge_method: of the config; empty in journals of earlier versions.
         held_out_splits: splits on which the best and the foundation models are scored at the end.
         skill_kept_at: see `evomerge.domain.skills`.
     """
@@ -54,6 +55,7 @@ class RunStarted(Value):
     retention: Retention = "all"
     candidates: CandidateSet = "grandparent_generation"
     kinds: tuple[MergeKind, ...] = ()
+    merge_method: str = ""
     pool: PoolRule = "top_k"
     held_out_splits: tuple[Split, ...] = Field(
         default=(), validation_alias=AliasChoices("held_out_splits", "confirmation")

@@ -96,14 +96,15 @@ class Coefficients(Value):
     """Merge weights chosen by a strategy, which replace the config's merge method and parameters.
 
     The child is base + Σ weights[i] · task vector of parent i; with `ties` the task vectors are
-    first trimmed to the share `density` of their largest entries, with sign election.
+    first trimmed to the share `density` of their largest entries, with sign election; with `wudi`
+    they are freed of the interference between them (`merge_rules.wudi`).
 
     Attributes:
         weights: one per parent, in their order; not normalised.
-        density: for `ties`; None for `task_arithmetic`.
+        density: for `ties`; None for the others.
     """
 
-    method: Literal["task_arithmetic", "ties"]
+    method: Literal["task_arithmetic", "ties", "wudi"]
     weights: tuple[float, ...] = Field(min_length=2)
     density: float | None = Field(default=None, gt=0, le=1)
 
@@ -113,10 +114,15 @@ class Coefficients(Value):
         method: Literal["task_arithmetic", "ties"] = "ties" if density else "task_arithmetic"
         return cls(method=method, weights=tuple(weights), density=density)
 
+    @property
+    def disentangled(self) -> Self:
+        """The same weights over task vectors that do not interfere."""
+        return self.model_copy(update={"method": "wudi", "density": None})
+
     @model_validator(mode="after")
     def _density_of_ties(self) -> Self:
         if (self.method == "ties") != (self.density is not None):
-            raise ValueError("ties needs a density, and task_arithmetic takes none")
+            raise ValueError("ties needs a density, and no other method takes one")
         return self
 
 

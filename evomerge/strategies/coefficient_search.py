@@ -85,12 +85,19 @@ class CoefficientSearch(Strategy):
         if state.best is None:
             return ()
         foundation = foundation_models(state)
+        wudi = state.start.merge_method == "wudi"
         choose = self._suggested if self.search.algorithm == "bayes" else self._drawn
-        points = choose(state, foundation, rng)
-        return tuple(_merge_of_all(foundation, point) for point in points)
+        points = choose(state, foundation, () if wudi else self.grid.densities, rng)
+        return tuple(
+            _merge_of_all(foundation, point.disentangled if wudi else point) for point in points
+        )
 
     def _suggested(
-        self, state: RunState, foundation: Sequence[Model], rng: Random
+        self,
+        state: RunState,
+        foundation: Sequence[Model],
+        densities: Sequence[float],
+        rng: Random,
     ) -> Iterator[Coefficients]:
         from evomerge.surrogate import kriging_believer, suggest
 
@@ -104,24 +111,33 @@ class CoefficientSearch(Strategy):
         if objective is None:
             return
         for _ in range(self.search.children):
-            point = suggest(seen, objective, self.grid.densities, HIGHEST_WEIGHT, rng)
+            point = suggest(seen, objective, densities, HIGHEST_WEIGHT, rng)
             yield point
             if self.search.children > 1:
                 seen.append(kriging_believer(seen, point))
 
     def _drawn(
-        self, state: RunState, foundation: Sequence[Model], rng: Random
+        self,
+        state: RunState,
+        foundation: Sequence[Model],
+        densities: Sequence[float],
+        rng: Random,
     ) -> Iterator[Coefficients]:
         for _ in range(self.search.children):
             weights = [round(rng.uniform(0.0, HIGHEST_WEIGHT), 3) for _ in foundation]
-            yield Coefficients.at(weights, rng.choice([*self.grid.densities, None]))
+            yield Coefficients.at(weights, rng.choice([*densities, None]))
 
 
 def _observations(state: RunState, foundation: Sequence[Model]) -> Iterator[Observation]:
-    """All weighted sums of foundation models by generation and name; a failed merge scores 0."""
+    """All weighted sums of foundation models by generation and name; a failed merge scores 0.
+
+    Under `merge.method: wudi` those of disentangled task vectors, as if they were plain ones; a
+    foundation model alone is none of them.
+    """
     from evomerge.surrogate import Observation
 
     names = [model.name for model in foundation]
+    wudi = state.start.merge_method == "wudi"
     for model in sorted(state.models.values(), key=lambda model: (model.generation, model.name)):
         if model.scores is not None:
             scores = tuple(task.value / 100 for task in model.scores.tasks)
@@ -130,24 +146,27 @@ def _observations(state: RunState, foundation: Sequence[Model]) -> Iterator[Obse
         else:
             continue
         chosen = model.candidate.proposal.coefficients if model.candidate else None
-        if model.generation == 0 and model.name in names:
+        if model.generation == 0 and model.name in names and not wudi:
             alone = [float(name == model.name) for name in names]
             yield Observation(Coefficients.at(alone, None), scores)
-        elif chosen is not None and set(model.parents) <= set(names):
+        elif chosen and set(model.parents) <= set(names) and (chosen.method == "wudi") == wudi:
             weights = dict(zip(model.parents, chosen.weights, strict=True))
             every = [weights.get(name, 0.0) for name in names]
             yield Observation(Coefficients.at(every, chosen.density), scores)
 
 
 def _merge_of_all(foundation: Sequence[Model], point: Coefficients) -> Proposal:
-    """The merge at a point; models of weight 0 are left out, unless fewer than two would remain."""
+    """The merge at a point; models of weight 0 are left out, unless fewer than two would remain.
+
+    Disentangled task vectors depend on all models, so there none is left out.
+    """
     parts = [(model, w) for model, w in zip(foundation, point.weights, strict=True) if w]
-    if len(parts) < 2:
+    if len(parts) < 2 or point.method == "wudi":
         parts = list(zip(foundation, point.weights, strict=True))
     shown = ", ".join(f"{w:.2f} {model.name}" for model, w in parts)
     return propose_merge(
         SEARCH,
         [model for model, _ in parts],
         f"search: {in_words(point)}: {shown}",
-        Coefficients.at([w for _, w in parts], point.density),
+        point.model_copy(update={"weights": tuple(w for _, w in parts)}),
     )

@@ -43,6 +43,11 @@ class Grid(Value):
     weights: Scales = identity(
         default=(0.6, 0.8, 1.0), description="weights of all task vectors, with TIES"
     )
+    wudi: Annotated[Scales, Field(min_length=1)] = identity(
+        default=(0.6, 1.0, 1.5),
+        description="weights of all task vectors under `merge.method: wudi`, in the place of the "
+        "points above",
+    )
 
     @model_validator(mode="after")
     def _has_points(self) -> Self:
@@ -57,11 +62,19 @@ class Grid(Value):
         parents = foundation_models(state)
         return tuple(
             propose_merge(GRID, parents, f"grid: {in_words(point)}", point)
-            for point in self.points(len(parents))
+            for point in self.points(len(parents), state.start.merge_method)
         )
 
-    def points(self, models: int) -> Iterator[Coefficients]:
-        """The points for `models` foundation models, task arithmetic first."""
+    def points(self, models: int, merge_method: str = "") -> Iterator[Coefficients]:
+        """The points for `models` foundation models, task arithmetic first.
+
+        Args:
+            merge_method: of the config; only `wudi` has points of its own.
+        """
+        if merge_method == "wudi":
+            for scale in self.wudi:
+                yield Coefficients.at((scale,) * models, None).disentangled
+            return
         for scale in self.scales:
             yield Coefficients.at((scale,) * models, None)
         for density in self.densities:
@@ -70,13 +83,14 @@ class Grid(Value):
 
     @property
     def opening(self) -> Grid:
-        """Two points, one of each merge method, to start a model-based search with."""
+        """Two points, one of each merge method if there are two, to start a search with."""
         middle = self.weights[len(self.weights) // 2 :][:1]
         return self.model_copy(
             update={
                 "scales": self.scales[-1:],
                 "densities": self.densities[-1:],
                 "weights": middle,
+                "wudi": self.wudi[-2:],
             }
         )
 

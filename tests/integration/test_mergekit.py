@@ -28,6 +28,7 @@ from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.recipe import Ingredient, Recipe
 from evomerge.execution import operations
 from evomerge.execution.pool import no_progress
+from evomerge.merge_rules.wudi import merged_task_vector
 from evomerge.ports import Worker
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -190,6 +191,24 @@ def test_task_vectors_are_taken_from_the_base_that_is_not_listed(
     for name, tensor in child.items():
         expected = base[name] + 0.3 * (a[name] - base[name]) + 0.3 * (b[name] - base[name])
         torch.testing.assert_close(tensor, expected)
+
+
+def test_evomerge_s_own_rule_is_a_method_of_mergekit(
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """In float32 and bfloat16, over a union of vocabularies and tied embeddings, too."""
+    made = recipe("wudi", "a b", "base", own={"weight": 0.8}, parameters={"epsilon": 0.5})
+    check(merger, made)
+    child = merge(merger, made, inputs, tmp_path / "child")
+    a, b, base = (load_file(inputs[name] / "model.safetensors") for name in ("a", "b", "base"))
+    for name, tensor in child.items():
+        moved = merged_task_vector([a[name] - base[name], b[name] - base[name]], [0.8, 0.8], 0.5)
+        torch.testing.assert_close(tensor, base[name] + moved)
+    for kind in ("bf16", "tied"):
+        parents, start = f"a-{kind} xy-{kind}", f"base-{kind}"
+        other = recipe("wudi", parents, start, own={"weight": 1.0}, tokenizer="union")
+        merge(merger, other, inputs, tmp_path / kind)
+        works(tmp_path / kind)
 
 
 def test_the_folder_holds_what_a_model_needs_and_nothing_else(

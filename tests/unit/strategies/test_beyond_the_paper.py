@@ -64,10 +64,10 @@ class Worlds(ImaginedExecutor):
         return Scores(evaluation_id="e", tasks=tasks)
 
 
-def start(names, k, pool="top_k"):
+def start(names, k, pool="top_k", **sections):
     world = Landscape(format=1, name="w", foundation=dict.fromkeys(names, 0.0))
     strategy = {"name": "greedy", "k": k, "pool": pool}
-    config = replay_config(world, run={"name": "w", "seed": 7}, strategy=strategy)
+    config = replay_config(world, run={"name": "w", "seed": 7}, strategy=strategy, **sections)
     return imagined_start(config, names)
 
 
@@ -84,10 +84,10 @@ def recipe(proposal, parents):
     return Recipe(method="sum", parents=tuple(own), base="base", engine="e")
 
 
-def run(strategy, evaluations=40, ledger=None, pool="top_k"):
+def run(strategy, evaluations=40, ledger=None, pool="top_k", **sections):
     ledger = ledger or MemoryLedger()
     if ledger.state.started is None:
-        ledger.record(start(NAMES, strategy.k, pool))
+        ledger.record(start(NAMES, strategy.k, pool, **sections))
     budget = [MaxEvaluations(max_evaluations=evaluations)]
     return evolve(ledger, strategy, budget, recipe, Worlds())
 
@@ -133,6 +133,30 @@ def test_a_foundation_model_of_weight_zero_is_no_parent():
         proposal = _merge_of_all(foundation, Coefficients.at(weights, None))
         assert proposal.parents == parents
         assert len(proposal.coefficients.weights) == len(parents)
+
+
+WUDI = {"method": "wudi"}
+
+
+def test_under_wudi_all_points_are_of_disentangled_task_vectors():
+    for strategy, opening in ((SeedGrid(k=2), 3), (CoefficientSearch(k=2), 2), (Portfolio(k=2), 2)):
+        state = run(strategy, evaluations=12, merge=WUDI)
+        first = [m.candidate.proposal.coefficients for m in state.at_generation(1)]
+        assert len(first) == opening
+        chosen = [
+            m.candidate.proposal.coefficients
+            for m in state.models.values()
+            if m.kind in {"grid", "search"}
+        ]
+        assert {(each.method, each.density) for each in chosen} == {("wudi", None)}
+        assert all(len(each.weights) == len(NAMES) for each in chosen), "none is left out"
+
+
+def test_a_search_under_wudi_climbs_without_the_specialists_as_points():
+    """A specialist is base + its own task vector, not + its disentangled one."""
+    state = run(CoefficientSearch(k=2), evaluations=16, merge=WUDI)
+    assert state.best.kind == "search"
+    assert state.best.score > 98.0
 
 
 SEEN = [

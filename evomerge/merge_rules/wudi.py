@@ -1,0 +1,144 @@
+"""WUDI in closed form: a merged task vector that does to each task what its own vector does.
+
+The objective is that of WUDI-Merging (Cheng et al., "Whoever Started the Interference Should End
+It", arXiv 2503.08099): for a linear layer with task vectors δ_i (out × in), minimise
+
+    Σ_i ‖(Δ - w_i δ_i) δ_iᵀ‖² / ‖δ_i‖²,
+
+since the rows of a task vector span the inputs that it was trained on. The paper takes 300 steps of
+Adam; with a ridge λ around Σ w_i δ_i the minimum has a closed form, as in RegMean (Jin et al.,
+arXiv 2212.09849) with the Gram matrix of the task vector in the place of that of the inputs:
+
+    Δ = Σ_i w_i (δ_i G_i + λ δ_i) (Σ_i G_i + λ I)⁻¹,   G_i = δ_iᵀδ_i / ‖δ_i‖²,   λ = ε / in.
+
+Δ is linear in the weights w. No data are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+SMALLEST_MATRIX = 16
+"""The shortest side of a matrix in a stack (experts); kernels of convolutions are shorter."""
+
+SMALLEST_EPSILON = 0.01
+"""Below it float64 is used: the condition of the system is n · in / ε at worst."""
+
+RESIDUAL = 1e-3
+"""The largest relative residual of a solution in float32; beyond it float64 is used."""
+
+_PROBED = 8
+
+
+def merged_task_vector(
+    deltas: Sequence[torch.Tensor], weights: Sequence[float], epsilon: float
+) -> torch.Tensor:
+    """The merged task vector Δ of one tensor, float32, in the shape of the tensor.
+
+    Matrices are merged as the module says. A stack of matrices (3-D, one for each expert) is merged
+    matrix by matrix; the kernel of a convolution as a matrix (out × everything else). Vectors
+    (norms, biases) have no inputs to tell apart, so the mean Σ w_i δ_i / n is taken.
+
+    Args:
+        deltas: the n task vectors of the tensor, in equal shapes, on one device.
+        weights: w_i, in the order of `deltas`.
+        epsilon: ε > 0, the ridge in units of the mean eigenvalue of a G_i.
+    """
+    floats = [delta.to(torch.float32) for delta in deltas]
+    first = floats[0]
+    if first.ndim < 2:
+        return sum_of(floats, weights) / len(floats)
+    if first.ndim == 3 and min(first.shape[1:]) >= SMALLEST_MATRIX:
+        each = zip(*(delta.unbind(0) for delta in floats), strict=True)
+        return torch.stack([_of_matrix(matrices, weights, epsilon) for matrices in each])
+    flat = [delta.reshape(len(delta), -1) for delta in floats]
+    return _of_matrix(flat, weights, epsilon).reshape(first.shape)
+
+
+def sum_of(deltas: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
+    """Σ w_i δ_i: task arithmetic (Ilharco et al., arXiv 2212.04089)."""
+    total = torch.zeros_like(deltas[0])
+    for delta, weight in zip(deltas, weights, strict=True):
+        total.add_(delta, alpha=weight)
+    return total
+
+
+def _of_matrix(
+    deltas: Sequence[torch.Tensor], weights: Sequence[float], epsilon: float
+) -> torch.Tensor:
+    """The merged task vector of a matrix, [out, in]."""
+    norms = [float(torch.linalg.vector_norm(delta, dtype=torch.float64)) for delta in deltas]
+    moved = [
+        (delta / norm, weight * norm)
+        for delta, weight, norm in zip(deltas, weights, norms, strict=True)
+        if norm != 0  # NaN stays, to be refused where the merged model is written
+    ]
+    if not moved:
+        return torch.zeros_like(deltas[0])
+    units, scales = [unit for unit, _ in moved], [scale for _, scale in moved]
+    ridge = epsilon / deltas[0].shape[1]
+    if epsilon >= SMALLEST_EPSILON:
+        merged = _solved(units, scales, ridge)
+        if _residual(merged, units, scales, ridge) <= RESIDUAL:  # NaN is not
+            return merged
+    return _solved([unit.double() for unit in units], scales, ridge).to(torch.float32)
+
+
+def _solved(units: Sequence[torch.Tensor], scales: Sequence[float], ridge: float) -> torch.Tensor:
+    """Δ from task vectors of norm 1, through the smaller Gram matrix.
+
+    With S the task vectors on top of each other and K = SSᵀ, Δ = M (K + λI)⁻¹ S, where M has the
+    blocks c_i (K_ii + λI): the same as Δ (SᵀS + λI) = Σ c_i (S_iS_iᵀS_i + λS_i), without the
+    cancellation that Woodbury's identity suffers for small λ.
+    """
+    rows, columns = len(units[0]), units[0].shape[1]
+    if rows * len(units) < columns:
+        stacked = torch.cat(list(units))
+        gram = stacked @ stacked.T
+        gram.diagonal().add_(ridge)
+        blocks = [
+            scale * gram[start : start + rows, start : start + rows]
+            for start, scale in zip(range(0, len(gram), rows), scales, strict=True)
+        ]
+        return _divided(torch.cat(blocks, dim=1), gram) @ stacked
+    gram = torch.zeros((columns, columns), dtype=units[0].dtype, device=units[0].device)
+    for unit in units:
+        gram.addmm_(unit.T, unit)
+    gram.diagonal().add_(ridge)
+    return _divided(_target(units, scales, ridge), gram)
+
+
+def _target(units: Sequence[torch.Tensor], scales: Sequence[float], ridge: float) -> torch.Tensor:
+    """Σ c_i (S_iS_iᵀS_i + λS_i), through the smaller of S_iS_iᵀ and S_iᵀS_i."""
+    total = torch.zeros_like(units[0])
+    for unit, scale in zip(units, scales, strict=True):
+        wide = unit.shape[0] < unit.shape[1]
+        total.add_((unit @ unit.T) @ unit if wide else unit @ (unit.T @ unit), alpha=scale)
+        total.add_(unit, alpha=scale * ridge)
+    return total
+
+
+def _divided(left: torch.Tensor, gram: torch.Tensor) -> torch.Tensor:
+    """Left · gram⁻¹ for a positive definite matrix; NaN where it is not, numerically."""
+    factor, failed = torch.linalg.cholesky_ex(gram)
+    if int(failed):
+        return torch.full_like(left, float("nan"))
+    return torch.cholesky_solve(left.T, factor).T
+
+
+def _residual(
+    merged: torch.Tensor, units: Sequence[torch.Tensor], scales: Sequence[float], ridge: float
+) -> float:
+    """‖Δ(SᵀS + λI) - target‖ / ‖target‖ in float64, over a few rows."""
+    chosen = torch.linspace(0, len(merged) - 1, min(_PROBED, len(merged))).long()
+    chosen = chosen.to(merged.device)
+    found = merged[chosen].double()
+    left, right = ridge * found, torch.zeros_like(found)
+    for unit, scale in zip(units, scales, strict=True):
+        whole, few = unit.double(), unit[chosen].double()
+        left += (found @ whole.T) @ whole
+        right += scale * ((few @ whole.T) @ whole + ridge * few)
+    size = float(torch.linalg.vector_norm(right))
+    return float(torch.linalg.vector_norm(left - right)) / size if size else 0.0
