@@ -50,15 +50,15 @@ MARKS = (100, 600, 1000, 2000, 5000)
 _FOUNDATION = 5
 _TASKS, _ITEMS = 3, 200
 _LUCK = (-0.05, 0.05)
-"""Mean and deviation of a child's luck on the logit scale, beside the mean of its parents.
+"""Mean and standard deviation of the noise that is added to the mean of the parents, in logits.
 
-Most children are worse than their parents, about one of a hundred is a new best model, and after
-thousands of them there is room to improve and a pair of the pool to merge.
+Most children are worse than their parents and about one in a hundred is a new best model, so that
+after thousands of them there is room to improve and a pair of the pool to merge.
 """
 
 
 class Luck:
-    """Scores that drift, and kinship drawn for each pair; both tell the time that they took.
+    """Scores that drift, and kinship drawn for each pair, with the time that they took.
 
     Attributes:
         wall, cpu: seconds so far.
@@ -76,7 +76,7 @@ class Luck:
         self.cpu += time.process_time() - cpu
 
     def scores(self, model: Model) -> Scores:
-        """The mean of its parents, and a little luck."""
+        """The mean of the parents' scores plus noise."""
         with self._timed():
             rng = Random(zlib.crc32(model.name.encode()))
             inherited = [self._logits[name] for name in model.parents] or [[-2.0] * _TASKS]
@@ -87,7 +87,7 @@ class Luck:
             return Scores(evaluation_id="luck", tasks=tasks)
 
     def kinship(self, a: Model, b: Model) -> KinshipReading:
-        """As the names have it."""
+        """Kinship drawn from the models' names."""
         with self._timed():
             value = zlib.crc32(f"{a.name} {b.name}".encode()) / 2**32
             return KinshipReading(
@@ -107,7 +107,7 @@ def _score(number: int, logit: float, rng: Random) -> TaskScore:
 
 
 class LuckyWorkplace(Workplace):
-    """A run over luck, without workers."""
+    """A run over `Luck`, without workers."""
 
     def __init__(self, config: Config, run: RunDirectory) -> None:
         super().__init__(config, run, Pool(()))
@@ -133,19 +133,19 @@ class LuckyWorkplace(Workplace):
         )
 
     def check(self) -> Evaluation:
-        """Nothing can be wrong."""
+        """Accept everything."""
         return Evaluation(ids={"selection": "luck"}, counted={})
 
     def prepare(self, observer: object) -> None:
-        """There are no weights."""
+        """Do nothing: there are no weights."""
 
     def executor(self, *_: object) -> ImaginedExecutor:
-        """One that asks the luck of this run."""
+        """An executor over this run's `Luck`."""
         return ImaginedExecutor(self.luck.scores, self.luck.kinship)
 
 
 class Stopwatch:
-    """The observer that takes the numbers at the marks and ends the run at the last one."""
+    """The observer that measures at the marks and ends the run at the last one."""
 
     def __init__(self, run: RunDirectory, luck: Luck, marks: Sequence[int]) -> None:
         self._run, self._luck, self._marks = run, luck, list(marks)
@@ -154,7 +154,7 @@ class Stopwatch:
         self.rows: list[dict[str, float]] = []
 
     def _now(self) -> tuple[float, float]:
-        """(seconds of wall clock, of CPU) outside the landscape."""
+        """Wall clock and CPU seconds, without the landscape's."""
         return time.perf_counter() - self._luck.wall, time.process_time() - self._luck.cpu
 
     def on_event(self, event: Event, state: RunState) -> None:
@@ -169,7 +169,7 @@ class Stopwatch:
             raise StoppedError("enough")
 
     def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
-        """Nothing takes long."""
+        """Do nothing."""
 
     def _mark(self, mark: int) -> None:
         children, wall, cpu = self._at[-1]
@@ -196,7 +196,7 @@ def _size(folder: Path) -> int:
 def measure(
     folder: Path, strategy: str, k: int, marks: Sequence[int], plain: bool = False
 ) -> dict[str, Any]:
-    """One run up to the last mark, then opened again."""
+    """Run to the last mark, then open the run again."""
     document: dict[str, Any] = {
         "run": {"name": strategy, "seed": 1, "dir": str(folder / "runs")},
         "base_model": "base",
@@ -239,7 +239,7 @@ def measure(
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """The numbers of one strategy, with ratios to its first mark."""
+    """The results of one strategy, with ratios to its first mark."""
     first = result["rows"][0]
     opened = (
         f"{result['strategy']}: {result['entries']} events, {result['readings']} readings; "

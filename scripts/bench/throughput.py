@@ -47,15 +47,15 @@ ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "tiny.yaml"
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 ALIKE = ("evaluation.split={held_out: 0}", "execution.report=false")
-"""Settings of every run: a child is scored on all items, as the command lines do, and no page is
-drawn meanwhile."""
+"""Settings of every run: children are scored on all items, as by the command lines, and no report
+is drawn meanwhile."""
 WARM_UP = 2
-"""Children at the beginning of a process that are left out: libraries import on first use."""
+"""Children at the start of a process that are not counted: libraries import on first use."""
 
 
 @dataclass(frozen=True)
 class Ran:
-    """One `evomerge run`: when it was called, how long it took, what it journaled."""
+    """One `evomerge run`: start time, duration, journal."""
 
     folder: Path
     called: float
@@ -63,7 +63,7 @@ class Ran:
     entries: tuple[Entry, ...]
 
     def first(self, kind: str) -> float:
-        """Seconds from the call to the first event of a kind."""
+        """Seconds from the start to the first event of a kind."""
         return next(e.at for e in self.entries if e.event.type == kind) - self.called
 
     def seconds_a_child(self) -> float:
@@ -76,7 +76,7 @@ class Ran:
         return (ended - begun) / len(self.offspring())
 
     def offspring(self) -> list[Model]:
-        """Every child that was scored, in the order of its birth."""
+        """All scored children, in order."""
         return [m for m in fold(self.entries).models.values() if m.candidate and m.scores]
 
     def done(self) -> dict[str, list[tuple[str, bool]]]:
@@ -93,7 +93,7 @@ class Ran:
 
 
 def run(runs: Path, name: str, generations: int, *settings: str) -> Ran:
-    """`evomerge run` of the tiny config in a process of its own."""
+    """Run `evomerge run` on the tiny config in a process of its own."""
     stopping = f"stopping=[{{max_generations: {generations}}}]"
     given = [f"run.dir={runs}", f"run.name={name}", stopping, *ALIKE, *settings]
     overrides = [word for setting in given for word in ("--set", setting)]
@@ -115,7 +115,7 @@ def _call(command: Sequence[str]) -> str:
 
 
 def recipes(ran: Ran) -> Iterator[tuple[Model, dict[str, Any]]]:
-    """Every child with its mergekit configuration over the folders that the run used."""
+    """Every child with its mergekit configuration, over the folders that the run used."""
     state = fold(ran.entries)
     start = state.start
     folders = {m.content_id: str(ROOT / m.source) for m in (start.base, *start.foundation)}
@@ -155,7 +155,7 @@ def command_lines(ran: Ran, count: int, work: Path) -> list[float]:
 
 
 def bare(jobs: Sequence[Mapping[str, Any]], work: Path) -> list[float]:
-    """Seconds a child of `run_merge` and `evaluate` in this process; tasks are loaded once."""
+    """Seconds per child of `run_merge` and `evaluate` in this process, tasks loaded once."""
     import lm_eval
     import mergekit.io.tasks
     import torch
@@ -195,7 +195,7 @@ def bare(jobs: Sequence[Mapping[str, Any]], work: Path) -> list[float]:
 
 
 def one_at_a_time(ran: Ran, count: int, work: Path) -> list[float]:
-    """Seconds a child of evomerge's executor when nothing overlaps; every event is journaled."""
+    """Seconds per child of evomerge's executor without overlap; every event is journaled."""
     overrides = [*ALIKE, f"run.dir={work / 'one'}", "execution.devices=[cpu]"]
     settings = anchored(load(CONFIG, overrides), ROOT)
     directory = RunDirectory(settings.run.dir / settings.run.name)
@@ -228,7 +228,7 @@ def bare_in_a_process(ran: Ran, count: int, work: Path) -> list[float]:
 
 
 def measured(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
-    """Every figure; seconds unless its name says otherwise."""
+    """All measurements, in seconds unless their names say otherwise."""
     runs, generations = work / "runs", arguments.generations
     say("a kinship-guided run, one scoring worker")
     first = run(runs, "kinship", generations, "execution.devices=[cpu]")
@@ -269,7 +269,7 @@ def measured(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
 
 
 def redone(first: Ran, second: Ran) -> dict[str, int]:
-    """What a second arm did anew, reused, and did again although the first had done it."""
+    """Numbers of a second arm: new work, reused work, and work of the first arm done again."""
     counts = {"done again": 0, "reused": 0, "new": 0}
     before = first.done()
     for kind, works in second.done().items():
@@ -281,7 +281,7 @@ def redone(first: Ran, second: Ran) -> dict[str, int]:
 
 
 def table(figures: Mapping[str, Any]) -> str:
-    """The figures with their targets."""
+    """The measurements with their targets, as Markdown."""
     ratio = figures["command lines, a child"] / figures["evomerge run, a child"]
     several = figures["command lines, a child"] / figures["evomerge run with workers, a child"]
     above = figures["evomerge one at a time, a child"] / figures["bare calls, a child"] - 1
@@ -303,7 +303,7 @@ def table(figures: Mapping[str, Any]) -> str:
 
 
 def say(what: str) -> None:
-    """Tell what is being measured."""
+    """Print progress to stderr."""
     sys.stderr.write(f"... {what}\n")
 
 

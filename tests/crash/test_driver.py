@@ -393,7 +393,7 @@ def test_weights_that_another_run_needs_are_not_pruned(tmp_path):
     assert {f.verdict for f in findings} == {"whole"}
 
 
-def test_work_that_nobody_records_is_ended_at_once():
+def test_work_is_stopped_at_once_if_recording_fails():
     """Left to the garbage collector, it once ended inside a lock that its own ending needed."""
     ended = []
 

@@ -21,17 +21,17 @@ from evomerge.significance import Pairs, holm, overall
 from evomerge.simulation import LandscapeSettings, run_arms
 
 INTERFERENCE = {False: 0.1, True: 0.3}
-"""Of the simulated landscapes that stand for easy and hard fixtures."""
+"""Interference of the simulated landscapes that correspond to easy and hard fixtures."""
 
 
 @dataclass(frozen=True)
 class Played:
-    """What a fixture brought so far.
+    """The results on a fixture so far.
 
     Attributes:
         states: of the finished arms, by name.
-        held_out: by content id.
-        stops: by arm, children made when a criterion would have ended it.
+        held_out: held-out scores by content id.
+        stops: by arm and criterion, the number of children at which it would have ended the arm.
     """
 
     fixture: Fixture
@@ -48,10 +48,10 @@ def document(
     marks: Sequence[int],
     landscapes: int,
 ) -> dict[str, Any]:
-    """Everything measured; arms that are finished on no fixture are left out.
+    """All results; arms that are finished on no fixture are left out.
 
     Args:
-        controls: of every fixture that was made, by title; on an unfair one no arm was run.
+        controls: of every fixture that was made, by title; no arm is run on an unfair one.
     """
     complete = [arm for arm in arms if any(arm.name in each.states for each in played)]
     return {
@@ -68,7 +68,7 @@ def document(
 
 
 def _arm(arm: Arm, played: Sequence[Played], marks: Sequence[int]) -> dict[str, Any]:
-    """One arm: an entry a fixture, and its means over the fixtures."""
+    """One arm: an entry per fixture, and its means over the fixtures."""
     own = [each for each in played if arm.name in each.states]
     return _over_fixtures(arm.name, [_on_fixture(arm, each, marks) for each in own])
 
@@ -82,7 +82,7 @@ def _over_fixtures(name: str, entries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _peers(played: Sequence[Played]) -> list[dict[str, Any]]:
-    """The peers, in the form of the arms."""
+    """The peers, in the same form as the arms."""
     names = sorted({peer.search.name for each in played for peer in each.peers})
     return [
         _over_fixtures(
@@ -110,7 +110,7 @@ def _on_fixture(arm: Arm, played: Played, marks: Sequence[int]) -> dict[str, Any
 
 
 def _stopping(arms: Sequence[Arm], played: Sequence[Played], mark: int) -> Iterator[dict[str, Any]]:
-    """What each criterion would have cost an arm of several generations, over the fixtures."""
+    """The cost of each criterion for arms of several generations, over the fixtures."""
     for arm in arms:
         own = [each for each in played if arm.name in each.stops]
         for name in CRITERIA if arm.strategy != "seed_grid" and own else ():
@@ -120,7 +120,7 @@ def _stopping(arms: Sequence[Arm], played: Sequence[Played], mark: int) -> Itera
 
 
 def _ended(arm: Arm, criterion: str, played: Played, mark: int) -> dict[str, float]:
-    """Where a criterion would have ended an arm on a fixture; at its end where it never did."""
+    """The point at which a criterion would have ended an arm on a fixture, at most its end."""
     children = played.stops[arm.name].get(criterion)
     made = mark if children is None else children
     best = winners(played.states[arm.name], (made, mark))
@@ -133,7 +133,7 @@ def _ended(arm: Arm, criterion: str, played: Played, mark: int) -> dict[str, flo
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and half of its 95 % interval (t) over the fixtures; None for a single one."""
+    """Mean and half width of its 95 % interval (t) over the fixtures; None for a single one."""
     if len(values) < 2:
         return {"mean": values[0], "half": None}
     half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
@@ -141,10 +141,10 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _tests(arms: Sequence[Arm], played: Sequence[Played], mark: int) -> list[dict[str, Any]]:
-    """Every arm against the greedy one of its method (strategies over all models: of TIES).
+    """Test every arm against the greedy one of its method (strategies over all models: of TIES).
 
-    Held-out items are paired within fixture and task. p tells whether the difference holds for
-    these fixtures, not for others; it is corrected over all arms by Holm's method.
+    Held-out items are paired within fixture and task. p is valid for these fixtures, not for
+    others; it is corrected over all arms by Holm's method.
     """
     found: list[dict[str, Any]] = []
     for arm in arms:
@@ -163,7 +163,7 @@ def _tests(arms: Sequence[Arm], played: Sequence[Played], mark: int) -> list[dic
 
 
 def _pairs(a: Arm, b: Arm, played: Played, mark: int) -> Iterator[Pairs]:
-    """The winners of two arms on a fixture, task by task."""
+    """Paired item results of the winners of two arms on a fixture, task by task."""
     best = (winners(played.states[arm.name], (mark,))[mark] for arm in (a, b))
     ours, theirs = (played.held_out[model.content_id] for model in best)
     return paired(ours, theirs, played.fixture.number)
@@ -210,7 +210,7 @@ def _simulation(
 
 
 def markdown(found: Mapping[str, Any]) -> str:
-    """The document for a reader."""
+    """The results as Markdown."""
     return "\n".join(
         [
             *_head(found),

@@ -1,4 +1,4 @@
-"""Arms against the peers' searches, on the same held-out items; as JSON and Markdown."""
+"""Comparison of arms with the peers' searches on the same held-out items, as JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from evomerge.domain.scores import Scores, TaskScore
 from evomerge.significance import Pairs, overall
 
 RECOMMENDED = "portfolio"
-"""The arm that is named before the scores are known; the best one is known only afterwards."""
+"""The arm that is chosen before the scores are known; the best one is known only afterwards."""
 
 
 def paired(ours: Scores, theirs: Scores, label: object) -> Iterator[Pairs]:
-    """Two models' results by item, task by task; `label` tells equal tasks of fixtures apart."""
+    """Two models' paired results by item, task by task; `label` distinguishes fixtures."""
     for one, other in zip(ours.tasks, theirs.tasks, strict=True):
         yield Pairs(f"{label}/{one.task}", 1.0, _items(one), _items(other))
 
@@ -25,9 +25,9 @@ def paired(ours: Scores, theirs: Scores, label: object) -> Iterator[Pairs]:
 def against_peers(
     fixture: str, ours: Mapping[str, Mapping[int, Scores]], peers: Sequence[Judged]
 ) -> Iterator[dict[str, Any]]:
-    """At every mark the best peer of a fixture beside the recommended arm and the best one.
+    """Compare the best peer of a fixture with the recommended and the best arm, at every mark.
 
-    The best are the best on the held-out items: the peers' best one is flattered as ours is.
+    Best is by held-out items, which biases the best peer's score upwards as it does ours.
 
     Args:
         ours: held-out scores of each arm's winner by mark.
@@ -59,7 +59,7 @@ def against_peers(
 
 
 def versus(found: Mapping[str, Any]) -> Iterator[str]:
-    """The comparison, for a reader."""
+    """The comparison as Markdown."""
     if not found["against_peers"]:
         return
     yield "\n## Against the best peer, on the same held-out items\n"
@@ -101,7 +101,7 @@ def _interval(difference: Mapping[str, float]) -> str:
 
 
 def _items(score: TaskScore) -> NDArray[np.float64]:
-    """Right or wrong of every item."""
+    """The result (0 or 1) of every item."""
     if score.solved is None:
         raise ValueError(f"task {score.task!r} has no results by item")
     bits = int(score.solved, 16)

@@ -36,7 +36,7 @@ def stored(file: Path, dtype: str, *numbers: str) -> list[StoredTensor]:
 
 
 @pytest.mark.parametrize(("dtype", "bad"), [(kind, bits) for kind in BAD for bits in BAD[kind]])
-def test_what_is_no_number_is_found(dtype: str, bad: str, tmp_path: Path) -> None:
+def test_nan_and_infinity_are_found(dtype: str, bad: str, tmp_path: Path) -> None:
     tensors = stored(tmp_path / "x", dtype, ONE[dtype], LARGEST[dtype], bad, bad)
     assert first_not_finite(tmp_path / "x", tensors) == "t2"
     assert first_not_finite(tmp_path / "x", tensors[:2]) is None

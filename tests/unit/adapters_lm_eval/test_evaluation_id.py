@@ -93,7 +93,7 @@ def test_a_worker_finds_the_same_id(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OTHER_TASK)
-def test_the_same_holds_for_tasks(name: str) -> None:
+def test_task_fields_change_the_id_by_their_role(name: str) -> None:
     changed = _id({"tasks": [{"name": "first", name: OTHER_TASK[name]}]}) != _id(BASE)
     assert changed == _measured(TaskConfig, name)
 
@@ -107,7 +107,7 @@ def test_what_is_made_of_the_measured_needs_no_other_measurement() -> None:
 
 
 @pytest.mark.parametrize("change", [{"held_out": 0.25}, {"seed": 5}])
-def test_the_same_holds_for_the_split(change: dict[str, Any]) -> None:
+def test_all_fields_of_the_split_change_the_id(change: dict[str, Any]) -> None:
     assert _id({**BASE, "split": change}) != _id(BASE)
     assert set(SplitConfig.model_fields) == {"held_out", "seed"}
 

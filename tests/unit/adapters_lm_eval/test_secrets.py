@@ -21,7 +21,7 @@ def test_secrets(name: str, value: str) -> None:
     ("name", "value"),
     [("add_bos_token", True), ("prefix_token_id", 1), ("tokenizer", "org/name"), ("revision", "x")],
 )
-def test_what_only_sounds_like_one(name: str, value: str | int | bool) -> None:
+def test_names_that_only_resemble_secrets(name: str, value: str | int | bool) -> None:
     assert not is_secret(name, value)
 
 

@@ -97,7 +97,7 @@ def test_other_shapes_are_an_error_that_names_all(shape):
         assert part in str(caught.value)
 
 
-def test_what_is_no_weight_is_named():
+def test_tensors_that_are_not_weights_are_named():
     base = BASE | folder(steps=("I64", 1), nothing=(0, 4), mask=("BOOL", 3))
     model = dict(base) | folder(model__layers__0__w=("U8", 2, 4), rotary=(3,))
     found = match("base", base, {"m": model})

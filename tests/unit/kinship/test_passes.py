@@ -86,7 +86,7 @@ def rewritten(taken, **changes):
         {"extra": []},
     ],
 )
-def test_what_is_no_pass_is_refused(taken, changes):
+def test_invalid_passes_are_refused(taken, changes):
     with pytest.raises(PassFormatError):
         Pass.from_bytes(rewritten(taken, **changes))
 

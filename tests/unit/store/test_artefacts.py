@@ -244,7 +244,7 @@ def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(tmp_path, monkeyp
         assert Owner.of(lock).pid == os.getpid()
 
 
-def test_a_lock_names_nobody_after_an_exception(tmp_path):
+def test_a_lock_file_is_empty_after_an_exception(tmp_path):
     lock = tmp_path / "lock"
     with pytest.raises(RuntimeError):
         with exclusive(lock, "run x"):
