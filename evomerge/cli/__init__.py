@@ -42,7 +42,6 @@ COMMANDS = {
     "slurm": "print a batch script that requeues and resumes itself",
     "init": "write a commented config to start from",
     "schema": "print the JSON Schema of configs",
-    "completion": "print the shell completion script",
 }
 
 

@@ -61,36 +61,17 @@ def command(
     RANGE: {"low", "high"}; if "bounded" is false, "high" is that of 20 generations.
     Sizes in bytes, null if unknown.
     """
-    show_plan(
-        anchored(load(config, overrides), Path.cwd()),
-        as_json=as_json,
-        price=price,
-        hours_per_evaluation=hours_per_evaluation,
-        gpus=gpus,
-        model_size=model_size,
-    )
-
-
-def show_plan(
-    config: Config,
-    *,
-    as_json: bool,
-    price: float | None = None,
-    hours_per_evaluation: float | None = None,
-    gpus: int | None = None,
-    model_size: float | None = None,
-) -> None:
-    """Print the plan of an anchored config; `model_size` in GB replaces unknown sizes."""
     from evomerge.adapters.hub import Hub
     from evomerge.terminal import stdout_console
     from evomerge.terminal.planning import plan_document, plan_view
 
+    settings = anchored(load(config, overrides), Path.cwd())
     with Hub() as hub:
-        plan = planned(config, hub, price, hours_per_evaluation, gpus, model_size)
+        plan = planned(settings, hub, price, hours_per_evaluation, gpus, model_size)
     if as_json:
         click.echo(json.dumps(plan_document(plan), ensure_ascii=False))
     else:
-        stdout_console().print(plan_view(plan, _free(config.run.dir)))
+        stdout_console().print(plan_view(plan, _free(settings.run.dir)))
 
 
 def planned(
@@ -101,7 +82,7 @@ def planned(
     gpus: int | None = None,
     model_size: float | None = None,
 ) -> Plan:
-    """The plan of a config on this machine."""
+    """The plan of an anchored config; `model_size` in GB replaces unknown sizes."""
     from evomerge.adapters import machine
     from evomerge.adapters.survey import survey
 

@@ -12,14 +12,13 @@ from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.config import RunConfig
 from evomerge.domain.errors import ConfigError, Problem, UsageError
 from evomerge.domain.events import KinshipMeasured, RunStarted
-from evomerge.domain.kinship import Metric, pair
+from evomerge.domain.kinship import pair
 from evomerge.domain.model import Model
 from evomerge.domain.state import Entry
 from evomerge.imagined.landscape import Landscape
 from evomerge.imagined.recorded import Replay, replay, replay_config
 from evomerge.store.recorded import Recorded, keep
 from evomerge.store.run_directory import RunDirectory
-from evomerge.strategies import STRATEGIES, options_of
 
 
 @click.command()
@@ -30,23 +29,6 @@ from evomerge.strategies import STRATEGIES, options_of
     help="Default: the landscape's.",
 )
 @click.option("--k", type=click.IntRange(min=2), help="Size of the pool; default: the landscape's.")
-@click.option(
-    "--candidates",
-    type=click.Choice(["grandparent_generation", "repository", "pool"]),
-    help="Candidates for the partner of an exploration merge. Default: grandparent_generation.",
-)
-@click.option(
-    "--prefer",
-    type=click.Choice(["lowest", "highest"]),
-    help="Which kinship to the best model the strategy kinship prefers. Default: lowest.",
-)
-@click.option(
-    "--metric",
-    type=click.Choice([str(metric) for metric in Metric]),
-    default=str(Metric.PCC),
-    show_default=True,
-    help="Metric of the recorded kinship values.",
-)
 @click.option("--max-generations", type=click.IntRange(min=1), help="Default: the landscape's.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True,
               help="Of random choices.")  # fmt: skip
@@ -57,9 +39,6 @@ def command(
     landscape: Path,
     strategy: str | None,
     k: int | None,
-    candidates: str | None,
-    prefer: str | None,
-    metric: str,
     max_generations: int | None,
     seed: int,
     save: str | None,
@@ -80,20 +59,12 @@ def command(
     the model of a proposed pair that is not recorded is null, and the replay stops there.
     """
     world = read_landscape(landscape)
-    name = strategy or world.strategy
-    chosen = {"candidates": candidates, "prefer": prefer}
-    exploration = {key: value for key, value in chosen.items() if value is not None}
-    for key in exploration:
-        if ("exploration", key) not in dict(options_of(STRATEGIES.own[name])):
-            raise UsageError(f"--{key}: the strategy {name} has no such option")
-    explores = {"exploration": exploration} if exploration else {}
     result = replay(
         world,
         replay_config(
             world,
             run={"name": "replay", "seed": seed},
-            strategy={"name": name, "k": k or world.k, **explores},
-            kinship={"metric": metric},
+            strategy={"name": strategy or world.strategy, "k": k or world.k},
             stopping=[
                 "pool_unchanged",
                 {"max_generations": max_generations or world.max_generations},

@@ -8,7 +8,6 @@ import click
 
 from evomerge.cli.driving import drive_and_report, driving_options, refuse_another_config
 from evomerge.cli.options import set_option
-from evomerge.cli.plan import show_plan
 from evomerge.configfile import anchored, load
 from evomerge.domain.errors import UsageError
 from evomerge.store.run_directory import RunDirectory
@@ -30,14 +29,12 @@ from evomerge.store.run_directory import RunDirectory
     show_default=True,
     help="With --arms: number of runs of every arm, with seeds run.seed, run.seed + 1, …",
 )
-@click.option("--dry-run", is_flag=True, help="Only print the plan, as `evomerge plan` does.")
 @driving_options
 def command(
     config: Path,
     overrides: tuple[str, ...],
     arms: str | None,
     repeats: int,
-    dry_run: bool,
     accept_drift: bool,
     plain: bool,
     as_json: bool,
@@ -57,9 +54,6 @@ def command(
     if repeats > 1:
         raise UsageError("--repeats is for the arms of a comparison", "add --arms greedy,kinship")
     settings = anchored(load(config, overrides), Path.cwd())
-    if dry_run:
-        show_plan(settings, as_json=as_json)
-        return
     run = RunDirectory(settings.run.dir / settings.run.name)
     refuse_another_config(run, settings)
     drive_and_report(run, settings, accept_drift=accept_drift, plain=plain, as_json=as_json)

@@ -22,36 +22,30 @@ from evomerge.terminal.tables import skipped_lines
 @click.argument("model", required=False)
 @runs_dir_option
 @json_option
-@click.option("--mermaid", "form", flag_value="mermaid", help="As a Mermaid flowchart.")
-@click.option("--dot", "form", flag_value="dot", help="As a Graphviz digraph.")
-@click.option("--all", "whole", is_flag=True, help="With --mermaid or --dot: all models.")
+@click.option("--mermaid", is_flag=True, help="As a Mermaid flowchart, for Markdown.")
+@click.option("--all", "whole", is_flag=True, help="With --mermaid: all models.")
 def command(
-    run: str, model: str | None, runs_dir: Path, as_json: bool, form: str | None, whole: bool
+    run: str, model: str | None, runs_dir: Path, as_json: bool, mermaid: bool, whole: bool
 ) -> None:
     """Draw the lineage of MODEL, or of the best model of RUN (a name or a path).
-
-    Put the output of --mermaid into a ```mermaid block of Markdown; `evomerge tree RUN --dot |
-    dot -Tsvg` draws an image.
 
     \b
     JSON output: {"format": 1, "model": name, "models": [MODEL]}: the model, then all of its
     ancestors, nearest first, each once; MODEL and "skipped" as in `evomerge status --help`.
     """
-    if as_json and form:
-        raise UsageError(f"--json and --{form} ask for two outputs", "choose one")
-    if whole and (model is not None or form is None):
+    if as_json and mermaid:
+        raise UsageError("--json and --mermaid ask for two outputs", "choose one")
+    if whole and (model is not None or not mermaid):
         raise UsageError(
-            "--all needs --mermaid or --dot, and no MODEL",
-            "`evomerge status RUN` lists all generations",
+            "--all needs --mermaid, and no MODEL", "`evomerge status RUN` lists all generations"
         )
     directory = find_run(run, runs_dir)
     state = fold(directory.read())
-    if form:
+    if mermaid:
         from evomerge.terminal import graph
 
         root = None if whole else _root(model, state, directory.name)
-        draw = graph.mermaid if form == "mermaid" else graph.dot
-        click.echo(draw(state, graph.members_of(state, root)), nl=False)
+        click.echo(graph.mermaid(state, graph.members_of(state, root)), nl=False)
         return
     name = _root(model, state, directory.name)
     if as_json:

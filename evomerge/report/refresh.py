@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 from evomerge.domain.events import Event, GenerationFinished, RunFinished
@@ -41,14 +40,9 @@ class ReportRefresher:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Draw the last report if the run is finished; a stopped run does not wait for it."""
-        if error is None and self._finished:
+        if raised[1] is None and self._finished:
             self._await()
             self._start("--background")
             self._await()

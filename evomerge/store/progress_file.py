@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Self
 
 from evomerge.domain.events import CandidateFailed, Event, GenerationFinished, ModelScored
@@ -52,12 +51,7 @@ class ProgressFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         if self._written > float("-inf"):  # else the file may be another driver's
             with contextlib.suppress(OSError):
                 self._path.unlink()

@@ -12,11 +12,12 @@ _SPLITS: dict[Split, str] = {
     "selection": "on the items that selected the best model: its gain is overestimated and its p "
     "value too small",
 }
-_SPLITS_IN_SHORT: dict[Split, str] = {
+ITEMS: dict[Split, str] = {
     "held_out": "held-out items",
     "final": "final tasks",
-    "selection": "the selection items",
+    "selection": "selection items",
 }
+"""What the items of a split are called."""
 
 
 def split_note(split: Split) -> str:
@@ -30,7 +31,7 @@ def gains_line(gains: Gains) -> str:
         return "nothing could be compared: " + "; ".join(gains.missing[:1])
     first, *others = gains.comparisons
     by = "" if gains.objective == "mean" else f", {TITLES[gains.objective]}"
-    text = f"{verdict_sentence(first)} ({_SPLITS_IN_SHORT[gains.split]}{by})"
+    text = f"{verdict_sentence(first)} ({ITEMS[gains.split]}{by})"
     doubtful = [each.b for each in others if not each.certain]
     return text + (f"; over {', '.join(doubtful)} it may be noise" if doubtful else "")
 

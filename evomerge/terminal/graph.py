@@ -1,4 +1,4 @@
-"""Lineages as text for other tools: Mermaid (Markdown, GitHub) and DOT (Graphviz).
+"""Lineages as Mermaid flowcharts, for Markdown and the model card.
 
 Labels are escaped, so that no name can end or inject syntax.
 """
@@ -60,33 +60,6 @@ def mermaid(state: RunState, names: Collection[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def dot(state: RunState, names: Collection[str]) -> str:
-    """A DOT digraph of the models `names`, one rank per generation."""
-    ids = {name: f"m{place}" for place, name in enumerate(names)}
-    lines = [
-        "digraph lineage {",
-        f"  label={_dot_text([state.start.name])};",
-        '  node [shape=box, style="rounded,filled", fontname="sans-serif"];',
-        '  edge [color="#5b6672"];',
-    ]
-    for name, node in ids.items():
-        model = state.models[name]
-        best = ", penwidth=3" if model is state.best else ""
-        label = _dot_text(_label(model, state))
-        fill, stroke = _colours(_kind(model), state)
-        ink = f', fontcolor="{_RED}"' if model.failure else ""
-        style = f'fillcolor="{fill}", color="{stroke}"{ink}'
-        lines.append(f"  {node} [label={label}, {style}{best}];")
-    for number in range(len(state.generations)):
-        born = [ids[name] for name in names if state.models[name].generation == number]
-        if born:
-            lines.append("  { rank=same; " + " ".join(f"{node};" for node in born) + " }")
-    for parent, model in _edges(state, ids):
-        dashed = " [style=dashed]" if model.kind == "exploration" else ""
-        lines.append(f"  {ids[parent]} -> {ids[model.name]}{dashed};")
-    return "\n".join([*lines, "}"]) + "\n"
-
-
 def _edges(state: RunState, names: Collection[str]) -> Iterator[tuple[str, Model]]:
     for name in names:
         model = state.models[name]
@@ -125,9 +98,3 @@ def _mermaid_text(text: str) -> str:
     return "".join(
         c if c.isalnum() or c in " .,:±+-–_×()" else f"#{ord(c)};" for c in printable(text)
     )
-
-
-def _dot_text(lines: list[str]) -> str:
-    """A quoted DOT string of several lines."""
-    escaped = (printable(line).replace("\\", "\\\\").replace('"', '\\"') for line in lines)
-    return '"' + "\\n".join(escaped) + '"'

@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evomerge.domain.objective import MEANINGS, Objective
-from evomerge.domain.scores import Split
 from evomerge.domain.skills import Skill, Skills
-
-_ITEMS: dict[Split, str] = {
-    "held_out": "held-out items",
-    "final": "final tasks",
-    "selection": "selection items",
-}
+from evomerge.terminal.differences import ITEMS
 
 
 def meaning(objective: Objective) -> str:
@@ -25,7 +19,7 @@ def meaning(objective: Objective) -> str:
 
 def kept_sentence(skills: Skills) -> str:
     """`3 of 5 kept, held-out items (lost: reverse 12.0 of 88.0, sort 30.5 of 61.0)`."""
-    text = f"{skills.kept} of {len(skills.tasks)} kept, {_ITEMS[skills.split]}"
+    text = f"{skills.kept} of {len(skills.tasks)} kept, {ITEMS[skills.split]}"
     return f"{text} (lost: {lost_list(skills)})" if skills.lost else text
 
 
@@ -38,13 +32,13 @@ def kept_means(skills: Skills) -> str:
     """The criterion for a kept skill, and the items it was measured on."""
     return (
         f"tasks with at least {100 * skills.kept_at:g} % of the best foundation model's score, "
-        f"on {_ITEMS[skills.split]}"
+        f"on {ITEMS[skills.split]}"
     )
 
 
 def kept_in_short(skills: Skills) -> str:
     """A short form of `kept_means`."""
-    return f"from {100 * skills.kept_at:g} % of the best foundation model, {_ITEMS[skills.split]}"
+    return f"from {100 * skills.kept_at:g} % of the best foundation model, {ITEMS[skills.split]}"
 
 
 def lost_by_pool(lost: Sequence[Skill]) -> str:

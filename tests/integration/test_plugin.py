@@ -75,7 +75,7 @@ def test_the_journal_names_them_truly_with_their_version(run):
 
 
 def test_whoever_has_no_such_package_can_still_read_the_run(run, evomerge):
-    tree = evomerge("tree", run, "--dot")
+    tree = evomerge("tree", run, "--mermaid")
     assert tree.returncode == 0, tree.stderr
     assert "#3a96cf" in tree.stdout, "the colour that the strategy chose is in the journal"
     assert evomerge("status", run).returncode == 0

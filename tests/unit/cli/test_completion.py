@@ -7,10 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from click.testing import CliRunner
 
 from evomerge import __version__
-from evomerge.cli import COMMANDS, cli
+from evomerge.cli import COMMANDS
 
 HEAVY = "torch transformers mergekit lm_eval safetensors matplotlib numpy scipy pydantic rich yaml"
 _IMPORTED = f"print(*[m for m in {HEAVY.split()} if m in sys.modules], file=sys.stderr)"
@@ -46,19 +45,6 @@ def test_options_of_a_command_are_completed():
     items, libraries = completed("evomerge resume --", 2)
     assert "--accept-drift" in items
     assert libraries <= {"pydantic", "yaml"}
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_asks_this_program(shell):
-    done = CliRunner().invoke(cli, ["completion", shell])
-    assert done.exit_code == 0
-    assert f"_EVOMERGE_COMPLETE={shell}_complete" in done.stdout
-
-
-def test_an_unknown_shell_is_refused():
-    done = CliRunner().invoke(cli, ["completion", "tcsh"])
-    assert done.exit_code == 2
-    assert "'bash', 'zsh', 'fish'" in done.output
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])

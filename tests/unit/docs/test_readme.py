@@ -24,7 +24,7 @@ RUN, MODEL = "paper-kinship", "model-2-1"
 # Quick, and they need neither weights nor a hub: these are really run.
 RUNNABLE = {
     "init", "validate", "status", "list", "tree", "show", "compare", "replay", "digest", "slurm",
-    "gc", "schema", "completion",
+    "gc", "schema",
 }  # fmt: skip
 
 

@@ -211,7 +211,7 @@ def test_every_kind_of_merge_has_a_look(tmp_path):
     grafted = MergeKind(name="grafted", label="graft", colour="sky")
     told = replace(seen, started=state.start.model_copy(update={"kinds": (grafted,)}))
     assert palette.looks(told)["grafted"] == palette.Look("graft", palette.SKY, "v")
-    assert "#e2f0fa" in graph.dot(told, [child.name])
+    assert "#e2f0fa" in graph.mermaid(told, [child.name])
 
 
 @pytest.mark.parametrize("strategy", ["coefficient_search", "portfolio", "seed_grid"])

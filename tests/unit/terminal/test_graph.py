@@ -1,8 +1,6 @@
 """Family trees for other tools: what they say, and that no name can break them."""
 
 import re
-import shutil
-import subprocess
 
 import pytest
 from hypothesis import given
@@ -10,20 +8,13 @@ from hypothesis import strategies as st
 
 from evomerge.cli import cli
 from evomerge.domain.errors import UsageError
-from evomerge.terminal.graph import dot, members_of, mermaid
+from evomerge.terminal.graph import members_of, mermaid
 
-from .conftest import Story, first_generation
+from .conftest import Story
 
 _NODE = re.compile(r'  m\d+\["[^"\n<>]*(<br/>[^"\n<>]*)*"\]:::[a-z]+')
 _EDGE = re.compile(r"  m\d+ (-->|-\.->) m\d+")
 _STYLE = re.compile(r"  (classDef [a-z]+|style m\d+) [a-z0-9#:,\- ]+")
-_STRING = r'"(?:[^"\\\n]|\\.)*"'
-_DOT_LINE = re.compile(
-    rf"digraph lineage \{{|\}}|  label={_STRING};|  (node|edge) \[.*\];"
-    rf'|  m\d+ \[label={_STRING}, fillcolor="#\w+"[^\]]*\];'
-    r"|  \{ rank=same;( m\d+;)+ \}|  m\d+ -> m\d+( \[style=dashed\])?;"
-)
-HOSTILE = ['a"];x', "b\\", "c<script>", "d;--> `e` #quot; %%"]
 
 
 def read_mermaid(text):
@@ -58,24 +49,6 @@ def test_a_lineage_is_the_model_and_its_ancestors(finished):
     assert names.index("alpha") < names.index("model-1-2") < names.index("model-2-exp")
 
 
-@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
-def test_graphviz_reads_it(finished):
-    text = dot(finished.state, members_of(finished.state, None))
-    drawn = subprocess.run(["dot", "-Tsvg"], input=text, capture_output=True, text=True)
-    assert drawn.returncode == 0, drawn.stderr
-    assert "model&#45;2&#45;exp" in drawn.stdout
-
-
-def test_dot_keeps_to_its_syntax_whatever_a_name_holds():
-    story = first_generation(Story(HOSTILE))
-    text = dot(story.state, members_of(story.state, None))
-    for line in text.splitlines():
-        assert _DOT_LINE.fullmatch(line), line
-    labels = re.findall(rf"m\d+ \[label=({_STRING})", text)
-    first = [label[1:-1].split("\\n")[0] for label in labels[:4]]
-    assert [re.sub(r"\\(.)", r"\1", label) for label in first] == HOSTILE
-
-
 @given(st.text(min_size=1, max_size=40))
 def test_mermaid_keeps_to_its_syntax_whatever_a_name_holds(name):
     story = Story([name, "other"])
@@ -85,7 +58,10 @@ def test_mermaid_keeps_to_its_syntax_whatever_a_name_holds(name):
     )
 
 
-@pytest.mark.parametrize("words", [["--json", "--dot"], ["--all"], ["model-1-1", "--all", "--dot"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--json", "--mermaid"], ["--all"], ["model-1-1", "--all", "--mermaid"]],
+)
 def test_what_does_not_go_together_is_told(words, tmp_path):
     with pytest.raises(UsageError, match=r"two outputs|--all needs"):
         cli.main(["tree", "any", *words, "--dir", str(tmp_path)], standalone_mode=False)
