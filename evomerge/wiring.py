@@ -30,7 +30,7 @@ from evomerge.store.run_directory import RunDirectory
 from evomerge.workplace import Setting, Workplace
 
 
-def _ignore(*told: object) -> None:
+def _ignore(*_: object) -> None:
     """No-op callback."""
 
 
@@ -48,9 +48,9 @@ class LocalWorkplace(Workplace):
         """Workers are started when needed.
 
         Args:
-            checking: told what is looked at next.
-            warn: told what makes a run worse without making it fail.
-            fetched: told how far files of the hub are.
+            checking: called with a description of the next check.
+            warn: called with each warning.
+            fetched: called with the progress of downloads.
         """
         cache = Cache(run.store / "answers")
         super().__init__(config, run, Pool(workers(config, run.logs, cache)))
@@ -58,7 +58,7 @@ class LocalWorkplace(Workplace):
         self._warn = warn
         patience = config.execution.hub_patience_minutes * 60
         self._hub = Hub(patience, run.logs / "hub.log", checking, fetched)
-        self._told_of_pickles = lambda name: partial(fetched, f"{name} (converted)")
+        self._conversion_progress = lambda name: partial(fetched, f"{name} (converted)")
 
     @cached_property
     def setting(self) -> Setting:
@@ -83,7 +83,7 @@ class LocalWorkplace(Workplace):
         )
 
     def check(self) -> Evaluation:
-        """Models by their headers, devices, recipe, tasks and metrics, disk; no weights."""
+        """Check headers of models, devices, recipe, tasks, metrics and disk, without weights."""
         return preflight.check(self, self._examined, self._checking, self._warn)
 
     def prepare(self, observer: Observer) -> None:
@@ -101,13 +101,17 @@ class LocalWorkplace(Workplace):
 
     @cached_property
     def _examined(self) -> Examination:
-        """The base and the foundation models, as their small files and headers show them."""
+        """The base and the foundation models, read from small files and headers."""
         make_folder(self.store.root)
         found = examine(
             [self.config.base_model, *self.config.foundation_models],
             self.config.merge.options,
             Merging.of(self.config),
-            {each.source: each.commit for each in self._began_with() if each.commit is not None},
+            {
+                each.source: each.commit
+                for each in self._recorded_models()
+                if each.commit is not None
+            },
             self._hub,
             self._checking,
         )
@@ -126,17 +130,17 @@ class LocalWorkplace(Workplace):
                 FileChecks(self.store.root / "digests.json"),
                 hub,
                 self._checking,
-                partial(pickles.convert, self.store, log, self._told_of_pickles),
+                partial(pickles.convert, self.store, log, self._conversion_progress),
             )
         origin = base.foundation.content_id
-        return (base, *peft.as_merged_before(models, origin, self._began_with(), self.store))
+        return (base, *peft.as_merged_before(models, origin, self._recorded_models(), self.store))
 
     def close(self) -> None:
-        """End every process that was started."""
+        """Stop all workers and downloads."""
         self._hub.close()
         super().close()
 
-    def _began_with(self) -> tuple[Foundation, ...]:
+    def _recorded_models(self) -> tuple[Foundation, ...]:
         """The base and foundation models at the start of an existing run; else empty."""
         if not self.run.exists:
             return ()

@@ -120,8 +120,8 @@ class ExecutionConfig(Value):
     hub_patience_minutes: float = runtime(
         default=30.0,
         ge=0,
-        description="a hub that fails or does not answer is asked again for so long while nothing "
-        "arrives; then the run stops (exit code 75)",
+        description="requests to a failing hub are retried for this long without progress; then "
+        "the run stops (exit code 75)",
     )
     report: bool = runtime(
         default=True, description="write report.html after every generation and at the end"

@@ -1,4 +1,4 @@
-"""The measured kinship of one model to all others: a value of which a change costs little."""
+"""Measured kinship of one model to all others, as an immutable value that is cheap to extend."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from immutables import Map
 from evomerge.domain.model import Model
 
 Relation = tuple[float, int, str]
-"""How close a model is, higher is closer; its generation and its name."""
+"""(closeness, generation, name) of a model; higher is closer."""
 
 
 @dataclass(frozen=True)
 class Relatives:
-    """Whose kinship to a model was measured, and who of them is least related.
+    """The models whose kinship to one model was measured, ranked by it.
 
     Attributes:
-        of: the model's name.
-        ranks: least related first, ties by generation and name; an undefined kinship has no rank.
-        measured: the names of all whose kinship was measured.
+        of: name of the model.
+        ranks: least related first, ties by generation and name; without undefined kinship.
+        measured: names of all measured models.
     """
 
     of: str = ""
@@ -29,9 +29,9 @@ class Relatives:
     measured: Map[str, None] = field(default_factory=Map)
 
     def joined_by(self, found: Sequence[tuple[Model, float | None]]) -> Relatives:
-        """With more models and how close they are, None where that is undefined."""
+        """With further (model, closeness) pairs; closeness is None if undefined."""
         names = {model.name: None for model, _ in found}
-        again = [name for name in names if name in self.measured]  # measured once more
+        again = [name for name in names if name in self.measured]  # measured a second time
         ranks = [each for each in self.ranks if each[-1] not in again] if again else [*self.ranks]
         for model, closeness in found:
             if closeness is not None:

@@ -63,7 +63,7 @@ class Generation:
 
 
 Rise = tuple[int, Worth]
-"""A generation and the worth of its best model, which is higher than any before."""
+"""(generation, worth of its best model), where the worth is higher than any before."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class RunState:
         generations: in order; generation 0 holds the pool of foundation models.
         rises: the closed generations with a new highest worth.
         readings: kinship by unordered pair of names.
-        kin: cache of `relatives` when kinship was last measured, once it was asked for.
+        kin: cache of `relatives` as of the last measurement, if it was ever used.
         skipped: merges skipped for a high kinship of the parents, in order; `given_up` has their
             sets of parents.
         stop: the criterion that ended the search.
@@ -184,7 +184,7 @@ class RunState:
         return self.joined(Relatives(of=self.best.name), known)
 
     def joined(self, relatives: Relatives, readings: Iterable[KinshipReading]) -> Relatives:
-        """`relatives` with those of `readings` that are of the same model."""
+        """`relatives` extended by those `readings` that involve its model."""
         closeness, found = self.start.metric.closeness, {}
         for reading in readings:
             if relatives.of in reading.models:
@@ -263,7 +263,7 @@ class RunState:
 
 
 def risen(state: RunState) -> tuple[Rise, ...]:
-    """The `rises` of a run, with that of its last generation if it is one."""
+    """The `rises` of a run, including its last generation, which may be open."""
     last = state.generations[-1].number
     return _risen(state.rises, last, state.at_generation(last))
 

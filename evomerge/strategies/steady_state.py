@@ -61,7 +61,7 @@ class SteadyState(Strategy):
         return exploration(best, partner, why)
 
     def pairs(self, state: RunState) -> tuple[Pair, ...]:
-        """The best model with each that may be its least related, if this generation explores."""
+        """The best model with each contender, if this generation explores."""
         if len(state.generations) % 2 == 0 and self._best_pair(state):
             return ()
         return pairs_with(state.best, contenders(state, self.candidates))

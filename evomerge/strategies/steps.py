@@ -79,9 +79,9 @@ def greedy_pairs(state: RunState) -> tuple[Proposal, ...]:
 
 
 def best_untried_pair(state: RunState) -> tuple[Model, Model] | None:
-    """The pair of S never merged in this run of the highest mean worth, ties by their names.
+    """The untried pair of S of highest mean worth, ties by names; None if there is none.
 
-    The first of `greedy_pairs` without elites, found without looking at those of a lower score.
+    Equal to the first of `greedy_pairs` without elites, but without enumerating all pairs.
     """
     members = sorted(state.pool, key=lambda model: model.worth or Worth(0.0), reverse=True)
     chosen: tuple[Model, Model] | None = None
@@ -92,7 +92,7 @@ def best_untried_pair(state: RunState) -> tuple[Model, Model] | None:
                 continue
             score, mean = mean_worth((a, b))
             if order is not None and -score > order[0]:
-                break  # whoever follows scores no higher than b
+                break  # the following models score no higher than b
             own = (-score, -mean, sorted((a.name, b.name)))
             if order is None or own < order:
                 chosen, order = (a, b), own
@@ -115,10 +115,10 @@ def exploration_candidates(
 
 
 def contenders(state: RunState, candidates: CandidateSet) -> tuple[Model, ...]:
-    """Those of the `exploration_candidates` among whom is the one least related to M_best.
+    """A few of the `exploration_candidates`, which include the one least related to M_best.
 
-    Of all models these are a few, however many there are: whose kinship to M_best was not measured
-    yet, and the least related of the others.
+    With `repository` these are the models whose kinship to M_best was not measured yet, and the
+    least related of the others, so that the cost does not grow with the number of models.
     """
     best = state.best
     if best is None or candidates != "repository":
@@ -132,7 +132,7 @@ def contenders(state: RunState, candidates: CandidateSet) -> tuple[Model, ...]:
         and model.name not in relatives.measured
         and model.name != best.name
     )
-    # As a rule the youngest, so that nobody else is looked at.
+    # Usually the latest ones, so that the iteration ends early.
     unknown = islice(others, state.evaluations - 1 - len(relatives.measured))
     known = (state.models[name] for *_, name in relatives.ranks)
     least = (model for model in known if not state.tried(best.name, model.name))
@@ -152,7 +152,7 @@ def _members(state: RunState, candidates: CandidateSet) -> Sequence[Model]:
 def _explorable(
     state: RunState, members: Sequence[Model], proposed: Sequence[Proposal] = ()
 ) -> tuple[Model, ...]:
-    """Who of `members` M_best may explore with, by generation and name."""
+    """Those of `members` that M_best may explore with, by generation and name."""
     best = state.best
     if best is None or len(state.generations) < 2:
         return ()
