@@ -38,7 +38,7 @@ ENVIRONMENT = {
 """Environment variables of every child; they override inherited ones."""
 
 _GRACE = 3.0
-_LOOK = 0.5
+_POLL = 0.5
 _TAIL_LINES = 5
 _TAIL_BYTES = 8192
 _LONGEST_TAIL = 800
@@ -239,7 +239,7 @@ class _Process:
             with selectors.DefaultSelector() as selector:
                 selector.register(replies, selectors.EVENT_READ)
                 # Polls, since a signal that arrives just before a wait does not interrupt it.
-                while not selector.select(_LOOK if left is None else min(left, _LOOK)):
+                while not selector.select(_POLL if left is None else min(left, _POLL)):
                     if deadline is not None and time.monotonic() >= deadline:
                         raise _LateError
             chunk = os.read(replies.fileno(), 1 << 16)

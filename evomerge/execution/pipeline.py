@@ -12,7 +12,7 @@ from evomerge.domain.events import CandidateFailed, Event, ModelMerged
 from evomerge.domain.model import Model
 from evomerge.execution.attempts import GivenUpError
 
-_LOOK = 0.5
+_POLL = 0.5
 """Seconds between polls: a signal that arrives just before a wait does not interrupt it."""
 
 
@@ -42,7 +42,7 @@ class Pipeline:
         self._score = score
         self._may_merge = may_merge
         self._events: SimpleQueue[Event | BaseException] = SimpleQueue()
-        self._room = threading.Semaphore(scoring + ahead)
+        self._slots = threading.Semaphore(scoring + ahead)
         self._unscored: set[str] = set()
         self._cancelled = threading.Event()
         self._merging = ThreadPoolExecutor(merging, "merge")
@@ -73,12 +73,12 @@ class Pipeline:
         finally:
             if left:
                 self._cancelled.set()
-                self._room.release(len(models))
+                self._slots.release(len(models))
                 cancel()
             ending = threading.Thread(target=self._shut_down, name="ending")
             ending.start()
             while ending.is_alive():
-                ending.join(_LOOK)
+                ending.join(_POLL)
                 if left and ending.is_alive():
                     cancel()  # an operation may have started just after the previous call
 
@@ -86,20 +86,20 @@ class Pipeline:
         """The next event. Polls, since a signal that arrives just before a wait is not noticed."""
         while True:
             with contextlib.suppress(Empty):
-                return self._events.get(timeout=_LOOK)
+                return self._events.get(timeout=_POLL)
 
     def _shut_down(self) -> None:
         self._merging.shutdown(cancel_futures=True)
         self._scoring.shutdown(cancel_futures=True)
 
     def _merge_one(self, model: Model) -> None:
-        self._room.acquire()
-        while self._unscored and not self._may_merge() and not self._cancelled.wait(_LOOK):
+        self._slots.acquire()
+        while self._unscored and not self._may_merge() and not self._cancelled.wait(_POLL):
             pass
         try:
             event = self._merge(model)
         except BaseException:
-            self._room.release()
+            self._slots.release()
             raise
         if event is not None:
             self._events.put(event)
@@ -112,7 +112,7 @@ class Pipeline:
             self._events.put(self._score(model))
         finally:
             self._unscored.discard(model.name)
-            self._room.release()
+            self._slots.release()
 
     def _guarded(self, work: Callable[[Model], None], model: Model) -> None:
         """Run `work` and report any exception to the caller, as an event or by raising it."""

@@ -12,7 +12,7 @@ from evomerge.ports import Operation, Progress, Worker
 
 T = TypeVar("T")
 
-_LOOK = 0.5
+_POLL = 0.5
 """Seconds between polls: a signal that arrives just before a wait does not interrupt it."""
 
 
@@ -71,11 +71,11 @@ class Pool:
             CandidateError, PreflightError, StoppedError: of the first failure, which closes the
                 pool.
         """
-        asked = [[(worker, each) for worker in self.of(each.kind)] for each in operations]
-        with ThreadPoolExecutor(sum(map(len, asked)), "ask") as threads:
+        workers = [[(worker, each) for worker in self.of(each.kind)] for each in operations]
+        with ThreadPoolExecutor(sum(map(len, workers)), "ask") as threads:
             coming = [
                 [(w.name, threads.submit(self._run, [w], each, no_progress)) for w, each in one]
-                for one in asked
+                for one in workers
             ]
             try:
                 return [[(name, awaited(answer)) for name, answer in one] for one in coming]
@@ -115,7 +115,7 @@ class Pool:
                     if worker in fit:
                         self._idle.remove(worker)
                         return worker
-                self._changed.wait(_LOOK)
+                self._changed.wait(_POLL)
         raise CandidateError("the workers were closed")
 
     def _give_back(self, worker: Worker) -> None:
@@ -125,7 +125,7 @@ class Pool:
 
 
 def awaited(answer: Future[T]) -> T:
-    """What a thread gives, waited for so that a signal is noticed."""
+    """The result of a thread; polls, so that signals are noticed."""
     while not answer.done():
-        wait([answer], _LOOK)
+        wait([answer], _POLL)
     return answer.result()

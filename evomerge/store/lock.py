@@ -25,7 +25,7 @@ from evomerge.domain.errors import DamagedError, LockedError, StoppedError
 HEARTBEAT = 10.0
 """Seconds between heartbeats; a holder on another host counts as dead after six missed ones."""
 
-_LOOKS = 10
+_TRIES = 10
 _POLL = 0.05
 
 
@@ -77,7 +77,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
     descriptor = _open(path, os.O_CREAT)
     try:
         taken = _take(descriptor)
-        while taken and not _is(descriptor, path):
+        while taken and not _same_file(descriptor, path):
             # The previous holder deleted the file, so this descriptor locks nothing.
             os.close(descriptor)
             descriptor = _open(path, os.O_CREAT)
@@ -152,7 +152,7 @@ def start_time(pid: int) -> int | None:
 
 def _take(descriptor: int) -> bool:
     """Try to lock; retries briefly, since `holder` locks for a moment to look."""
-    for _ in range(_LOOKS):
+    for _ in range(_TRIES):
         if _try(descriptor, fcntl.LOCK_EX):
             return True
         time.sleep(_POLL)
@@ -169,7 +169,7 @@ def _try(descriptor: int, mode: int) -> bool:
     return True
 
 
-def _is(descriptor: int, path: Path) -> bool:
+def _same_file(descriptor: int, path: Path) -> bool:
     """Whether an open file is still the one at `path`."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())

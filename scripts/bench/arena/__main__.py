@@ -117,10 +117,10 @@ def main() -> int:
             report(fixtures, arms, controls, marks, out, landscapes=0)
         print(report(fixtures, arms, controls, marks, out, options.landscapes))
     except EvomergeError as error:
-        _say(f"error: {error}\nthe same command goes on from here")
+        _say(f"error: {error}\nresume with the same command")
         return 75
     except KeyboardInterrupt:
-        _say("interrupted; the same command goes on from here")
+        _say("interrupted; resume with the same command")
         return 130
     return 0
 
