@@ -15,7 +15,7 @@ from evomerge.store.artefacts import Store
 from evomerge.store.samples import NoItemsError, evaluation_name, item_values
 
 if TYPE_CHECKING:  # numpy is imported when something is compared
-    from evomerge.significance import Pairs
+    from evomerge.significance.paired import Pairs
 
 Relation = Literal["foundation", "parent", "model"]
 Matches = Sequence[tuple[Model, Model, Relation]]
@@ -63,7 +63,7 @@ class ItemResults:
     def _task(self, a: Model, b: Model, ours: Scores, theirs: Scores, task: str) -> Pairs:
         import numpy as np
 
-        from evomerge.significance import Pairs
+        from evomerge.significance.paired import Pairs
 
         first, second = self._items(a, ours, task), self._items(b, theirs, task)
         if first.keys() != second.keys():
@@ -136,7 +136,7 @@ def gains_of_best(state: RunState, store: Store, filters: Mapping[str, str | Non
 
 def compare(results: ItemResults, matches: Matches, split: Split, objective: Objective) -> Gains:
     """Compare all matches by an objective, with Holm's correction of p over all of them."""
-    from evomerge.significance import holm
+    from evomerge.significance.holm import holm
 
     made: list[ModelComparison] = []
     missing: list[str] = []
@@ -162,7 +162,7 @@ def compare(results: ItemResults, matches: Matches, split: Split, objective: Obj
 def _comparison(
     a: Model, b: Model, relation: Relation, pairs: Sequence[Pairs], objective: Objective
 ) -> ModelComparison:
-    from evomerge.significance import overall, task_difference
+    from evomerge.significance.paired import overall, task_difference
 
     difference = overall(pairs, objective)
     return ModelComparison(

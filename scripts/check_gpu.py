@@ -288,7 +288,8 @@ def check_kinship(table: Table, folder: Path, device: str) -> None:
     import numpy as np
     from safetensors.torch import load_file
 
-    from evomerge.kinship import Statistics, measure
+    from evomerge.kinship.statistics import Statistics
+    from evomerge.kinship.stream import measure
 
     with table.row(f"kinship on {device} against float64") as outcome:
         models = {name: folder / name for name in ("a", "b")}
@@ -341,7 +342,7 @@ def check_size(table: Table, folder: Path, tasks: Path, device: str, label: str)
             else:
                 outcome.append("scored")
     with table.row(f"{label}: kinship of 2 models on {device}") as outcome:
-        from evomerge.kinship import measure
+        from evomerge.kinship.stream import measure
 
         models = {name: folder / name for name in ("a", "b")}
         measure(folder / "base", models, base_id="base", device=device)

@@ -15,8 +15,9 @@ from evomerge.adapters.kinship_tables import tabulate
 from evomerge.adapters.serve import Do
 from evomerge.domain.errors import CandidateError
 from evomerge.domain.kinship import Metric, Pair
-from evomerge.kinship import KinshipError, Statistics
+from evomerge.kinship.errors import KinshipError
 from evomerge.kinship.passes import FORMAT
+from evomerge.kinship.statistics import Statistics
 from evomerge.ports import Operation, Progress
 
 

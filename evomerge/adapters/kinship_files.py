@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 
-from evomerge.kinship import KinshipError, Pass
-from evomerge.kinship.errors import PassFormatError
+from evomerge.kinship.errors import KinshipError, PassFormatError
+from evomerge.kinship.passes import Pass
 from evomerge.kinship.sample import Sample, take_sample
 from evomerge.store.atomic import make_folder, write_atomic
 

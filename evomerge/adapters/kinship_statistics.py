@@ -9,11 +9,12 @@ from pathlib import Path
 from evomerge.adapters.kinship_files import read_passes, store_pass
 from evomerge.domain.errors import CandidateError
 from evomerge.domain.kinship import Pair
-from evomerge.kinship import KinshipError, Pass, Statistics, missing_pairs
+from evomerge.kinship.errors import KinshipError
 from evomerge.kinship.headers import read_folder
 from evomerge.kinship.matching import match
-from evomerge.kinship.passes import Shape
-from evomerge.kinship.union import alike, pairs_of
+from evomerge.kinship.passes import Pass, Shape
+from evomerge.kinship.statistics import Statistics
+from evomerge.kinship.union import alike, missing_pairs, pairs_of
 from evomerge.ports import Operation, Progress
 
 
@@ -102,7 +103,7 @@ def _measure(
     known: Sequence[Pass],
     progress: Progress,
 ) -> Pass:
-    from evomerge.kinship import measure as measure_weights  # imports torch
+    from evomerge.kinship.stream import measure as measure_weights  # imports torch
 
     return measure_weights(
         base[1],

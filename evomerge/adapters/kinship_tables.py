@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 from evomerge.adapters.kinship_files import samples
 from evomerge.adapters.kinship_statistics import compared, inputs_of, left, nothing_left
 from evomerge.domain.kinship import Pair
-from evomerge.kinship import Statistics
 from evomerge.kinship.estimates import estimates, parts_of
 from evomerge.kinship.grouping import kind_of, layer_of
 from evomerge.kinship.passes import FORMAT
+from evomerge.kinship.statistics import Statistics
 from evomerge.ports import Operation, Progress
 
 Matrix: TypeAlias = list[list[float | None]]

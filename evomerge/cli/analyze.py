@@ -41,8 +41,8 @@ def command(sources: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(as_document(found), ensure_ascii=False))
         return
-    from evomerge.terminal import stdout_console
     from evomerge.terminal.correlations import analysis_view
+    from evomerge.terminal.screen import stdout_console
 
     stdout_console().print(analysis_view(found))
 

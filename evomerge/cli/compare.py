@@ -10,14 +10,14 @@ from typing import Any, get_args
 import click
 
 from evomerge.cli.options import json_option, runs_dir_option
-from evomerge.comparison import Comparison, compare, member_of
-from evomerge.comparison.members import prices
+from evomerge.comparison.compared import Comparison, compare
+from evomerge.comparison.members import member_of, prices
 from evomerge.configfile import identity_of, load_recorded
 from evomerge.domain.errors import ConfigError, UsageError
 from evomerge.domain.objective import ObjectiveName
 from evomerge.store.gc_roots import baseline_beside
 from evomerge.store.run_directory import RunDirectory, find_run
-from evomerge.terminal import stdout_console
+from evomerge.terminal.screen import stdout_console
 
 
 @click.command()

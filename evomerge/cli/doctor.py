@@ -139,7 +139,7 @@ def _print(findings: list[Finding]) -> None:
         if each.remedy is not None:
             text.append(f"\n→ {each.remedy}", "cyan")
         table.add_row(Text(_MARKS[each.severity], style), Text(each.subject, "bold"), text)
-    from evomerge.terminal import stdout_console
+    from evomerge.terminal.screen import stdout_console
 
     console: Console = stdout_console()
     console.print(table)

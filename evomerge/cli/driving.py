@@ -56,7 +56,7 @@ def refuse_another_config(run: RunDirectory, config: Config) -> None:
 def driven(run: RunDirectory, config: Config, *, accept_drift: bool, plain: bool) -> RunState:
     """Drive `run` to its end with progress on stderr."""
     from evomerge.report.refresh import ReportRefresher
-    from evomerge.terminal import reporter
+    from evomerge.terminal.screen import reporter
     from evomerge.wiring import LocalWorkplace, mirrors_of
 
     # The view is closed first, so that its summary is visible while the last report is drawn.
@@ -85,7 +85,8 @@ def drive_and_report(
     run: RunDirectory, config: Config, *, accept_drift: bool, plain: bool, as_json: bool
 ) -> RunState:
     """Drive `run` to its end with progress on stderr, then print its result to stdout."""
-    from evomerge.terminal import result_document, result_text
+    from evomerge.terminal.documents import result_document
+    from evomerge.terminal.summary import result_text
 
     done_before = _finished(run)
     try:

@@ -115,7 +115,7 @@ def _weights(model: Model, state: RunState, run: RunDirectory) -> Path:
 
     from evomerge.driver import rebuild
     from evomerge.store.artefacts import Store
-    from evomerge.terminal import reporter
+    from evomerge.terminal.screen import reporter
     from evomerge.wiring import LocalWorkplace
 
     store = Store(run.path.parent / STORE_FOLDER)

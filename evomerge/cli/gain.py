@@ -16,10 +16,10 @@ from evomerge.gains import ItemResults, Matches, compare, matches_of_best, split
 from evomerge.store.artefacts import Store
 from evomerge.store.recorded import find_own_run
 from evomerge.store.run_directory import STORE_FOLDER
-from evomerge.terminal import stdout_console
 from evomerge.terminal.documents import gains_document
 from evomerge.terminal.gains import gains_panel
 from evomerge.terminal.naming import model_named
+from evomerge.terminal.screen import stdout_console
 
 
 @click.command()

@@ -18,7 +18,7 @@ from evomerge.domain.kinship import Metric
 from evomerge.domain.state import fold
 from evomerge.store.atomic import write_atomic
 from evomerge.store.recorded import find_own_run
-from evomerge.terminal import stdout_console
+from evomerge.terminal.screen import stdout_console
 
 METRICS = tuple(str(metric) for metric in Metric)
 PARITY_METRICS = ("pcc", "cosine_abs", "euclidean")

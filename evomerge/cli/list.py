@@ -11,8 +11,9 @@ from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.domain.errors import DamagedError
 from evomerge.domain.state import RunState
 from evomerge.store.run_directory import RunDirectory, list_runs
-from evomerge.terminal import RunStatus, runs_table, stdout_console
 from evomerge.terminal.documents import runs_document
+from evomerge.terminal.screen import stdout_console
+from evomerge.terminal.status import RunStatus, runs_table
 
 
 @click.command()

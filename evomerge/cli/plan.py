@@ -62,8 +62,8 @@ def command(
     Sizes in bytes, null if unknown.
     """
     from evomerge.adapters.hub import Hub
-    from evomerge.terminal import stdout_console
     from evomerge.terminal.planning import plan_document, plan_view
+    from evomerge.terminal.screen import stdout_console
 
     settings = anchored(load(config, overrides), Path.cwd())
     with Hub() as hub:

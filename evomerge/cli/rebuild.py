@@ -25,8 +25,8 @@ def command(run: str, model: str, runs_dir: Path) -> None:
     recorded before pruning; a difference is an error, and nothing is replaced.
     """
     from evomerge.driver import rebuild, signals_stop
-    from evomerge.terminal import reporter
     from evomerge.terminal.naming import model_named
+    from evomerge.terminal.screen import reporter
     from evomerge.wiring import LocalWorkplace
 
     found = find_own_run(run, runs_dir)

@@ -18,9 +18,10 @@ from evomerge.domain.state import RunState, fold
 from evomerge.flips import TaskFlips, flips
 from evomerge.store.artefacts import Store
 from evomerge.store.run_directory import STORE_FOLDER, RunDirectory, find_run
-from evomerge.terminal import model_panel, stdout_console
 from evomerge.terminal.documents import model_document
 from evomerge.terminal.naming import model_named
+from evomerge.terminal.panel import model_panel
+from evomerge.terminal.screen import stdout_console
 
 
 @click.command()

@@ -63,8 +63,9 @@ def command(
     """
     from rich.console import Console
 
-    from evomerge.simulation import METHODS, LandscapeSettings, run_arms
-    from evomerge.terminal import stdout_console
+    from evomerge.simulation.arms import run_arms
+    from evomerge.simulation.landscape import METHODS, LandscapeSettings
+    from evomerge.terminal.screen import stdout_console
     from evomerge.terminal.simulation import progress_line, simulation_document, simulation_view
 
     loaded = load(config, overrides)

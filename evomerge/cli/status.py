@@ -14,8 +14,9 @@ from evomerge.cli.driving import resume_command
 from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.store.gc_roots import baseline_beside
 from evomerge.store.run_directory import find_run
-from evomerge.terminal import RunStatus, status_panel, stdout_console
 from evomerge.terminal.documents import status_document
+from evomerge.terminal.screen import stdout_console
+from evomerge.terminal.status import RunStatus, status_panel
 
 
 @click.command()

@@ -11,10 +11,11 @@ from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.domain.errors import UsageError
 from evomerge.domain.state import RunState, fold
 from evomerge.store.run_directory import find_run
-from evomerge.terminal import lineage_tree, stdout_console
 from evomerge.terminal.documents import tree_document
 from evomerge.terminal.naming import model_named
+from evomerge.terminal.screen import stdout_console
 from evomerge.terminal.tables import skipped_lines
+from evomerge.terminal.tree import lineage_tree
 
 
 @click.command()

@@ -11,7 +11,8 @@ import click
 from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.domain.errors import DamagedError
 from evomerge.domain.state import fold
-from evomerge.kinship import KinshipError, Pass
+from evomerge.kinship.errors import KinshipError
+from evomerge.kinship.passes import Pass
 from evomerge.kinship.sample import Sample
 from evomerge.store.artefacts import Store
 from evomerge.store.recorded import find_own_run

@@ -15,7 +15,9 @@ from evomerge.domain.state import RunState, apply
 from evomerge.store.journal import Tail
 from evomerge.store.progress_file import read_progress
 from evomerge.store.run_directory import RunDirectory, list_runs
-from evomerge.terminal import LiveReporter, PlainReporter, reporter
+from evomerge.terminal.live import LiveReporter
+from evomerge.terminal.plain import PlainReporter
+from evomerge.terminal.screen import reporter
 
 _EVERY = 0.5
 """Seconds between two polls of the journal."""

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evomerge.comparison import Comparison, Member
+from evomerge.comparison.compared import Comparison
+from evomerge.comparison.members import Member
 from evomerge.configfile import load_recorded
 from evomerge.domain.difference import Gains
 from evomerge.domain.errors import ConfigError

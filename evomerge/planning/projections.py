@@ -21,7 +21,7 @@ from evomerge.domain.model import Model, Retention
 from evomerge.domain.retention import needed
 from evomerge.domain.scores import Scores, Split, TaskScore
 from evomerge.domain.state import RunState
-from evomerge.imagined import ImaginedExecutor, MemoryLedger, imagine
+from evomerge.imagined.world import ImaginedExecutor, MemoryLedger, imagine
 from evomerge.stopping import MaxEvaluations, MaxGenerations
 
 HORIZON = 20

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evomerge.comparison import Comparison, Member, Unit
-from evomerge.comparison.budgets import spent_at
+from evomerge.comparison.budgets import Unit, spent_at
+from evomerge.comparison.compared import Comparison
+from evomerge.comparison.members import Member
 from evomerge.domain.objective import MEANINGS
 from evomerge.report import palette
 from evomerge.report.figure import Figure, Tips, axes_grid, draw

@@ -17,7 +17,7 @@ from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
 
 if TYPE_CHECKING:
-    from evomerge.kinship import Statistics
+    from evomerge.kinship.statistics import Statistics
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def layer_changes(state: RunState, passes: Path) -> tuple[LayerChange, ...]:
     if best is None or not best.parents or not passes.is_dir():
         return ()
     from evomerge.adapters.kinship_files import read_passes
-    from evomerge.kinship import KinshipError, MissingPairsError, Statistics
+    from evomerge.kinship.errors import KinshipError, MissingPairsError
+    from evomerge.kinship.statistics import Statistics
 
     parents = [state.models[name] for name in best.parents]
     try:

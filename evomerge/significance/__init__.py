@@ -4,10 +4,3 @@ Pure: numpy and scipy, no files, no models. All tests are paired: both models an
 items, so that an item's difficulty cancels out (Miller 2024, *Adding Error Bars to Evals*,
 arXiv 2411.00640, section 4.2). Items are assumed to be independent samples of a task.
 """
-
-from __future__ import annotations
-
-from evomerge.significance.holm import holm
-from evomerge.significance.paired import Pairs, overall, task_difference
-
-__all__ = ["Pairs", "holm", "overall", "task_difference"]

@@ -10,7 +10,7 @@ from evomerge.domain.model import Model
 from evomerge.domain.population import rank
 from evomerge.domain.scores import Scores, TaskScore, solved_items
 from evomerge.domain.state import RunState
-from evomerge.imagined import ImaginedExecutor, imagine
+from evomerge.imagined.world import ImaginedExecutor, imagine
 from evomerge.simulation.landscape import SyntheticLandscape, Vector, merged
 
 

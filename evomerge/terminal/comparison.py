@@ -8,7 +8,9 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.text import Text
 
-from evomerge.comparison import UNITS, Arm, Budget, Comparison, Spread, Unit, Versus
+from evomerge.comparison.arms import Arm, Spread
+from evomerge.comparison.budgets import UNITS, Budget, Unit
+from evomerge.comparison.compared import Comparison, Versus
 from evomerge.domain.difference import Gains
 from evomerge.domain.model import Model
 from evomerge.domain.objective import MEANINGS

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from evomerge.comparison import Arm, Budget, Comparison, Divergence, Member, Versus, exploration_of
+from evomerge.comparison.arms import Arm
+from evomerge.comparison.budgets import Budget
+from evomerge.comparison.compared import Comparison, Versus
+from evomerge.comparison.divergence import Divergence
+from evomerge.comparison.exploration import exploration_of
+from evomerge.comparison.members import Member
 from evomerge.domain.difference import Gains
 from evomerge.domain.lineage import ancestors
 from evomerge.domain.skills import skills_of

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from evomerge.domain.objective import TITLES
-from evomerge.simulation import LandscapeSettings, SimulatedArm, better
+from evomerge.simulation.arms import SimulatedArm, better
+from evomerge.simulation.landscape import LandscapeSettings
 from evomerge.terminal.columns import Fitted, numbers, words
 from evomerge.terminal.figures import spelled
 

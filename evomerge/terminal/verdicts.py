@@ -6,15 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from evomerge.comparison import (
-    Arm,
-    Comparison,
-    Divergence,
-    Exploration,
-    Spread,
-    Versus,
-    exploration_of,
-)
+from evomerge.comparison.arms import Arm, Spread
+from evomerge.comparison.compared import Comparison, Versus
+from evomerge.comparison.divergence import Divergence
+from evomerge.comparison.exploration import Exploration, exploration_of
 from evomerge.domain.model import Model
 from evomerge.terminal import figures
 from evomerge.terminal.figures import printable

@@ -20,7 +20,7 @@ from evomerge.domain.kinship import KinshipMatrix, KinshipReading, Metric, Pair,
 from evomerge.domain.model import Model, Proposal
 from evomerge.domain.scores import Scores, TaskScore, solved_items
 from evomerge.domain.state import Entry, RunState, fold
-from evomerge.imagined import ImaginedExecutor, MemoryLedger, imagine
+from evomerge.imagined.world import ImaginedExecutor, MemoryLedger, imagine
 from evomerge.stopping import Criterion
 from evomerge.strategies.strategy import Strategy
 

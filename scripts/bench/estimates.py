@@ -32,9 +32,10 @@ from evomerge.adapters import mergekit_child
 from evomerge.config import MergeOptions
 from evomerge.domain.recipe import Ingredient, Recipe
 from evomerge.execution.operations import merge
-from evomerge.kinship import Statistics, measure
 from evomerge.kinship.estimates import estimates
 from evomerge.kinship.sample import take_sample
+from evomerge.kinship.statistics import Statistics
+from evomerge.kinship.stream import measure
 
 T_OF_THE_PAPER = [
     {"filter": "self_attn", "value": [0, 0.5, 0.3, 0.7, 1]},

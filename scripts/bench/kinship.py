@@ -203,7 +203,8 @@ def _ours(
     """A pass with one kernel, after all imports."""
     import torch
 
-    from evomerge.kinship import Statistics, measure
+    from evomerge.kinship.statistics import Statistics
+    from evomerge.kinship.stream import measure
 
     torch.bmm(torch.ones(2, 8, 1024), torch.ones(2, 1024, 8))
     if way == "compiled":

@@ -17,8 +17,10 @@ from versus import against_peers, paired, versus
 
 from evomerge.domain.scores import Scores
 from evomerge.domain.state import RunState
-from evomerge.significance import Pairs, holm, overall
-from evomerge.simulation import LandscapeSettings, run_arms
+from evomerge.significance.holm import holm
+from evomerge.significance.paired import Pairs, overall
+from evomerge.simulation.arms import run_arms
+from evomerge.simulation.landscape import LandscapeSettings
 
 INTERFERENCE = {False: 0.1, True: 0.3}
 """Interference of the simulated landscapes that correspond to easy and hard fixtures."""

@@ -10,7 +10,7 @@ from judge import Judged, mean_score
 from numpy.typing import NDArray
 
 from evomerge.domain.scores import Scores, TaskScore
-from evomerge.significance import Pairs, overall
+from evomerge.significance.paired import Pairs, overall
 
 RECOMMENDED = "portfolio"
 """The arm that is chosen before the scores are known; the best one is known only afterwards."""

@@ -15,7 +15,7 @@ from evomerge.adapters.kinship_files import read_passes
 from evomerge.domain.errors import CandidateError
 from evomerge.domain.kinship import pair
 from evomerge.execution import operations
-from evomerge.kinship import Pass
+from evomerge.kinship.passes import Pass
 from evomerge.kinship.sample import Sample
 
 

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from evomerge.kinship import KinshipError, measure
+from evomerge.kinship.errors import KinshipError
 from evomerge.kinship.headers import read_folder, read_header
 from evomerge.kinship.kernel import WORTH_COMPILING, choose_kernel
 from evomerge.kinship.products import BLOCK, Products
+from evomerge.kinship.stream import measure
 
 pytest.importorskip("numba")
 from evomerge.kinship import compiled

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from evomerge.kinship import Statistics, measure
 from evomerge.kinship.estimates import estimates, parts_of
 from evomerge.kinship.grouping import kind_of
 from evomerge.kinship.sample import Sample, take_sample
+from evomerge.kinship.statistics import Statistics
+from evomerge.kinship.stream import measure
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "bench" / "estimates.py"
 METRICS = ("pcc", "cosine", "euclidean")

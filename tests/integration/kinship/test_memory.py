@@ -12,7 +12,7 @@ CHILD = """
 import sys
 from pathlib import Path
 import torch
-from evomerge.kinship import measure
+from evomerge.kinship.stream import measure
 
 def peak():
     for line in Path("/proc/self/status").read_text().splitlines():

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from evomerge.kinship import KinshipError
+from evomerge.kinship.errors import KinshipError
 from evomerge.kinship.parity import METRICS, parity
 
 HIDDEN, INNER, ROWS = 16, 40, 48

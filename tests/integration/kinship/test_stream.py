@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from evomerge.kinship import KinshipError, Statistics, measure, missing_pairs
+from evomerge.kinship.errors import KinshipError
 from evomerge.kinship.products import one_thread_each
+from evomerge.kinship.statistics import Statistics
+from evomerge.kinship.stream import measure
+from evomerge.kinship.union import missing_pairs
 
 pytestmark = pytest.mark.usefixtures("kernel")
 

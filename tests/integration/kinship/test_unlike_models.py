@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from evomerge.domain.errors import CandidateError
-from evomerge.kinship import (
+from evomerge.kinship.errors import (
     KinshipError,
     NonFiniteWeightsError,
     ShapeMismatchError,
-    Statistics,
     WeightFileError,
-    measure,
-    missing_pairs,
 )
 from evomerge.kinship.headers import read_folder
+from evomerge.kinship.statistics import Statistics
+from evomerge.kinship.stream import measure
 from evomerge.kinship.tensors import read
+from evomerge.kinship.union import missing_pairs
 
 pytestmark = pytest.mark.usefixtures("kernel")
 

@@ -12,7 +12,7 @@ from evomerge.store.journal import Tail, line_of, read_journal
 from evomerge.store.lock import exclusive
 from evomerge.store.progress_file import ProgressFile, read_progress
 from evomerge.store.run_directory import RunDirectory
-from evomerge.terminal import PlainReporter
+from evomerge.terminal.plain import PlainReporter
 from evomerge.testing.landscape_run import landscape_config, run_landscape
 
 

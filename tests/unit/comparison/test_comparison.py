@@ -11,10 +11,12 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from evomerge.cli import cli
-from evomerge.comparison import Spread, compare, divergence, exploration_of, member_of
+from evomerge.comparison.arms import Spread
 from evomerge.comparison.budgets import best_within
-from evomerge.comparison.divergence import families
-from evomerge.comparison.members import prices
+from evomerge.comparison.compared import compare
+from evomerge.comparison.divergence import divergence, families
+from evomerge.comparison.exploration import exploration_of
+from evomerge.comparison.members import member_of, prices
 from evomerge.domain.errors import IncomparableError, UsageError
 from evomerge.domain.events import ModelScored
 from evomerge.domain.state import fold

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evomerge.domain.objective import Objective
-from evomerge.significance import Pairs, holm, overall, permutation, resampling, task_difference
+from evomerge.significance import permutation, resampling
+from evomerge.significance.holm import holm
 from evomerge.significance.intervals import bootstrap_interval, combined
 from evomerge.significance.mcnemar import exact_p, tango_interval
+from evomerge.significance.paired import Pairs, overall, task_difference
 
 BITS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)
 SHARES = st.lists(

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from evomerge.cli.simulate import command
 from evomerge.config import Config
 from evomerge.domain.recipe import Ingredient, Recipe
-from evomerge.simulation import METHODS, LandscapeSettings, SyntheticLandscape, better, run_arms
-from evomerge.simulation.landscape import merged
+from evomerge.simulation.arms import better, run_arms
+from evomerge.simulation.landscape import METHODS, LandscapeSettings, SyntheticLandscape, merged
 
 SETTINGS = LandscapeSettings(models=4, interference=0.1, items=100)
 

@@ -14,9 +14,9 @@ from evomerge.domain.objective import Objective
 from evomerge.domain.recipe import Ingredient, Recipe
 from evomerge.domain.scores import Scores, TaskScore, newly_solved, solved_items
 from evomerge.evolution import evolve
-from evomerge.imagined import ImaginedExecutor, MemoryLedger, imagined_start
 from evomerge.imagined.landscape import Landscape
 from evomerge.imagined.recorded import replay_config
+from evomerge.imagined.world import ImaginedExecutor, MemoryLedger, imagined_start
 from evomerge.stopping import MaxEvaluations
 from evomerge.strategies.coefficient_search import CoefficientSearch, _merge_of_all
 from evomerge.strategies.complementary import Complementary

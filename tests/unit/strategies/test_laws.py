@@ -17,9 +17,9 @@ from evomerge.domain.objective import Objective
 from evomerge.domain.population import Population
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.domain.state import Generation, RunState
-from evomerge.imagined import imagined_start
 from evomerge.imagined.landscape import Landscape
 from evomerge.imagined.recorded import replay_config
+from evomerge.imagined.world import imagined_start
 from evomerge.stopping import CRITERIA
 from evomerge.strategies.coefficient_search import CoefficientSearch
 from evomerge.strategies.complementary import Complementary

@@ -10,9 +10,9 @@ from evomerge.domain.events import GenerationFinished, GenerationProposed, Kinsh
 from evomerge.domain.kinship import KinshipReading, pair
 from evomerge.domain.state import RunState, apply, fold
 from evomerge.evolution import evolve
-from evomerge.imagined import ImaginedExecutor, MemoryLedger, imagined_start, points
 from evomerge.imagined.landscape import Landscape
 from evomerge.imagined.recorded import _write_recipe, replay_config
+from evomerge.imagined.world import ImaginedExecutor, MemoryLedger, imagined_start, points
 from evomerge.stopping import KinshipSaturation, MaxGenerations
 from evomerge.strategies.greedy import Greedy
 from evomerge.strategies.kinship import KinshipGuided

@@ -12,9 +12,9 @@ from evomerge.domain.events import MergesSkipped
 from evomerge.domain.kinship import KinshipReading, pair
 from evomerge.domain.model import Coefficients, SkippedMerge
 from evomerge.evolution import evolve
-from evomerge.imagined import ImaginedExecutor, MemoryLedger, imagined_start, points
 from evomerge.imagined.landscape import Landscape
 from evomerge.imagined.recorded import _write_recipe, replay_config
+from evomerge.imagined.world import ImaginedExecutor, MemoryLedger, imagined_start, points
 from evomerge.stopping import MaxEvaluations, MaxGenerations
 from evomerge.strategies.greedy import Greedy
 from evomerge.strategies.kinship import KinshipGuided

@@ -13,9 +13,11 @@ from rich.console import Console
 
 from evomerge.domain.events import ModelScored
 from evomerge.domain.state import RunState, apply
-from evomerge.terminal import LiveReporter, PlainReporter, reporter
 from evomerge.terminal.activity import Activity, Job, seconds_left
 from evomerge.terminal.dashboard import Dashboard, Scene, Section, allot
+from evomerge.terminal.live import LiveReporter
+from evomerge.terminal.plain import PlainReporter
+from evomerge.terminal.screen import reporter
 from evomerge.terminal.sentences import sentences
 
 from .conftest import Story, drawn, first_generation

@@ -6,7 +6,7 @@ import io
 
 from evomerge.domain.events import RunResumed
 from evomerge.domain.state import RunState, apply
-from evomerge.terminal import PlainReporter
+from evomerge.terminal.plain import PlainReporter
 
 from .conftest import Story, first_generation
 

@@ -10,16 +10,11 @@ from rich.console import RenderableType
 
 from evomerge.domain.kinship import Metric
 from evomerge.domain.state import RunState
-from evomerge.terminal import (
-    choices_table,
-    generations_table,
-    lineage_tree,
-    model_panel,
-    pool_table,
-    result_document,
-    result_text,
-    summary,
-)
+from evomerge.terminal.documents import result_document
+from evomerge.terminal.panel import model_panel
+from evomerge.terminal.summary import result_text, summary
+from evomerge.terminal.tables import choices_table, generations_table, pool_table
+from evomerge.terminal.tree import lineage_tree
 
 from .conftest import Story, drawn, whole_run
 
