@@ -271,6 +271,15 @@ def check_versions(backend: str) -> Finding:
     return Finding("fine", "versions", message)
 
 
+def check_backend(config: Config) -> Iterator[Finding]:
+    """Propose vllm where it is installed and not used, on a GPU."""
+    version_found = installed("vllm")
+    if config.evaluation.backend == "hf" and version_found and gpus():
+        message = f"vllm {version_found} is installed, and scores several times as fast as hf"
+        remedy = "--set evaluation.backend=vllm --set evaluation.batch_size=512"
+        yield Finding("fine", "backend", message, remedy)
+
+
 def installed(library: str) -> str | None:
     """The version of a library, without importing it; None if it is not installed."""
     try:

@@ -80,6 +80,7 @@ def _everything(config: Config, hub: Hub, quick: bool) -> Iterator[Finding]:
 
     plan, devices = planned(config, hub), machine.devices(config.execution.devices)
     yield machine.check_versions(config.evaluation.backend)
+    yield from machine.check_backend(config)
     yield from machine.check_devices(devices, plan.memory.evaluation)
     wanted = [each for each in (plan.memory.merge, plan.memory.adapter) if each is not None]
     yield machine.check_memory(max(wanted, default=None))

@@ -14,7 +14,7 @@ from evomerge.cli.options import json_option, set_option
 from evomerge.config import Config
 from evomerge.configfile import anchored, load, load_recorded
 from evomerge.domain.errors import EvomergeError
-from evomerge.planning import Plan, Record, child_size, known_rates, make_plan
+from evomerge.planning import Plan, Record, beside, child_size, known_rates, make_plan
 from evomerge.store.run_directory import list_runs
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def command(
      "merges": RANGE, "evaluations" (the end included), "length", "bounded", "child",
      "download", "unsized", "disk": {"all", "pool", "best"}, "peaks", "adapters", "adapted",
      "memory", "rates",
-     "hours", "workers", "retention", "price", "cost": RANGE or null}
+     "backend", "hours", "workers", "retention", "price", "cost": RANGE or null,
+     "other_backend": {"backend", "evaluation", "evaluations", "wall", "cost"} or null}
     RANGE: {"low", "high"}; if "bounded" is false, "high" is that of 20 generations.
     Sizes in bytes, null if unknown.
     """
@@ -94,21 +95,35 @@ def planned(
     # `auto` on a machine without a GPU: the run will probably execute on another machine.
     elsewhere = config.execution.devices == ("auto",) and devices == ("cpu",)
     on_gpu = gpus is not None or devices != ("cpu",) or elsewhere
-    rates = known_rates(
-        config,
-        child_size(config, models[1:]),
-        _records(config.run.dir),
-        hours_per_evaluation=hours_per_evaluation,
-        on_gpu=on_gpu,
-    )
-    return make_plan(
-        config,
-        models,
-        rates,
-        workers=gpus or len(devices),
-        gpus=gpus or len({*devices}),
-        price=price,
-    )
+    records = _records(config.run.dir)
+
+    def plan_of(config: Config) -> Plan:
+        size, hours = child_size(config, models[1:]), hours_per_evaluation
+        rates = known_rates(config, size, records, hours_per_evaluation=hours, on_gpu=on_gpu)
+        return make_plan(
+            config,
+            models,
+            rates,
+            workers=gpus or len(machine.engines(config)),
+            gpus=gpus or len({*devices}),
+            price=price,
+        )
+
+    plan, other = plan_of(config), _with_other_backend(config)
+    if other is None or hours_per_evaluation is not None or plan.rates.evaluation.seconds is None:
+        return plan
+    with_other = plan_of(other)
+    return plan if with_other.rates.evaluation.seconds is None else beside(plan, with_other)
+
+
+def _with_other_backend(config: Config) -> Config | None:
+    """The config with vllm for hf, or the other way round; None for other backends."""
+    others = {"hf": "vllm", "vllm": "hf"}
+    if config.evaluation.backend not in others:
+        return None
+    backend = others[config.evaluation.backend]
+    evaluation = config.evaluation.model_copy(update={"backend": backend})
+    return config.model_copy(update={"evaluation": evaluation})
 
 
 def _records(runs: Path) -> list[Record]:

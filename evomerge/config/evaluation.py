@@ -25,8 +25,8 @@ from evomerge.domain.value import Value
 
 BATCH_INVARIANT = "batch_invariant"
 """The one item of `model_args` that is no argument of lm-eval's: vLLM's VLLM_BATCH_INVARIANT."""
-SHARED_GPU = 0.75
-"""Share of a GPU's memory that vllm takes where merges use the card too; else nine tenths."""
+_SHARE, _SHARED = 0.9, 0.75
+"""Of a GPU's memory: vllm's own default, and what it takes here where merges use the card too."""
 
 _LOWER_IS_BETTER = {
     "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter",
@@ -196,6 +196,11 @@ class EvaluationConfig(Value):
         """How many GPUs hold one model together; more than one with vllm only."""
         sizes = (self.model_args.get(f"{kind}_parallel_size", 1) for kind in ("tensor", "pipeline"))
         return math.prod(map(int, sizes)) if self.backend == "vllm" else 1
+
+    def gpu_share(self, *, merges_on_gpu: bool) -> float:
+        """The share of a GPU's memory that a vllm engine takes for the life of the run."""
+        own = self.model_args.get("gpu_memory_utilization")
+        return float(own) if own is not None else _SHARED if merges_on_gpu else _SHARE
 
     @property
     def batch_invariant(self) -> bool:

@@ -130,6 +130,11 @@ class MergeOptions(Value):
         default="5B", description="maximum bytes per weight file: 5B, 500M"
     )
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether merges may be computed on a GPU that is an evaluation's device too."""
+        return self.device not in {"cpu", "mps"}
+
 
 _CHAT_TEMPLATES = ("auto", "alpaca", "chatml", "exaone", "llama3", "mistral")
 

@@ -121,5 +121,5 @@ def _of_evaluation(evaluation: EvaluationConfig, options: MergeOptions) -> dict[
         "evaluation": sent.model_dump(mode="json"),
         "trust_remote_code": options.trust_remote_code,
         "allow_pickle": options.allow_pickle,
-        "merges_on_gpu": options.device not in ("cpu", "mps"),
+        "merges_on_gpu": options.on_gpu,
     }

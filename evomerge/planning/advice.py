@@ -10,11 +10,21 @@ from evomerge.stopping import KinshipSaturation, NoImprovement, PoolUnchanged
 
 _FEW = 2
 """With so few children per generation, criteria that count generations stop too early."""
+_FEW_REQUESTS = 64
+"""With fewer requests at a time, vllm leaves most of a GPU idle."""
 _BY_GENERATIONS = PoolUnchanged | NoImprovement | KinshipSaturation
 
 
 def advice(config: Config) -> Iterator[Finding]:
     """The warnings about a config."""
+    batch = config.evaluation.batch_size
+    if config.evaluation.backend == "vllm" and batch < _FEW_REQUESTS:
+        yield Finding(
+            "warning",
+            "batch size",
+            f"vllm batches requests by itself and is handed only {batch} at a time",
+            "set `evaluation.batch_size: 512`",
+        )
     early = [each for each in config.stopping if isinstance(each, _BY_GENERATIONS)]
     if early and config.strategy.most_children(len(config.foundation_models)) <= _FEW:
         names = " and ".join(each.name for each in early)

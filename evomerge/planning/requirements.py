@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evomerge.config import Config
 from evomerge.domain.model import Retention
@@ -15,7 +15,7 @@ from evomerge.planning.projections import (
     Projection,
     projections_of,
 )
-from evomerge.planning.rates import STATED_DOWNLOAD, Rates
+from evomerge.planning.rates import STATED_DOWNLOAD, Rate, Rates
 
 _LIBRARIES = 1.0e9  # resident bytes of torch and mergekit
 _ENGINE = 1.5e9  # of a GPU: context, kernels, activations of one layer
@@ -87,12 +87,28 @@ class Memory:
         evaluation: memory of the evaluation device.
         kinship: RAM without page cache.
         adapter: RAM of merging an adapter; None without adapters.
+        engine_share: share of a GPU's memory that vllm takes for the life of the run; None for
+            other backends, which give it back after each evaluation.
+        beside_merges: whether merges may use the same GPU.
     """
 
     merge: float | None
     evaluation: float | None
     kinship: float
     adapter: float | None = None
+    engine_share: float | None = None
+    beside_merges: bool = False
+
+
+@dataclass(frozen=True)
+class OtherBackend:
+    """The same run scored with another backend: what of its plan differs; hours per stage."""
+
+    backend: str
+    evaluation: Rate
+    evaluations: Range
+    wall: Range
+    cost: Range | None
 
 
 @dataclass(frozen=True)
@@ -113,9 +129,11 @@ class Plan:
         workers: number of parallel evaluations.
         gpus: number of GPUs that are paid for.
         cost: at `price` per GPU-hour; None without a price or if the hours are unknown.
+        other_backend: vllm beside hf, or the other way round; None if its hours are unknown.
     """
 
     name: str
+    backend: str
     models: tuple[ModelFacts, ...]
     generations: tuple[GenerationPlan, ...]
     at_the_end: EndPlan
@@ -140,6 +158,15 @@ class Plan:
     retention: Retention
     price: float | None
     cost: Range | None
+    other_backend: OtherBackend | None = None
+
+
+def beside(plan: Plan, other: Plan) -> Plan:
+    """`plan` with what differs in `other`, the plan of the same run with another backend."""
+    told = OtherBackend(
+        other.backend, other.rates.evaluation, other.hours.evaluations, other.hours.wall, other.cost
+    )
+    return replace(plan, other_backend=told)
 
 
 def make_plan(
@@ -181,6 +208,7 @@ def make_plan(
     peaks = {each: max(projection.peak(each) for projection in projections) for each in RETENTIONS}
     return Plan(
         name=config.run.name,
+        backend=config.evaluation.backend,
         models=tuple(models),
         generations=_generations(projections),
         at_the_end=EndPlan(
@@ -230,23 +258,25 @@ def memory_of(config: Config, models: Sequence[ModelFacts], child: int | None) -
     """Estimate the peak memory from what the libraries hold at a time.
 
     A merge holds an output shard, and the largest tensor of two parents and the base in float32,
-    twice. An evaluation holds the weights and the logits of one batch.
+    twice. An evaluation holds the weights and the logits of one batch; vllm needs at least the
+    weights, and takes more.
     """
+    vllm, on_gpu = config.evaluation.backend == "vllm", config.merge.options.on_gpu
+    share = config.evaluation.gpu_share(merges_on_gpu=on_gpu) if vllm else None
     if child is None:
-        return Memory(None, None, _KINSHIP)
+        return Memory(None, None, _KINSHIP, None, share, on_gpu)
     per_weight = BYTES.get(config.merge.dtype or "", 2)
     largest = max(model.largest or 0 for model in models) or child / per_weight * _LARGEST_SHARE
     merge = _LIBRARIES + min(child, _shard(config.merge.options.shard_size)) + 3 * 2 * 4 * largest
     rows = max(model.vocabulary or 0 for model in models) or 32_000
-    logits = (
-        config.evaluation.batch_size * (config.evaluation.max_length or _WINDOW) * rows * _LOGIT
-    )
+    batch = 0 if vllm else config.evaluation.batch_size
+    logits = batch * (config.evaluation.max_length or _WINDOW) * rows * _LOGIT
     scored = child / per_weight * BYTES.get(config.evaluation.dtype, per_weight)
     kinship = min(_KINSHIP, _LIBRARIES + 8 * child)
     whole = [model.size for model in models if model.adapter is not None and model.size]
     # The base model, and a weight file that is being written.
     adapter = _LIBRARIES + 2 * max(whole) if whole else None
-    return Memory(merge, _ENGINE + scored + logits, kinship, adapter)
+    return Memory(merge, _ENGINE + scored + logits, kinship, adapter, share, on_gpu)
 
 
 def _shard(text: str) -> int:

@@ -40,6 +40,7 @@ def plan_view(plan: Plan, free: int | None) -> RenderableType:
         facts_table([*_ends(plan), *_disk(plan, free), *_memory(plan)]),
         "",
         _hours(plan),
+        *_backends(plan),
         "",
         *_notes(plan),
     )
@@ -197,7 +198,12 @@ def _memory(plan: Plan) -> Iterator[Fact]:
         yield "a merge", Text(f"about {_bytes(memory.merge)} of RAM")
         if memory.adapter is not None:
             yield "an adapter", Text(f"about {_bytes(memory.adapter)} of RAM while it is merged")
-        yield "an evaluation", Text(f"about {_bytes(memory.evaluation)} on its device")
+        least = "about" if memory.engine_share is None else "at least"
+        yield "an evaluation", Text(f"{least} {_bytes(memory.evaluation)} on its device")
+    if memory.engine_share is not None:
+        text = f"{memory.engine_share:.0%} of a GPU's memory, kept for the run"
+        rest = "; merges have the rest" if memory.beside_merges else ""
+        yield "an engine", Text(text + rest)
     yield "kinship", Text(f"below {_bytes(memory.kinship)} of RAM, page cache aside")
 
 
@@ -218,6 +224,26 @@ def _hours(plan: Plan) -> Fitted:
             words("source", [stage[3] for stage in stages]),
         ]
     )
+
+
+def _backends(plan: Plan) -> Iterator[RenderableType]:
+    """This backend and the other one, side by side."""
+    other = plan.other_backend
+    if other is None:
+        return
+    rates = (plan.rates.evaluation, other.evaluation)
+    evaluations, wall = (plan.hours.evaluations, other.evaluations), (plan.hours.wall, other.wall)
+    columns = [
+        words("backend", [plan.backend, other.backend]),
+        numbers("an evaluation", [figures.duration(rate.or_zero) for rate in rates]),
+        numbers("evaluations", [_total(plan, each, _clock) for each in evaluations]),
+        numbers("wall clock", [_total(plan, each, _clock) for each in wall]),
+    ]
+    if plan.cost is not None and other.cost is not None:
+        costs = (plan.cost, other.cost)
+        columns.append(numbers("cost", [_total(plan, each, _money) for each in costs]))
+    yield ""
+    yield Fitted(columns)
 
 
 def _stage(name: str, rate: Rate, hours: str) -> tuple[str, str, str, str]:

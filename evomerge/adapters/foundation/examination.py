@@ -12,6 +12,7 @@ from evomerge.adapters.foundation.compatibility import (
     check_dimensions,
     check_tensors,
 )
+from evomerge.adapters.foundation.engine import EngineLimits
 from evomerge.adapters.foundation.faults import Faults
 from evomerge.adapters.foundation.lora import ADAPTER_PICKLE, trained_on_another
 from evomerge.adapters.foundation.lora import described as described_adapter
@@ -46,6 +47,7 @@ class Merging:
         chat_template: whether evaluation applies chat templates.
         template: whether `merge.chat_template` sets one for all offspring.
         weights_only: nothing is merged, so tokenizers are neither required nor compared.
+        engine: limits of the engine that scores; None where there are none.
     """
 
     tokenizer: str = "union"
@@ -53,6 +55,7 @@ class Merging:
     chat_template: bool = False
     template: bool = False
     weights_only: bool = False
+    engine: EngineLimits | None = None
 
     @classmethod
     def of(cls, config: Config) -> Merging:
@@ -62,6 +65,7 @@ class Merging:
             dtype=config.merge.dtype,
             chat_template=config.evaluation.chat_template,
             template=config.merge.chat_template is not None,
+            engine=EngineLimits.of(config),
         )
 
 
@@ -159,8 +163,21 @@ def examine(
                 check_tensors(candidate, found.candidates[0])
                 check_dimensions(source.config, found.candidates[0].source.config)
             found.candidates[place] = candidate
+    _ask_engine(found, merging.engine)
     _compare(found, merging)
     return found
+
+
+def _ask_engine(found: Examination, engine: EngineLimits | None) -> None:
+    """Add what the engine refuses of the foundation models; the base is not scored."""
+    if engine is None:
+        return
+    for place, source in found.sources.items():
+        candidate = found.candidates.get(place)
+        weights = candidate.weights.values() if candidate is not None else ()
+        size = sum(tensor.rows * tensor.row_size * tensor.item_size for tensor in weights)
+        for message, remedy in engine.faults(source.config, size or None) if place else ():
+            found.faults.add(source.model, message, remedy)
 
 
 def _seen(

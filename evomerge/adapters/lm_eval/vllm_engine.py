@@ -15,7 +15,7 @@ from evomerge.adapters.lm_eval.backends import Placement
 from evomerge.adapters.lm_eval.leftovers import note_segments, own_folder
 from evomerge.adapters.lm_eval.metrics import one_line
 from evomerge.config import EvaluationConfig
-from evomerge.config.evaluation import BATCH_INVARIANT, SHARED_GPU
+from evomerge.config.evaluation import BATCH_INVARIANT
 from evomerge.domain.errors import CandidateError
 
 _WORKER = "evomerge.adapters.lm_eval.vllm_worker.WeightSwap"
@@ -34,8 +34,12 @@ def engine_arguments(config: EvaluationConfig, place: Placement) -> dict[str, An
         "trust_remote_code": place.trust_remote_code,
         "load_format": "auto" if place.allow_pickle else "safetensors",
         "worker_extension_cls": _WORKER,
-        **({"gpu_memory_utilization": SHARED_GPU} if place.merges_on_gpu else {}),
         **own,
+        **(
+            {"gpu_memory_utilization": config.gpu_share(merges_on_gpu=True)}
+            if place.merges_on_gpu
+            else {}
+        ),
     }
 
 

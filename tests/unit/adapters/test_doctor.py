@@ -17,6 +17,7 @@ from evomerge.adapters.hub import Hub
 from evomerge.adapters.machine import Gpu, check_devices, check_disks, check_file_system
 from evomerge.cli import doctor
 from evomerge.config import MergeOptions, ModelConfig
+from evomerge.configfile import load
 from evomerge.domain.errors import PreflightError
 from evomerge.domain.finding import Finding, refuse_problems
 
@@ -33,6 +34,7 @@ def with_tokens(folder: Path, tokens: list[str], unigram: bool = False) -> Path:
     return folder
 
 
+CONFIGS = Path(__file__).parents[3] / "configs"
 LETTERS = list("abcdefgh")
 
 
@@ -206,3 +208,22 @@ def test_the_command_tells_everything_at_once(
     text = CliRunner().invoke(doctor.command, [str(config), "--quick"]).output
     assert "3 problems" in text
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("backend", "version", "gpus", "proposed"),
+    [
+        ("hf", "0.32.0", (Gpu("H100", 80, 80),), True),
+        ("hf", None, (Gpu("H100", 80, 80),), False),
+        ("hf", "0.32.0", None, False),
+        ("vllm", "0.32.0", (Gpu("H100", 80, 80),), False),
+    ],
+)
+def test_vllm_is_proposed_where_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch, backend: str, version: str, gpus: Any, proposed: bool
+) -> None:
+    monkeypatch.setattr(machine, "installed", lambda library: version)
+    monkeypatch.setattr(machine, "gpus", lambda: gpus)
+    config = load(CONFIGS / "mistral7b.yaml", [f"evaluation.backend={backend}"])
+    found = [each.remedy or "" for each in machine.check_backend(config)]
+    assert ["evaluation.backend=vllm" in remedy for remedy in found] == [True] * proposed

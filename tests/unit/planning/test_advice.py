@@ -2,6 +2,7 @@
 
 import pytest
 
+from evomerge.config import EvaluationConfig
 from evomerge.planning import advice
 from evomerge.testing.landscape_run import landscape_config
 
@@ -30,3 +31,14 @@ def test_patience_over_generations_of_one_child_is_warned_of(strategy, stopping,
     for each, text in zip(found, warned, strict=True):
         assert text in each.message
         assert "max_evaluations" in each.remedy
+
+
+@pytest.mark.parametrize(
+    ("backend", "batch", "warned"), [("vllm", 8, 1), ("vllm", 512, 0), ("hf", 8, 0)]
+)
+def test_small_batches_are_handed_to_vllm(backend, batch, warned):
+    config = landscape_config(strategy={"name": "seed_grid", "k": 3}, stopping=[BUDGET])
+    asked = {"tasks": [{"name": "t"}], "backend": backend, "batch_size": batch}
+    evaluation = EvaluationConfig.model_validate(asked)
+    found = list(advice(config.model_copy(update={"evaluation": evaluation})))
+    assert ["batch_size: 512" in (each.remedy or "") for each in found] == [True] * warned

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -345,3 +346,41 @@ def test_the_command_plans_without_a_network(
     assert json.loads(far.stdout)["disk"]["all"] is None
     with Hub() as hub:
         assert "--model-size" in text(command.planned(paper(), hub))
+
+
+def test_hf_and_vllm_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with Hub() as hub:
+        plan = command.planned(paper(), hub, price=2.0, model_size=14.5)
+        given = command.planned(paper(), hub, hours_per_evaluation=1.0, model_size=14.5)
+    other = plan.other_backend
+    assert other is not None
+    assert (plan.backend, other.backend) == ("hf", "vllm")
+    assert (plan.rates.evaluation.seconds, other.evaluation.seconds) == (1500, 140)
+    assert other.evaluations.high == pytest.approx(plan.hours.evaluations.high * 140 / 1500)
+    assert other.wall.high < plan.hours.wall.high
+    shown = text(plan)
+    assert re.search(r"hf +25 min .*\n *vllm +2 min ", shown), shown
+    assert given.other_backend is None
+    assert "kept for the run" not in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "told"),
+    [
+        ({}, {}, "90% of a GPU's memory, kept for the run\n"),
+        ({"device": "cuda"}, {}, "75% of a GPU's memory, kept for the run; merges"),
+        ({"device": "cuda"}, {"gpu_memory_utilization": 0.5}, "50% of a GPU"),
+    ],
+)
+def test_a_kept_engine_and_merges_on_its_gpu(
+    options: dict[str, Any], arguments: dict[str, Any], told: str
+) -> None:
+    config = paper()
+    evaluation = config.evaluation.model_copy(update={"backend": "vllm", "model_args": arguments})
+    merge = config.merge.model_copy(
+        update={"options": config.merge.options.model_copy(update=options)}
+    )
+    changed = config.model_copy(update={"evaluation": evaluation, "merge": merge})
+    lines = text(plan_of(changed)).splitlines()
+    assert told in "".join(f"{line.rstrip()}\n" for line in lines)
