@@ -14,8 +14,9 @@ def folder_of(model: Foundation, store: Path) -> Path:
     A hub model is looked up in the cache of huggingface_hub at the recorded commit; nothing is
     downloaded. A merged adapter is in the store.
     """
-    if model.adapter is not None:
-        return store / "models" / model.content_id
+    in_store = store / "models" / model.content_id
+    if model.adapter is not None or in_store.is_dir():
+        return in_store
     if model.commit is None:
         return Path(model.source).expanduser()
     return cached_snapshot(model.source.partition("@")[0], model.commit) or Path(model.source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -13,8 +13,10 @@ from evomerge.adapters.estimates import pool_pairs, with_estimates
 from evomerge.cli.driving import resume_command
 from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.store.gc_roots import baseline_beside
-from evomerge.store.run_directory import find_run
+from evomerge.store.progress_file import read_progress
+from evomerge.store.run_directory import RunDirectory, find_run
 from evomerge.terminal.documents import status_document
+from evomerge.terminal.figures import fetched, printable
 from evomerge.terminal.screen import stdout_console
 from evomerge.terminal.status import RunStatus, status_panel
 
@@ -29,6 +31,8 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
     \b
     JSON output (unknown values are null, numbers are not rounded):
     {"format": 1, "name", "path", "state": "running|stopped|finished", "damage": null,
+     (before it begins: "state": "preparing", "holder", "tasks": [{"model", "activity": "fetch",
+      "done", "total", "seconds"}], and nothing else)
      "strategy", "k", "metric", "seed", "config_id", "generation", "stop",
      "best": MODEL, "best_foundation": MODEL, "gain_over_foundation",
      "held_out_gain_over_foundation", "held_out_splits": ["held_out|final"], "warnings": [text],
@@ -49,6 +53,9 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
      "parents": [name], "parents_kinship", "merged", "score", "stderr", "gain",
      "failure": {"stage", "reason", "attempts"}, "held_out", "selection_gap", "final"}
     """
+    if (preparing := _preparing(run, runs_dir)) is not None:
+        _tell_preparing(preparing, as_json)
+        return
     directory = find_run(run, runs_dir)
     status = RunStatus.of(directory.name, directory.path, directory.read(), directory.holder())
     baseline = baseline_beside(directory, status.state)
@@ -60,3 +67,27 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
         click.echo(json.dumps(document, ensure_ascii=False))
     else:
         stdout_console().print(status_panel(status, resume))
+
+
+def _preparing(run: str, runs_dir: Path) -> RunDirectory | None:
+    """The run, if its driver still checks and fetches models."""
+    places = (RunDirectory(path) for path in (runs_dir / run, Path(run)))
+    return next((each for each in places if not each.exists and each.holder()), None)
+
+
+def _tell_preparing(run: RunDirectory, as_json: bool) -> None:
+    tasks, holder = read_progress(run.progress)[1], run.holder()
+    if as_json:
+        document = {
+            "format": 1,
+            "name": run.name,
+            "path": str(run.path),
+            "state": "preparing",
+            "holder": holder,
+            "tasks": [asdict(task) for task in tasks],
+        }
+        click.echo(json.dumps(document, ensure_ascii=False))
+        return
+    click.echo(f"{run.name} is being prepared by {holder}: models, tasks and disk are checked")
+    for task in tasks:
+        click.echo(f"fetching {printable(task.model)}  {fetched(task.done, task.total)}")

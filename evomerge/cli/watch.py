@@ -73,7 +73,9 @@ class Watcher:
     def _status(self) -> str:
         """Why there is no progress; empty while a driver is running."""
         if self._run.holder() is not None:
-            return "" if self._state.started else "its driver checks models, tasks and disk"
+            fetching = read_progress(self._run.progress)[1]
+            at_work = self._state.started or fetching
+            return "" if at_work else "its driver checks models, tasks and disk"
         if self._state.started:
             return f"not running; resume with: {resume_command(self._run)}"
         return _no_such_run(self._run)

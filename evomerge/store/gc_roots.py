@@ -77,6 +77,7 @@ def unreferenced(runs_dir: Path, store: Store) -> list[Unreferenced]:
     """
     states = states_of(runs_dir)
     known = {model.content_id for state in states for model in state.models.values()}
+    known |= {state.start.base.content_id for state in states}
     found: list[Unreferenced] = []
     for kind in ("models", "evaluations"):
         folder = store.path(kind)

@@ -112,6 +112,7 @@ class RunDirectory:
     def _delete_traces(self) -> None:
         """Delete the traces of a run that could not start; files of the user stay."""
         shutil.rmtree(self.logs, ignore_errors=True)
+        self.progress.unlink(missing_ok=True)
         (self.path / "lock").unlink()
         with contextlib.suppress(OSError):
             self.path.rmdir()

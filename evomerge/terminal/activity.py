@@ -32,8 +32,9 @@ class Job:
     """One merge, evaluation or kinship measurement in progress.
 
     Attributes:
-        activity: `merge`, `score` or `kinship`.
+        activity: `merge`, `score`, `kinship` or `fetch` (in bytes).
         seconds: time since its first progress report.
+        first: what was done before, of a download that goes on.
     """
 
     model: str
@@ -41,6 +42,7 @@ class Job:
     done: int
     total: int
     seconds: float = 0.0
+    first: int = 0
 
     @property
     def share(self) -> float | None:
@@ -56,7 +58,8 @@ class Job:
     @property
     def rate(self) -> float | None:
         """Units of work per second so far; None before the first one is done."""
-        return self.done / self.seconds if self.done > 0 and self.seconds >= 1.0 else None
+        done = self.done - self.first
+        return done / self.seconds if done > 0 and self.seconds >= 1.0 else None
 
     @property
     def left(self) -> float | None:
@@ -91,10 +94,15 @@ class Activity:
         key = (model, activity)
         with self._lock:
             before = self._jobs.get(key)
-            if before is None or done < before.done:
+            restarted = before is None or done < before.done
+            if restarted:
                 self._began[key] = self._now() - seconds
-            self._jobs[key] = Job(model, activity, done, total)
+            first = before.first if before and not restarted else done
+            first = first if activity == "fetch" and not seconds else 0
+            self._jobs[key] = Job(model, activity, done, total, first=first)
             self._widest = max(self._widest, len(self._jobs))
+            if activity == "fetch" and 0 < total <= done:
+                self._end(lambda job: job == key)
 
     def on_event(self, event: Event) -> None:
         """Drop finished jobs and keep their durations, unless their results were reused."""

@@ -118,6 +118,13 @@ def rate(per_second: float) -> str:
     return f"{a_minute:.1f}/min" if a_minute >= 0.95 else f"{a_minute * 60:.1f}/h"
 
 
+def fetched(done: int, total: int) -> str:
+    """How much of a file is here: `1.23 of 9.94 GB`, `12 of 40 MB`."""
+    if total >= 1e9:
+        return f"{done / 1e9:.2f} of {total / 1e9:.2f} GB"
+    return f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"
+
+
 def progress(done: int, total: int) -> str:
     """Progress in at most nine columns: `12/300`, or `41 %` if large; "" if total is unknown."""
     if total <= 0:

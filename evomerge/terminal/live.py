@@ -11,16 +11,16 @@ from contextlib import ExitStack, contextmanager
 from threading import Lock
 from typing import Any, Self
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.control import Control
 from rich.live import Live
 from rich.text import Text
 
 from evomerge.domain.events import Event
 from evomerge.domain.state import RunState
-from evomerge.terminal.activity import Activity, seconds_left
+from evomerge.terminal.activity import Activity, Job, seconds_left
 from evomerge.terminal.dashboard import Dashboard, Scene
-from evomerge.terminal.figures import clock, printable, spelled
+from evomerge.terminal.figures import clock, duration, fetched, printable, spelled
 from evomerge.terminal.sentences import Sentence, sentences
 from evomerge.terminal.summary import summary
 
@@ -115,16 +115,26 @@ class LiveReporter:
         )
 
     def _waiting(self, note: str, checking: str) -> RenderableType:
-        """One line, shown before the first event."""
+        """What is checked and fetched, shown before the first event."""
         if note:
             return spelled(note, "yellow")
         elapsed = clock(self._now() - self._began)
-        return Text.assemble(
+        line = Text.assemble(
             (f"{elapsed}  ", "dim"),
             (f"checking {printable(checking)}" if checking else "starting"),
             no_wrap=True,
             overflow="ellipsis",
         )
+        return Group(line, *map(_fetching, self._activity.jobs()))
+
+
+def _fetching(job: Job) -> Text:
+    """A file on its way from the hub: bytes, rate and how long it still takes."""
+    parts = [f"  {printable(job.model)}", fetched(job.done, job.total)]
+    left = job.total - job.done
+    if job.rate is not None:
+        parts += [f"{job.rate / 1e6:.1f} MB/s", f"{duration(left / job.rate)} left"]
+    return Text("  ".join(parts), no_wrap=True, overflow="ellipsis")
 
 
 class _SteadyLive(Live):

@@ -13,7 +13,7 @@ from rich.console import Console
 from evomerge.domain.events import Event, GenerationProposed, RunFinished
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
-from evomerge.terminal.figures import clock, printable
+from evomerge.terminal.figures import clock, fetched, printable
 from evomerge.terminal.sentences import Sentence, sentences
 from evomerge.terminal.summary import summary
 
@@ -93,9 +93,10 @@ class PlainReporter:
         """Write a progress line for long tasks, once per heartbeat."""
         with self._lock:
             key, now = (model, activity), self._now()
+            heartbeat = self._heartbeat / 10 if activity == "fetch" else self._heartbeat
             if 0 < total <= done:
                 self._mentioned.pop(key, None)
-            elif now - self._mentioned.setdefault(key, now) >= self._heartbeat:
+            elif now - self._mentioned.setdefault(key, now) >= heartbeat:
                 self._mentioned[key] = now
                 self._write(self._still(model, activity, done, total, now) + "\n")
 
@@ -110,7 +111,7 @@ class PlainReporter:
         generation = f"gen {member.generation}" if member else "run"
         elapsed = 0.0 if state is None else state.seconds + now - self._state_at
         share = f"{done * 100 // total} %  ({done} of {total})" if total > 0 else str(done)
-        detail = f"{activity} {share}"
+        detail = f"{activity} {fetched(done, total) if activity == 'fetch' else share}"
         return line(Sentence(generation, "working", model, detail), elapsed, self._name_width)
 
     def _rendered(self, state: RunState) -> str:
