@@ -5,9 +5,9 @@ Commands are imported on use, so that `--help` and `status` stay fast.
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
+from gc import set_threshold  # `evomerge.cli.gc` is a command
 from importlib import import_module
 
 import click
@@ -93,12 +93,12 @@ def cli() -> None:
 
 
 def collect_rarely() -> None:
-    """Have Python look for cyclic garbage a hundred times less often.
+    """Run the cyclic garbage collector a hundred times less often.
 
-    The events of thousands of children are millions of values without a cycle, and looking through
-    them again and again took most of the time in which a run was read.
+    The events of thousands of children are millions of values without cycles, and collections took
+    most of the time of reading a run.
     """
-    gc.set_threshold(70_000, 10, 10)
+    set_threshold(70_000, 10, 10)
 
 
 def main() -> None:
