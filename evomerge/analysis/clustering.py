@@ -32,19 +32,15 @@ def cluster(models: Sequence[str], kinship: KinshipMatrix) -> Clustering:
     from scipy.cluster import hierarchy
     from scipy.spatial.distance import squareform
 
-    n = len(models)
-    apart = np.full((n, n), np.nan)
-    for i in range(n):
-        for j in range(i):
-            value = kinship.between(models[i], models[j])
-            if value is not None:
-                distance = value if kinship.metric is Metric.EUCLIDEAN else 1.0 - value
-                apart[i, j] = apart[j, i] = max(0.0, distance)
+    values = np.array(kinship.table(models), np.float64)
+    apart = np.maximum(0.0, values if kinship.metric is Metric.EUCLIDEAN else 1.0 - values)
     if np.isnan(apart).all():
         return Clustering(tuple(models))
     apart = np.where(np.isnan(apart), np.nanmax(apart), apart)
     np.fill_diagonal(apart, 0.0)
-    joins = hierarchy.linkage(squareform(apart), method="average", optimal_ordering=n <= _FINEST)
+    joins = hierarchy.linkage(
+        squareform(apart), method="average", optimal_ordering=len(models) <= _FINEST
+    )
     drawn = hierarchy.dendrogram(joins, no_plot=True)
     # scipy places leaf i at 10 i + 5.
     links = tuple(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 RESAMPLES = 10_000
@@ -45,6 +46,11 @@ def correlate(x: Sequence[float], y: Sequence[float], *, seed: int = 0) -> Corre
         raise ValueError(f"sequences of different lengths: {n} and {len(y)}")
     if n < 3 or len(set(x)) < 2 or len(set(y)) < 2:
         return Correlation(n)
+    return _correlated(tuple(x), tuple(y), seed)
+
+
+@lru_cache(maxsize=16)  # a page shows the same ones in a table and above a figure
+def _correlated(x: tuple[float, ...], y: tuple[float, ...], seed: int) -> Correlation:
     from scipy import stats
 
     with warnings.catch_warnings():
@@ -52,7 +58,7 @@ def correlate(x: Sequence[float], y: Sequence[float], *, seed: int = 0) -> Corre
         pearson, spearman = stats.pearsonr(x, y), stats.spearmanr(x, y)
     low, high = _bootstrap(x, y, seed)
     return Correlation(
-        n,
+        len(x),
         float(pearson.statistic),
         float(pearson.pvalue),
         float(spearman.statistic),

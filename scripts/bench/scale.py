@@ -193,12 +193,10 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
-def measure(
-    folder: Path, strategy: str, k: int, marks: Sequence[int], plain: bool = False
-) -> dict[str, Any]:
-    """Run to the last mark, then open the run again."""
+def settings(runs: Path, strategy: str, k: int, children: int = 1_000_000) -> Config:
+    """The config of a run over luck, in a runs folder."""
     document: dict[str, Any] = {
-        "run": {"name": strategy, "seed": 1, "dir": str(folder / "runs")},
+        "run": {"name": strategy, "seed": 1, "dir": str(runs)},
         "base_model": "base",
         "foundation_models": [f"founder-{number}" for number in range(_FOUNDATION)],
         "strategy": {"name": strategy, "k": k},
@@ -206,11 +204,18 @@ def measure(
         "evaluation": {"tasks": ["luck"]},
         "stopping": [
             {"no_improvement": {"patience": 10_000, "min_delta": 0.1}},
-            {"max_evaluations": 1_000_000},
+            {"max_evaluations": _FOUNDATION + children},
         ],
     }
+    return Config.model_validate(document)
+
+
+def measure(
+    folder: Path, strategy: str, k: int, marks: Sequence[int], plain: bool = False
+) -> dict[str, Any]:
+    """Run to the last mark, then open the run again."""
     run = RunDirectory(folder / "runs" / strategy)
-    workplace = LuckyWorkplace(Config.model_validate(document), run)
+    workplace = LuckyWorkplace(settings(folder / "runs", strategy, k), run)
     watch = Stopwatch(run, workplace.luck, marks)
     with ExitStack() as stack:
         observers: list[Any] = [watch]
