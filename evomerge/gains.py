@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from evomerge.configfile import load_recorded
 from evomerge.domain.difference import Gains, ModelComparison
-from evomerge.domain.errors import DamagedError
+from evomerge.domain.errors import ConfigError, DamagedError
 from evomerge.domain.model import Model
 from evomerge.domain.objective import Objective
 from evomerge.domain.scores import Scores, Split
 from evomerge.domain.state import RunState
 from evomerge.store.artefacts import Store
+from evomerge.store.run_directory import RunDirectory
 from evomerge.store.samples import NoItemsError, evaluation_name, item_values
 
 if TYPE_CHECKING:  # numpy is imported when something is compared
@@ -19,6 +21,15 @@ if TYPE_CHECKING:  # numpy is imported when something is compared
 
 Relation = Literal["foundation", "parent", "model"]
 Matches = Sequence[tuple[Model, Model, Relation]]
+
+
+def filters_of(run: RunDirectory) -> dict[str, str | None]:
+    """The filter that counts for each task of a run; empty without a readable config."""
+    try:
+        tasks = load_recorded(run.config).evaluation.tasks
+    except ConfigError:
+        return {}
+    return {task.name: task.filter for task in tasks}
 
 
 class ItemResults:

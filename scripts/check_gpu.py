@@ -293,7 +293,7 @@ def check_kinship(table: Table, folder: Path, device: str) -> None:
 
     with table.row(f"kinship on {device} against float64") as outcome:
         models = {name: folder / name for name in ("a", "b")}
-        found = measure(folder / "base", models, base_id="base", device=device, kernel="torch")
+        found = measure(folder / "base", models, base_id="base", device=device)
         weights = {
             name: load_file(folder / name / "model.safetensors") for name in ("base", "a", "b")
         }

@@ -12,7 +12,7 @@ from evomerge.configfile import load_recorded
 from evomerge.domain.errors import ConfigError
 from evomerge.domain.kinship import EstimatedReading, Metric, Pair, all_pairs
 from evomerge.domain.state import RunState
-from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
+from evomerge.store.run_directory import RunDirectory
 
 MOST = 200
 """Maximum number of models whose samples are read: some 400 MB, and 4 seconds on one core."""
@@ -31,7 +31,7 @@ def with_estimates(run: RunDirectory, state: RunState, pairs: Iterable[Pair]) ->
     from evomerge.kinship.estimates import estimates, parts_of
 
     base = state.start.base.content_id
-    folder = run.path.parent / STORE_FOLDER / "kinship" / base
+    folder = run.store / "kinship" / base
     ids = {name: state.models[name].content_id for pair in wanted for name in pair}
     known = stored_samples(folder, base, ids.values())
     held = [(a, b) for a, b in wanted if ids[a] in known and ids[b] in known]

@@ -17,7 +17,7 @@ from evomerge.domain.model import Model
 from evomerge.domain.state import RunState, fold
 from evomerge.driver import signals_stop
 from evomerge.store.recorded import find_own_run
-from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
+from evomerge.store.run_directory import RunDirectory
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
@@ -118,7 +118,7 @@ def _weights(model: Model, state: RunState, run: RunDirectory) -> Path:
     from evomerge.terminal.screen import reporter
     from evomerge.wiring import LocalWorkplace
 
-    store = Store(run.path.parent / STORE_FOLDER)
+    store = Store(run.store)
     name = f"models/{model.content_id}"
     if store.holds(name):
         return store.path(name)

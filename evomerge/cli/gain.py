@@ -8,14 +8,12 @@ from pathlib import Path
 import click
 
 from evomerge.cli.options import json_option, runs_dir_option
-from evomerge.configfile import load_recorded
 from evomerge.domain.errors import UsageError
 from evomerge.domain.scores import Split
 from evomerge.domain.state import RunState, fold
-from evomerge.gains import ItemResults, Matches, compare, matches_of_best, split_of_best
+from evomerge.gains import ItemResults, Matches, compare, filters_of, matches_of_best, split_of_best
 from evomerge.store.artefacts import Store
 from evomerge.store.recorded import find_own_run
-from evomerge.store.run_directory import STORE_FOLDER
 from evomerge.terminal.documents import gains_document
 from evomerge.terminal.gains import gains_panel
 from evomerge.terminal.naming import model_named
@@ -54,12 +52,7 @@ def command(
     if not matches:
         raise UsageError(f"run {found.name} has no two scored models to compare yet")
     split = _split(matches) if models else split_of_best(state)
-    tasks = load_recorded(found.config).evaluation.tasks
-    results = ItemResults(
-        Store(found.path.parent / STORE_FOLDER),
-        {task.name: task.filter for task in tasks},
-        lambda model: model.on(split),
-    )
+    results = ItemResults(Store(found.store), filters_of(found), lambda model: model.on(split))
     gains = compare(results, matches, split, state.objectives[split])
     if as_json:
         click.echo(json.dumps(gains_document(found.name, gains), ensure_ascii=False))

@@ -79,7 +79,7 @@ def of_run(run: RunDirectory, state: RunState) -> KinshipSubject:
     """The scored models of a run, and what the store keeps of their kinship."""
     from evomerge.adapters.folders import folder_of
 
-    store = run.path.parent / STORE_FOLDER
+    store = run.store
     foundation = {each.name: each for each in state.start.foundation}
     folders = {
         model.name: folder_of(foundation[model.name], store)

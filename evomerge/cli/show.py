@@ -10,14 +10,14 @@ import click
 
 from evomerge.adapters.estimates import with_estimates
 from evomerge.cli.options import json_option, runs_dir_option
-from evomerge.configfile import load_recorded
-from evomerge.domain.errors import ConfigError, UsageError
+from evomerge.domain.errors import UsageError
 from evomerge.domain.kinship import pair
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState, fold
 from evomerge.flips import TaskFlips, flips
+from evomerge.gains import filters_of
 from evomerge.store.artefacts import Store
-from evomerge.store.run_directory import STORE_FOLDER, RunDirectory, find_run
+from evomerge.store.run_directory import RunDirectory, find_run
 from evomerge.terminal.documents import model_document
 from evomerge.terminal.naming import model_named
 from evomerge.terminal.panel import model_panel
@@ -105,14 +105,5 @@ def _mergekit(model: Model) -> str | None:
 def _flips(
     run: RunDirectory, state: RunState, model: Model, examples: int
 ) -> tuple[TaskFlips, ...]:
-    try:
-        tasks = load_recorded(run.config).evaluation.tasks
-    except ConfigError:
-        tasks = ()
-    return flips(
-        Store(run.path.parent / STORE_FOLDER),
-        model,
-        [state.models[parent] for parent in model.parents],
-        {task.name: task.filter for task in tasks},
-        examples,
-    )
+    parents = [state.models[parent] for parent in model.parents]
+    return flips(Store(run.store), model, parents, filters_of(run), examples)

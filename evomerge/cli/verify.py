@@ -16,7 +16,6 @@ from evomerge.kinship.passes import Pass
 from evomerge.kinship.sample import Sample
 from evomerge.store.artefacts import Store
 from evomerge.store.recorded import find_own_run
-from evomerge.store.run_directory import STORE_FOLDER
 from evomerge.store.verification import Inspection, verify, verify_links
 
 
@@ -35,7 +34,7 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
     "problems"}]}.
     """
     found = find_own_run(run, runs_dir)
-    state, store = fold(found.read()), Store(found.path.parent / STORE_FOLDER)
+    state, store = fold(found.read()), Store(found.store)
     inspections = [
         *verify(state, store),
         *verify_links(found, state, store),

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from evomerge.comparison.compared import Comparison
 from evomerge.comparison.members import Member
-from evomerge.configfile import load_recorded
 from evomerge.domain.difference import Gains
-from evomerge.domain.errors import ConfigError
 from evomerge.domain.model import Model
 from evomerge.domain.scores import Split
-from evomerge.gains import ItemResults, Matches
+from evomerge.gains import ItemResults, Matches, filters_of
 from evomerge.gains import compare as compare_items
 from evomerge.store.artefacts import Store
-from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
+from evomerge.store.run_directory import RunDirectory
 
 
 def winners(comparison: Comparison, runs: Mapping[str, RunDirectory]) -> Gains:
@@ -37,16 +34,12 @@ def winners(comparison: Comparison, runs: Mapping[str, RunDirectory]) -> Gains:
     differing = [(a, b) for a, b in matches if a.best.content_id != b.best.content_id]
     missing = [f"{_named(a)} and {_named(b)} are the same model" for a, b in matches
                if (a, b) not in differing]  # fmt: skip
-    stores = {run.path.parent for run in runs.values()}
-    if len(stores) > 1:
+    if len({run.store for run in runs.values()}) > 1:
         apart = "the runs lie in different runs folders, so their items are not compared"
         return Gains(split=split, comparisons=(), missing=(*missing, apart))
     pairs: Matches = [(_labelled(a), _labelled(b), "model") for a, b in differing]
-    results = ItemResults(
-        Store(next(iter(stores)) / STORE_FOLDER),
-        _filters([runs[first.name].config]),
-        lambda model: model.on(split),
-    )
+    run = runs[first.name]
+    results = ItemResults(Store(run.store), filters_of(run), lambda model: model.on(split))
     gains = compare_items(results, pairs, split, first.state.objectives[split])
     return gains.model_copy(update={"missing": (*missing, *gains.missing)})
 
@@ -58,14 +51,3 @@ def _labelled(member: Member) -> Model:
 def _named(member: Member) -> str:
     """The label of a run's best model among the models of other runs."""
     return f"{member.best.name} of {member.name}"
-
-
-def _filters(configs: Sequence[Path]) -> dict[str, str | None]:
-    """The filter of each task; empty without a readable config."""
-    found: dict[str, str | None] = {}
-    for config in configs:
-        try:
-            found |= {task.name: task.filter for task in load_recorded(config).evaluation.tasks}
-        except ConfigError:
-            continue
-    return found

@@ -18,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 
 from evomerge.kinship.errors import KinshipError
-from evomerge.kinship.grouping import kind_of, layer_of, natural
+from evomerge.kinship.grouping import natural
 from evomerge.kinship.metrics import similarity
 from evomerge.kinship.passes import Floats, Pass
 from evomerge.kinship.union import (
@@ -179,14 +179,6 @@ class Statistics:
         """The statistics without the tensors that match a pattern, see `named`."""
         out = frozenset[str]().union(*(self.named(pattern) for pattern in patterns))
         return self._of(i for i, tensor in enumerate(self.tensors) if tensor.name not in out)
-
-    def by_layer(self) -> dict[str, Statistics]:
-        """The statistics of each layer (`model.layers.3`), in order."""
-        return self.split_by(layer_of)
-
-    def by_kind(self) -> dict[str, Statistics]:
-        """The statistics of each kind of tensor that occurs, see `grouping.Kind`."""
-        return self.split_by(lambda name: kind_of(name).value)
 
     def split_by(self, key: Callable[[str], str | None]) -> dict[str, Statistics]:
         """The statistics of each group of tensors; `key` maps a name to its group, None to none."""

@@ -3,7 +3,7 @@
 Every tensor is cut into pieces, every piece into chunks that fit the cache; memory is bounded by
 the chunks of the workers, whatever the size of the models. Pieces go to a small thread pool;
 their results are added in a fixed order. So the product of two models is the same to the bit
-for any other models, number of threads and kernel.
+for any other models and number of threads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,7 +21,6 @@ import torch
 
 from evomerge.kinship.errors import KinshipError, NonFiniteWeightsError
 from evomerge.kinship.headers import read_folder
-from evomerge.kinship.kernel import Read, choose_kernel
 from evomerge.kinship.matching import match
 from evomerge.kinship.passes import Floats, Pass, TensorBlock
 from evomerge.kinship.products import BLOCK, BLOCKS, Products, chunk_length, one_thread_each
@@ -35,12 +33,6 @@ PIECE = BLOCK * BLOCKS
 AHEAD = 4
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
-    device: torch.device
-    compiled: Read | None
-
-
 def measure(
     base: Path,
     models: Mapping[str, Path],
@@ -50,7 +42,6 @@ def measure(
     known: Sequence[Pass] = (),
     device: str = "cpu",
     threads: int = 2,
-    kernel: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Pass:
     """Measure the products of pairs that no known pass holds, tensor by tensor.
@@ -67,8 +58,6 @@ def measure(
         known: earlier passes over this base. `missing_pairs` tells whether a pass is needed.
         device: torch device for the products (`cpu`, `cuda:0`).
         threads: number of worker threads, one core each.
-        kernel: `compiled`, `torch`, or `auto` (for tests and benchmarks; see
-            `evomerge.kinship.kernel`).
         progress: callback with (bytes read, bytes to read), called in this thread.
 
     Raises:
@@ -83,12 +72,8 @@ def measure(
     matching = match(base_id, read_folder(base), folders)
     tasks = schedule(matching.tensors, tuple(models), wanted_pairs, known)
     wanted = [task for task in tasks if task.new]
-    size = sum(task.tensor.count * task.width for task in wanted)
-    place = torch.device(device)
-    compiled = choose_kernel(kernel, place, size)
-    settings = _Settings(place, compiled)
     with one_thread_each():
-        sums = _run(wanted, settings, base_id, threads, progress)
+        sums = _run(wanted, torch.device(device), base_id, threads, progress)
     blocks = tuple(_block(task, tuple(models), sums.get(task.tensor.name)) for task in tasks)
     return Pass(base_id, tuple(models), blocks, matching.extra, matching.skipped, matching.renamed)
 
@@ -116,7 +101,7 @@ def _check(
 
 def _run(
     tasks: Sequence[TensorTask],
-    settings: _Settings,
+    device: torch.device,
     base_id: str,
     threads: int,
     progress: Callable[[int, int], None] | None,
@@ -126,7 +111,7 @@ def _run(
     sums: dict[str, Floats] = {}
     done = 0
     # Closed explicitly: an error must stop the threads now, not when its traceback is collected.
-    with closing(_in_order(tasks, settings, base_id, threads)) as pieces:
+    with closing(_in_order(tasks, device, base_id, threads)) as pieces:
         for task, start, stop, products in pieces:
             name = task.tensor.name
             sums[name] = sums[name] + products if name in sums else products
@@ -137,7 +122,7 @@ def _run(
 
 
 def _in_order(
-    tasks: Sequence[TensorTask], settings: _Settings, base_id: str, threads: int
+    tasks: Sequence[TensorTask], device: torch.device, base_id: str, threads: int
 ) -> Generator[tuple[TensorTask, int, int, Floats], None, None]:
     """Compute the pieces of all tasks in a thread pool; yields their products in order."""
     # Torch's thread count is per thread, so each worker has to set it.
@@ -147,7 +132,7 @@ def _in_order(
         for task in tasks:
             for start in range(0, task.tensor.count, PIECE):
                 stop = min(start + PIECE, task.tensor.count)
-                future = pool.submit(_measure_piece, task, start, stop, settings, base_id)
+                future = pool.submit(_measure_piece, task, start, stop, device, base_id)
                 begun.append((task, start, stop, future))
                 if len(begun) > AHEAD * threads:
                     first = begun.popleft()
@@ -160,21 +145,17 @@ def _in_order(
 
 
 def _measure_piece(
-    task: TensorTask, start: int, stop: int, settings: _Settings, base_id: str
+    task: TensorTask, start: int, stop: int, device: torch.device, base_id: str
 ) -> Floats:
     """The products over elements `start` to `stop`, as `Products.total`, checked to be finite."""
-    sums = None
-    if settings.compiled is not None:
-        sums = settings.compiled(task.stored, len(task.known), start, stop)
-    if sums is None:
-        blocks = -(-(stop - start) // BLOCK)
-        longest = min(chunk_length(len(task.stored), settings.device), BLOCK * blocks)
-        products = Products(len(task.known), len(task.new), length=longest, device=settings.device)
-        for weights in _chunks(task, start, stop, longest):
-            products.add(weights)
-        sums = products.total()
+    blocks = -(-(stop - start) // BLOCK)
+    longest = min(chunk_length(len(task.stored), device), BLOCK * blocks)
+    products = Products(len(task.known), len(task.new), length=longest, device=device)
+    for weights in _chunks(task, start, stop, longest):
+        products.add(weights)
+    sums = products.total()
     if not np.isfinite(sums).all():
-        _raise_non_finite(task, start, stop, settings, base_id)
+        _raise_non_finite(task, start, stop, base_id)
     return sums
 
 
@@ -190,9 +171,7 @@ def _chunks(task: TensorTask, start: int, stop: int, longest: int) -> Iterator[l
             yield [source.take(first, last) for source in sources]
 
 
-def _raise_non_finite(
-    task: TensorTask, start: int, stop: int, settings: _Settings, base_id: str
-) -> None:
+def _raise_non_finite(task: TensorTask, start: int, stop: int, base_id: str) -> None:
     """Raise NonFiniteWeightsError for the first non-finite weight of the range, or the largest."""
     names = (base_id, *task.known, *task.new)
     largest = (0.0, base_id)

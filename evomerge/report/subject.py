@@ -24,7 +24,7 @@ from evomerge.domain.state import Entry, RunState, fold
 from evomerge.report.layers import LayerChange, layer_changes
 from evomerge.store.gc_roots import baseline_beside
 from evomerge.store.recorded import Recorded, recorded_in
-from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
+from evomerge.store.run_directory import RunDirectory
 
 Z95 = 1.959964  # half the width of a 95 % interval, in standard errors of a normal estimate
 PAPERS_THRESHOLD = 0.9
@@ -128,7 +128,7 @@ def read_subject(run: RunDirectory) -> Subject:
         config = run.config.read_text(encoding="utf-8")
     with contextlib.suppress(OSError, ValueError):
         environment = json.loads(run.environment.read_text(encoding="utf-8"))
-    passes = run.path.parent / STORE_FOLDER / "kinship" / state.start.base.content_id
+    passes = run.store / "kinship" / state.start.base.content_id
     return Subject(
         run.name,
         entries,

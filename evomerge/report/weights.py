@@ -24,8 +24,8 @@ def weight_change(subject: Subject) -> Figure | None:
         title=f"Weight change of {elided(best.name, 40)} against its parents, by layer",
         caption="Root mean square of the difference of weights, over the attention and the MLP "
         "weights of a layer: small if the child has nearly the weights of the parent. The grey "
-        "line is the difference from the base model, for scale. Computed from the stored kinship "
-        "measurements, or estimated from samples of the weights (to about 1 %).",
+        "line is the difference from the base model, for scale. Estimated from samples of the "
+        "weights (to about 1 %).",
         alt="weight change of the best model against its parents, by layer",
         columns=("layer", "kind", "against", "rms"),
         rows=[(each.layer, each.kind, each.other, each.rms) for each in subject.changes],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -54,7 +54,7 @@ def model_panel(state: RunState, model: str) -> Panel:
     )
 
 
-def facts_table(facts: list[Fact]) -> Table:
+def facts_table(facts: Sequence[Fact]) -> Table:
     """A table of labels and values; long values wrap beside their label."""
     table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(style="dim", no_wrap=True)

@@ -19,7 +19,7 @@ from evomerge.terminal.held_out import (
     held_out_text,
     warnings_text,
 )
-from evomerge.terminal.panel import Fact, facts_table
+from evomerge.terminal.panel import facts_table
 from evomerge.terminal.sentences import best_over_foundation
 from evomerge.terminal.skills import kept_sentence, meaning
 from evomerge.terminal.tables import generations_table, kind_style, pool_table
@@ -52,10 +52,10 @@ def summary(state: RunState) -> RenderableType:
     return Group(*parts)
 
 
-def outcome_facts(state: RunState, baseline: Baseline | None = None) -> list[Fact]:
+def outcome_facts(state: RunState, baseline: Baseline | None = None) -> list[tuple[str, Text]]:
     """The best model, its held-out score and gains, the counts of work, and warnings."""
     held_out, warned = held_out_text(state), warnings_text(state)
-    facts: list[Fact] = [("best", best_text(state))]
+    facts = [("best", best_text(state))]
     if state.start.objective != "mean":
         facts.append(("score is", Text(figures.printable(meaning(state.objectives["selection"])))))
     facts += [("held-out", held_out)] if held_out is not None else []
@@ -66,13 +66,13 @@ def outcome_facts(state: RunState, baseline: Baseline | None = None) -> list[Fac
     if baseline is not None:
         facts.append(("baseline", Text(figures.printable(baseline_sentence(baseline, state)))))
     facts.append(("work", counts_text(state)))
-    facts += [("reused", Text(reused_text(state)))] if _reused(state) else []
+    if state.reused_merges + state.reused_evaluations:
+        facts.append(("reused", Text(_reused_text(state))))
     facts += [("warnings", warned)] if warned is not None else []
     return facts
 
 
-def reused_text(state: RunState) -> str:
-    """How many merges and evaluations were reused from the store."""
+def _reused_text(state: RunState) -> str:
     scored = state.evaluations + state.held_out_evaluations
     return (
         f"{state.reused_merges} of {figures.count(state.merges, 'merge')} and "
@@ -80,44 +80,23 @@ def reused_text(state: RunState) -> str:
     )
 
 
-def _reused(state: RunState) -> int:
-    return state.reused_merges + state.reused_evaluations
-
-
 def result_text(state: RunState, baseline: Baseline | None = None) -> str:
     """The result of a run for stdout: the best model, its lineage, and the stopping reason.
 
-    One line each, plus lines for held-out evaluation and for reused work. A lineage that is too
-    long for one line is replaced by a hint at `evomerge tree`.
+    One line for each fact. A lineage that is too long for one line is replaced by a hint at
+    `evomerge tree`.
     """
     if state.best is None:
         return "no model is scored yet"
     name, run = state.best.name, figures.printable(state.start.name)
-    lines = [f"best     {best_text(state).plain}"]
-    if state.start.objective != "mean":
-        lines.append(f"score is {figures.printable(meaning(state.objectives['selection']))}")
-    held_out = held_out_text(state)
-    if held_out is not None:
-        lines.append(f"held-out {held_out.plain}")
-    spelled = lineage(name, state.models, _LEAVES)
-    if spelled is not None:
-        lines.append(f"lineage  {figures.printable(spelled)}")
-    else:
-        lines.append(
-            f"lineage  {figures.count(len(ancestors(name, state.models)), 'ancestor')}: "
-            f"evomerge tree {shlex.quote(run)}"
-        )
-    if _reused(state):
-        lines.append(f"reused   {reused_text(state)}")
-    if state.gains is not None:
-        lines.append(f"gain     {figures.printable(gains_line(state.gains))}")
-    if (skills := skills_of(state)) is not None:
-        lines.append(f"skills   {figures.printable(kept_sentence(skills))}")
-    if baseline is not None:
-        lines.append(f"baseline {figures.printable(baseline_sentence(baseline, state))}")
+    ancestry = lineage(name, state.models, _LEAVES)
+    if ancestry is None:
+        count = figures.count(len(ancestors(name, state.models)), "ancestor")
+        ancestry = f"{count}: evomerge tree {shlex.quote(run)}"
+    facts = [*outcome_facts(state, baseline), ("lineage", Text(figures.printable(ancestry)))]
     if state.stop is not None:
-        lines.append(f"stop     {figures.printable(state.stop)}")
-    return "\n".join(lines)
+        facts.append(("stop", Text(figures.printable(state.stop))))
+    return "\n".join(f"{label:<8} {value.plain}" for label, value in facts)
 
 
 def best_text(state: RunState) -> Text:

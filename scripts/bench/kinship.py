@@ -31,7 +31,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-WAYS = ("compiled", "torch")
 # Peak memory of the public tool in bytes per parameter: states, deltas, their stack, a copy.
 PUBLIC_BYTES = {"pcc": 36, "ed": 24}
 SHARDS = 3
@@ -185,7 +184,7 @@ def child(way: str, folder: Path, models: int, repeats: int) -> dict[str, Any]:
     elif way.startswith("public"):
         work = lambda: figures.update(value=public_tool(folder, way.split()[1]))  # noqa: E731
     else:
-        work = _ours(way, folder, names, figures)
+        work = _ours(folder, names, figures)
     before, times = peak(), []
     for _ in range(repeats):
         start, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
@@ -197,24 +196,18 @@ def child(way: str, folder: Path, models: int, repeats: int) -> dict[str, Any]:
     return {"s": min(seconds), "cpu": min(cpus), "peak": peak() - before, **figures}
 
 
-def _ours(
-    way: str, folder: Path, names: Sequence[str], figures: dict[str, Any]
-) -> Callable[[], object]:
-    """A pass with one kernel, after all imports."""
+def _ours(folder: Path, names: Sequence[str], figures: dict[str, Any]) -> Callable[[], object]:
+    """A pass, after all imports."""
     import torch
 
     from evomerge.kinship.statistics import Statistics
     from evomerge.kinship.stream import measure
 
     torch.bmm(torch.ones(2, 8, 1024), torch.ones(2, 1024, 8))
-    if way == "compiled":
-        from evomerge.kinship.compiled import prepare
-
-        prepare()
 
     def work() -> None:
         paths = {name: folder / name for name in names}
-        measured = measure(folder / "base", paths, base_id="base", kernel=way)
+        measured = measure(folder / "base", paths, base_id="base")
         figures["gram"] = Statistics.merge([measured], names).total.tolist()
 
     return work
@@ -297,16 +290,15 @@ def study(parameters: float, numbers: Sequence[int], repeats: int, arguments: An
             for metric, one in public.items():
                 print(f"{size} {public_cells(metric, one, pairs, bare['s'])} |")
             places = range(1 + number)
-            for way in arguments.ways.split(","):
-                found = run_child(way, folder, number, repeats)
-                gram, right = np.array(found["gram"]), exact[np.ix_(places, places)]
-                against = public.get("pcc") or public.get("ed")
-                faster = f"{pairs * against['s'] / found['s']:.0f}" if against else "–"
-                cells = [f"{found['s']:.2f}", f"{found['cpu']:.2f}",
-                         f"{found['s'] / bare['s']:.1f} ({found['cpu'] / bare['cpu']:.1f})", faster,
-                         f"{found['process']:.1f}", f"{found['peak']:.0f}"]  # fmt: skip
-                cells += [f"{each:.0e}" for each in errors(gram, right)]
-                print(f"{size} {way} | {' | '.join(cells)} |", flush=True)
+            found = run_child("ours", folder, number, repeats)
+            gram, right = np.array(found["gram"]), exact[np.ix_(places, places)]
+            against = public.get("pcc") or public.get("ed")
+            faster = f"{pairs * against['s'] / found['s']:.0f}" if against else "–"
+            cells = [f"{found['s']:.2f}", f"{found['cpu']:.2f}",
+                     f"{found['s'] / bare['s']:.1f} ({found['cpu'] / bare['cpu']:.1f})", faster,
+                     f"{found['process']:.1f}", f"{found['peak']:.0f}"]  # fmt: skip
+            cells += [f"{each:.0e}" for each in errors(gram, right)]
+            print(f"{size} evomerge | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
@@ -316,7 +308,6 @@ def main() -> None:
     parser.add_argument("--models", default="2,6")
     parser.add_argument("--small", action="store_true", help="20M parameters: half a minute")
     parser.add_argument("--repeats", type=int, default=5, help="the fastest is reported")
-    parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--no-public", dest="public", action="store_false")
     parser.add_argument("--dir", help="where to make the models (default: the temporary folder)")
     parser.add_argument("--child", help=argparse.SUPPRESS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -21,16 +20,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(params=["torch", "compiled"])
-def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Every pass of the test goes through this kernel, whatever its size."""
-    if request.param == "compiled":
-        pytest.importorskip("numba")
-    least = 0 if request.param == "compiled" else sys.maxsize
-    monkeypatch.setattr("evomerge.kinship.kernel.WORTH_COMPILING", least)
-    return str(request.param)
 
 
 class Workshop:

@@ -75,7 +75,7 @@ def test_parts_of_a_model_have_estimates_of_their_own(written):
     told = estimated(base, paths, [("a", "b")], size=20_000, parts=parts)
     assert set(told) == {"", "attention", "mlp", "embedding"}
     statistics = exact(base, paths, "ab").without("*norm*")
-    for part, of_part in {"": statistics, **statistics.by_kind()}.items():
+    for part, of_part in {"": statistics, **statistics.split_by(kind_of)}.items():
         value, error = told[part]["cosine"]["a", "b"]
         assert abs(value - of_part.pair("cosine", "a", "b")) <= error
 

@@ -12,12 +12,11 @@ import pytest
 import torch
 
 from evomerge.kinship.errors import KinshipError
+from evomerge.kinship.grouping import layer_of
 from evomerge.kinship.products import one_thread_each
 from evomerge.kinship.statistics import Statistics
 from evomerge.kinship.stream import measure
 from evomerge.kinship.union import missing_pairs
-
-pytestmark = pytest.mark.usefixtures("kernel")
 
 HALVES = torch.bfloat16, torch.float16, torch.float32, torch.float64
 
@@ -49,7 +48,7 @@ def test_figures_are_those_of_float64(workshop, shards):
     assert_figures(statistics, {m: workshop.delta(base, models[m]) for m in models})
     names = [name for name in base if name.startswith("model.layers.1.")]
     assert_figures(
-        statistics.by_layer()["model.layers.1"],
+        statistics.split_by(layer_of)["model.layers.1"],
         {m: workshop.delta(base, models[m], names) for m in models},
     )
 

@@ -13,13 +13,12 @@ from evomerge.kinship.errors import (
     ShapeMismatchError,
     WeightFileError,
 )
+from evomerge.kinship.grouping import kind_of
 from evomerge.kinship.headers import read_folder
 from evomerge.kinship.statistics import Statistics
 from evomerge.kinship.stream import measure
 from evomerge.kinship.tensors import read
 from evomerge.kinship.union import missing_pairs
-
-pytestmark = pytest.mark.usefixtures("kernel")
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
@@ -109,7 +108,7 @@ def test_frozen_tensors_and_a_model_equal_to_the_base(workshop, family):
     found = statistics(workshop, base, models | {"same": dict(base)})
     assert found.equal_to_base == ("same",)
     assert found.pair("pcc", "same", "a") is None
-    assert found.by_kind()["embedding"].pair("pcc", "a", "b") is None
+    assert found.split_by(kind_of)["embedding"].pair("pcc", "a", "b") is None
     deltas = [workshop.delta(base, models[model]) for model in "ab"]
     assert found.pair("pcc", "a", "b") == pytest.approx(pcc(*deltas), abs=1e-7)
     want = np.linalg.norm(deltas[0])

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evomerge.kinship.errors import KinshipError, MissingPairsError
+from evomerge.kinship.grouping import kind_of, layer_of
 from evomerge.kinship.metrics import METRICS
 from evomerge.kinship.statistics import Statistics
 
@@ -69,8 +70,8 @@ def test_groups_are_those_of_their_tensors(pass_over, metric):
     first = [name for name in NAMES if ".layers.0." in name]
     attention = [name for name in NAMES if "self_attn" in name]
     for group, names in (
-        (statistics.by_layer()["model.layers.0"], first),
-        (statistics.by_kind()["attention"], attention),
+        (statistics.split_by(layer_of)["model.layers.0"], first),
+        (statistics.split_by(kind_of)["attention"], attention),
         (statistics.split_by(str)[NAMES[2]], [NAMES[2]]),
     ):
         want = expected(metric, flat(base, models["a"], names), flat(base, models["b"], names))
@@ -79,8 +80,8 @@ def test_groups_are_those_of_their_tensors(pass_over, metric):
 
 def test_groups_come_in_natural_order(pass_over):
     statistics = Statistics.merge([pass_over(*weights(3))])
-    assert list(statistics.by_layer()) == [f"model.layers.{layer}" for layer in (0, 2, 10)]
-    assert set(statistics.by_kind()) == {"attention", "embedding", "mlp", "norm"}
+    assert list(statistics.split_by(layer_of)) == [f"model.layers.{layer}" for layer in (0, 2, 10)]
+    assert set(statistics.split_by(kind_of)) == {"attention", "embedding", "mlp", "norm"}
     assert len(statistics.split_by(str)) == len(NAMES)
 
 

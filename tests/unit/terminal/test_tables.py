@@ -203,9 +203,10 @@ def test_the_result_is_a_line_each(finished: Story) -> None:
     assert result_text(finished.state).splitlines() == [
         "best     model-2-exp  58.40 ± 1.2  +14.15 over gamma (44.25)",
         "held-out scores are measured on the selection items (evaluation.split is none)",
-        "lineage  ((alpha × gamma) × delta)",
-        "reused   1 of 9 merges and 1 of 13 evaluations",
         "skills   4 of 4 kept, selection items",
+        "work     2 generations, 9 merges, 13 evaluations, 1 failed, 3 min",
+        "reused   1 of 9 merges and 1 of 13 evaluations",
+        "lineage  ((alpha × gamma) × delta)",
         "stop     max_generations: 2 generations done",
     ]
     assert result_text(Story().state) == "no model is scored yet"
