@@ -14,7 +14,7 @@ from evomerge.cli.options import json_option, set_option
 from evomerge.config import Config
 from evomerge.configfile import anchored, load, load_recorded
 from evomerge.domain.errors import EvomergeError
-from evomerge.planning import Plan, Record, beside, child_size, known_rates, make_plan
+from evomerge.planning import Plan, Record, child_size, known_rates, make_plan, with_alternative
 from evomerge.store.run_directory import list_runs
 
 if TYPE_CHECKING:
@@ -113,7 +113,9 @@ def planned(
     if other is None or hours_per_evaluation is not None or plan.rates.evaluation.seconds is None:
         return plan
     with_other = plan_of(other)
-    return plan if with_other.rates.evaluation.seconds is None else beside(plan, with_other)
+    return (
+        plan if with_other.rates.evaluation.seconds is None else with_alternative(plan, with_other)
+    )
 
 
 def _with_other_backend(config: Config) -> Config | None:

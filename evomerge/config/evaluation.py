@@ -26,7 +26,7 @@ from evomerge.domain.value import Value
 BATCH_INVARIANT = "batch_invariant"
 """The one item of `model_args` that is no argument of lm-eval's: vLLM's VLLM_BATCH_INVARIANT."""
 _SHARE, _SHARED = 0.9, 0.75
-"""Of a GPU's memory: vllm's own default, and what it takes here where merges use the card too."""
+"""Shares of a GPU's memory for vllm: its default, and less if merges use the same GPU."""
 
 _LOWER_IS_BETTER = {
     "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter",
@@ -198,7 +198,7 @@ class EvaluationConfig(Value):
         return math.prod(map(int, sizes)) if self.backend == "vllm" else 1
 
     def gpu_share(self, *, merges_on_gpu: bool) -> float:
-        """The share of a GPU's memory that a vllm engine takes for the life of the run."""
+        """The share of a GPU's memory that a vllm engine reserves during a run."""
         own = self.model_args.get("gpu_memory_utilization")
         return float(own) if own is not None else _SHARED if merges_on_gpu else _SHARE
 

@@ -16,7 +16,7 @@ class _Parameters(Value):
     """The parameters of a merge method.
 
     Attributes:
-        of_each_parent: those that mergekit reads per input model, not once per merge.
+        of_each_parent: names of those that mergekit takes per input model, not per merge.
     """
 
     of_each_parent: ClassVar[frozenset[str]] = frozenset({"weight"})
@@ -95,7 +95,7 @@ class DellaParameters(TiesParameters):
 
 
 class WudiParameters(_Parameters):
-    """Task vectors that keep what each task needs, solved for layer by layer."""
+    """Task vectors merged in closed form, layer by layer, to minimise interference."""
 
     weight: Weight = identity(default=1.0, description="weight of each parent's task vector")
     epsilon: float = identity(
@@ -103,7 +103,7 @@ class WudiParameters(_Parameters):
         gt=0,
         le=1,
         allow_inf_nan=False,
-        description="ridge of the solution, in (0, 1]; 0.3 to 1 differ little",
+        description="ridge regularisation, in (0, 1]; results for 0.3 to 1 are similar",
     )
 
 
@@ -132,7 +132,7 @@ class MergeOptions(Value):
 
     @property
     def on_gpu(self) -> bool:
-        """Whether merges may be computed on a GPU that is an evaluation's device too."""
+        """Whether merges may run on a GPU that also evaluates."""
         return self.device not in {"cpu", "mps"}
 
 
@@ -217,7 +217,7 @@ class DellaMerge(_Merge):
 
 
 class WudiMerge(_Merge):
-    """`method: wudi`: task vectors without the interference between them, in closed form."""
+    """`method: wudi`: task vectors without interference between them, in closed form."""
 
     method: Literal["wudi"] = identity(description="merge method")
     parameters: WudiParameters = WudiParameters()

@@ -37,7 +37,7 @@ class RunStarted(Value):
         versions: of the libraries that determine results.
         candidates: possible exploration partners, whose weights are kept.
         kinds: the kinds of merges of a plug-in strategy.
-        merge_method: of the config; empty in journals of earlier versions.
+        merge_method: the config's merge method; empty in journals of earlier versions.
         held_out_splits: splits on which the best and the foundation models are scored at the end.
         skill_kept_at: see `evomerge.domain.skills`.
     """

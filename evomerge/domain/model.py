@@ -97,7 +97,7 @@ class Coefficients(Value):
 
     The child is base + Σ weights[i] · task vector of parent i; with `ties` the task vectors are
     first trimmed to the share `density` of their largest entries, with sign election; with `wudi`
-    they are freed of the interference between them (`merge_rules.wudi`).
+    the interference between them is removed first (`merge_rules.wudi`).
 
     Attributes:
         weights: one per parent, in their order; not normalised.
@@ -116,7 +116,7 @@ class Coefficients(Value):
 
     @property
     def disentangled(self) -> Self:
-        """The same weights over task vectors that do not interfere."""
+        """The same weights with `wudi`, which removes interference between task vectors."""
         return self.model_copy(update={"method": "wudi", "density": None})
 
     @model_validator(mode="after")

@@ -93,10 +93,8 @@ class Population(Mapping[str, Model]):
             by_name = by_name.set(model.name, model)
             crossed = crossed.set(frozenset(model.parents), None) if model.parents else crossed
         names = tuple(model.name for model in models)
-        nobody = ((),) * (generation - len(self._born))
-        joined = replace(
-            self, _models=by_name, _born=(*self._born, *nobody, names), crossed=crossed
-        )
+        empty = ((),) * (generation - len(self._born))
+        joined = replace(self, _models=by_name, _born=(*self._born, *empty, names), crossed=crossed)
         for model in models:
             joined = _counted(joined, None, model)
         return joined

@@ -416,8 +416,8 @@ def _(event: CandidateFailed, state: RunState) -> RunState:
 @_apply.register
 def _(event: KinshipMeasured, state: RunState) -> RunState:
     fresh = {reading.models: reading for reading in event.readings}
-    asked = "relatives" in vars(state) or (state.best and state.kin.of == state.best.name)
-    kin = state.joined(state.relatives, fresh.values()) if asked else state.kin
+    used = "relatives" in vars(state) or (state.best and state.kin.of == state.best.name)
+    kin = state.joined(state.relatives, fresh.values()) if used else state.kin
     return replace(state, readings=state.readings.update(fresh), kin=kin)
 
 

@@ -12,7 +12,7 @@ from evomerge.planning.projections import (
     projections_of,
 )
 from evomerge.planning.rates import Rate, Rates, Record, known_rates
-from evomerge.planning.requirements import Plan, Range, beside, child_size, make_plan
+from evomerge.planning.requirements import Plan, Range, child_size, make_plan, with_alternative
 
 __all__ = [
     "Durations",
@@ -26,10 +26,10 @@ __all__ = [
     "Record",
     "Where",
     "advice",
-    "beside",
     "child_size",
     "first_generation",
     "known_rates",
     "make_plan",
     "projections_of",
+    "with_alternative",
 ]

@@ -11,7 +11,7 @@ from evomerge.stopping import KinshipSaturation, NoImprovement, PoolUnchanged
 _FEW = 2
 """With so few children per generation, criteria that count generations stop too early."""
 _FEW_REQUESTS = 64
-"""With fewer requests at a time, vllm leaves most of a GPU idle."""
+"""With smaller batches, vllm uses only a part of a GPU."""
 _BY_GENERATIONS = PoolUnchanged | NoImprovement | KinshipSaturation
 
 
@@ -22,7 +22,7 @@ def advice(config: Config) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "batch size",
-            f"vllm batches requests by itself and is handed only {batch} at a time",
+            f"vllm gets only {batch} requests at a time, which it could batch itself",
             "set `evaluation.batch_size: 512`",
         )
     early = [each for each in config.stopping if isinstance(each, _BY_GENERATIONS)]

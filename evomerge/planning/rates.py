@@ -16,8 +16,8 @@ Knowledge = Literal["given", "measured", "stated", "unknown"]
 STATED_MERGE = 80 / 14.5e9
 """Seconds per byte of the child: mergekit, a 7B model on NVMe (5 GB/s read, 3 GB/s write)."""
 STATED_EVALUATION = {"hf": 1500 / 14.5e9, "vllm": 140 / 14.5e9}
-"""Seconds per byte: a 7B model on an H100, 2,000 to 3,500 items, one generative task; vllm without
-the start of an engine (45 s), which most models do not need."""
+"""Seconds per byte: a 7B model on an H100, 2,000 to 3,500 items, one generative task; for vllm
+without the start of an engine (45 s), which is reused for most models."""
 STATED_KINSHIP = 1 / 1e9
 """Seconds per byte read: float64 sums of a few models at once, two cores, warm page cache."""
 STATED_DOWNLOAD = 1 / 100e6

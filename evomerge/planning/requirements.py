@@ -87,8 +87,8 @@ class Memory:
         evaluation: memory of the evaluation device.
         kinship: RAM without page cache.
         adapter: RAM of merging an adapter; None without adapters.
-        engine_share: share of a GPU's memory that vllm takes for the life of the run; None for
-            other backends, which give it back after each evaluation.
+        engine_share: share of a GPU's memory that vllm reserves during the run; None for other
+            backends, which free it after each evaluation.
         beside_merges: whether merges may use the same GPU.
     """
 
@@ -102,7 +102,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class OtherBackend:
-    """The same run scored with another backend: what of its plan differs; hours per stage."""
+    """The part of a plan that differs with another backend; ranges are hours, except `cost`."""
 
     backend: str
     evaluation: Rate
@@ -129,7 +129,7 @@ class Plan:
         workers: number of parallel evaluations.
         gpus: number of GPUs that are paid for.
         cost: at `price` per GPU-hour; None without a price or if the hours are unknown.
-        other_backend: vllm beside hf, or the other way round; None if its hours are unknown.
+        other_backend: the alternative, vllm for hf and hf for vllm; None if its hours are unknown.
     """
 
     name: str
@@ -161,12 +161,12 @@ class Plan:
     other_backend: OtherBackend | None = None
 
 
-def beside(plan: Plan, other: Plan) -> Plan:
-    """`plan` with what differs in `other`, the plan of the same run with another backend."""
-    told = OtherBackend(
+def with_alternative(plan: Plan, other: Plan) -> Plan:
+    """`plan` with `other`, the plan of the same run with another backend, as its alternative."""
+    alternative = OtherBackend(
         other.backend, other.rates.evaluation, other.hours.evaluations, other.hours.wall, other.cost
     )
-    return replace(plan, other_backend=told)
+    return replace(plan, other_backend=alternative)
 
 
 def make_plan(
@@ -258,8 +258,8 @@ def memory_of(config: Config, models: Sequence[ModelFacts], child: int | None) -
     """Estimate the peak memory from what the libraries hold at a time.
 
     A merge holds an output shard, and the largest tensor of two parents and the base in float32,
-    twice. An evaluation holds the weights and the logits of one batch; vllm needs at least the
-    weights, and takes more.
+    twice. An evaluation holds the weights and the logits of one batch; for vllm the weights are a
+    lower bound.
     """
     vllm, on_gpu = config.evaluation.backend == "vllm", config.merge.options.on_gpu
     share = config.evaluation.gpu_share(merges_on_gpu=on_gpu) if vllm else None

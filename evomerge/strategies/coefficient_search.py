@@ -131,8 +131,7 @@ class CoefficientSearch(Strategy):
 def _observations(state: RunState, foundation: Sequence[Model]) -> Iterator[Observation]:
     """All weighted sums of foundation models by generation and name; a failed merge scores 0.
 
-    Under `merge.method: wudi` those of disentangled task vectors, as if they were plain ones; a
-    foundation model alone is none of them.
+    With `merge.method: wudi` only sums of disentangled task vectors; foundation models are not.
     """
     from evomerge.surrogate import Observation
 
@@ -158,7 +157,7 @@ def _observations(state: RunState, foundation: Sequence[Model]) -> Iterator[Obse
 def _merge_of_all(foundation: Sequence[Model], point: Coefficients) -> Proposal:
     """The merge at a point; models of weight 0 are left out, unless fewer than two would remain.
 
-    Disentangled task vectors depend on all models, so there none is left out.
+    With wudi none is left out, since disentangled task vectors depend on all models.
     """
     parts = [(model, w) for model, w in zip(foundation, point.weights, strict=True) if w]
     if len(parts) < 2 or point.method == "wudi":

@@ -45,8 +45,8 @@ class Grid(Value):
     )
     wudi: Annotated[Scales, Field(min_length=1)] = identity(
         default=(0.6, 1.0, 1.5),
-        description="weights of all task vectors under `merge.method: wudi`, in the place of the "
-        "points above",
+        description="weights of all task vectors with `merge.method: wudi`, which replace the "
+        "other points",
     )
 
     @model_validator(mode="after")
@@ -69,7 +69,7 @@ class Grid(Value):
         """The points for `models` foundation models, task arithmetic first.
 
         Args:
-            merge_method: of the config; only `wudi` has points of its own.
+            merge_method: the config's merge method; `wudi` has other points.
         """
         if merge_method == "wudi":
             for scale in self.wudi:
