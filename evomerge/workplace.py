@@ -16,7 +16,7 @@ from evomerge.execution.resources import Resources
 from evomerge.execution.weights import Weights
 from evomerge.ports import Executor, Observer
 from evomerge.store.artefacts import Store
-from evomerge.store.gc_roots import needed_weights, states_of
+from evomerge.store.gc_roots import NeededElsewhere
 from evomerge.store.run_directory import RunDirectory
 
 
@@ -98,7 +98,7 @@ class Workplace(ABC):
             self.pool,
             self.resources,
             observer,
-            lambda: needed_weights(states_of(self.run.path.parent, self.run.path)),
+            NeededElsewhere(self.run),
         )
         weights.remember(known)
         return weights

@@ -25,6 +25,9 @@ def needed(state: RunState) -> frozenset[str]:
 
 def unneeded(state: RunState) -> tuple[str, ...]:
     """The names of merged models whose weights can be pruned, in order."""
+    searches_all = not state.finished and state.start.candidates == "repository"
+    if state.retention == "all" or searches_all:
+        return ()
     keep = needed(state)
     return tuple(name for name, model in state.models.items() if model.merged and name not in keep)
 

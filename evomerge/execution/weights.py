@@ -53,6 +53,7 @@ class Weights:
         self._observer = observer
         self._needed_elsewhere = needed_elsewhere
         self._recipes: dict[str, Recipe] = {}
+        self._pruned: set[str] = set()
 
     def remember(self, models: Iterable[Model]) -> None:
         """Record recipes, so that any ancestor can be recreated."""
@@ -100,13 +101,17 @@ class Weights:
             operation = merge(recipe, self._options, self.folder, into, self._seconds)
             self._pool.run(operation, progress)
 
-        return self.store.obtain(f"models/{recipe.id}", build, lambda: self._pool.closed).reused
+        made = self.store.obtain(f"models/{recipe.id}", build, lambda: self._pool.closed)
+        self._pruned.discard(recipe.id)
+        return made.reused
 
     def prune(self, state: RunState) -> None:
         """Prune weights that neither this run nor another one of the runs folder needs."""
-        wanted = {state.models[name].content_id for name in needed(state)}
-        gone = {state.models[name].content_id for name in unneeded(state)} - wanted
-        if gone:
-            gone -= self._needed_elsewhere()
+        gone = {state.models[name].content_id for name in unneeded(state)} - self._pruned
+        if not gone:
+            return
+        gone -= {state.models[name].content_id for name in needed(state)}
+        gone -= self._needed_elsewhere()
         for content_id in sorted(gone):
             self.store.prune(f"models/{content_id}", *WEIGHTS)
+            self._pruned.add(content_id)

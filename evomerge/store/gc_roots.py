@@ -37,14 +37,42 @@ class Unreferenced:
             store.remove(self.name)
 
 
-def states_of(runs_dir: Path, without: Path | None = None) -> list[RunState]:
-    """The states of all runs below `runs_dir` except the one in folder `without`.
+def states_of(runs_dir: Path) -> list[RunState]:
+    """The states of all runs below `runs_dir`.
 
     Raises:
         DamagedError: a journal cannot be read, so it is unknown what its run needs.
     """
-    skipped = None if without is None else without.resolve()
-    return [fold(run.read()) for run in list_runs(runs_dir) if run.path.resolve() != skipped]
+    return [fold(run.read()) for run in list_runs(runs_dir)]
+
+
+class NeededElsewhere:
+    """The weights that the runs beside `run` need; a journal is read again only after a change."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._run = run
+        self._known: dict[Path, tuple[tuple[int, int], set[str]]] = {}
+
+    def __call__(self) -> set[str]:
+        """Their content ids.
+
+        Raises:
+            DamagedError: a journal cannot be read, so it is unknown what its run needs.
+        """
+        own = self._run.path.resolve()
+        others = (run for run in list_runs(own.parent) if run.path.resolve() != own)
+        return set().union(*map(self._of, others))
+
+    def _of(self, run: RunDirectory) -> set[str]:
+        try:
+            status = run.journal.stat()
+        except OSError:
+            return needed_weights([fold(run.read())])  # which says what is wrong with it
+        version = (status.st_size, status.st_mtime_ns)
+        known = self._known.get(run.path)
+        if known is None or known[0] != version:
+            known = self._known[run.path] = (version, needed_weights([fold(run.read())]))
+        return known[1]
 
 
 def baseline_beside(run: RunDirectory, state: RunState) -> Baseline | None:
