@@ -64,7 +64,7 @@ def drive(
             versions = {**setting.versions, **config.plugin_versions()}
             setting = replace(setting, versions=versions)
             if content is None:
-                journal, entry = _started(run, setting, config)
+                journal, entry = _started(run, setting, config, evaluation)
             else:
                 changes = _changes(run, state, setting, evaluation)
                 if changes and not accept_drift:
@@ -125,7 +125,9 @@ class _ProgressRelay:
             observer.on_progress(model, activity, done, total)
 
 
-def _started(run: RunDirectory, setting: Setting, config: Config) -> tuple[Journal, Entry]:
+def _started(
+    run: RunDirectory, setting: Setting, config: Config, evaluation: Evaluation
+) -> tuple[Journal, Entry]:
     """The journal of a new run and its first entry."""
     started = run_started(
         config,
@@ -133,6 +135,7 @@ def _started(run: RunDirectory, setting: Setting, config: Config) -> tuple[Journ
         setting.foundation,
         config_id=setting.config_id,
         versions=setting.versions,
+        batch_size=evaluation.batch_size,
     )
     entry = Entry(at=time.time(), event=started)
     return run.start(entry, setting.config, setting.environment), entry

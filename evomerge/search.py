@@ -24,6 +24,7 @@ def run_started(
     *,
     config_id: str,
     versions: Mapping[str, str] | None = None,
+    batch_size: int | None = None,
 ) -> RunStarted:
     """The first event of a run of `config`.
 
@@ -48,6 +49,7 @@ def run_started(
         merge_method=config.merge.method,
         pool=config.strategy.pool,
         held_out_splits=config.evaluation.held_out_splits,
+        batch_size=batch_size,
         objective=config.evaluation.objective,
         skill_kept_at=config.evaluation.skill_kept_at,
     )

@@ -54,6 +54,7 @@ class LocalWorkplace(Workplace):
         """
         cache = Cache(run.store / "answers")
         super().__init__(config, run, Pool(workers(config, run.logs, cache)))
+        self._as_given = config
         self._checking = checking
         self._warn = warn
         patience = config.execution.hub_patience_minutes * 60
@@ -77,14 +78,39 @@ class LocalWorkplace(Workplace):
             model_size=max(each.size for each in models),
             engine=mergekit.engine(),
             versions=versions,
-            config_id=config_id(self.config),
-            config=dump(self.config),
+            config_id=config_id(self._as_given),
+            config=dump(self._as_given),
             environment=machine.environment(devices, versions),
         )
 
     def check(self) -> Evaluation:
-        """Check headers of models, devices, recipe, tasks, metrics and disk, without weights."""
-        return preflight.check(self, self._examined, self._checking, self._warn)
+        """Check headers of models, devices, recipe, tasks, metrics and disk, without weights.
+
+        The weights of the largest model are needed only to choose a batch size.
+        """
+        evaluation = preflight.check(self, self._examined, self._checking, self._warn)
+        if not self.config.evaluation.is_probed:
+            return evaluation
+        chosen, settings = self._batch_size(), self.config.evaluation
+        fixed = settings.model_copy(update={"batch_size": chosen})
+        self.config = self.config.model_copy(update={"evaluation": fixed})
+        described = operations.describe(fixed, self.config.merge.options)
+        evaluation = agreed(self.pool.on_each(described)[0])
+        return evaluation.model_copy(update={"batch_size": chosen})
+
+    def _batch_size(self) -> int:
+        """The recorded batch size of the run; else from a probe with its largest model, cached."""
+        started = fold(self.run.read()).started if self.run.exists else None
+        if started is not None and started.batch_size is not None:
+            return started.batch_size
+        whole = [each for each in self._resolved if each.foundation.adapter is None]
+        largest = max(whole, key=lambda each: each.size)
+        self._checking(f"the batch size, with {largest.foundation.name}")
+        probe = operations.probe(
+            self.config.evaluation, self.config.merge.options, peft.weights_of(largest, self.store)
+        )
+        chosen: int = self.pool.run(probe)["batch_size"]
+        return chosen
 
     def prepare(self, observer: Observer) -> None:
         """Merge LoRA adapters onto the base model, into the store."""

@@ -40,7 +40,8 @@ class CachedWorker:
         rests_on = basis(operation, self._child.device)
         known = None if rests_on is None else self._cache.get(rests_on)
         if rests_on is not None and known is not None:
-            self._found = rests_on, known
+            if "ids" in known:
+                self._found = rests_on, known
             return known
         answer = self._child.run(operation, progress)
         # Not cached if it changed meanwhile: the child may have read either version.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from evomerge.config.texts import FilePath, NonEmpty, TaskName
 from evomerge.domain.objective import ObjectiveName
@@ -122,6 +122,22 @@ def _model_args(arguments: dict[str, Any]) -> dict[str, Any]:
     return arguments
 
 
+def _batch_size(size: object) -> object:
+    number = isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= 65536
+    if not number and size != "auto":
+        refuse(((), "expected a number from 1 to 65536, or auto"))
+    return size
+
+
+BatchSize = Annotated[
+    int | str,
+    BeforeValidator(_batch_size),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 65536}, {"const": "auto"}]}
+    ),
+]
+
+
 class EvaluationConfig(Value):
     """Tasks, objective, split and lm-eval's settings."""
 
@@ -157,8 +173,10 @@ class EvaluationConfig(Value):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = identity(
         default="auto", description="dtype of models during evaluation; auto: that of the weights"
     )
-    batch_size: int = identity(
-        default=8, ge=1, le=65536, description="batch size; never `auto`, since it affects scores"
+    batch_size: BatchSize = identity(
+        default=8,
+        description="requests of a batch, which affects scores; auto: chosen once for the run by a "
+        "probe with the largest model, then recorded (vllm batches by itself)",
     )
     max_length: int | None = identity(
         default=None, ge=1, description="context length in tokens; default: the model's"
@@ -190,6 +208,16 @@ class EvaluationConfig(Value):
             if task.name in seen
         )
         return self
+
+    @property
+    def fixed_batch_size(self) -> int | None:
+        """The batch size; None where something else chooses it."""
+        return self.batch_size if isinstance(self.batch_size, int) else None
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether the batch size is chosen by a probe."""
+        return self.batch_size == "auto" and self.backend == "hf"
 
     @property
     def gpus_per_engine(self) -> int:

@@ -38,6 +38,7 @@ class RunStarted(Value):
         candidates: possible exploration partners, whose weights are kept.
         kinds: the kinds of merges of a plug-in strategy.
         merge_method: the config's merge method; empty in journals of earlier versions.
+        batch_size: of evaluations, where a probe chose it.
         held_out_splits: splits on which the best and the foundation models are scored at the end.
         skill_kept_at: see `evomerge.domain.skills`.
     """
@@ -60,6 +61,7 @@ class RunStarted(Value):
     held_out_splits: tuple[Split, ...] = Field(
         default=(), validation_alias=AliasChoices("held_out_splits", "confirmation")
     )
+    batch_size: int | None = None
     objective: ObjectiveName = "mean"
     skill_kept_at: float = 0.8
 

@@ -29,10 +29,12 @@ class Evaluation(Value):
     Attributes:
         ids: by split, the id of everything except the model that determines scores.
         counted: by split, the metrics that count, in the order of the tasks.
+        batch_size: where a probe chose it; else that of the config.
     """
 
     ids: dict[Split, str]
     counted: dict[Split, tuple[Counted, ...]]
+    batch_size: int | None = None
 
     def chosen(self, measured: Scores, split: Split) -> Scores:
         """The metrics that count, with their weights, out of all measured ones.

@@ -46,6 +46,12 @@ def describe(evaluation: EvaluationConfig, options: MergeOptions) -> Operation:
     return Operation(kind="describe", arguments=_of_evaluation(evaluation, options))
 
 
+def probe(evaluation: EvaluationConfig, options: MergeOptions, model: Path) -> Operation:
+    """Find the batch size for an evaluation with the model in folder `model`."""
+    arguments = _of_evaluation(evaluation, options)
+    return Operation(kind="probe", arguments=arguments, inputs={"model": model})
+
+
 def score(
     evaluation: EvaluationConfig,
     options: MergeOptions,

@@ -17,7 +17,7 @@ _BY_GENERATIONS = PoolUnchanged | NoImprovement | KinshipSaturation
 
 def advice(config: Config) -> Iterator[Finding]:
     """The warnings about a config."""
-    batch = config.evaluation.batch_size
+    batch = config.evaluation.fixed_batch_size or _FEW_REQUESTS
     if config.evaluation.backend == "vllm" and batch < _FEW_REQUESTS:
         yield Finding(
             "warning",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from evomerge.config import Config
+from evomerge.config import Config, WudiMerge
 from evomerge.domain.model import Retention
 from evomerge.planning.models import BYTES, ModelFacts
 from evomerge.planning.projections import (
@@ -19,6 +19,7 @@ from evomerge.planning.rates import STATED_DOWNLOAD, Rate, Rates
 
 _LIBRARIES = 1.0e9  # resident bytes of torch and mergekit
 _ENGINE = 1.5e9  # of a GPU: context, kernels, activations of one layer
+_BATCH = 8  # requests of a batch, where a probe will choose it
 _WINDOW = 2048  # tokens of a scored sequence if the config has no `max_length`
 _LOGIT = 6  # bytes of one logit in half precision and of its float32 copy
 _LARGEST_SHARE = 0.02  # size of the embedding relative to a 7B model
@@ -257,9 +258,9 @@ def child_size(config: Config, foundation: Sequence[ModelFacts]) -> int | None:
 def memory_of(config: Config, models: Sequence[ModelFacts], child: int | None) -> Memory:
     """Estimate the peak memory from what the libraries hold at a time.
 
-    A merge holds an output shard, and the largest tensor of two parents and the base in float32,
-    twice. An evaluation holds the weights and the logits of one batch; for vllm the weights are a
-    lower bound.
+    A merge holds an output shard, and the largest tensor of its models in float32 several times. An
+    evaluation holds the weights and the logits of one batch; vllm's weights are a lower
+    bound.
     """
     vllm, on_gpu = config.evaluation.backend == "vllm", config.merge.options.on_gpu
     share = config.evaluation.gpu_share(merges_on_gpu=on_gpu) if vllm else None
@@ -267,9 +268,10 @@ def memory_of(config: Config, models: Sequence[ModelFacts], child: int | None) -
         return Memory(None, None, _KINSHIP, None, share, on_gpu)
     per_weight = BYTES.get(config.merge.dtype or "", 2)
     largest = max(model.largest or 0 for model in models) or child / per_weight * _LARGEST_SHARE
-    merge = _LIBRARIES + min(child, _shard(config.merge.options.shard_size)) + 3 * 2 * 4 * largest
+    tensors = 4 * largest * _tensors_of_merge(config, len(models) - 1)
+    merge = _LIBRARIES + min(child, _shard(config.merge.options.shard_size)) + tensors
     rows = max(model.vocabulary or 0 for model in models) or 32_000
-    batch = 0 if vllm else config.evaluation.batch_size
+    batch = 0 if vllm else config.evaluation.fixed_batch_size or _BATCH
     logits = batch * (config.evaluation.max_length or _WINDOW) * rows * _LOGIT
     scored = child / per_weight * BYTES.get(config.evaluation.dtype, per_weight)
     kinship = min(_KINSHIP, _LIBRARIES + 8 * child)
@@ -277,6 +279,18 @@ def memory_of(config: Config, models: Sequence[ModelFacts], child: int | None) -
     # The base model, and a weight file that is being written.
     adapter = _LIBRARIES + 2 * max(whole) if whole else None
     return Memory(merge, _ENGINE + scored + logits, kinship, adapter, share, on_gpu)
+
+
+def _tensors_of_merge(config: Config, foundation: int) -> int:
+    """How many tensors, in float32, a merge holds at its peak, for `foundation` models.
+
+    Two parents and the base, twice. `wudi`, estimated: every task vector three times, the base, a
+    Gram matrix, its factor and the solution.
+    """
+    if not isinstance(config.merge, WudiMerge):
+        return 6
+    of_all = any(kind.of_all for kind in config.strategy.kinds)
+    return 3 * (foundation if of_all else 2) + 4
 
 
 def _shard(text: str) -> int:

@@ -153,7 +153,8 @@ def _settings(model: Model, state: RunState, config: Config) -> Iterator[str]:
         extract = f", filter {task.filter}" if task.filter else ""
         yield f"{_text(task.name)}: {shots}, {items}{extract}, weight {task.weight:g}"
     template = "applied" if evaluation.chat_template else "not applied"
-    yield f"dtype {evaluation.dtype}, batch size {evaluation.batch_size}, seed {evaluation.seed}"
+    size = state.start.batch_size or evaluation.batch_size
+    yield f"dtype {evaluation.dtype}, batch size {size}, seed {evaluation.seed}"
     yield f"chat template {template}"
     if model.scores is not None:
         yield f"evaluation id `{model.scores.evaluation_id}`"

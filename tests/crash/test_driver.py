@@ -98,6 +98,16 @@ def test_with_skipped_merges_it_decides_alike_after_every_event(tmp_path):
     ]
 
 
+def test_a_batch_size_that_was_chosen_is_recorded(tmp_path):
+    class Probed(LandscapeWorkplace):
+        def check(self):
+            return super().check().model_copy(update={"batch_size": 16})
+
+    state = run_landscape(tmp_path, workplace=Probed(tmp_path))
+    assert fold(read_journal(journal(tmp_path)).entries).start.batch_size == 16
+    assert state.start.batch_size == 16
+
+
 def test_nothing_recorded_is_done_again(tmp_path):
     class Counting(LandscapeEvaluator):
         evaluated = 0

@@ -15,6 +15,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
 from evomerge.adapters.lm_eval import child as lm_eval_child
+from evomerge.adapters.lm_eval import probe
 from evomerge.adapters.lm_eval.data import description
 from evomerge.adapters.lm_eval.identity import evaluation_id
 from evomerge.adapters.lm_eval.tasks import load_suites
@@ -430,6 +431,34 @@ def test_the_parts_share_no_item_and_miss_none(
         assert dev | other == {row["prompt"] for row in rows[:count]}
     labels = {row["prompt"]: row["label"] for row in rows}
     assert sum(labels[prompt] for prompt in prompts["held_out"]["pick"]) in (2, 3)
+
+
+def test_the_batch_size_is_chosen_by_the_longest_request_and_the_memory(
+    world: Path, payload: Payload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = payload(PICK, {**WRITE_TASK, "limit": 5}, batch_size="auto")
+    operation = Operation(kind="probe", arguments=asked, inputs={"model": world / "a"})
+
+    def chosen() -> int:
+        size: int = _DO["probe"](operation, _silent)["batch_size"]
+        return size
+
+    lengths: set[int] = set()
+    fits = probe._fits
+
+    def noted(lm: Any, size: int, length: int) -> bool:
+        lengths.add(length)
+        return fits(lm, size, length)
+
+    monkeypatch.setattr(probe, "_fits", noted)
+    assert chosen() == probe.LARGEST
+    (length,) = lengths
+    assert 10 < length <= 64, "tokens of a prompt and its answer, within the window"
+    for free in (10**6, 10**7):
+        monkeypatch.setattr(probe, "available_memory", lambda free=free: free)
+        logits = length * 64 * 12
+        powers = [2**n for n in range(7)]
+        assert chosen() == max(n for n in powers if n == 1 or 2 * n * logits < free / 4)
 
 
 def test_a_task_too_small_to_split_is_an_error(payload: Payload) -> None:

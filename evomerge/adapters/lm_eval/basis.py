@@ -60,6 +60,17 @@ def basis(operation: Operation, device: str) -> dict[str, Any] | None:
     }
 
 
+def basis_of_probe(operation: Operation, device: str) -> dict[str, Any]:
+    """What the answer to `probe` depends on: once chosen, other runs of the store keep to it."""
+    return {
+        "probe": operation.arguments,
+        "model": operation.inputs["model"].name,
+        "device": device,
+        "versions": {name: _version(name) for name in _LIBRARIES},
+        "gpus": _gpus(),
+    }
+
+
 def _is_plain(file: TaskFile) -> bool:
     """Whether a task is defined only by its files and local data."""
     config = file.config

@@ -32,6 +32,7 @@ from evomerge.adapters.lm_eval.form import read_form, tokenizer_fingerprint
 from evomerge.adapters.lm_eval.identity import evaluation_id
 from evomerge.adapters.lm_eval.kept_engine import KeptEngine
 from evomerge.adapters.lm_eval.metrics import one_line
+from evomerge.adapters.lm_eval.probe import batch_size
 from evomerge.adapters.lm_eval.requests import compile_templates_once
 from evomerge.adapters.lm_eval.results import task_scores, warnings, write_backend, write_samples
 from evomerge.adapters.lm_eval.secrets import redacted
@@ -140,6 +141,22 @@ class _Scorer:
         gc.freeze()  # what the first model made libraries import stays too
         return {"evaluation_id": session.ids[split], "tasks": scores}
 
+    def probe(self, operation: Operation, progress: Progress) -> dict[str, Any]:
+        """Choose the batch size by the memory that `model` and the longest requests take.
+
+        Raises:
+            CandidateError: the model cannot be loaded.
+        """
+        session = self._of(operation)
+        config = session.config.model_copy(update={"batch_size": 1})
+        try:
+            with loaded_model(config, operation.inputs["model"], session.place) as lm:
+                return {"batch_size": batch_size(lm, session.suites["selection"])}
+        except Exception as error:  # model files and task code raise anything
+            raise CandidateError(_safe(error, session.config)) from None
+        finally:
+            free_memory()
+
     @contextmanager
     def _loaded(self, session: _Session, suite: Suite, model: Path) -> Iterator[Any]:
         """lm-eval's model object of `model`, whose files were looked at."""
@@ -176,7 +193,7 @@ class _Scorer:
 def operations(device: str) -> dict[str, Do]:
     """What this module does on a device."""
     scorer = _Scorer(device)
-    return {"describe": scorer.describe, "score": scorer.score}
+    return {"describe": scorer.describe, "probe": scorer.probe, "score": scorer.score}
 
 
 def _counted(entry: LoadedTask) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evomerge.adapters.cached import CachedWorker
 from evomerge.adapters.child import Child
-from evomerge.adapters.lm_eval.basis import basis
+from evomerge.adapters.lm_eval.basis import basis, basis_of_probe
 from evomerge.ports import Worker
 from evomerge.store.cache import Cache
 
@@ -20,7 +20,7 @@ def worker(
     *,
     batch_invariant: bool = False,
 ) -> Worker:
-    """The worker for `describe` and `score` on one device.
+    """The worker for `describe`, `probe` and `score` on one device.
 
     Args:
         backend: lm-eval's.
@@ -33,13 +33,17 @@ def worker(
     environment, own = _vllm(device, batch_invariant) if backend == "vllm" else ({}, device)
     child = Child(
         "evomerge.adapters.lm_eval.child",
-        {"describe", "score"},
+        {"describe", "probe", "score"},
         log,
         environment,
         name=f"scoring on {device}",
         device=own,
     )
-    return child if cache is None else CachedWorker(child, {"describe": basis}, cache)
+    return (
+        child
+        if cache is None
+        else CachedWorker(child, {"describe": basis, "probe": basis_of_probe}, cache)
+    )
 
 
 def _vllm(device: str, batch_invariant: bool) -> tuple[dict[str, str], str]:
