@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import yaml
+
 from evomerge.analysis.stages import RULE
+from evomerge.domain.model import Model
+from evomerge.domain.state import RunState
 from evomerge.report.curves import best_so_far, pool_kinship
 from evomerge.report.figure import Drawing, Figure, draw
 from evomerge.report.gain import kinship_and_gain
 from evomerge.report.heatmap import kinship_of_run
 from evomerge.report.page import render
 from evomerge.report.subject import Subject, read_subject
-from evomerge.report.tables import commands, headline, models_table, recipe_text
 from evomerge.report.tree import family_tree
 from evomerge.report.weights import weight_change
 from evomerge.store.atomic import make_folder, write_atomic
@@ -24,7 +28,8 @@ from evomerge.terminal.differences import gains_line
 from evomerge.terminal.gains import gains_table
 from evomerge.terminal.held_out import held_out_table
 from evomerge.terminal.skills import meaning
-from evomerge.terminal.tables import lineage_table
+from evomerge.terminal.summary import outcome_facts
+from evomerge.terminal.tables import lineage_table, models_table
 
 REPORT = "report.html"
 PLOTS = "plots"
@@ -70,15 +75,17 @@ def drawn(subject: Subject, *, png: bool = True) -> dict[str, Drawing]:
 
 def as_page(subject: Subject, drawings: dict[str, Drawing]) -> str:
     """The report as an HTML page, deterministic for the same journal."""
-    state = subject.state
+    state, recorded = subject.state, subject.recorded
+    models = [*state.ranking, *(m for m in state.models.values() if m.scores is None)]
+    facts = outcome_facts(state, subject.baseline)
     return render(
         "report.html",
         name=subject.name,
         state=state,
-        status="recorded" if subject.recorded else "finished" if state.finished else "unfinished",
-        written=_date(state.last_at) if subject.recorded is None else "",
-        recorded=subject.recorded,
-        facts=headline(subject),
+        status="recorded" if recorded else "finished" if state.finished else "unfinished",
+        written=_date(state.last_at) if recorded is None else "",
+        recorded=recorded,
+        facts=[(label, text.plain) for label, text in facts],
         drawings=drawings,
         plots=PLOTS,
         correlations=correlation_table(subject.series),
@@ -88,10 +95,11 @@ def as_page(subject: Subject, drawings: dict[str, Drawing]) -> str:
         gains=gains_table(state.gains.comparisons) if state.gains else None,
         verdict=gains_line(state.gains) if state.gains else "",
         rule=RULE,
-        table=models_table(subject),
+        models=models_table(state, models, recorded.assumed_parents if recorded else ()),
+        rows=_rows(models, state),
         lineage=lineage_table(state),
-        recipe=recipe_text(subject),
-        commands=commands(subject),
+        recipe=_recipe(subject),
+        commands=_commands(subject),
         meaning=meaning(subject.state.objectives["selection"]),
         config=subject.config,
         environment=subject.environment,
@@ -101,3 +109,40 @@ def as_page(subject: Subject, drawings: dict[str, Drawing]) -> str:
 
 def _date(at: float | None) -> str:
     return "" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _rows(models: Sequence[Model], state: RunState) -> list[tuple[str, str]]:
+    """The id of every model's row, which the family tree links to, and its CSS class."""
+    numbers = {name: number for number, name in enumerate(state.models)}
+    best = state.best
+    return [
+        (f"m{numbers[m.name]}", "failed" if m.failure else "best" if m is best else "")
+        for m in models
+    ]
+
+
+def _recipe(subject: Subject) -> str:
+    """The recipe of the best model as YAML, with names instead of content ids."""
+    best = subject.state.best
+    if best is None or best.candidate is None:
+        return ""
+    names = {model.content_id: model.name for model in subject.state.models.values()}
+    base = subject.state.start.base
+    names[base.content_id] = base.name
+    recipe = best.candidate.recipe.model_dump(mode="json", exclude_defaults=True)
+    recipe["base"] = names.get(recipe["base"], recipe["base"])
+    for parent in recipe["parents"]:
+        parent["model"] = names.get(parent["model"], parent["model"])
+    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=90)
+
+
+def _commands(subject: Subject) -> dict[str, str]:
+    """Shell commands for using and recreating the best model."""
+    run, best = subject.name, subject.state.best
+    name = "MODEL" if best is None else best.name
+    return {
+        "path": f"models/{name}",
+        "rebuild": shlex.join(["evomerge", "rebuild", run, name]),
+        "resume": shlex.join(["evomerge", "resume", run]),
+        "show": shlex.join(["evomerge", "show", run, name]),
+    }

@@ -17,7 +17,6 @@ from evomerge.analysis.curves import Step, steps
 from evomerge.analysis.merges import Merge, merges
 from evomerge.analysis.series import Series
 from evomerge.analysis.stages import Point, Stages, stages
-from evomerge.analysis.work import Work, work
 from evomerge.domain.baseline import Baseline
 from evomerge.domain.lineage import ancestors, merge_gain
 from evomerge.domain.state import Entry, RunState, fold
@@ -54,11 +53,6 @@ class Subject:
     def steps(self) -> tuple[Step, ...]:
         """The progress of the search by generation."""
         return steps(self.state)
-
-    @cached_property
-    def work(self) -> Work:
-        """Time and reuse."""
-        return work(self.entries)
 
     @cached_property
     def recorded(self) -> Recorded | None:

@@ -36,11 +36,6 @@ def kept_means(skills: Skills) -> str:
     )
 
 
-def kept_in_short(skills: Skills) -> str:
-    """A short form of `kept_means`."""
-    return f"from {100 * skills.kept_at:g} % of the best foundation model, {ITEMS[skills.split]}"
-
-
 def lost_by_pool(lost: Sequence[Skill]) -> str:
     """The warning that no model of the pool keeps these skills."""
     return f"warning: the pool lost {', '.join(map(_left, lost))}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from rich.text import Text
 
@@ -96,6 +96,39 @@ def choices_table(
         [model, parents, kin, outcome, kind],
         [model, parents, kin, outcome],
     )
+
+
+def models_table(state: RunState, models: Sequence[Model], uncertain: Collection[str]) -> Fitted:
+    """`models` with everything that is known of each, one row a model.
+
+    Args:
+        uncertain: names of the models whose parents are assumed.
+    """
+    ranks = {model.name: str(place) for place, model in enumerate(state.ranking, start=1)}
+    tasks = task_columns(models)
+    parents = (
+        figures.parents(m.parents) + (" (assumed)" if m.name in uncertain else "") for m in models
+    )
+    return Fitted(
+        [
+            words("model", (name_text(m, bold=m is state.best) for m in models)),
+            numbers("#", (ranks.get(m.name, "") for m in models)),
+            words("kind", (m.kind for m in models)),
+            numbers("gen", (str(m.generation) for m in models)),
+            numbers("score", (score_text(m, state) for m in models)),
+            numbers("gain", (gain_text(m, state) if m.parents else "" for m in models)),
+            numbers("kinship", (kinship_text(m, state) if m.parents else "" for m in models)),
+            *(tasks if len(tasks) > 1 else ()),
+            words("parents", parents),
+            words("why", (m.failure.reason if m.failure else reason(m) for m in models)),
+        ]
+    )
+
+
+def score_text(model: Model, state: RunState) -> Text:
+    """The score of a model, else what became of it."""
+    scored = model.scores is not None
+    return spelled(figures.score(model)) if scored else outcome_text(model, state, {})
 
 
 def lineage_table(state: RunState) -> Fitted:

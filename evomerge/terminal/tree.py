@@ -11,9 +11,8 @@ from rich.tree import Tree
 
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
-from evomerge.terminal import figures
-from evomerge.terminal.figures import printable, spelled
-from evomerge.terminal.tables import gain_text, kinship_text, name_text, outcome_text
+from evomerge.terminal.figures import printable
+from evomerge.terminal.tables import gain_text, kinship_text, name_text, score_text
 
 _INDENT = 4  # columns of one level of a rich tree
 _NAME_LIMIT = 40  # longer names are not aligned, to save width
@@ -40,7 +39,7 @@ def lineage_tree(state: RunState, model: str) -> Tree:
         max(node.depth * _INDENT + cell_len(printable(node.model.name)) for node in nodes),
         _NAME_LIMIT,
     )
-    score_width = max(cell_len(_score(node.model, state).plain) for node in nodes)
+    score_width = max(cell_len(score_text(node.model, state).plain) for node in nodes)
     branches: list[Tree] = []
     for node in nodes:
         label = _label(node, state, name_width, score_width)
@@ -70,7 +69,7 @@ def _label(node: _Node, state: RunState, name_width: int, score_width: int) -> T
     model = node.model
     label = name_text(model, bold=node.depth == 0)
     label.pad_right(max(0, name_width - node.depth * _INDENT - label.cell_len))
-    score = _score(model, state)
+    score = score_text(model, state)
     label.append("  ").append_text(score).append(" " * (score_width - score.cell_len))
     if node.repeated:
         return label.append("  as above", "dim")
@@ -81,7 +80,3 @@ def _label(node: _Node, state: RunState, name_width: int, score_width: int) -> T
     kin = kinship_text(model, state)
     label.append("  kinship ", "dim").append(" " * (5 - kin.cell_len)).append_text(kin)
     return label.append(f"  {model.kind}", "dim")
-
-
-def _score(model: Model, state: RunState) -> Text:
-    return outcome_text(model, state, {}) if model.scores is None else spelled(figures.score(model))

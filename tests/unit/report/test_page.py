@@ -108,7 +108,7 @@ def test_a_run_without_a_score_has_a_report_too(paper):
 
     entries = paper.entries[:1]
     text = as_page(Subject("young", entries, fold(entries)), {})
-    assert "no model is scored so far" in text
+    assert "no model is scored yet" in text
 
 
 def test_a_run_with_an_open_generation_is_told_up_to_it(paper):
@@ -175,7 +175,7 @@ def test_held_out_scores_and_paired_tests_are_shown_where_a_run_made_them(paper)
     entries = (Entry(at=0.0, event=started), *paper.entries[1:-1], *at, paper.entries[-1])
     text = "".join(Reader(as_page(Subject("x", entries, fold(entries)), {})).text)
     for words in ("67.50 ± 1.0", "+1.63", "+2.40", "[+0.3, +4.5]", "0.040",
-                  "is better than Open-chat by 2.4 points", "67.50 on held-out items"):  # fmt: skip
+                  "is better than Open-chat by 2.4 points", "67.50 ± 1.0  gap +1.63"):  # fmt: skip
         assert words in text, words
     assert "object at 0x" not in text
 
