@@ -38,6 +38,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "linear": {"weight": 0.5},
     "dare_ties": {"weight": 0.8, "density": 0.5},
     "task_arithmetic": {"weight": 0.8},
+    "wudi": {"weight": 1.0},
 }
 CRITERIA: dict[str, Criterion] = {
     "pool_unchanged": PoolUnchanged(),
@@ -59,8 +60,9 @@ class Arm:
 
     @property
     def name(self) -> str:
-        """`slerp-kinship`; strategies with merge methods of their own have only their name."""
-        words = [self.strategy] if self.strategy in OF_ALL else [self.method, self.strategy]
+        """`slerp-kinship`; strategies that choose between TIES and task arithmetic: their name."""
+        chosen = self.strategy in OF_ALL and self.method != "wudi"
+        words = [self.strategy] if chosen else [self.method, self.strategy]
         return "-".join([*words, *([self.variant] if self.variant else [])])
 
     def config(self, fixture: Fixture, evaluations: int) -> Config:
@@ -98,11 +100,12 @@ class Arm:
 
 def arms_of(size: str) -> tuple[Arm, ...]:
     """`quick`: TIES for all, SLERP for the paper's question; `full`: every method and ablation."""
-    over_all = tuple(Arm(strategy) for strategy in OF_ALL)
+    over_all = tuple(Arm(strategy, method) for method in ("wudi", "ties") for strategy in OF_ALL)
     ties = tuple(Arm(strategy) for strategy in OF_PAIRS)
     slerp = (Arm("greedy", "slerp"), Arm("kinship", "slerp"))
+    wudi = tuple(Arm(strategy, "wudi") for strategy in OF_PAIRS)
     if size == "quick":
-        return (*ties[:2], *over_all, *ties[2:], *slerp)
+        return (*ties[:2], *over_all, *wudi, *ties[2:], *slerp)
     pairs = tuple(Arm(strategy, method) for method in METHODS for strategy in OF_PAIRS)
     everyone, elites = {"exploration": {"candidates": "repository"}}, {"pool": "elites"}
     variants = [

@@ -20,7 +20,7 @@ from evomerge.domain.state import RunState
 from evomerge.significance.holm import holm
 from evomerge.significance.paired import Pairs, overall
 from evomerge.simulation.arms import run_arms
-from evomerge.simulation.landscape import LandscapeSettings
+from evomerge.simulation.landscape import METHODS, LandscapeSettings
 
 INTERFERENCE = {False: 0.1, True: 0.3}
 """Interference of the simulated landscapes that correspond to easy and hard fixtures."""
@@ -186,9 +186,15 @@ def _simulation(
 ) -> dict[str, Any] | None:
     """`evomerge simulate`'s score of the arms beside the arena's, for arms finished everywhere.
 
+    Without those whose merge method it cannot simulate.
+
     Each fixture has landscapes of its own kind: as many specialists and items, its interference.
     """
-    ranked = [arm for arm in arms if all(arm.name in each.states for each in played)]
+    ranked = [
+        arm
+        for arm in arms
+        if arm.method in METHODS and all(arm.name in each.states for each in played)
+    ]
     if len(ranked) < 3 or not landscapes:
         return None
     founders = len(played[0].states[ranked[0].name].at_generation(0))
