@@ -52,7 +52,7 @@ class LocalWorkplace(Workplace):
             warn: called with each warning.
             fetched: called with the progress of downloads.
         """
-        cache = Cache(run.store / "answers")
+        cache = Cache(run.store / "cache")
         super().__init__(config, run, Pool(workers(config, run.logs, cache)))
         self._as_given = config
         self._checking = checking

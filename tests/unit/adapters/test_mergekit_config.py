@@ -132,7 +132,7 @@ def test_the_engine_names_the_installed_version() -> None:
 
 
 def test_a_recipe_that_passed_the_check_is_not_checked_again(tmp_path: Path) -> None:
-    made, cache = recipe("slerp", {"a": {}, "b": {}}, "a"), Cache(tmp_path / "answers")
+    made, cache = recipe("slerp", {"a": {}, "b": {}}, "a"), Cache(tmp_path / "cache")
     asked = check(made, MergeOptions())
     known = _basis(asked, "cpu")
     assert known["check"]["recipe"]["method"] == "slerp"

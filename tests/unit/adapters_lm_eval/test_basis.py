@@ -63,7 +63,7 @@ def asked(tmp_path, folder, **settings):
 
 
 def cached(tmp_path, child):
-    return CachedWorker(child, {"describe": basis}, Cache(tmp_path / "answers"))
+    return CachedWorker(child, {"describe": basis}, Cache(tmp_path / "cache"))
 
 
 def description(folder, **settings):
@@ -160,7 +160,7 @@ def test_no_basis_without_the_task_files():
 @pytest.mark.parametrize("damage", ["{}", "", "[]", '{"format": 1, "sum": "0", "answer": {}}'])
 def test_a_damaged_answer_is_no_answer(tmp_path, tasks, damage):
     assert asked(tmp_path, tasks)
-    (kept,) = (tmp_path / "answers").iterdir()
+    (kept,) = (tmp_path / "cache").iterdir()
     kept.write_text(damage)
     assert asked(tmp_path, tasks)
 
