@@ -14,7 +14,8 @@ from evomerge.domain.model import Model
 from evomerge.domain.recipe import Recipe
 from evomerge.execution import operations
 from evomerge.execution.evaluation import Evaluation, agreed
-from evomerge.planning import advice, first_generation
+from evomerge.planning.advice import advice
+from evomerge.planning.projections import first_generation
 from evomerge.store.run_directory import RunDirectory
 from evomerge.workplace import Workplace
 

@@ -14,7 +14,8 @@ from evomerge.adapters.file_checks import FileChecks
 from evomerge.adapters.foundation import Examination, Merging, Resolved, examine, fetch_all
 from evomerge.adapters.hub import Fetched, Hub
 from evomerge.adapters.lm_eval import worker as lm_eval
-from evomerge.adapters.trackers import BACKENDS, Mirror
+from evomerge.adapters.trackers.backends import BACKENDS
+from evomerge.adapters.trackers.mirror import Mirror
 from evomerge.config import Config
 from evomerge.configfile import config_id, dump
 from evomerge.domain.finding import Finding

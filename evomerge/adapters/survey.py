@@ -15,7 +15,7 @@ from evomerge.config import ModelConfig
 from evomerge.domain.errors import PreflightError, StoppedError
 from evomerge.kinship.errors import WeightFileError
 from evomerge.kinship.headers import read_folder
-from evomerge.planning import ModelFacts, Where
+from evomerge.planning.models import ModelFacts, Where
 
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "embeddings.weight")
 

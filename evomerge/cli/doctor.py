@@ -76,7 +76,7 @@ def _everything(config: Config, hub: Hub, quick: bool) -> Iterator[Finding]:
     from evomerge.adapters import machine
     from evomerge.adapters.hub import cache_folder
     from evomerge.cli.plan import planned
-    from evomerge.planning import advice
+    from evomerge.planning.advice import advice
 
     plan, devices = planned(config, hub), machine.devices(config.execution.devices)
     yield machine.check_versions(config.evaluation.backend)

@@ -14,7 +14,8 @@ from evomerge.cli.options import json_option, set_option
 from evomerge.config import Config
 from evomerge.configfile import anchored, load, load_recorded
 from evomerge.domain.errors import EvomergeError
-from evomerge.planning import Plan, Record, child_size, known_rates, make_plan, with_alternative
+from evomerge.planning.rates import Record, known_rates
+from evomerge.planning.requirements import Plan, child_size, make_plan, with_alternative
 from evomerge.store.run_directory import list_runs
 
 if TYPE_CHECKING:

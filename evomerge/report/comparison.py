@@ -9,9 +9,8 @@ from evomerge.comparison.compared import Comparison
 from evomerge.comparison.members import Member
 from evomerge.domain.objective import MEANINGS
 from evomerge.report import palette
-from evomerge.report.figure import Figure, Tips, axes_grid, draw
+from evomerge.report.figure import Figure, axes_grid, draw
 from evomerge.report.page import render
-from evomerge.terminal import figures
 from evomerge.terminal.baseline import grid_text
 from evomerge.terminal.comparison import arms_table, budgets_table, lost_sentences, merges_table
 from evomerge.terminal.differences import split_note, verdict_sentence
@@ -69,13 +68,11 @@ def _curve(comparison: Comparison, unit: Unit) -> Figure:
         for member in arm.members
     ]
 
-    def paint(canvas: Canvas) -> Tips:
+    def paint(canvas: Canvas) -> None:
         axes = canvas.subplots()
         axes_grid(axes, "both")
-        tips = Tips()
         end = max(points[-1][0] for *_, points in lines)
         for place, arm, member, points in lines:
-            gid = f"line-{place}-{member.seed}"
             first = member is arm.members[0]
             axes.step(
                 [*(x for x, _ in points), end],
@@ -88,7 +85,6 @@ def _curve(comparison: Comparison, unit: Unit) -> Figure:
                 * (1.0 if member is arm.median else 0.5),
                 alpha=1.0 if member is arm.median else 0.55,
                 label=arm.label if first else None,
-                gid=gid,
             )
             axes.plot(
                 [points[-1][0]],
@@ -99,11 +95,9 @@ def _curve(comparison: Comparison, unit: Unit) -> Figure:
                 color=palette.SERIES[place % len(palette.SERIES)],
                 zorder=5,
             )
-            tips.one[gid] = f"{member.name}: {member.best.name} {figures.score(member.best)}"
         axes.set_xlabel(named)
         axes.set_ylabel("best score so far")
         axes.legend(loc="lower right")
-        return tips
 
     return Figure(
         name=f"best-by-{unit}",

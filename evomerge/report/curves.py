@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from evomerge.domain.kinship import Metric
 from evomerge.domain.model import Model
 from evomerge.report import palette
-from evomerge.report.figure import Figure, Tips, Value, axes_grid, generations_axis
+from evomerge.report.figure import Figure, Value, axes_grid, generations_axis
 from evomerge.report.subject import Z95, Subject
-from evomerge.report.wording import elided, estimates_line, points, tip
+from evomerge.report.wording import elided, estimates_line
+from evomerge.terminal import figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,12 +53,11 @@ def best_so_far(subject: Subject) -> Figure:
     )
 
 
-def _paint_best(canvas: Canvas, subject: Subject, scored: list[Model]) -> Tips:
+def _paint_best(canvas: Canvas, subject: Subject, scored: list[Model]) -> None:
     axes = canvas.subplots()
     axes_grid(axes)
     generations_axis(axes, subject.state.generations[-1].number)
     axes.set_ylabel("score (points)")
-    tips = Tips()
     places = _places(scored)
     for kind, look in palette.looks(subject.state).items():
         chosen = [model for model in scored if model.kind == kind]
@@ -76,7 +76,7 @@ def _paint_best(canvas: Canvas, subject: Subject, scored: list[Model]) -> Tips:
                 linewidth=1.4,
             )
             bars.set_zorder(2)
-        dots = axes.scatter(
+        axes.scatter(
             xs,
             ys,
             s=42 if len(scored) <= 200 else 16,
@@ -86,13 +86,9 @@ def _paint_best(canvas: Canvas, subject: Subject, scored: list[Model]) -> Tips:
             linewidths=0.8,
             label=look.label,
             zorder=3,
-            gid=f"dots-{kind}",
         )
-        assert dots is not None  # noqa: S101
-        tips.each[f"dots-{kind}"] = [tip(model, subject.state) for model in chosen]
     _draw_best_line(axes, subject, places)
     axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=5, handletextpad=0.4)
-    return tips
 
 
 def _draw_best_line(axes: Axes, subject: Subject, places: dict[str, float]) -> None:
@@ -112,7 +108,7 @@ def _draw_best_line(axes: Axes, subject: Subject, places: dict[str, float]) -> N
     )
     best = steps[-1].best
     axes.annotate(
-        f"{elided(best.name, 24)}  {points(best.score)}",
+        f"{elided(best.name, 24)}  {figures.points(best.score)}",
         (places[best.name], best.score or 0.0),
         xytext=(0, 14),
         textcoords="offset points",

@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ET
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from evomerge.report import palette
@@ -31,17 +31,8 @@ _COLOURS = re.compile("|".join(palette.NAMES))
 Value = str | float | None
 
 
-@dataclass
-class Tips:
-    """Tooltips and links of a figure, by the `gid` of an artist.
-
-    `each` has one text per point of a scatter (in its order), `one` a text for a whole artist;
-    `link` is an anchor of the page that a click on the artist goes to.
-    """
-
-    each: dict[str, Sequence[str]] = field(default_factory=dict)
-    one: dict[str, str] = field(default_factory=dict)
-    link: dict[str, str] = field(default_factory=dict)
+Links = Mapping[str, str]
+"""Anchors of the page that a click on an artist goes to, by the artist's `gid`."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,7 @@ class Figure:
     columns: tuple[str, ...]
     rows: Sequence[Sequence[Value]]
     size: tuple[float, float]
-    paint: Callable[[Canvas], Tips | None]
+    paint: Callable[[Canvas], Links | None]
 
 
 @dataclass(frozen=True)
@@ -93,12 +84,12 @@ def draw(figure: Figure, *, png: bool = True) -> Drawing:
 
     with _style(figure.name):
         canvas = Canvas(figsize=figure.size, layout="constrained")
-        tips = figure.paint(canvas) or Tips()
+        links = figure.paint(canvas) or {}
         vector, raster = io.BytesIO(), io.BytesIO()
         canvas.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
         if png:
             canvas.savefig(raster, format="png", dpi=_DPI, metadata={"Software": None})
-    svg = _for_a_page(vector.getvalue().decode(), figure, tips)
+    svg = _for_a_page(vector.getvalue().decode(), figure, links)
     return Drawing(figure, svg, raster.getvalue(), as_csv(figure.columns, figure.rows))
 
 
@@ -163,14 +154,14 @@ def _style(salt: str) -> Iterator[None]:
         yield
 
 
-def _for_a_page(svg: str, figure: Figure, tips: Tips) -> str:
-    """The SVG of matplotlib with themed colours, tooltips and ids that are unique on a page."""
+def _for_a_page(svg: str, figure: Figure, links: Links) -> str:
+    """The SVG of matplotlib with themed colours, links and ids that are unique on a page."""
     ET.register_namespace("", SVG)
     ET.register_namespace("xlink", XLINK)
     root = ET.fromstring(svg)  # noqa: S314 - our own matplotlib output
     for metadata in root.findall(f"{{{SVG}}}metadata"):
         root.remove(metadata)
-    _add_tips(root, tips)
+    _add_links(root, links)
     for element in root.iter():
         _rename(element, f"{figure.name}-")
         _shorten(element)
@@ -217,32 +208,12 @@ def _rename(element: ET.Element, prefix: str) -> None:
             element.set(key, value.replace("url(#", f"url(#{prefix}"))
 
 
-def _add_tips(root: ET.Element, tips: Tips) -> None:
+def _add_links(root: ET.Element, links: Links) -> None:
     parents = {child: parent for parent in root.iter() for child in parent}
     by_id = {element.get("id"): element for element in root.iter() if element.get("id")}
-    for gid, texts in tips.each.items():
-        group = by_id.get(gid)
-        if group is None:
-            continue
-        defined = {e for d in group.iter(f"{{{SVG}}}defs") for e in d.iter()}
-        uses = [e for e in group.iter(f"{{{SVG}}}use") if e not in defined]
-        paths = [e for e in group.iter(f"{{{SVG}}}path") if e not in defined]
-        # matplotlib writes a scatter whose points all differ as paths.
-        for shape, text in zip(uses or paths, texts, strict=False):
-            _say(shape, text)
-    for gid, text in tips.one.items():
-        if gid in by_id:
-            _say(by_id[gid], text)
-    for gid, target in tips.link.items():
-        element = by_id.get(gid)
-        if element is not None:
-            parent = parents[element]
-            anchor = ET.Element(f"{{{SVG}}}a", {f"{{{XLINK}}}href": target})
-            parent[list(parent).index(element)] = anchor
-            anchor.append(element)
-
-
-def _say(element: ET.Element, text: str) -> None:
-    title = ET.Element(f"{{{SVG}}}title")
-    title.text = text
-    element.insert(0, title)
+    for gid, target in links.items():
+        element = by_id[gid]
+        parent = parents[element]
+        anchor = ET.Element(f"{{{SVG}}}a", {f"{{{XLINK}}}href": target})
+        parent[list(parent).index(element)] = anchor
+        anchor.append(element)

@@ -9,10 +9,9 @@ from evomerge.analysis.correlation import Correlation
 from evomerge.analysis.merges import Merge
 from evomerge.domain.kinship import Metric
 from evomerge.report import palette
-from evomerge.report.figure import Figure, Tips, Value, axes_grid
+from evomerge.report.figure import Figure, Value, axes_grid
 from evomerge.report.subject import Subject
-from evomerge.report.wording import METRICS, correlation, tip
-from evomerge.terminal.figures import printable
+from evomerge.report.wording import METRICS, correlation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,8 +57,8 @@ def _paint(
     subject: Subject,
     known: Sequence[Merge],
     found: tuple[Correlation, Correlation],
-) -> Tips:
-    metric, tips = subject.state.start.metric, Tips()
+) -> None:
+    metric = subject.state.start.metric
     canvas.supxlabel(
         f"kinship of the parents ({metric.value}: {METRICS[metric]})",
         fontsize=10,
@@ -74,7 +73,6 @@ def _paint(
             chosen = [merge for merge in known if merge.kind == kind]
             if not chosen:
                 continue
-            gid = f"{'gain' if what == 'gain' else 'size'}-{kind}"
             side.scatter(
                 [merge.kinship[metric] for merge in chosen],
                 [merge.gain if what == "gain" else abs(merge.gain) for merge in chosen],
@@ -86,13 +84,6 @@ def _paint(
                 linewidths=0.8,
                 zorder=3,
                 label=look.label,
-                gid=gid,
-            )
-            models = [subject.state.models[merge.model] for merge in chosen]
-            tips.each[gid] = (
-                [tip(model, subject.state) for model in models]
-                if what == "gain"
-                else [printable(model.name) for model in models]
             )
     canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     for side, each in zip(axes, found, strict=True):
@@ -100,7 +91,6 @@ def _paint(
     kinship = [merge.kinship[metric] for merge in known]
     _trend(axes[0], kinship, [merge.gain for merge in known])
     _trend(axes[1], kinship, [abs(merge.gain) for merge in known])
-    return tips
 
 
 def _trend(axes: Axes, xs: list[float], ys: list[float]) -> None:

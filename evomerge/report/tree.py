@@ -11,9 +11,9 @@ from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
 from evomerge.report import palette
 from evomerge.report.family import Family, family
-from evomerge.report.figure import Figure, Tips, Value
+from evomerge.report.figure import Figure, Links, Value
 from evomerge.report.subject import Subject
-from evomerge.report.wording import elided, tip
+from evomerge.report.wording import elided
 from evomerge.strategies import merge_kinds
 from evomerge.terminal import figures
 
@@ -117,7 +117,7 @@ class _Tree:
         self._axes: Axes = canvas.add_axes((0, 0, 1, 1))
         self._axes.set(xlim=(0, self._width), ylim=(0, self._height))
         self._axes.axis("off")
-        self._tips = Tips()
+        self._links: dict[str, str] = {}
         scores = [m.score for m in subject.state.models.values() if m.score is not None]
         low, high = min(scores, default=0.0), max(scores, default=1.0)
         self._norm = Normalize(low, max(high, low + 1e-9))
@@ -125,7 +125,7 @@ class _Tree:
         self._places = self._all_places()
         self._looks, self._of_all = palette.looks(subject.state), _of_all(subject.state)
 
-    def paint(self) -> Tips:
+    def paint(self) -> Links:
         """Draw the edges, then the boxes over them."""
         for row, y in self._rows():
             self._label(row.generation, row.until, row.hidden, y, bool(row.models))
@@ -135,7 +135,7 @@ class _Tree:
         for name in sorted(self._tree.shown, key=numbers.__getitem__):
             self._box(self._subject.state.models[name], numbers[name])
         self._scale()
-        return self._tips
+        return self._links
 
     def _rows(self) -> list[tuple[Any, float]]:
         top = self._height - _TOP - _BOX[1] / 2
@@ -255,8 +255,7 @@ class _Tree:
             gid=gid,
         )
         self._axes.add_patch(box)
-        self._tips.one[gid] = tip(model, self._subject.state)
-        self._tips.link[gid] = f"#m{number}"
+        self._links[gid] = f"#m{number}"
         best = self._subject.state.best
         leading = best is not None and best.name == model.name
         letters = int(width / 0.078)

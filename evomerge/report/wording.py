@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from evomerge.analysis.correlation import Correlation
-from evomerge.analysis.merges import parents_kinship
 from evomerge.domain.kinship import Metric
-from evomerge.domain.lineage import merge_gain
-from evomerge.domain.model import Model
-from evomerge.domain.state import RunState
-from evomerge.terminal import figures
-from evomerge.terminal.figures import MISSING, printable
+from evomerge.terminal.figures import printable
 
 METRICS = {
     Metric.PCC: "Pearson correlation of weight deltas",
@@ -40,13 +35,6 @@ def elided(name: str, length: int) -> str:
     return f"{name[: length - 1 - tail]}…{name[len(name) - tail :]}"
 
 
-def points(value: float | None, error: float | None = None) -> str:
-    """A score in points, with the half-width of its 95 % interval if known."""
-    if value is None:
-        return MISSING
-    return f"{value:.2f}" if error is None else f"{value:.2f} ± {error:.2f}"
-
-
 def probability(p: float | None) -> str:
     """A formatted p value: `p = 0.06`, `p < 0.001`."""
     if p is None:
@@ -67,24 +55,3 @@ def correlation(found: Correlation) -> str:
 def minus(value: float, digits: int = 2) -> str:
     """A number with a typographic minus sign."""
     return f"{value:.{digits}f}".replace("-", "−")
-
-
-def tip(model: Model, state: RunState) -> str:
-    """The tooltip of a model, in a few lines."""
-    lines = [printable(model.name)]
-    if model.parents:
-        lines.append(printable(figures.parents(model.parents)))
-    if model.scores is not None:
-        lines.append(f"score {figures.score(model)}")
-    gain = merge_gain(model, state.models)
-    if gain is not None:
-        lines.append(f"gain {figures.gain(gain)}")
-    metric = state.start.metric
-    kinship = parents_kinship(model, state).get(metric) if model.parents else None
-    if kinship is not None:
-        lines.append(f"kinship of its parents {figures.kinship(kinship, metric)}")
-    if model.candidate is not None:
-        lines.append(printable(model.candidate.proposal.reason))
-    if model.failure is not None:
-        lines.append(printable(f"{model.failure.stage} failed: {model.failure.reason}"))
-    return "\n".join(lines)

@@ -11,8 +11,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from evomerge.domain.model import Retention
-from evomerge.planning import ModelFacts, Plan, Range, Rate
-from evomerge.planning.requirements import GenerationPlan
+from evomerge.planning.models import ModelFacts
+from evomerge.planning.rates import Rate
+from evomerge.planning.requirements import GenerationPlan, Plan, Range
 from evomerge.terminal import figures
 from evomerge.terminal.columns import Fitted, numbers, words
 from evomerge.terminal.figures import MISSING, printable, spelled

@@ -3,7 +3,7 @@
 import pytest
 
 from evomerge.config import EvaluationConfig
-from evomerge.planning import advice
+from evomerge.planning.advice import advice
 from evomerge.testing.landscape_run import landscape_config
 
 BUDGET, PATIENCE, POOL = (

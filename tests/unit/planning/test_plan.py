@@ -21,20 +21,10 @@ from evomerge.config import Config
 from evomerge.configfile import load
 from evomerge.domain.events import Event, HeldOutScored, ModelMerged, ModelScored
 from evomerge.domain.scores import Scores, TaskScore
-from evomerge.planning import (
-    Durations,
-    ModelFacts,
-    Plan,
-    Range,
-    Rate,
-    Rates,
-    Record,
-    first_generation,
-    known_rates,
-    make_plan,
-    projections_of,
-)
-from evomerge.planning.projections import _drive
+from evomerge.planning.models import ModelFacts
+from evomerge.planning.projections import Durations, _drive, first_generation, projections_of
+from evomerge.planning.rates import Rate, Rates, Record, known_rates
+from evomerge.planning.requirements import Plan, Range, make_plan
 from evomerge.strategies import STRATEGIES
 from evomerge.terminal.planning import plan_view
 

@@ -76,7 +76,7 @@ def test_hostile_names_stay_names(hostile):
     page = as_page(hostile, drawn(hostile, png=False))
     read = Reader(page)
     assert read.tags.count("script") == 1
-    assert read.tags.count("title") == 1 + page.count("<title>") - 1
+    assert read.tags.count("title") == 1
     assert len(re.findall(r"<script", page)) == 1
     assert "49" not in re.findall(r"ü.{0,3}(\d+)", page), "a name was taken for a template"
     assert '"><script>alert(1)</script>' in "".join(read.text)

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from evomerge.adapters.trackers import BACKENDS, Mirror, run_id
+from evomerge.adapters.trackers.backends import BACKENDS
+from evomerge.adapters.trackers.mirror import Mirror, run_id
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.state import fold
 from evomerge.store.journal import read_journal
