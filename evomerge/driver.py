@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ from types import FrameType
 from evomerge.config import Config
 from evomerge.configfile import removed_settings
 from evomerge.domain.difference import Gains
-from evomerge.domain.errors import PreflightError, SignalledError, StoppedError
+from evomerge.domain.errors import PluginError, PreflightError, SignalledError, StoppedError
 from evomerge.domain.events import RunResumed, RunStarted
 from evomerge.domain.model import Foundation, Model
 from evomerge.domain.state import Entry, RunState, apply, fold
@@ -62,7 +63,8 @@ def drive(
         with closing(workplace), signals_stop():
             evaluation, setting = workplace.check(), workplace.setting
             versions = {**setting.versions, **config.plugin_versions()}
-            setting = replace(setting, versions=versions)
+            environment = {**setting.environment, "versions": versions}
+            setting = replace(setting, versions=versions, environment=environment)
             if content is None:
                 journal, entry = _started(run, setting, config, evaluation)
             else:
@@ -81,13 +83,14 @@ def drive(
                     observer.on_event(entry.event, ledger.state)
                 known = ledger.state.models.values()
                 executor = workplace.executor(evaluation, known, _ProgressRelay(observers))
-                return search(
-                    config,
-                    ledger,
-                    executor,
-                    setting.engine,
-                    test_gains=test_gains or partial(_gains, run, config),
-                )
+                with _plugins_logged(run):
+                    return search(
+                        config,
+                        ledger,
+                        executor,
+                        setting.engine,
+                        test_gains=test_gains or partial(_gains, run, config),
+                    )
 
 
 def rebuild(workplace: Workplace, state: RunState, model: Model, observer: Observer) -> Path:
@@ -108,6 +111,19 @@ def rebuild(workplace: Workplace, state: RunState, model: Model, observer: Obser
 def _gains(run: RunDirectory, config: Config, state: RunState) -> Gains | None:
     filters = {task.name: task.filter for task in config.evaluation.tasks}
     return gains_of_best(state, Store(run.store), filters)
+
+
+@contextmanager
+def _plugins_logged(run: RunDirectory) -> Iterator[None]:
+    """Write the traceback of an error in a plug-in to the run's logs."""
+    try:
+        yield
+    except PluginError as error:
+        log = run.logs / "plugins.log"
+        with log.open("a", encoding="utf-8") as file:
+            file.writelines(traceback.format_exception(error))
+        error.remedy = f"correct it, then resume with --accept-drift; the traceback is in {log}"
+        raise
 
 
 class _ProgressRelay:

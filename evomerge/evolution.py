@@ -24,8 +24,9 @@ from evomerge.domain.model import Candidate, Model, Proposal, SkippedMerge
 from evomerge.domain.population import rank
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.state import RunState
+from evomerge.plugins import blamed
 from evomerge.ports import Executor, Ledger, record_all
-from evomerge.stopping import Criterion, evaluations_left, first_reached
+from evomerge.stopping import Criterion, evaluations_left, first_reached, pairs_read
 from evomerge.strategies import Strategy
 
 WriteRecipe = Callable[[Proposal, Sequence[Model]], Recipe]
@@ -74,12 +75,14 @@ def evolve(
 
     Raises:
         StoppedError: the run cannot continue; all finished work is recorded.
+        PluginError: a strategy or criterion of another package failed; likewise.
     """
     while ledger.state.stop is None:
         generation = ledger.state.open_generation
         if generation is None:
             executor.prune(ledger.state)
-            pairs = strategy.pairs(ledger.state)
+            with blamed(strategy):
+                pairs = strategy.pairs(ledger.state)
             measure(ledger, executor, pairs)
             merges = propose(ledger.state, strategy, pairs)
             merges = merges[: evaluations_left(criteria, ledger.state)]
@@ -92,7 +95,7 @@ def evolve(
         work = executor.breed if generation.number else executor.score
         record_all(ledger, work(ledger.state.unscored))
         if generation.number:
-            measure(ledger, executor, chain(*(each.pairs(ledger.state) for each in criteria)))
+            measure(ledger, executor, pairs_read(criteria, ledger.state))
         ledger.record(close(ledger.state, criteria))
     if not ledger.state.finished:
         for split in ledger.state.start.held_out_splits:
@@ -122,9 +125,11 @@ def propose(state: RunState, strategy: Strategy, pairs: Iterable[Pair]) -> list[
     """
     rng = Random(derived_seed("strategy", state.start.seed, len(state.generations)))
     of_all = _of_all(strategy)
+    with blamed(strategy):
+        merges = tuple(strategy.propose(state, state.kinship.among(pairs), rng))
     return [
         proposal
-        for proposal in strategy.propose(state, state.kinship.among(pairs), rng)
+        for proposal in merges
         # Guarantees termination if a strategy proposes skipped parents again.
         if proposal.kind in of_all or frozenset(proposal.parents) not in state.given_up
     ]

@@ -11,7 +11,9 @@ import importlib
 import json
 import re
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from evomerge.domain.errors import EvomergeError, PluginError
 from evomerge.domain.settings import KeyPath, refuse
 from evomerge.domain.value import Value
 
@@ -113,6 +116,30 @@ class Registry(Generic[Plugin]):
             return {name: metadata.version(name) for name in sorted(set(names))}
         content = Path(sys.modules[kind.__module__].__file__ or "").read_bytes()
         return {kind.__module__: f"sha256 {hashlib.sha256(content).hexdigest()[:16]}"}
+
+
+@contextmanager
+def blamed(plugin: Value) -> Iterator[None]:
+    """Attribute errors to `plugin`, unless it is evomerge's own.
+
+    Raises:
+        PluginError: with the class, and the file and line of its package where it raised.
+    """
+    try:
+        yield
+    except EvomergeError:
+        raise
+    except Exception as error:
+        kind = type(plugin)
+        package = kind.__module__.partition(".")[0]
+        if package == __package__:
+            raise
+        folder = Path(sys.modules[kind.__module__].__file__ or "").parent
+        frames = traceback.extract_tb(error.__traceback__)
+        theirs = [frame for frame in frames if folder in Path(frame.filename).parents]
+        where = f"{theirs[-1].filename}:{theirs[-1].lineno}: " if theirs else ""
+        cause = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+        raise PluginError(f"{where}{kind.__module__}:{kind.__qualname__} raised {cause}") from error
 
 
 def validated(

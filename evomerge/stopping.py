@@ -15,7 +15,7 @@ from evomerge.domain.kinship import Pair, all_pairs
 from evomerge.domain.settings import identity, named
 from evomerge.domain.state import RunState, risen
 from evomerge.domain.value import Value
-from evomerge.plugins import Registry
+from evomerge.plugins import Registry, blamed
 
 
 class Criterion(Value, ABC):
@@ -178,8 +178,30 @@ CRITERIA: Registry[Criterion] = Registry(
 
 
 def first_reached(criteria: Sequence[Criterion], state: RunState) -> str | None:
-    """The reason of the first criterion that is reached, in the order of the config."""
-    return next((why for c in criteria if (why := c.reached(state)) is not None), None)
+    """The reason of the first criterion that is reached, in the order of the config.
+
+    Raises:
+        PluginError: a criterion of another package failed.
+    """
+    for criterion in criteria:
+        with blamed(criterion):
+            why = criterion.reached(state)
+        if why is not None:
+            return why
+    return None
+
+
+def pairs_read(criteria: Sequence[Criterion], state: RunState) -> list[Pair]:
+    """The pairs of models whose kinship the criteria read.
+
+    Raises:
+        PluginError: a criterion of another package failed.
+    """
+    pairs: list[Pair] = []
+    for criterion in criteria:
+        with blamed(criterion):
+            pairs += criterion.pairs(state)
+    return pairs
 
 
 def evaluations_left(criteria: Sequence[Criterion], state: RunState) -> int | None:

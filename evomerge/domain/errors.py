@@ -1,8 +1,8 @@
 """The errors that evomerge raises on purpose, with their exit codes.
 
 Exit codes: 0 success, 1 a bug (with a traceback), 2 invalid config or command line, 3 a problem
-found before any work, 4 runs whose scores are not comparable, 75 stopped but resumable (EX_TEMPFAIL
-of sysexits.h), 130 and 143 ended by SIGINT and SIGTERM.
+found before any work, 4 runs whose scores are not comparable, 5 a plug-in raised an error,
+75 stopped but resumable (EX_TEMPFAIL of sysexits.h), 130 and 143 ended by SIGINT and SIGTERM.
 """
 
 from __future__ import annotations
@@ -71,6 +71,12 @@ class IncomparableError(EvomergeError):
     """Runs cannot be compared, since their scores have different meanings."""
 
     exit_code = 4
+
+
+class PluginError(EvomergeError):
+    """A strategy or stopping criterion of another package raised an error, its `__cause__`."""
+
+    exit_code = 5
 
 
 class DamagedError(EvomergeError):
