@@ -152,6 +152,7 @@ def _started(
         config_id=setting.config_id,
         versions=setting.versions,
         batch_size=evaluation.batch_size,
+        data_sets=evaluation.data_sets,
     )
     entry = Entry(at=time.time(), event=started)
     return run.start(entry, setting.config, setting.environment), entry

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from evomerge.adapters import machine, mergekit
 from evomerge.adapters.foundation import Examination
-from evomerge.adapters.hub import cache_folder
+from evomerge.adapters.hub import Patience, UnreachableError, cache_folder
+from evomerge.adapters.hub_errors import Trouble
 from evomerge.breeding import Breeding
 from evomerge.config import Config
+from evomerge.domain.errors import StoppedError
 from evomerge.domain.finding import Finding, refuse_problems
 from evomerge.domain.model import Model
 from evomerge.domain.recipe import Recipe
@@ -23,6 +26,8 @@ from evomerge.workplace import Workplace
 def check(
     workplace: Workplace,
     models: Examination,
+    data_sets: Mapping[str, str],
+    patience: Patience,
     checking: Callable[[str], None],
     warn: Callable[[Finding], None],
 ) -> Evaluation:
@@ -30,11 +35,14 @@ def check(
 
     Args:
         models: facts about the models that are known without weights.
+        data_sets: the hub commits of data sets that the run began with.
+        patience: with a hub that does not give the data sets.
         checking: called with a description of the next check.
         warn: called with each warning.
 
     Raises:
         PreflightError: with all problems.
+        StoppedError: the hub does not give the data sets.
     """
     config, run = workplace.config, workplace.run
     checking("devices and disk")
@@ -45,11 +53,24 @@ def check(
     engine = mergekit.engine()
     checking(f"the recipe of a merge, with {engine}, and tasks {tasks}, with lm-eval")
     options = config.merge.options
-    _, described = workplace.pool.on_each(
-        operations.check(_first_recipe(config, models, engine), options),
-        operations.describe(config.evaluation, options),
-    )
+    recipe = operations.check(_first_recipe(config, models, engine), options)
+    describe = operations.describe(config.evaluation, options, data_sets)
+    _, described = workplace.pool.on_each(recipe, describe)
+    while met := next((answer for _, answer in described if "trouble" in answer), None):
+        _wait(patience, met)
+        (described,) = workplace.pool.on_each(describe)
     return agreed(described)
+
+
+def _wait(patience: Patience, met: Mapping[str, Any]) -> None:
+    """Wait until the data set of a task may be asked for again."""
+    try:
+        patience.wait(Trouble(**met["trouble"]))
+    except UnreachableError as error:
+        raise StoppedError(
+            f"task {met['task']!r}: its data set cannot be fetched, the hub {error}",
+            "try again later with the same command",
+        ) from None
 
 
 def _first_recipe(config: Config, models: Examination, engine: str) -> Recipe:

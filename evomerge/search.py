@@ -25,6 +25,7 @@ def run_started(
     config_id: str,
     versions: Mapping[str, str] | None = None,
     batch_size: int | None = None,
+    data_sets: Mapping[str, str] | None = None,
 ) -> RunStarted:
     """The first event of a run of `config`.
 
@@ -32,6 +33,7 @@ def run_started(
         base: the base model, pinned to its content; like `foundation`, it replaces the config's.
         config_id: id of the settings that can change results.
         versions: versions of the libraries that determine results.
+        data_sets: the hub commits of the tasks' data sets, by name.
     """
     return RunStarted(
         name=config.run.name,
@@ -52,6 +54,7 @@ def run_started(
         batch_size=batch_size,
         objective=config.evaluation.objective,
         skill_kept_at=config.evaluation.skill_kept_at,
+        data_sets=dict(data_sets or {}),
     )
 
 

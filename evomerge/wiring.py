@@ -12,12 +12,13 @@ from evomerge import preflight
 from evomerge.adapters import kinship, machine, mergekit, peft, pickles
 from evomerge.adapters.file_checks import FileChecks
 from evomerge.adapters.foundation import Examination, Merging, Resolved, examine, fetch_all
-from evomerge.adapters.hub import Fetched, Hub
+from evomerge.adapters.hub import Fetched, Hub, Patience
 from evomerge.adapters.lm_eval import worker as lm_eval
 from evomerge.adapters.trackers.backends import BACKENDS
 from evomerge.adapters.trackers.mirror import Mirror
 from evomerge.config import Config
 from evomerge.configfile import config_id, dump
+from evomerge.domain.events import RunStarted
 from evomerge.domain.finding import Finding
 from evomerge.domain.model import Foundation
 from evomerge.domain.state import fold
@@ -60,7 +61,6 @@ class LocalWorkplace(Workplace):
         self._warn = warn
         patience = config.execution.hub_patience_minutes * 60
         self._hub = Hub(patience, run.logs / "hub.log", checking, fetched)
-        self._conversion_progress = lambda name: partial(fetched, f"{name} (converted)")
 
     @cached_property
     def setting(self) -> Setting:
@@ -89,21 +89,22 @@ class LocalWorkplace(Workplace):
 
         The weights of the largest model are needed only to choose a batch size.
         """
-        evaluation = preflight.check(self, self._examined, self._checking, self._warn)
+        patience = Patience(self.config.execution.hub_patience_minutes * 60, self._checking)
+        data_sets, found = self._start.data_sets if self._start else {}, self._examined
+        evaluation = preflight.check(self, found, data_sets, patience, self._checking, self._warn)
         if not self.config.evaluation.is_probed:
             return evaluation
         chosen, settings = self._batch_size(), self.config.evaluation
         fixed = settings.model_copy(update={"batch_size": chosen})
         self.config = self.config.model_copy(update={"evaluation": fixed})
-        described = operations.describe(fixed, self.config.merge.options)
+        described = operations.describe(fixed, self.config.merge.options, evaluation.data_sets)
         evaluation = agreed(self.pool.on_each(described)[0])
         return evaluation.model_copy(update={"batch_size": chosen})
 
     def _batch_size(self) -> int:
         """The recorded batch size of the run; else from a probe with its largest model, cached."""
-        started = fold(self.run.read()).started if self.run.exists else None
-        if started is not None and started.batch_size is not None:
-            return started.batch_size
+        if self._start is not None and self._start.batch_size is not None:
+            return self._start.batch_size
         whole = [each for each in self._resolved if each.foundation.adapter is None]
         largest = max(whole, key=lambda each: each.size)
         self._checking(f"the batch size, with {largest.foundation.name}")
@@ -149,7 +150,7 @@ class LocalWorkplace(Workplace):
 
     @cached_property
     def _resolved(self) -> tuple[Resolved, ...]:
-        log = self.run.logs / "pickles.log"
+        convert = partial(pickles.convert, self.store, self.run.logs / "pickles.log")
         with self._hub as hub:
             base, *models = fetch_all(
                 self._examined,
@@ -157,7 +158,7 @@ class LocalWorkplace(Workplace):
                 FileChecks(self.store.root / "digests.json"),
                 hub,
                 self._checking,
-                partial(pickles.convert, self.store, log, self._conversion_progress),
+                convert,
             )
         origin = base.foundation.content_id
         return (base, *peft.as_merged_before(models, origin, self._recorded_models(), self.store))
@@ -167,12 +168,14 @@ class LocalWorkplace(Workplace):
         self._hub.close()
         super().close()
 
+    @cached_property
+    def _start(self) -> RunStarted | None:
+        """The start of an existing run."""
+        return fold(self.run.read()).start if self.run.exists else None
+
     def _recorded_models(self) -> tuple[Foundation, ...]:
         """The base and foundation models at the start of an existing run; else empty."""
-        if not self.run.exists:
-            return ()
-        start = fold(self.run.read()).start
-        return (start.base, *start.foundation)
+        return (self._start.base, *self._start.foundation) if self._start else ()
 
 
 def workers(config: Config, logs: Path, cache: Cache | None = None) -> list[Worker]:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -81,6 +82,40 @@ class UnreachableError(Exception):
     """The hub did not answer; the message says how, to follow "the hub"."""
 
 
+class Patience:
+    """Waits for a hub in trouble, for some seconds without progress in all, ever longer at a time.
+
+    Args:
+        told: callback with what is waited for.
+        ending: set from another thread when there is nothing to wait for any more.
+    """
+
+    def __init__(self, seconds: float, told: Told, ending: threading.Event | None = None) -> None:
+        self._seconds = seconds
+        self._told = told
+        self._ending = ending or threading.Event()
+        self.renew()
+
+    def renew(self) -> None:
+        """There was progress."""
+        self._moved, self._pause = time.monotonic(), 1.0
+
+    def wait(self, met: Trouble) -> None:
+        """Wait until the hub may be asked again.
+
+        Raises:
+            UnreachableError: it was waited for long enough.
+        """
+        left = self._seconds - (time.monotonic() - self._moved)
+        if left <= 0:
+            raise UnreachableError(met.text)
+        pause = min(max(met.after or 0.0, self._pause), max(left, 1.0))
+        self._told(f"the hub {met.text}: asked again in {pause:.0f} s ({left / 60:.0f} min left)")
+        if self._ending.wait(pause):
+            raise CandidateError("the hub is not asked any more")
+        self._pause = min(2 * pause, _LONGEST_PAUSE)
+
+
 class Hub:
     """Asks the hub, and fetches files into the cache of huggingface_hub.
 
@@ -99,14 +134,13 @@ class Hub:
         told: Told = _ignore,
         fetched: Fetched = _ignore,
     ) -> None:
+        self._ending = threading.Event()
         self._pool = Pool([Child(_CHILD, _KINDS, log, name="hub child") for _ in range(_AT_A_TIME)])
-        self._patience = patience
-        self._told = told
+        self._patience = partial(Patience, patience, told, self._ending)
         self._fetched = fetched
         self._listings: dict[tuple[str, str | None], Listing] = {}
         self._reached = False
         self._silent = ""
-        self._ending = threading.Event()
 
     def __enter__(self) -> Self:
         return self
@@ -249,11 +283,10 @@ class Hub:
         """
         if offline():
             raise UnreachableError(IS_OFFLINE)
-        moved, pause, damaged = time.monotonic(), 1.0, 0
+        patience, damaged = self._patience(), 0
 
         def moving(done: int, total: int) -> None:
-            nonlocal moved, pause
-            moved, pause = time.monotonic(), 1.0
+            patience.renew()
             progress(done, total)
 
         while True:
@@ -268,17 +301,10 @@ class Hub:
                 return answer
             met = Trouble(**answer["trouble"])
             damaged += met.damaged
-            left = self._patience - (time.monotonic() - moved)
-            if not wait or left <= 0 or (met.refused and not self._reached) or damaged == _DAMAGED:
+            if not wait or (met.refused and not self._reached) or damaged == _DAMAGED:
                 raise UnreachableError(met.text)
             self._reached |= not met.refused
-            pause = min(max(met.after or 0.0, pause), max(left, 1.0))
-            self._told(
-                f"the hub {met.text}: asked again in {pause:.0f} s ({left / 60:.0f} min left)"
-            )
-            if self._ending.wait(pause):
-                raise CandidateError("the hub is not asked any more")
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            patience.wait(met)
 
     def _unavailable(self, error: UnreachableError) -> PreflightError | StoppedError:
         if self._reached:

@@ -64,9 +64,10 @@ def bound_waiting(read: float | None = None) -> None:
     limits = {"connect": CONNECT, "read": longest, "write": longest, "pool": longest}
 
     def bound(request: Any) -> None:
-        given = request.extensions.get("timeout", {}).items()
-        own = {name: limit for name, limit in given if limit is not None}
-        request.extensions["timeout"] = {**limits, **own}
+        given = request.extensions.get("timeout", {})
+        request.extensions["timeout"] = {
+            name: min(limit, given.get(name) or limit) for name, limit in limits.items()
+        }
 
     def client() -> Any:
         made = _http.default_client_factory()
@@ -102,6 +103,16 @@ def refusal(
     Args:
         what: `model` or `data set`.
     """
+    known = known_refusal(repo, revision, error, what)
+    return known or PreflightError(
+        f"the hub cannot be used: {type(error).__name__}", f"try `hf download {repo}` to see why"
+    )
+
+
+def known_refusal(
+    repo: str, revision: str | None, error: BaseException, what: str
+) -> PreflightError | None:
+    """As `refusal`; None for an error that is not the hub's."""
     from huggingface_hub import errors
 
     place = repo if what == "model" else f"datasets/{repo}"
@@ -158,9 +169,7 @@ def refusal(
                 "the hub does not allow it with this token",
                 "set HF_TOKEN to one that may (https://huggingface.co/settings/tokens)",
             )
-    return PreflightError(
-        f"the hub cannot be used: {type(error).__name__}", f"try `hf download {repo}` to see why"
-    )
+    return None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from evomerge.adapters.child import Child
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.execution.attempts import retry
-from evomerge.ports import Operation, Progress
+from evomerge.ports import Operation
 from evomerge.store.artefacts import Store
 
 _ATTEMPTS = 2
@@ -22,7 +22,6 @@ _ATTEMPTS = 2
 def convert(
     store: Store,
     log: Path,
-    told: Callable[[str], Progress],
     name: str,
     content_id: str,
     fetch: Callable[[], Path],
@@ -31,7 +30,6 @@ def convert(
 
     Args:
         log: file for what the child prints.
-        told: where progress goes, by the name of a model.
         name: of the model.
         fetch: has the pickles here, and says in which folder.
 
@@ -43,11 +41,12 @@ def convert(
         operation = Operation(kind="convert", inputs={"model": fetch()}, into=into)
         module = "evomerge.adapters.pickle_child"
         with closing(Child(module, {"convert"}, log, name="pickle child")) as child:
-            child.run(operation, told(name))
+            child.run(operation)
 
     try:
         return retry(_ATTEMPTS, partial(store.obtain, f"models/{content_id}", build)).path
     except CandidateError as error:
         raise PreflightError(
-            f"its pickled weights cannot be read: {error.message}", "convert it to safetensors"
+            f"the pickled weights of {name} cannot be read: {error.message}",
+            "convert it to safetensors",
         ) from error

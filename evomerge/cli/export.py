@@ -94,7 +94,7 @@ def _chosen(name: str | None, state: RunState, run: RunDirectory) -> Model:
 def _exported(
     model: Model, state: RunState, run: RunDirectory, to: Path, push: str | None, *, copy: bool
 ) -> list[Path]:
-    from evomerge.adapters.export import export_folder, lineage_yaml
+    from evomerge.adapters.export import CARD, export_folder, lineage_yaml
     from evomerge.terminal.card import model_card
 
     config = load_recorded(run.config)
@@ -106,6 +106,8 @@ def _exported(
     lineage = [model, *(state.models[name] for name in ancestors(model.name, state.models))]
     title = push.partition("/")[2] if push else f"{state.start.name} {model.name}"
     card = model_card(model, state, config, hub, lineage_yaml(state, lineage, hub), title)
+    if push and (to / CARD).is_file() and (to / CARD).read_text(encoding="utf-8") == card:
+        return sorted(path for path in to.iterdir() if path.is_file())  # an upload is repeated
     return export_folder(_weights(model, state, run), to, card, copy=copy)
 
 

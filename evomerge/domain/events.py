@@ -41,6 +41,7 @@ class RunStarted(Value):
         batch_size: of evaluations, where a probe chose it.
         held_out_splits: splits on which the best and the foundation models are scored at the end.
         skill_kept_at: see `evomerge.domain.skills`.
+        data_sets: the hub commits of the tasks' data sets, by name.
     """
 
     type: Literal["run_started"] = "run_started"
@@ -64,6 +65,7 @@ class RunStarted(Value):
     batch_size: int | None = None
     objective: ObjectiveName = "mean"
     skill_kept_at: float = 0.8
+    data_sets: dict[str, str] = Field(default_factory=dict)
 
 
 class RunResumed(Value):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import Field
+
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.scores import Scores, Split
 from evomerge.domain.value import Value
@@ -30,11 +32,13 @@ class Evaluation(Value):
         ids: by split, the id of everything except the model that determines scores.
         counted: by split, the metrics that count, in the order of the tasks.
         batch_size: where a probe chose it; else that of the config.
+        data_sets: the hub commits of the tasks' data sets, by name.
     """
 
     ids: dict[Split, str]
     counted: dict[Split, tuple[Counted, ...]]
     batch_size: int | None = None
+    data_sets: dict[str, str] = Field(default_factory=dict)
 
     def chosen(self, measured: Scores, split: Split) -> Scores:
         """The metrics that count, with their weights, out of all measured ones.
@@ -63,6 +67,9 @@ def agreed(answers: Sequence[tuple[str, Mapping[str, Any]]]) -> Evaluation:
         PreflightError: two workers would produce different scores; names both.
     """
     (first, answer), *others = answers
+    if "trouble" in answer:  # of the hub, with a data set
+        message = f"task {answer['task']!r}: its data set: the hub {answer['trouble']['text']}"
+        raise PreflightError(message, "try again later")
     evaluation = Evaluation.model_validate(answer)
     for name, other in others:
         for split, found in Evaluation.model_validate(other).ids.items():

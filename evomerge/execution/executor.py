@@ -260,6 +260,7 @@ class StoreExecutor:
             self._weights.obtain(model),
             into,
             config.execution.timeout_seconds,
+            self._evaluation.data_sets,
         )
         try:
             answer = self._pool.run(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from evomerge.config import EvaluationConfig, MergeOptions
@@ -11,6 +12,8 @@ from evomerge.domain.kinship import Pair
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.scores import Split
 from evomerge.ports import Operation
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def check(recipe: Recipe, options: MergeOptions) -> Operation:
@@ -41,9 +44,15 @@ def merge(
     )
 
 
-def describe(evaluation: EvaluationConfig, options: MergeOptions) -> Operation:
-    """Load and check the tasks, and describe what the scores of each split depend on."""
-    return Operation(kind="describe", arguments=_of_evaluation(evaluation, options))
+def describe(
+    evaluation: EvaluationConfig, options: MergeOptions, data_sets: Mapping[str, str] = _NONE
+) -> Operation:
+    """Load and check the tasks, and describe what the scores of each split depend on.
+
+    Args:
+        data_sets: the hub commits of the data sets to use; others are used at their newest one.
+    """
+    return Operation(kind="describe", arguments=_of_evaluation(evaluation, options, data_sets))
 
 
 def probe(evaluation: EvaluationConfig, options: MergeOptions, model: Path) -> Operation:
@@ -59,11 +68,12 @@ def score(
     model: Path,
     into: Path,
     seconds: float | None = None,
+    data_sets: Mapping[str, str] = _NONE,
 ) -> Operation:
     """Score the model in folder `model` on one split; per-item logs go to `into`."""
     return Operation(
         kind="score",
-        arguments={**_of_evaluation(evaluation, options), "split": split},
+        arguments={**_of_evaluation(evaluation, options, data_sets), "split": split},
         inputs={"model": model},
         into=into,
         seconds=seconds,
@@ -119,7 +129,9 @@ def _of_recipe(recipe: Recipe, options: MergeOptions) -> dict[str, Any]:
     return {"recipe": recipe.model_dump(mode="json"), "options": options.model_dump(mode="json")}
 
 
-def _of_evaluation(evaluation: EvaluationConfig, options: MergeOptions) -> dict[str, Any]:
+def _of_evaluation(
+    evaluation: EvaluationConfig, options: MergeOptions, data_sets: Mapping[str, str] = _NONE
+) -> dict[str, Any]:
     # Relative task folders are resolved here: a worker may have another working directory.
     include = tuple(path.expanduser().resolve() for path in evaluation.include)
     sent = evaluation.model_copy(update={"include": include})
@@ -128,4 +140,5 @@ def _of_evaluation(evaluation: EvaluationConfig, options: MergeOptions) -> dict[
         "trust_remote_code": options.trust_remote_code,
         "allow_pickle": options.allow_pickle,
         "merges_on_gpu": options.on_gpu,
+        **({"data_sets": dict(data_sets)} if data_sets else {}),
     }

@@ -23,7 +23,6 @@ from evomerge.adapters.hub import Hub
 from evomerge.adapters.survey import survey
 from evomerge.config import MergeOptions, ModelConfig
 from evomerge.domain.errors import EvomergeError, PreflightError, StoppedError
-from evomerge.execution.pool import no_progress
 from evomerge.store.artefacts import Store
 
 WEIGHTS = r"CDN GET .*\.safetensors/\w+$"
@@ -54,7 +53,7 @@ class Person:
     def resolve(self, *models: str, pins: dict[str, str] | None = None) -> tuple[Resolved, ...]:
         store = Store(self.folder / "store")
         store.root.mkdir(exist_ok=True)
-        convert = partial(pickles.convert, store, self.folder / "log", lambda _: no_progress)
+        convert = partial(pickles.convert, store, self.folder / "log")
         with self.hub() as hub:
             configs = [ModelConfig(model=each) for each in models]
             found = examine(configs, self.options, Merging(tokenizer="auto"), pins or {}, hub)

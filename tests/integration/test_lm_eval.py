@@ -16,7 +16,7 @@ from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerF
 
 from evomerge.adapters.lm_eval import child as lm_eval_child
 from evomerge.adapters.lm_eval import probe
-from evomerge.adapters.lm_eval.data import description
+from evomerge.adapters.lm_eval.data import DataSets, description
 from evomerge.adapters.lm_eval.identity import evaluation_id
 from evomerge.adapters.lm_eval.tasks import load_suites
 from evomerge.adapters.lm_eval.worker import worker
@@ -208,7 +208,7 @@ def _config(payload: dict[str, Any]) -> EvaluationConfig:
 
 def _description(payload: dict[str, Any], part: str = "selection") -> dict[str, Any]:
     """What the evaluation id rests on besides the config."""
-    found: dict[str, Any] = description(load_suites(_config(payload))[part])
+    found: dict[str, Any] = description(load_suites(_config(payload), DataSets({}))[part])
     return found
 
 

@@ -115,6 +115,7 @@ def fetch_all(
             files = weight_files(source, options)
             fetch = partial(_fetched, source, files, hub, checking)
             if source.lora is None and is_pickled(files):
+                checking(f"model {name}: pickled weights, kept as safetensors")
                 identities[place] = own_id(source, files, known)
                 made = convert(name, identities[place], fetch)
                 source = replace(source, folder=made, tokenizer=made, listing=None)  # noqa: PLW2901

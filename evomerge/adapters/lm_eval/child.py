@@ -19,6 +19,7 @@ from typing import Any
 import lm_eval
 import torch
 
+from evomerge.adapters.hub_errors import bound_waiting
 from evomerge.adapters.lm_eval.backends import (
     ExpectedNames,
     Placement,
@@ -27,7 +28,7 @@ from evomerge.adapters.lm_eval.backends import (
     loaded_model,
     refuse_non_finite,
 )
-from evomerge.adapters.lm_eval.data import description, seed_everything
+from evomerge.adapters.lm_eval.data import DataSets, description, seed_everything
 from evomerge.adapters.lm_eval.form import read_form, tokenizer_fingerprint
 from evomerge.adapters.lm_eval.identity import evaluation_id
 from evomerge.adapters.lm_eval.kept_engine import KeptEngine
@@ -37,7 +38,7 @@ from evomerge.adapters.lm_eval.requests import compile_templates_once
 from evomerge.adapters.lm_eval.results import task_scores, warnings, write_backend, write_samples
 from evomerge.adapters.lm_eval.secrets import redacted
 from evomerge.adapters.lm_eval.suite import LoadedTask, Suite
-from evomerge.adapters.lm_eval.tasks import load_suites
+from evomerge.adapters.lm_eval.tasks import DataSetTroubleError, load_suites
 from evomerge.adapters.lm_eval.vllm_engine import VllmEngine, engine_arguments
 from evomerge.adapters.lm_eval.watch import TokenMemory, Watch
 from evomerge.adapters.serve import Do
@@ -57,17 +58,19 @@ class _Session:
 
     Attributes:
         ids: the evaluation id of each split of the items.
+        data_sets: the hub commits of the data sets that were loaded, by name.
 
     Args:
         asked: the arguments of `describe` and `score`: `evaluation` (an EvaluationConfig as JSON),
-            `trust_remote_code`, `allow_pickle`, `merges_on_gpu`.
+            `trust_remote_code`, `allow_pickle`, `merges_on_gpu`, `data_sets` (commits to use).
     """
 
     def __init__(self, asked: Mapping[str, Any], device: str) -> None:
         config = EvaluationConfig.model_validate(asked["evaluation"])
+        data_sets = DataSets(asked.get("data_sets", {}))
         problems = backend_problems(config, device)
         try:
-            suites = load_suites(config)
+            suites = load_suites(config, data_sets)
         except PreflightError as error:
             raise PreflightError("\n".join([*problems, error.message])) from None
         if problems:
@@ -76,6 +79,7 @@ class _Session:
         code = {"trust_remote_code": True} if trusted else {}
         self.config = config
         self.suites: dict[Split, Suite] = suites
+        self.data_sets = data_sets.commits
         self.place = Placement(
             device, trusted, bool(asked["allow_pickle"]), bool(asked.get("merges_on_gpu"))
         )
@@ -103,9 +107,12 @@ class _Scorer:
             PreflightError: every task, metric, filter, item or device that cannot be used, a line
                 each, with its key of the config.
         """
-        session = self._of(operation)
+        try:
+            session = self._of(operation)
+        except DataSetTroubleError as error:
+            return {"trouble": error.met._asdict(), "task": error.task}
         counted = {split: [*map(_counted, s.entries)] for split, s in session.suites.items()}
-        return {"ids": session.ids, "counted": counted}
+        return {"ids": session.ids, "counted": counted, "data_sets": session.data_sets}
 
     def score(self, operation: Operation, progress: Progress) -> dict[str, Any]:
         """Score `model` on `split` of the items; progress counts requests.
@@ -177,9 +184,11 @@ class _Scorer:
 
     def _of(self, operation: Operation) -> _Session:
         """The session of the operation's evaluation; a new one takes the place of the old."""
-        asked = {name: value for name, value in operation.arguments.items() if name != "split"}
-        key = canonical_json(asked)
-        if self._session is None or self._key != key:
+        asked = operation.arguments
+        wanted = asked.get("data_sets", {}).items()
+        key = canonical_json({k: v for k, v in asked.items() if k not in {"split", "data_sets"}})
+        known = self._session.data_sets.items() if self._session else ()
+        if self._session is None or self._key != key or not wanted <= known:
             os.environ.setdefault("DISABLE_MULTIPROC", "1")  # lm-eval forks to resample
             compile_templates_once()
             logging.getLogger("lm_eval.models.huggingface").addFilter(_not_about_cutting)
@@ -192,6 +201,7 @@ class _Scorer:
 
 def operations(device: str) -> dict[str, Do]:
     """What this module does on a device."""
+    bound_waiting()
     scorer = _Scorer(device)
     return {"describe": scorer.describe, "probe": scorer.probe, "score": scorer.score}
 

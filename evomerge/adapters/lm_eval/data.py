@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import random
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -26,27 +27,72 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-@contextmanager
-def data_beside_yaml() -> Iterator[None]:
-    """While tasks are loaded, look up relative `data_files` beside their YAML too.
+class DataSets:
+    """The data sets that tasks load: hub commits to use, and those that were used.
 
-    lm-eval looks only in the working directory, so a run would depend on where it is started.
-    A file in the working directory takes precedence.
+    Attributes:
+        commits: by name; those given, and after loading those that came about.
+        last: the name of the one that was loaded last.
     """
-    original = ConfigurableTask.download
 
-    @functools.wraps(original)
-    def download(self: Any, dataset_kwargs: dict[str, Any] | None = None, **others: Any) -> None:
-        source = (self.config.metadata or {}).get("config_source")
-        if dataset_kwargs and source and source != "inline":
-            dataset_kwargs = _resolved(dataset_kwargs, Path(source).parent)
-        original(self, dataset_kwargs, **others)
+    def __init__(self, commits: Mapping[str, str]) -> None:
+        self.commits = dict(commits)
+        self.last = ""
 
-    ConfigurableTask.download = download
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """While tasks are loaded, use these commits, and relative `data_files` beside the YAML too.
+
+        lm-eval looks only in the working directory, so a run would depend on where it is started.
+        A file in the working directory takes precedence.
+        """
+        original, own = ConfigurableTask.download, self
+
+        @functools.wraps(original)
+        def download(
+            self: Any, dataset_kwargs: dict[str, Any] | None = None, **others: Any
+        ) -> None:
+            source = (self.config.metadata or {}).get("config_source")
+            if dataset_kwargs and source and source != "inline":
+                dataset_kwargs = _resolved(dataset_kwargs, Path(source).parent)
+            own.last = str(self.DATASET_PATH)
+            commit = own.commits.get(own.last)
+            kept = commit and not dataset_kwargs and _cached(own.last, self.DATASET_NAME, commit)
+            if kept:
+                self.dataset = kept
+                return
+            pin = {"revision": commit} if commit else {}
+            original(self, {**pin, **(dataset_kwargs or {})} or None, **others)
+            if found := _commit_of(self.dataset):
+                own.commits[own.last] = found
+
+        ConfigurableTask.download = download
+        try:
+            yield
+        finally:
+            ConfigurableTask.download = original
+
+
+def _cached(name: str, config: str | None, commit: str) -> Any:
+    """A data set of the hub as it was prepared at a commit before; None if it was not."""
+    from datasets.packaged_modules.cache.cache import Cache
+
+    short = name.rpartition("/")[2]
     try:
-        yield
-    finally:
-        ConfigurableTask.download = original
+        builder = Cache(
+            repo_id=name, dataset_name=short, config_name=config, version="0.0.0", hash=commit
+        )
+        builder.download_and_prepare()
+        return builder.as_dataset()
+    except (OSError, ValueError):
+        return None
+
+
+def _commit_of(data: Mapping[str, Any]) -> str | None:
+    """The hub commit of a data set, which is the name of the folder where it was prepared."""
+    files = [file for split in data.values() for file in getattr(split, "cache_files", ())]
+    folder = Path(files[0]["filename"]).parent.name if files else ""
+    return folder if re.fullmatch(r"[0-9a-f]{40}", folder) else None
 
 
 def _resolved(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from typing import Any
 import lm_eval.tasks
 from lm_eval.tasks import TaskManager
 
-from evomerge.adapters.lm_eval.data import data_beside_yaml
+from evomerge.adapters.hub_errors import Trouble, known_refusal, trouble
+from evomerge.adapters.lm_eval.data import DataSets
 from evomerge.adapters.lm_eval.files import read_task_files
 from evomerge.adapters.lm_eval.guards import (
     faults_of_code,
@@ -29,15 +30,8 @@ from evomerge.config import EvaluationConfig, TaskConfig
 from evomerge.domain.errors import PreflightError
 from evomerge.domain.scores import EvaluationWarning, Split
 
-_UNREACHABLE = {
-    "ConnectionError",
-    "LocalEntryNotFoundError",
-    "OfflineModeIsEnabled",
-    "ConnectError",
-}
 
-
-def load_suites(config: EvaluationConfig) -> dict[Split, Suite]:
+def load_suites(config: EvaluationConfig, data_sets: DataSets) -> dict[Split, Suite]:
     """Load and check every task; returns the suite of each split of the evaluation.
 
     Raises:
@@ -53,7 +47,7 @@ def load_suites(config: EvaluationConfig) -> dict[Split, Suite]:
         if faults:
             problems += faults
             continue
-        loaded = _load(key, task, manager, problems)
+        loaded = _load(key, task, manager, data_sets, problems)
         if loaded is not None:
             entries += _entry(key, task, loaded, config, problems)
     problems += _overlaps(entries)
@@ -100,26 +94,35 @@ def _folders_of_own(names: Iterable[str]) -> list[str]:
     return sorted({str(found[0].parent) for found in files.values()})
 
 
-def _load(key: str, task: TaskConfig, manager: Any, problems: list[str]) -> Any:
+class DataSetTroubleError(Exception):
+    """The hub does not give the data set of a task now; it may later."""
+
+    def __init__(self, task: str, met: Trouble) -> None:
+        super().__init__(f"task {task!r}: the hub {met.text}")
+        self.task = task
+        self.met = met
+
+
+def _load(
+    key: str, task: TaskConfig, manager: Any, data_sets: DataSets, problems: list[str]
+) -> Any:
     try:
-        with data_beside_yaml():
+        with data_sets.used():
             return manager.load([task.name])
     except Exception as error:  # task code and data loaders can raise anything
-        problems.append(f"{key}.name: task {task.name!r} cannot be loaded: {_explained(error)}")
-        return None
-
-
-def _explained(error: BaseException) -> str:
-    text = one_line(error)
-    cause: BaseException | None = error
-    while cause is not None:
-        if type(cause).__name__ in _UNREACHABLE:
-            return (
-                f"its data are not on this machine and the hub cannot be reached ({text}); "
-                "download them once with network access, or set HF_HOME to their cache"
+        met = trouble(error)
+        if met is not None and not met.refused:
+            raise DataSetTroubleError(task.name, met) from None
+        why = one_line(error)
+        if met is not None:
+            why = (
+                f"its data are not on this machine and the hub {met.text}; download them once "
+                "with network access, or set HF_HOME to their cache"
             )
-        cause = cause.__cause__ or cause.__context__
-    return text
+        elif refused := known_refusal(data_sets.last, None, error, "data set"):
+            why = f"{refused.message} ({data_sets.last}); {refused.remedy}"
+        problems.append(f"{key}.name: task {task.name!r} cannot be loaded: {why}")
+        return None
 
 
 def _entry(
