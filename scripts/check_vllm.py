@@ -1,6 +1,6 @@
 """Check the vllm backend: beside hf, swapped weights beside new engines, traps, kills, a run.
 
-    scripts/check_vllm [equality] [families] [traps] [kills] [run]
+    scripts/check_vllm [equality] [families] [traps] [parallel] [kills] [run]
 
 Models and tasks are made on the spot below runs/vllm, with attention heads of 64, which is what
 vllm's CPU kernels want. Prints one Markdown table; exits with 1 if a line of it says FAILED.
@@ -353,6 +353,32 @@ def _engine(model: Path) -> Any:
     return VllmEngine(model, engine_arguments(evaluation, Placement("cpu")))
 
 
+def check_parallel(table: Table) -> None:
+    """An engine of two processes, as over two GPUs."""
+    base, good, *_ = trained()
+    both = {"enforce_eager": True, "tensor_parallel_size": 2}
+    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "0|1"
+    try:
+        with table.row("tensor parallelism of 2: swapped beside new, one, a broken model") as said:
+            with Scoring("vllm", "float32", "reverse", model_args=both) as two:
+                fresh = two.score(good)
+                two.score(base)
+                swapped = two.score(good)
+                expect(furthest(swapped, fresh) == 0, "swapped and new differ")
+                cut = altered(good, "cut", lambda w: _cut(w, "model.layers.0.mlp.up_proj.weight"))
+                said.append(two.refusal(cut)[:120])
+                expect("root cause" not in said[-1], said[-1])
+                expect(furthest(two.score(good), fresh) == 0, "the engine stayed broken")
+                os.killpg(_pid_of("evomerge.adapters.lm_eval.child"), signal.SIGKILL)
+                time.sleep(0.5)
+                expect(len(_leftovers()) > 1, "nothing to sweep")
+                two.score(good)
+            expect(not _leftovers(), f"left behind: {_leftovers()}")
+            said.append("kill -9: no shared memory left behind")
+    finally:
+        del os.environ["VLLM_CPU_OMP_THREADS_BIND"]
+
+
 def check_kills(table: Table) -> None:
     """Kill -9 of a scoring process, and of a whole run."""
     base, good, *_ = trained()
@@ -389,7 +415,7 @@ def check_kills(table: Table) -> None:
 
 def _leftovers() -> list[str]:
     found = Path(tempfile.gettempdir()).glob("evomerge-vllm-*")
-    shared = list(Path("/dev/shm").glob("psm_*"))
+    shared = [each for name in ("psm_*", "vllm_dist_*") for each in Path("/dev/shm").glob(name)]
     loose = Path(tempfile.gettempdir()).glob("vllm_dist_*")
     return sorted(str(each) for each in (*found, *shared, *loose))
 
@@ -472,6 +498,7 @@ CHECKS: Mapping[str, Callable[[Table], None]] = {
     "equality": check_equality,
     "families": check_families,
     "traps": check_traps,
+    "parallel": check_parallel,
     "kills": check_kills,
     "run": check_run,
 }

@@ -6,17 +6,27 @@ import json
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from evomerge.adapters.lm_eval import child as lm_eval_child
 from evomerge.adapters.lm_eval import probe
+from evomerge.adapters.lm_eval.backends import ExpectedNames, Placement
 from evomerge.adapters.lm_eval.data import DataSets, description
+from evomerge.adapters.lm_eval.form import read_form
 from evomerge.adapters.lm_eval.identity import evaluation_id
 from evomerge.adapters.lm_eval.tasks import load_suites
 from evomerge.adapters.lm_eval.worker import worker
@@ -375,6 +385,37 @@ def test_finite_weights_that_overflow_fail(
     _save(model, tmp_path / "bad")
     with pytest.raises(CandidateError, match=message):
         _score(payload(task), tmp_path / "bad", tmp_path / "out")
+
+
+def test_a_model_that_lacks_a_tensor_is_refused(
+    world: Path, payload: Payload, tmp_path: Path
+) -> None:
+    """Transformers would draw it at random, and vLLM would take what is in memory."""
+    shutil.copytree(world / "a", tmp_path / "less")
+    weights = load_file(tmp_path / "less" / "model.safetensors")
+    del weights["model.layers.0.self_attn.k_proj.weight"]
+    save_file(weights, tmp_path / "less" / "model.safetensors", {"format": "pt"})
+    said = r"1 tensors are missing in its weight files: model\.layers\.0\.self_attn\.k_proj\.weight"
+    with pytest.raises(CandidateError, match=said):
+        _score(payload(PICK), tmp_path / "less", tmp_path / "out")
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("family", ["mistral", "llama", "qwen2", "qwen3", "gemma2", "phi3", "gpt2"])
+def test_whole_models_lack_nothing(tmp_path: Path, family: str, tied: bool) -> None:
+    sizes = {
+        "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "vocab_size": 32,
+        "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0,
+        "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": tied,
+    }  # fmt: skip
+    config = AutoConfig.for_model(family, **sizes)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    form = read_form(tmp_path, "auto")
+    assert form is not None
+    assert ExpectedNames().missing(tmp_path, form, Placement("cpu")) == []
+    first = min(form.tensors)
+    less = replace(form, tensors={k: v for k, v in form.tensors.items() if k != first})
+    assert ExpectedNames().missing(tmp_path, less, Placement("cpu")) == [first]
 
 
 def _save(model: MistralForCausalLM, folder: Path) -> None:

@@ -29,6 +29,7 @@ from evomerge.adapters.lm_eval.backends import (
     refuse_non_finite,
 )
 from evomerge.adapters.lm_eval.data import DataSets, description, seed_everything
+from evomerge.adapters.lm_eval.engine_log import log_end, real_reason
 from evomerge.adapters.lm_eval.form import read_form, tokenizer_fingerprint
 from evomerge.adapters.lm_eval.identity import evaluation_id
 from evomerge.adapters.lm_eval.kept_engine import KeptEngine
@@ -129,6 +130,7 @@ class _Scorer:
             PreflightError: the tasks cannot be loaded (any more).
         """
         session, split = self._of(operation), operation.arguments["split"]
+        written = log_end()
         try:
             with self._loaded(session, session.suites[split], operation.inputs["model"]) as lm:
                 scores = _scored(
@@ -142,7 +144,8 @@ class _Scorer:
                 "a smaller evaluation.batch_size or evaluation.max_length takes less",
             ) from None
         except Exception as error:  # model files and task code raise anything
-            raise CandidateError(_safe(error, session.config)) from None
+            reason = real_reason(one_line(error), written)
+            raise CandidateError(redacted(reason, session.config.model_args)) from None
         finally:
             free_memory()
         gc.freeze()  # what the first model made libraries import stays too

@@ -19,8 +19,8 @@ _PREFIX = "evomerge-vllm-"
 _LOCK = "lock"
 _SEGMENTS = "segments"
 _MEMORY = Path("/dev/shm")  # noqa: S108, where Linux keeps named shared memory
-_NAME = "psm_"
-"""Prefix of the segments of Python's `multiprocessing.shared_memory`."""
+_NAMES = ("psm_", "vllm_dist_")
+"""How segments begin: those of Python's `multiprocessing.shared_memory`, and vLLM's on a CPU."""
 
 
 def own_folder() -> Path:
@@ -36,7 +36,7 @@ def own_folder() -> Path:
     held = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
     fcntl.flock(held, fcntl.LOCK_EX)
     (folder / ".lock").rename(folder / _LOCK)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(_remove, folder)
     # What torch compiles is kept for later processes.
     os.environ.setdefault(
         "TORCHINDUCTOR_CACHE_DIR", str(place / f"torchinductor_{getpass.getuser()}")
@@ -46,9 +46,8 @@ def own_folder() -> Path:
 
 
 def note_segments(folder: Path) -> None:
-    """Record the segments of shared memory that this process group uses."""
-    group = os.getpgid(0)
-    names = set()
+    """Write down the segments of shared memory that this process group uses, and did before."""
+    group, names = os.getpgid(0), _noted(folder)
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if os.getpgid(int(process.name)) == group:
@@ -57,20 +56,33 @@ def note_segments(folder: Path) -> None:
 
 
 def _mapped(maps: str) -> set[str]:
-    """The names of the segments in the content of /proc/<pid>/maps."""
+    """The names of the segments in a process's list of mapped files."""
     paths = (Path(line.split(maxsplit=5)[5]) for line in maps.splitlines() if "/" in line)
-    return {path.name for path in paths if path.parent == _MEMORY and path.name.startswith(_NAME)}
+    return {path.name for path in paths if path.parent == _MEMORY and _ours(path.name)}
+
+
+def _noted(folder: Path) -> set[str]:
+    with suppress(OSError):
+        return set(filter(_ours, (folder / _SEGMENTS).read_text("utf-8").splitlines()))
+    return set()
+
+
+def _ours(name: str) -> bool:
+    return name.startswith(_NAMES) and "/" not in name
 
 
 def _sweep(folder: Path) -> None:
-    with suppress(OSError):  # another user's, or another process is deleting it
+    """Remove the folder of a dead process."""
+    with suppress(OSError):  # somebody else's, in use, or swept by another process
         if folder.is_symlink() or folder.stat().st_uid != os.getuid():
             return
         with (folder / _LOCK).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            noted = folder / _SEGMENTS
-            for name in noted.read_text("utf-8").split() if noted.is_file() else ():
-                segment = _MEMORY / Path(name).name
-                if segment.name.startswith(_NAME) and segment.is_file():
-                    segment.unlink()
-            shutil.rmtree(folder)
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    for name in _noted(folder):
+        with suppress(OSError):
+            (_MEMORY / name).unlink()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -70,6 +70,8 @@ class Watch:
         self._done = 0
         self._not_finite = 0
         needed = ("tok_encode", "max_length", "max_gen_toks")  # not every model type has them
+        # The last token is only predicted and needs no space in the window; vllm writes one more.
+        self._spare = -1 if type(lm).__name__ == "VLLM" else 1
         self._counts_tokens = all(hasattr(lm, name) for name in needed)
         self._bad_logits: torch.Tensor | None = None
         for kind in _REQUEST_KINDS:
@@ -126,8 +128,7 @@ class Watch:
         for request in requests:
             text, rest = request.args[0], request.args[1]
             if kind == "loglikelihood":
-                # the last token is only predicted, so it needs no space in the window
-                tokens, room = self._lm.tok_encode(text + rest), self._lm.max_length + 1
+                tokens, room = self._lm.tok_encode(text + rest), self._lm.max_length + self._spare
             else:
                 tokens = self._lm.tok_encode(text)
                 room = self._lm.max_length - self._generated(rest)
