@@ -12,12 +12,15 @@ import getpass
 import os
 import shutil
 import tempfile
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PREFIX = "evomerge-vllm-"
 _LOCK = "lock"
 _SEGMENTS = "segments"
+_INTERVAL = 0.5  # seconds between two looks at what an engine that starts uses
 _MEMORY = Path("/dev/shm")  # noqa: S108, where Linux keeps named shared memory
 _NAMES = ("psm_", "vllm_dist_")
 """How segments begin: those of Python's `multiprocessing.shared_memory`, and vLLM's on a CPU."""
@@ -43,6 +46,25 @@ def own_folder() -> Path:
     )
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
     return folder
+
+
+@contextmanager
+def noting(folder: Path) -> Iterator[None]:
+    """Note what is used meanwhile: a process that fails to start leaves what it had by then."""
+    over = threading.Event()
+
+    def note() -> None:
+        while not over.wait(_INTERVAL):
+            note_segments(folder)
+
+    thread = threading.Thread(target=note, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        note_segments(folder)
 
 
 def note_segments(folder: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evomerge.adapters.lm_eval.backends import Placement
-from evomerge.adapters.lm_eval.leftovers import note_segments, own_folder
+from evomerge.adapters.lm_eval.leftovers import noting, own_folder
 from evomerge.adapters.lm_eval.metrics import one_line
 from evomerge.config import EvaluationConfig
 from evomerge.config.evaluation import BATCH_INVARIANT
@@ -49,14 +49,12 @@ class VllmEngine:
     def __init__(self, model: Path, arguments: Mapping[str, Any]) -> None:
         from lm_eval.models.vllm_causallms import VLLM
 
-        folder = _own_folder()
         try:
-            self._lm = VLLM(pretrained=str(model), **arguments)
+            with noting(_own_folder()):
+                self._lm = VLLM(pretrained=str(model), **arguments)
         except BaseException:
             _release()
             raise
-        finally:
-            note_segments(folder)
 
     @property
     def exact(self) -> bool:

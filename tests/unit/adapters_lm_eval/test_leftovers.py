@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,18 @@ def test_names_outside_shared_memory_are_no_segments(tmp_path: Path) -> None:
         "7f2-7f3 rw-p 00000000 00:00 0\n"
     )
     assert leftovers._mapped(maps) == {"psm_12ab"}
+
+
+def test_what_is_let_go_of_during_a_start_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leftovers, "_INTERVAL", 0.01)
+    segment = SharedMemory(create=True, size=64)
+    try:
+        with leftovers.noting(tmp_path):
+            while segment.name not in leftovers._noted(tmp_path):
+                time.sleep(0.01)
+            segment.close()
+        assert segment.name in leftovers._noted(tmp_path)
+    finally:
+        segment.unlink()
