@@ -400,7 +400,7 @@ def check_kills(table: Table) -> None:
         command = _command("killed", "vllm", store="other")
         driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         log = PLACE / "runs" / "other" / "killed" / "logs" / "score-0.log"
-        while not (log.is_file() and log.read_text().count("Reloading weights") >= 2):
+        while not (log.is_file() and log.read_text().count("reset prefix cache") >= 2):
             time.sleep(0.2)
             expect(driver.poll() is None, "the run ended before it was killed")
         driver.kill()

@@ -81,9 +81,15 @@ def engines(config: Config) -> tuple[str, ...]:
         PreflightError: the devices cannot be divided among engines of that many.
     """
     found, each = devices(config.execution.devices), config.evaluation.gpus_per_engine
-    if found == ("cpu",) or each == 1:
+    if config.evaluation.backend != "vllm" or "cpu" in found:
         return found
-    if len(found) % each or len({*found}) < len(found):
+    most = max(map(found.count, found))
+    if most * config.evaluation.gpu_share(merges_on_gpu=config.merge.options.on_gpu) > 1:
+        raise PreflightError(
+            f"execution.devices: {most} vllm engines on one GPU, each with most of its memory",
+            "list each GPU once, or set `evaluation.model_args: {gpu_memory_utilization: 0.4}`",
+        )
+    if len(found) % each or (most > 1 and each > 1):
         raise PreflightError(
             f"execution.devices: {len(found)} devices cannot be divided into engines of {each}",
             "list each GPU once, and as many as evaluation.model_args asks for "

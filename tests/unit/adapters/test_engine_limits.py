@@ -86,6 +86,15 @@ def test_devices_become_engines() -> None:
     whole = configured(four, tensor_parallel_size=2, pipeline_parallel_size=2)
     assert machine.engines(whole) == ("cuda:0+cuda:1+cuda:2+cuda:3",)
     assert machine.engines(configured(four, "hf", tensor_parallel_size=2)) == tuple(four)
-    for devices in (four[:3], ["cuda:0*2"]):
+    for devices, more in ((four[:3], {}), (["cuda:0*2"], {"gpu_memory_utilization": 0.4})):
         with pytest.raises(PreflightError, match="engines of 2"):
-            machine.engines(configured(devices, tensor_parallel_size=2))
+            machine.engines(configured(devices, tensor_parallel_size=2, **more))
+
+
+def test_engines_that_share_a_gpu() -> None:
+    twice = ["cuda:0*2"]
+    with pytest.raises(PreflightError, match="2 vllm engines on one GPU"):
+        machine.engines(configured(twice))
+    assert machine.engines(configured(twice, gpu_memory_utilization=0.4)) == ("cuda:0", "cuda:0")
+    assert machine.engines(configured(twice, "hf")) == ("cuda:0", "cuda:0")
+    assert machine.engines(configured(["cpu*2"])) == ("cpu", "cpu")
