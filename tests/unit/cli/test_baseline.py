@@ -64,7 +64,7 @@ def test_compare_and_the_report_tell_it_too(runs):
     assert "baseline: " in call("compare", *NAMES, "--dir", runs)
     assert json.loads(call("compare", *NAMES, "--dir", runs, "--json"))["baseline"]
     page = call("report", "greedy", "--dir", runs, "--no-plots").strip()
-    assert "gain over all at once" in Path(page).read_text(encoding="utf-8")
+    assert "by 9 merges of all models at once" in Path(page).read_text(encoding="utf-8")
 
 
 def test_a_grid_over_other_models_or_items_or_an_unfinished_one_is_none(runs):
