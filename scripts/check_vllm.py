@@ -50,6 +50,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 """Architectures by their name in transformers, with what their configs need besides sizes."""
 
+SCORED = {"model_scored", "model_confirmed"}
+"""Events of a journal that tell of an evaluation."""
 Samples = dict[tuple[str, int], dict[str, Any]]
 
 
@@ -446,20 +448,20 @@ def _alive() -> list[str]:
 def check_run(table: Table) -> None:
     """A whole run with the kept engine, beside hf."""
     trained()
-    seconds = {}
     for backend in ("hf", "vllm"):
         with table.row(f"a run of tiny models, {backend}") as said:
             shutil.rmtree(PLACE / "runs", ignore_errors=True)
-            began = time.perf_counter()
             run = _run(backend, backend)
-            seconds[backend] = time.perf_counter() - began
             told = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
-            kinds = [each["event"]["type"] for each in told if "event" in each]
-            scored = sum(kind in {"model_scored", "model_confirmed"} for kind in kinds)
-            log = (run / "logs" / "score-0.log").read_text()
-            said += [f"{scored} evaluations, {_digest(run)[:12]}"]
+            events = [each["event"] for each in told]
+            scored = [each["seconds"] for each in events if each["type"] in SCORED]
+            said.append(f"{len(scored)} evaluations in {sum(scored):.0f} s")
+            said.append(f"the first {scored[0]:.1f} s, half of them below {_middle(scored)}")
             if backend == "vllm":
-                said.append(f"{log.count('Starting to load model')} engines")
+                log = (run / "logs" / "score-0.log").read_text()
+                engines = log.count("Starting to load model")
+                said.append(f"{engines} engines; one for each: {len(scored) * scored[0]:.0f} s")
+                expect(engines == 2, f"{engines} engines")
 
 
 def _command(name: str, backend: str, store: str = "runs") -> list[str]:

@@ -184,7 +184,12 @@ class EvaluationConfig(Value):
     chat_template: bool = identity(default=False, description="apply the model's chat template")
     system_instruction: str | None = identity(default=None, description="system prompt")
     model_args: Annotated[dict[NonEmpty, str | int | float | bool], AfterValidator(_model_args)] = (
-        identity(default_factory=dict, description="further arguments of lm-eval's model class")
+        identity(
+            default_factory=dict,
+            description="further arguments of lm-eval's model class; for vllm, "
+            "tensor_parallel_size is the number of GPUs of an engine, and batch_invariant: true "
+            "makes its numbers independent of what is in a batch",
+        )
     )
     gen_kwargs: dict[NonEmpty, str | int | float | bool | tuple[str, ...]] = identity(
         default_factory=dict, description="overrides of the tasks' generation settings"
