@@ -194,7 +194,11 @@ def check_equality(table: Table) -> None:
                 pairs = [(hf.score(model), vllm.score(model)) for model in models]
                 items = sum(len(one) for one, _ in pairs)
                 metrics = sum(differing(one, other, "metrics") for one, other in pairs)
-                texts = sum(differing(one, other, "filtered") for one, other in pairs)
+                written = [_texts(one) for one, _ in pairs]
+                texts = sum(
+                    differing(mine, other, "filtered")
+                    for mine, (_, other) in zip(written, pairs, strict=True)
+                )
                 said += [
                     f"{metrics} of {items} items scored otherwise",
                     f"a model: hf {_middle(hf.seconds)}, vllm {_middle(vllm.seconds[2:])}",
@@ -204,7 +208,12 @@ def check_equality(table: Table) -> None:
                     expect(metrics == 0, said[0])
                     expect(vllm.engines == 2, f"{vllm.engines} engines")
                 else:
-                    said.append(f"{texts} answers differ")
+                    said.append(f"{texts} of {sum(map(len, written))} texts differ")
+
+
+def _texts(samples: Samples) -> Samples:
+    """The items that were answered with a text."""
+    return {item: row for item, row in samples.items() if isinstance(row["filtered"][0], str)}
 
 
 def _middle(seconds: list[float]) -> str:
