@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from evomerge.config import Config
+from evomerge.config import Config, WudiMerge
 from evomerge.domain.events import Event, HeldOutScored, ModelMerged, ModelScored
 from evomerge.domain.scores import Split
 
@@ -15,6 +15,9 @@ Knowledge = Literal["given", "measured", "stated", "unknown"]
 
 STATED_MERGE = 80 / 14.5e9
 """Seconds per byte of the child: mergekit, a 7B model on NVMe (5 GB/s read, 3 GB/s write)."""
+STATED_WUDI = {"cpu": 1900 / 14.5e9, "gpu": 5 / 14.5e9}
+"""Further seconds per byte and parent of `merge.method: wudi`, for one CPU thread (measured for the
+shapes of a 7B model's layers) or an H100 (from the number of operations, not measured)."""
 STATED_EVALUATION = {"hf": 1500 / 14.5e9, "vllm": 140 / 14.5e9}
 """Seconds per byte: a 7B model on an H100, 2,000 to 3,500 items, one generative task; for vllm
 without the start of an engine (45 s), which is reused for most models."""
@@ -122,13 +125,31 @@ def known_rates(
     else:
         stated = _stated(size, STATED_EVALUATION[backend], f"an H100 with {backend}, by size")
     return Rates(
-        merge=merges or _stated(size, STATED_MERGE, "mergekit from NVMe, by size"),
+        merge=merges or _stated_merge(config, size),
         evaluation=evaluations or stated,
         kinship=_stated(size, STATED_KINSHIP, "1 GB/s"),
         splits={}
         if hours_per_evaluation is not None
         else {split: rate for split, rate in splits.items() if rate is not None},
     )
+
+
+def _stated_merge(config: Config, size: int | None) -> Rate:
+    source = "mergekit from NVMe"
+    if not isinstance(config.merge, WudiMerge):
+        return _stated(size, STATED_MERGE, f"{source}, by size")
+    options, parents = config.merge.options, most_parents(config)
+    if options.on_gpu:
+        solving, where = STATED_WUDI["gpu"], "an H100"
+    else:
+        solving, where = STATED_WUDI["cpu"] / options.threads, f"{options.threads} CPU threads"
+    return _stated(size, STATED_MERGE + parents * solving, f"{source}, wudi on {where}, by size")
+
+
+def most_parents(config: Config) -> int:
+    """Parents of the largest merges: two, or all foundation models."""
+    of_all = any(kind.of_all for kind in config.strategy.kinds)
+    return len(config.foundation_models) if of_all else 2
 
 
 def _of_split(events: Sequence[Event], split: Split) -> list[Event]:

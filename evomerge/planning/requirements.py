@@ -15,7 +15,7 @@ from evomerge.planning.projections import (
     Projection,
     projections_of,
 )
-from evomerge.planning.rates import STATED_DOWNLOAD, Rate, Rates
+from evomerge.planning.rates import STATED_DOWNLOAD, Rate, Rates, most_parents
 
 _LIBRARIES = 1.0e9  # resident bytes of torch and mergekit
 _ENGINE = 1.5e9  # of a GPU: context, kernels, activations of one layer
@@ -268,7 +268,7 @@ def memory_of(config: Config, models: Sequence[ModelFacts], child: int | None) -
         return Memory(None, None, _KINSHIP, None, share, on_gpu)
     per_weight = BYTES.get(config.merge.dtype or "", 2)
     largest = max(model.largest or 0 for model in models) or child / per_weight * _LARGEST_SHARE
-    tensors = 4 * largest * _tensors_of_merge(config, len(models) - 1)
+    tensors = 4 * largest * _tensors_of_merge(config)
     merge = _LIBRARIES + min(child, _shard(config.merge.options.shard_size)) + tensors
     rows = max(model.vocabulary or 0 for model in models) or 32_000
     batch = 0 if vllm else config.evaluation.fixed_batch_size or _BATCH
@@ -281,16 +281,15 @@ def memory_of(config: Config, models: Sequence[ModelFacts], child: int | None) -
     return Memory(merge, _ENGINE + scored + logits, kinship, adapter, share, on_gpu)
 
 
-def _tensors_of_merge(config: Config, foundation: int) -> int:
-    """How many tensors, in float32, a merge holds at its peak, for `foundation` models.
+def _tensors_of_merge(config: Config) -> int:
+    """How many tensors, in float32, a merge holds at its peak.
 
     Two parents and the base, twice. `wudi`, estimated: every task vector three times, the base, a
     Gram matrix, its factor and the solution.
     """
     if not isinstance(config.merge, WudiMerge):
         return 6
-    of_all = any(kind.of_all for kind in config.strategy.kinds)
-    return 3 * (foundation if of_all else 2) + 4
+    return 3 * most_parents(config) + 4
 
 
 def _shard(text: str) -> int:

@@ -268,6 +268,20 @@ def test_no_scores_lead_out_of_the_bounds(
         assert step.merges <= min(k, k * (k - 1) // 2) + (name != "greedy")
 
 
+def test_wudi_is_estimated_by_parents_and_threads():
+    def rate(*overrides):
+        given = ["merge.method=wudi", "merge.parameters={}", *overrides]
+        return known_rates(load(CONFIGS / "mistral7b.yaml", given), 14_500_000_000, []).merge
+
+    plain = known_rates(load(CONFIGS / "mistral7b.yaml"), 14_500_000_000, []).merge.seconds
+    pair = rate().seconds - plain
+    assert rate("merge.options.threads=16").seconds - plain == pytest.approx(pair / 16)
+    of_all = rate("strategy={name: seed_grid}")
+    assert of_all.seconds - plain == pytest.approx(1.5 * pair), "three foundation models"
+    assert "1 CPU threads" in of_all.source
+    assert rate("merge.options.device=cuda").seconds - plain < 60
+
+
 def test_rates_are_given_measured_or_stated() -> None:
     config = paper()
     score = Scores(
