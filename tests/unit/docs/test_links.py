@@ -15,6 +15,7 @@ PAGES = [
     "configs/REFERENCE.md",
     "evomerge/ARCHITECTURE.md",
     "evomerge/kinship/README.md",
+    "evomerge/merge_rules/README.md",
     "evomerge/strategies/README.md",
     "runs/README.md",
     "scripts/bench/arena/RESULTS.md",
