@@ -136,6 +136,7 @@ class Hub:
     ) -> None:
         self._ending = threading.Event()
         self._pool = Pool([Child(_CHILD, _KINDS, log, name="hub child") for _ in range(_AT_A_TIME)])
+        self._waits = patience > 0
         self._patience = partial(Patience, patience, told, self._ending)
         self._fetched = fetched
         self._listings: dict[tuple[str, str | None], Listing] = {}
@@ -175,7 +176,7 @@ class Hub:
         return self._listings[key]
 
     def _listed(self, repo: str, revision: str | None, *, wait: bool) -> Listing:
-        if self._silent and not wait:
+        if self._silent and not (wait and self._waits):
             raise UnreachableError(self._silent)
         asked = {"repo": repo, "revision": revision}
         operation = Operation(kind="list", arguments=asked, seconds=_LONGEST_REQUEST)

@@ -40,7 +40,7 @@ class Trouble(NamedTuple):
     damaged: bool = False
 
 
-_TROUBLES = {  # subclasses first
+_TROUBLES = {  # what says most first
     "OfflineModeIsEnabled": Trouble(IS_OFFLINE, refused=True),
     "ConnectError": Trouble("cannot be reached", refused=True),
     "ConnectTimeout": Trouble("cannot be reached", refused=True),
@@ -88,11 +88,8 @@ def trouble(error: BaseException) -> Trouble | None:
             after = getattr(each, "response").headers.get("Retry-After", "")  # noqa: B009
             text = f"answers {status} ({HTTPStatus(status).phrase})"
             return Trouble(text, float(after) if after.isdigit() else None)
-        names = {kind.__name__ for kind in type(each).__mro__}
-        for known, met in _TROUBLES.items():
-            if known in names:
-                return met
-    return None
+    names = {kind.__name__ for each in _chain(error) for kind in type(each).__mro__}
+    return next((met for known, met in _TROUBLES.items() if known in names), None)
 
 
 def refusal(

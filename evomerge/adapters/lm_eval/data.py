@@ -39,6 +39,17 @@ class DataSets:
         self.commits = dict(commits)
         self.last = ""
 
+    def asked_again(self) -> Exception | None:
+        """What the hub says when it is asked for the last data set once more."""
+        from huggingface_hub import HfApi
+
+        try:
+            HfApi().dataset_info(self.last)
+            HfApi().auth_check(self.last, repo_type="dataset")
+        except Exception as error:  # huggingface_hub lets errors of several libraries through
+            return error
+        return None
+
     @contextmanager
     def used(self) -> Iterator[None]:
         """While tasks are loaded, use these commits, and relative `data_files` beside the YAML too.

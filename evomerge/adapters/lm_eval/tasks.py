@@ -110,7 +110,10 @@ def _load(
         with data_sets.used():
             return manager.load([task.name])
     except Exception as error:  # task code and data loaders can raise anything
-        met = trouble(error)
+        cause: Exception = error
+        if trouble(error) or type(error).__name__ == "DatasetNotFoundError":
+            cause = data_sets.asked_again() or error  # datasets loses the cause on the way
+        met = trouble(cause)
         if met is not None and not met.refused:
             raise DataSetTroubleError(task.name, met) from None
         why = one_line(error)
@@ -119,7 +122,7 @@ def _load(
                 f"its data are not on this machine and the hub {met.text}; download them once "
                 "with network access, or set HF_HOME to their cache"
             )
-        elif refused := known_refusal(data_sets.last, None, error, "data set"):
+        elif refused := known_refusal(data_sets.last, None, cause, "data set"):
             why = f"{refused.message} ({data_sets.last}); {refused.remedy}"
         problems.append(f"{key}.name: task {task.name!r} cannot be loaded: {why}")
         return None
