@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 from contextlib import closing
@@ -277,8 +278,24 @@ def test_an_adapter_of_the_hub(server: Server, person: Person) -> None:
     assert model.commit == server.repositories["models", ADAPTER].commit()
 
 
+def test_settings_that_differ_from_the_base_model_s_are_told(person: Person) -> None:
+    (told,) = person.examine(BASE, INSTRUCT, CHAT).warnings
+    assert told.subject == "Mistral-7B-Instruct-v0.2"
+    assert "rope_theta 1000000.0 (10000.0), sliding_window None (4096)" in told.message
+
+
 def test_a_disk_that_is_too_small_for_the_downloads_is_known_before(person: Person) -> None:
     found = person.examine(BASE, INSTRUCT)
     assert all(size > 0 for size in found.to_fetch.values())
     person.resolve(BASE, INSTRUCT)
     assert sum(person.examine(BASE, INSTRUCT).to_fetch.values()) == 0
+
+
+def test_a_cache_whose_disk_fills_up_stops_the_run(server: Server, person: Person) -> None:
+    body = server.repositories["models", INSTRUCT].files["model.safetensors"]
+    blobs = person.folder / "hf" / "hub" / f"models--{INSTRUCT.replace('/', '--')}" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / f"{hashlib.sha256(body).hexdigest()}.incomplete").symlink_to("/dev/full")
+    with pytest.raises(StoppedError, match="the disk is full or failing") as caught:
+        person.resolve(BASE, INSTRUCT)
+    assert caught.value.exit_code == 75

@@ -16,7 +16,13 @@ from evomerge.adapters.foundation.engine import EngineLimits
 from evomerge.adapters.foundation.faults import Faults
 from evomerge.adapters.foundation.lora import ADAPTER_PICKLE, trained_on_another
 from evomerge.adapters.foundation.lora import described as described_adapter
-from evomerge.adapters.foundation.source import Source, configured_vocabulary, find, over
+from evomerge.adapters.foundation.source import (
+    Source,
+    computing_settings,
+    configured_vocabulary,
+    find,
+    over,
+)
 from evomerge.adapters.foundation.tokens import chat_template, compare_tokens, read_tokens
 from evomerge.adapters.foundation.weights import (
     ReadableModel,
@@ -227,7 +233,12 @@ def _compare(found: Examination, merging: Merging) -> None:
         elif finding is not None:
             found.warnings.append(finding)
     _tell_adapters(found, base)
-    found.warnings += [*_templates(found, merging), *_dtypes(found, merging), *_ties(found)]
+    found.warnings += [
+        *_templates(found, merging),
+        *_dtypes(found, merging),
+        *_ties(found),
+        *_settings(found),
+    ]
 
 
 def _renamed(found: Examination) -> Iterator[Finding]:
@@ -301,6 +312,19 @@ def _ties(found: Examination) -> Iterator[Finding]:
         tied = ", ".join(name for name, value in ties.items() if value)
         message = f"tied in {tied}, not in the others; a child takes its first parent's config"
         yield Finding("warning", "embeddings", message, "merge models that agree")
+
+
+def _settings(found: Examination) -> Iterator[Finding]:
+    """Settings of a config that change what the same weights compute."""
+    base = computing_settings(found.sources[0].config)
+    for place, source in found.sources.items():
+        own = computing_settings(source.config)
+        keys = [key for key in {**base, **own} if own.get(key) != base.get(key)]
+        if place and keys:
+            told = ", ".join(f"{key} {own.get(key)} ({base.get(key)})" for key in keys)
+            message = f"its config differs from the base model's: {told}"
+            remedy = "a child takes its first parent's; compare their scores, or merge models alike"
+            yield Finding("warning", source.model.short_name, message, remedy)
 
 
 def summary(found: Examination) -> Finding | None:

@@ -28,6 +28,19 @@ CODE_FILES = ("*.py",)
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 
+_COMPUTING = (
+    "rope_theta",
+    "rope_type",
+    "factor",
+    "partial_rotary_factor",
+    "sliding_window",
+    "max_position_embeddings",
+    "rms_norm_eps",
+    "layer_norm_eps",
+    "hidden_act",
+)
+
+
 @dataclass(frozen=True)
 class Source:
     """A model whose small files are available locally.
@@ -181,3 +194,12 @@ def configured_vocabulary(config: Mapping[str, Any]) -> int:
             f"its {CONFIG} says vocab_size {value!r}", "correct vocab_size, or save the model again"
         )
     return value
+
+
+def computing_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a config with which the same weights compute something else, where set."""
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    told = {**config, **(rope if isinstance(rope, dict) else {})}
+    if told.get("rope_type") == "default":
+        del told["rope_type"]
+    return {key: told[key] for key in _COMPUTING if told.get(key) is not None}
