@@ -303,23 +303,38 @@ def _in_process(trap: str) -> str:
 
 def _tied() -> None:
     """The same model swapped in by vLLM's own reload, by ours, and in an engine of its own."""
+    from evomerge.adapters.lm_eval.form import read_form
+    from evomerge.adapters.lm_eval.kept_engine import KeptEngine
+    from evomerge.adapters.lm_eval.vllm_engine import VllmEngine
+
+    class Plain(VllmEngine):
+        def swap(self, model: Path) -> None:
+            reload = {"weights_path": str(model)}
+            self._lm.model.collective_rpc("reload_weights", kwargs=reload)
+            self._lm.model.reset_prefix_cache()
+
     models = [drawn("llama, tied", name, seed) for seed, name in enumerate("ab")]
-    plain, ours, fresh = _engine(models[0]), [], []
     texts = ["k352=", "abc=123"]
-    plain._lm.model.collective_rpc(  # noqa: SLF001
-        "reload_weights", kwargs={"weights_path": str(models[1])}
-    )
-    plain._lm.model.reset_prefix_cache()  # noqa: SLF001
-    stale = plain.answers(texts)
-    plain.swap(models[1])
-    ours = plain.answers(texts)
-    plain.close()
-    alone = _engine(models[1])
-    fresh = alone.answers(texts)
-    alone.close()
+    engine = Plain(models[0], _arguments())
+    engine.swap(models[1])
+    stale = engine.answers(texts)
+    VllmEngine.swap(engine, models[1])
+    ours = engine.answers(texts)
+    engine.close()
+    kept = KeptEngine(Plain)
+    for model in models:
+        with kept.holding(model, read_form(model, "auto"), _arguments(), texts):
+            pass
+    with kept.holding(models[1], read_form(models[1], "auto"), _arguments(), texts):
+        fresh = kept._engine.answers(texts) if kept._engine else []  # noqa: SLF001
+    (told,) = kept.told()
+    kept.close()
     apart = max(abs(a - b) for a, b in zip(stale, fresh, strict=True))
     assert ours == fresh, (ours, fresh)
-    print(f"up to {apart:.1f} nats a token off; ours equals a new engine to the bit")
+    print(
+        f"up to {apart:.1f} nats a token off, and found by the comparison ({told.trouble[-38:]}); "
+        "ours equals a new engine to the bit"
+    )
 
 
 def _cache() -> None:
@@ -351,8 +366,14 @@ def _cache() -> None:
 
 
 def _engine(model: Path) -> Any:
+    from evomerge.adapters.lm_eval.vllm_engine import VllmEngine
+
+    return VllmEngine(model, _arguments())
+
+
+def _arguments() -> dict[str, Any]:
     from evomerge.adapters.lm_eval.backends import Placement
-    from evomerge.adapters.lm_eval.vllm_engine import VllmEngine, engine_arguments
+    from evomerge.adapters.lm_eval.vllm_engine import engine_arguments
 
     evaluation = EvaluationConfig.model_validate(
         {
@@ -361,7 +382,7 @@ def _engine(model: Path) -> Any:
             "model_args": {"enforce_eager": True, "block_size": 32},
         }
     )
-    return VllmEngine(model, engine_arguments(evaluation, Placement("cpu")))
+    return engine_arguments(evaluation, Placement("cpu"))
 
 
 def check_parallel(table: Table) -> None:
