@@ -176,7 +176,7 @@ class Hub:
         return self._listings[key]
 
     def _listed(self, repo: str, revision: str | None, *, wait: bool) -> Listing:
-        if self._silent and not (wait and self._waits):
+        if self._silent and not (wait and self._waits and self._reached):
             raise UnreachableError(self._silent)
         asked = {"repo": repo, "revision": revision}
         operation = Operation(kind="list", arguments=asked, seconds=_LONGEST_REQUEST)

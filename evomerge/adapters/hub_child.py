@@ -159,9 +159,7 @@ def _user(operation: Operation, progress: Progress) -> dict[str, Any]:
     token = get_token()
     if token is not None:
         return {"name": HfApi().whoami(token=token)["name"]}
-    answer = get_session().head(f"{constants.ENDPOINT}/api/models", follow_redirects=True)
-    if answer.status_code >= 500:
-        hf_raise_for_status(answer)
+    hf_raise_for_status(get_session().get(f"{constants.ENDPOINT}/api/models?limit=1"))
     return {"name": None}
 
 

@@ -100,10 +100,12 @@ def refusal(
     Args:
         what: `model` or `data set`.
     """
-    known = known_refusal(repo, revision, error, what)
-    return known or PreflightError(
-        f"the hub cannot be used: {type(error).__name__}", f"try `hf download {repo}` to see why"
-    )
+    if known := known_refusal(repo, revision, error, what):
+        return known
+    status = next(filter(None, map(_status, _chain(error))), None)
+    said = type(error).__name__ if status is None else f"it answers {status}"
+    remedy = f"`hf download {repo}` may say why" if repo else "see whether HF_ENDPOINT is a hub"
+    return PreflightError(f"the hub cannot be used: {said}", remedy)
 
 
 def known_refusal(

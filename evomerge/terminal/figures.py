@@ -119,10 +119,11 @@ def rate(per_second: float) -> str:
 
 
 def fetched(done: int, total: int) -> str:
-    """How much of a file is here: `1.23 of 9.94 GB`, `12 of 40 MB`."""
+    """How much of a file is here: `1.23 of 9.94 GB`, `12 of 40 MB`, `3 of 9 kB`."""
     if total >= 1e9:
         return f"{done / 1e9:.2f} of {total / 1e9:.2f} GB"
-    return f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"
+    unit, scale = ("MB", 1e6) if total >= 1e7 else ("kB", 1e3)
+    return f"{done / scale:.0f} of {total / scale:.0f} {unit}"
 
 
 def progress(done: int, total: int) -> str:

@@ -291,6 +291,7 @@ class _Api(_Handler):
 
     routes: ClassVar[list[tuple[str, str, str]]] = [
         ("GET", r"/api/whoami-v2", "whoami"),
+        ("GET", r"/api/models", "search"),
         ("POST", r"/api/validate-yaml", "valid_yaml"),
         ("POST", r"/api/repos/create", "create"),
         ("GET", r"/api/(models|datasets)/(.+?)/auth-check", "auth_check"),
@@ -360,6 +361,9 @@ class _Api(_Handler):
             self.error(401, "", "Invalid username or password.")
             return
         self.json({"type": "user", "name": name, "orgs": [], "auth": {"type": "access_token"}})
+
+    def search(self) -> None:
+        self.json([])
 
     def valid_yaml(self) -> None:
         self.json({"errors": [], "warnings": []})

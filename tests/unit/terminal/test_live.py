@@ -264,3 +264,17 @@ def test_the_end_says_what_was_reused(finished: Story) -> None:
         state = apply(state, entry)
         view.on_event(entry.event, state)
     assert "reused    1 of 9 merges and 1 of 13 evaluations" in stream.getvalue()
+
+
+def test_a_file_that_is_fetched_shows_bytes_rate_and_time_left() -> None:
+    clock, whole = [0.0], 10_000_000_000
+    view = LiveReporter(Console(file=io.StringIO()), now=lambda: clock[0])
+    view.checking("model a: fetching 1 files")
+    view.on_progress("a model.safetensors", "fetch", whole // 2, whole)  # goes on from here
+    clock[0] = 10.0
+    view.on_progress("a model.safetensors", "fetch", whole // 2 + 1_000_000_000, whole)
+    shown = drawn(view.render(), 100, 10)
+    assert "00:10  checking model a: fetching 1 files" in shown
+    assert "a model.safetensors  6.00 of 10.00 GB  100.0 MB/s  40 s left" in shown
+    view.on_progress("a model.safetensors", "fetch", whole, whole)
+    assert "safetensors" not in drawn(view.render(), 100, 10)
