@@ -15,7 +15,16 @@ from pathlib import Path
 import pytest
 from loopback import Fault
 from loopback import Hub as Server
-from loopback.contents import GSM8K, MODELS, OWNER, TOKEN, TRUTHFUL, WINOGRANDE
+from loopback.contents import (
+    ADAPTER,
+    GSM8K,
+    MODELS,
+    OWNER,
+    PICKLED,
+    TOKEN,
+    TRUTHFUL,
+    WINOGRANDE,
+)
 
 from evomerge.domain.state import RunState, fold
 from evomerge.store.faults import VARIABLE
@@ -91,6 +100,32 @@ def test_the_experiment_of_the_paper(
     written = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
     assert not [path for path in written if TOKEN.encode() in path.read_bytes()]
     assert TOKEN not in done.stdout + done.stderr + pushed.stdout + pushed.stderr
+
+
+def test_an_adapter_and_a_pickled_model_are_parents_like_others(home: Path, tmp_path: Path) -> None:
+    """Both become whole safetensors models in the store, which merges and kinship read."""
+    config = ROOT / "configs" / "mistral7b.yaml"
+    settings = [
+        f"foundation_models=[{ADAPTER}, {{model: {PICKLED}, name: Pickled}}]",
+        "evaluation.tasks=[{name: winogrande, metric: acc}]",
+        "merge.options.allow_pickle=true",
+        "stopping=[max_generations: 1]",
+        "execution.report=false",
+    ]
+    words = [word for each in settings for word in ("--set", each)]
+    done = evomerge(tmp_path, "run", config, *words, "--plain")
+    assert done.returncode == 0, done.stderr
+    ended = state(tmp_path, "mistral7b")
+    (child,) = ended.at_generation(1)
+    assert child.scores is not None
+    for each in ended.start.foundation:
+        made = tmp_path / "runs" / "store" / "models" / each.content_id
+        assert list(made.glob("model*.safetensors"))
+        assert not list(made.glob("*.bin"))
+        assert (made / "manifest.json").exists()
+    assert evomerge(tmp_path, "kinship", "mistral7b", "--parity").returncode == 0
+    gone = evomerge(tmp_path, "gc")
+    assert "hub-" not in gone.stdout, "its pickled parent is not superfluous"
 
 
 DATA = (WINOGRANDE, GSM8K, TRUTHFUL)
