@@ -244,6 +244,15 @@ def check_families(table: Table) -> None:
                 expect(apart == 0, "they differ")
                 expect(started == 2 or bool(why), f"{started} engines")
 
+    with table.row("mistral, compiled: swapped beside new") as said:
+        base, good, *_ = trained()
+        with Scoring("vllm", "float32", *skills, model_args={}) as vllm:
+            fresh = vllm.score(good)
+            vllm.score(base)
+            apart = furthest(vllm.score(good), fresh)
+            said.append(f"largest difference {apart:g}; {vllm.engines} engines for 3 models")
+            expect(apart == 0 and vllm.engines == 2, "they differ")
+
 
 def check_traps(table: Table) -> None:
     """What was seen to give wrong numbers without an error."""
@@ -252,6 +261,8 @@ def check_traps(table: Table) -> None:
         said.append(_in_process("tied"))
     with table.row("b: the cache of the model before") as said:
         said.append(_in_process("cache"))
+    with table.row("memory that closed engines keep") as said:
+        said.append(_in_process("leak"))
     with table.row("c: a tensor is missing, the config says nothing") as said:
         less = altered(good, "less", lambda w: _drop(w, "model.layers.1.self_attn.k_proj.weight"))
         for backend in ("vllm", "hf"):
@@ -363,6 +374,19 @@ def _cache() -> None:
     right = sum(a == b for a, b in zip(kept, wanted, strict=True))
     assert emptied == wanted, (emptied, wanted)
     print(f"kept: {right} of 8 texts right; emptied: 8 of 8")
+
+
+def _leak() -> None:
+    """Engines one after the other in one process."""
+    models, sizes = trained(), []
+    for model in models:
+        engine = _engine(model)
+        engine.answers(["k352="])
+        engine.close()
+        status = Path("/proc/self/status").read_text()
+        sizes.append(int(status.partition("VmRSS:")[2].split()[0]) // 1024)
+    assert sizes[-1] < sizes[0] + 50, sizes
+    print(f"{len(sizes)} engines: {sizes[0]} MB in use after the first, {sizes[-1]} after the last")
 
 
 def _engine(model: Path) -> Any:
@@ -534,7 +558,7 @@ CHECKS: Mapping[str, Callable[[Table], None]] = {
     "kills": check_kills,
     "run": check_run,
 }
-_IN_PROCESS = {"--tied": _tied, "--cache": _cache}
+_IN_PROCESS = {"--tied": _tied, "--cache": _cache, "--leak": _leak}
 
 
 def main(words: list[str]) -> int:
