@@ -71,6 +71,8 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
 
 def _preparing(run: str, runs_dir: Path) -> RunDirectory | None:
     """The run, if its driver still checks and fetches models."""
+    if "\0" in run:
+        return None
     places = (RunDirectory(path) for path in (runs_dir / run, Path(run)))
     return next((each for each in places if not each.exists and each.holder()), None)
 
