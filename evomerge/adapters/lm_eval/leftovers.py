@@ -22,8 +22,8 @@ _LOCK = "lock"
 _SEGMENTS = "segments"
 _INTERVAL = 0.5  # seconds between two looks at what an engine that starts uses
 _MEMORY = Path("/dev/shm")  # noqa: S108, where Linux keeps named shared memory
-_NAMES = ("psm_", "vllm_dist_")
-"""How segments begin: those of Python's `multiprocessing.shared_memory`, and vLLM's on a CPU."""
+_NAMES = ("psm_", "vllm_dist_", "sem.loky-")
+"""Prefixes of segments: of Python's `multiprocessing`, of vLLM on a CPU, of loky's semaphores."""
 
 
 def own_folder() -> Path:
