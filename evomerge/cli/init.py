@@ -32,8 +32,9 @@ foundation_models:
     name: Open-chat
 
 strategy:
-  # kinship: one extra merge a generation with a distant model; greedy: without it; portfolio: for
-  # the best model rather than the paper's experiment, with `max_evaluations` alone as `stopping`
+  # kinship: one extra merge a generation with a distant model; greedy: without it. For the best
+  # model rather than the paper's experiment: coefficient_search, with `merge: {method: wudi}` and
+  # `max_evaluations` alone as `stopping`
   name: kinship
   k: 3  # the best k models breed; at most k greedy merges a generation
   # every strategy has options of its own: see configs/REFERENCE.md, or `evomerge schema --markdown`
