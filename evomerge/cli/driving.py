@@ -92,8 +92,9 @@ def drive_and_report(
     try:
         state = driven(run, config, accept_drift=accept_drift, plain=plain)
     except StoppedError as stopped:
-        if stopped.remedy is None and run.exists:
-            stopped.remedy = f"resume with: {resume_command(run)}"
+        if stopped.remedy is None:
+            again = "the same command starts it; what was fetched is kept"
+            stopped.remedy = f"resume with: {resume_command(run)}" if run.exists else again
         raise
     seen = not done_before and sys.stdout.isatty() and sys.stderr.isatty()
     if as_json:
