@@ -102,3 +102,16 @@ def test_without_a_network_the_task_is_named(
         "evaluation.tasks.0.name: task 'winogrande' cannot be loaded: its data are not on this "
         "machine and the hub is not asked, since HF_HUB_OFFLINE is set"
     )
+
+
+def test_where_no_connection_comes_about_the_cache_is_taken(
+    server: Server, scorer: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = described(scorer)
+    scorer.close()
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert described(scorer)["ids"] == first["ids"]
+    scorer.close()
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))
+    lines = refused(scorer).splitlines()
+    assert [line.count("machine and the hub cannot be reached") for line in lines] == [1, 1, 1]

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from lm_eval.api.task import ConfigurableTask
 
+from evomerge.adapters.hub_errors import trouble
 from evomerge.adapters.lm_eval.json_values import digest, plain
 from evomerge.adapters.lm_eval.model_types import OWN, identity_of
 
@@ -38,17 +39,45 @@ class DataSets:
     def __init__(self, commits: Mapping[str, str]) -> None:
         self.commits = dict(commits)
         self.last = ""
+        self._tried = False
+        self._refused: Exception | None = None
 
     def asked_again(self) -> Exception | None:
         """What the hub says when it is asked for the last data set once more."""
         from huggingface_hub import HfApi
 
+        if self._refused is not None:
+            return self._refused
         try:
             HfApi().dataset_info(self.last)
             HfApi().auth_check(self.last, repo_type="dataset")
         except Exception as error:  # huggingface_hub lets errors of several libraries through
             return error
         return None
+
+    @property
+    def is_on_hub(self) -> bool:
+        """Whether the last data set is neither a file format nor a folder."""
+        from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+
+        return self.last not in _PACKAGED_DATASETS_MODULES and not Path(self.last).exists()
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether no connection to the hub comes about; tried once, for a few seconds.
+
+        datasets tries each request again and again, a minute for three tasks.
+        """
+        from huggingface_hub import constants, get_session
+
+        if not self._tried and not constants.HF_HUB_OFFLINE:
+            self._tried = True
+            try:
+                get_session().get(f"{constants.ENDPOINT}/api/models?limit=1")
+            except Exception as error:  # httpx's, or httpx2's
+                met = trouble(error)
+                self._refused = error if met is not None and met.refused else None
+        return self._refused is not None
 
     @contextmanager
     def used(self) -> Iterator[None]:
@@ -73,7 +102,12 @@ class DataSets:
                 self.dataset = kept
                 return
             pin = {"revision": commit} if commit else {}
-            original(self, {**pin, **(dataset_kwargs or {})} or None, **others)
+            arguments = {**pin, **(dataset_kwargs or {})} or None
+            if own.is_on_hub and own.is_refused:
+                with _offline():
+                    original(self, arguments, **others)
+            else:
+                original(self, arguments, **others)
             if found := _commit_of(self.dataset):
                 own.commits[own.last] = found
 
@@ -82,6 +116,20 @@ class DataSets:
             yield
         finally:
             ConfigurableTask.download = original
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Let datasets and huggingface_hub take what is in their caches, and ask nobody."""
+    import datasets
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
 
 
 def _cached(name: str, config: str | None, commit: str) -> Any:
