@@ -6,6 +6,7 @@ model has, and the batch size can change a score. Here it is chosen once for a r
 
 from __future__ import annotations
 
+import heapq
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from evomerge.execution.resources import available_memory
 
 LARGEST = 64
 _CPU_SHARE = 0.25
+_TOKENIZED = 8  # texts, the longest ones; one of them has the most tokens
 _COPIES = 3  # logits, their log-softmax, and what it is computed from; float32
 
 
@@ -35,21 +37,24 @@ def batch_size(lm: Any, suite: Suite) -> int:
 
 def longest(lm: Any, suite: Suite) -> int:
     """Tokens of the longest request with its answer, at most the window of the model."""
-    texts = {""}
+    requests: list[tuple[str, int]] = [("", 0)]
     for name, task in suite.tasks.items():
         suite.requests[name](
             samples=suite.samples.get(name),
             system_instruction=suite.config.system_instruction,
         )
-        for request in task.instances:
-            parts = [part for part in request.args if isinstance(part, str)]
-            answer = next((part for part in request.args if isinstance(part, dict)), {})
-            texts.add("".join(parts))
-            room = int(answer.get("max_gen_toks", 0))
-            if room:
-                texts.add("".join(parts) + " x" * room)
-    by_length = sorted(texts, key=len)[-8:]
-    return min(max(len(lm.tok_encode(text)) for text in by_length) + 1, int(lm.max_length))
+        requests += [_text_and_answer(lm, request) for request in task.instances]
+    longest_texts = heapq.nlargest(_TOKENIZED, requests, key=lambda each: len(each[0]) + each[1])
+    tokens = max(len(lm.tok_encode(text)) + answer for text, answer in longest_texts)
+    return min(tokens + 1, int(lm.max_length))
+
+
+def _text_and_answer(lm: Any, request: Any) -> tuple[str, int]:
+    """The text of a request, and the tokens that may be generated for it."""
+    text = "".join(part for part in request.args if isinstance(part, str))
+    if request.request_type != "generate_until":
+        return text, 0
+    return text, int(request.args[1].get("max_gen_toks", lm.max_gen_toks))
 
 
 def _fits(lm: Any, size: int, length: int) -> bool:
