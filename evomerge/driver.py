@@ -60,6 +60,7 @@ def drive(
         if state.finished:
             derive(run, state)
             return state
+        workplace.started = state.started
         with closing(workplace), signals_stop():
             evaluation, setting = workplace.check(), workplace.setting
             versions = {**setting.versions, **config.plugin_versions()}
@@ -100,6 +101,7 @@ def rebuild(workplace: Workplace, state: RunState, model: Model, observer: Obser
         StoppedError: the weights differ from the original ones, or a merge failed.
         PreflightError: a foundation model is missing or has changed.
     """
+    workplace.started = state.start
     with closing(workplace):
         setting = workplace.setting
         changes = drift(state.start, setting.base, setting.foundation, {})

@@ -18,10 +18,8 @@ from evomerge.adapters.trackers.backends import BACKENDS
 from evomerge.adapters.trackers.mirror import Mirror
 from evomerge.config import Config
 from evomerge.configfile import config_id, dump
-from evomerge.domain.events import RunStarted
 from evomerge.domain.finding import Finding
 from evomerge.domain.model import Foundation
-from evomerge.domain.state import fold
 from evomerge.execution import operations
 from evomerge.execution.evaluation import Evaluation, agreed
 from evomerge.execution.pool import Pool
@@ -90,7 +88,7 @@ class LocalWorkplace(Workplace):
         The weights of the largest model are needed only to choose a batch size.
         """
         patience = Patience(self.config.execution.hub_patience_minutes * 60, self._checking)
-        data_sets, found = self._start.data_sets if self._start else {}, self._examined
+        data_sets, found = self.started.data_sets if self.started else {}, self._examined
         evaluation = preflight.check(self, found, data_sets, patience, self._checking, self._warn)
         if not self.config.evaluation.is_probed:
             return evaluation
@@ -103,8 +101,8 @@ class LocalWorkplace(Workplace):
 
     def _batch_size(self) -> int:
         """The recorded batch size of the run; else from a probe with its largest model, cached."""
-        if self._start is not None and self._start.batch_size is not None:
-            return self._start.batch_size
+        if self.started is not None and self.started.batch_size is not None:
+            return self.started.batch_size
         whole = [each for each in self._resolved if each.foundation.adapter is None]
         largest = max(whole, key=lambda each: each.size)
         self._checking(f"the batch size, with {largest.foundation.name}")
@@ -151,7 +149,7 @@ class LocalWorkplace(Workplace):
     @cached_property
     def _resolved(self) -> tuple[Resolved, ...]:
         convert = partial(pickles.convert, self.store, self.run.logs / "pickles.log")
-        with self._hub as hub:
+        with closing(self._hub) as hub:
             base, *models = fetch_all(
                 self._examined,
                 self.config.merge.options,
@@ -168,14 +166,9 @@ class LocalWorkplace(Workplace):
         self._hub.close()
         super().close()
 
-    @cached_property
-    def _start(self) -> RunStarted | None:
-        """The start of an existing run."""
-        return fold(self.run.read()).start if self.run.exists else None
-
     def _recorded_models(self) -> tuple[Foundation, ...]:
         """The base and foundation models at the start of an existing run; else empty."""
-        return (self._start.base, *self._start.foundation) if self._start else ()
+        return (self.started.base, *self.started.foundation) if self.started else ()
 
 
 def workers(config: Config, logs: Path, cache: Cache | None = None) -> list[Worker]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evomerge.config import Config
+from evomerge.domain.events import RunStarted
 from evomerge.domain.model import Foundation, Model
 from evomerge.execution.evaluation import Evaluation
 from evomerge.execution.executor import StoreExecutor
@@ -53,6 +54,8 @@ class Workplace(ABC):
         self.run = run
         self.pool = pool
         self.store = Store(run.store)
+        self.started: RunStarted | None = None
+        """The first event of an existing run; set by whoever read its journal."""
 
     @property
     @abstractmethod

@@ -16,8 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from evomerge.adapters.child import Child
 from evomerge.adapters.hub_errors import IS_OFFLINE, Trouble
@@ -142,17 +141,6 @@ class Hub:
         self._listings: dict[tuple[str, str | None], Listing] = {}
         self._reached = False
         self._silent = ""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def listing(self, repo: str, revision: str | None) -> Listing:
         """The files of a repository; those in the cache where the hub cannot be asked.

@@ -28,7 +28,7 @@ from huggingface_hub import (
 )
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
-from evomerge.adapters.hub_errors import DamagedFileError, bound_waiting, refusal, trouble
+from evomerge.adapters.hub_errors import DamagedFileError, ask, bound_waiting, refusal, trouble
 from evomerge.adapters.serve import Do
 from evomerge.ports import Operation, Progress
 from evomerge.store.atomic import STORAGE_FAULTS
@@ -159,7 +159,7 @@ def _user(operation: Operation, progress: Progress) -> dict[str, Any]:
     token = get_token()
     if token is not None:
         return {"name": HfApi().whoami(token=token)["name"]}
-    hf_raise_for_status(get_session().get(f"{constants.ENDPOINT}/api/models?limit=1"))
+    ask()
     return {"name": None}
 
 

@@ -78,6 +78,14 @@ def bound_waiting(read: float | None = None) -> None:
     set_client_factory(client)
 
 
+def ask() -> None:
+    """Make one small request of the hub, without a token; whatever goes wrong is raised."""
+    from huggingface_hub import constants, get_session
+    from huggingface_hub.utils import hf_raise_for_status
+
+    hf_raise_for_status(get_session().get(f"{constants.ENDPOINT}/api/models?limit=1"))
+
+
 def trouble(error: BaseException) -> Trouble | None:
     """What is wrong with the hub or the network; None for anything else."""
     for each in _chain(error):

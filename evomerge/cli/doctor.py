@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +48,7 @@ def command(config: Path | None, overrides: tuple[str, ...], quick: bool, as_jso
         from evomerge.adapters.hub import Hub
 
         settings = anchored(load(config, overrides), Path.cwd())
-        with Hub() as hub:
+        with closing(Hub()) as hub:
             findings = list(_everything(settings, hub, quick))
     if as_json:
         document = {"format": 1, "findings": [asdict(each) for each in findings]}
@@ -68,7 +69,7 @@ def _machine() -> Iterator[Finding]:
     yield machine.check_memory(None)
     yield from machine.check_disks([(Path("runs"), None, None, "")])
     yield machine.check_file_system(Path("runs"))
-    with Hub() as hub:
+    with closing(Hub()) as hub:
         yield machine.check_hub(hub, needed=False)
 
 

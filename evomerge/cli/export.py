@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -70,7 +71,7 @@ def command(
         return
     from evomerge.adapters.hub import Hub
 
-    with signals_stop(), Hub() as hub:
+    with signals_stop(), closing(Hub()) as hub:
         click.echo(hub.upload(to, push, private=not public))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -67,7 +68,7 @@ def given(models: Sequence[str], base: str, runs_dir: Path) -> KinshipSubject:
     with tempfile.TemporaryDirectory() as folder:
         digests, merging = Path(folder) / "digests.json", Merging(weights_only=True)
         options = MergeOptions()
-        with Hub(told=partial(click.echo, err=True)) as hub:
+        with closing(Hub(told=partial(click.echo, err=True))) as hub:
             first, *rest = resolve_all(
                 configs[0], configs[1:], options, digests, hub, merging=merging
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +69,7 @@ def command(
     from evomerge.terminal.screen import stdout_console
 
     settings = anchored(load(config, overrides), Path.cwd())
-    with Hub() as hub:
+    with closing(Hub()) as hub:
         plan = planned(settings, hub, price, hours_per_evaluation, gpus, model_size)
     if as_json:
         click.echo(json.dumps(plan_document(plan), ensure_ascii=False))

@@ -44,7 +44,7 @@ class Person:
         self.progress[file] = (done, total)
 
     def examine(self, *models: str, **pins: str) -> Examination:
-        with self.hub() as hub:
+        with closing(self.hub()) as hub:
             configs = [ModelConfig(model=each) for each in models]
             return examine(configs, self.options, Merging(tokenizer="auto"), pins, hub)
 
@@ -55,7 +55,7 @@ class Person:
         store = Store(self.folder / "store")
         store.root.mkdir(exist_ok=True)
         convert = partial(pickles.convert, store, self.folder / "log")
-        with self.hub() as hub:
+        with closing(self.hub()) as hub:
             configs = [ModelConfig(model=each) for each in models]
             found = examine(configs, self.options, Merging(tokenizer="auto"), pins or {}, hub)
             found.faults.raise_any()
@@ -105,7 +105,7 @@ def test_models_are_pinned_fetched_once_and_then_need_no_hub(
     assert not server.requests, "pinned models are here"
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert person.resolve(BASE, INSTRUCT, CHAT) == models
-    with person.hub() as hub:
+    with closing(person.hub()) as hub:
         facts = survey([ModelConfig(model=each) for each in (BASE, CHAT, MATHS)], hub)
     assert [each.where for each in facts] == ["cached", "cached", "unknown"]
     assert "HF_HUB_OFFLINE" in str(facts[2].trouble)
@@ -190,7 +190,7 @@ def test_without_a_network_nothing_is_waited_for(
     assert isinstance(caught, PreflightError)
     assert "nor in the hub's cache, and the hub cannot be reached" in caught.message
     assert not person.told
-    with person.hub() as hub:
+    with closing(person.hub()) as hub:
         assert machine.check_hub(hub, needed=True).message == "it cannot be reached"
 
 
@@ -217,7 +217,7 @@ def test_what_a_hub_refuses(
     assert "nor a hub id" in person.fault(BASE, "org/a--b").message
     monkeypatch.setenv("HF_TOKEN", "hf_expired_0123456789")
     assert "does not accept the token" in person.fault(BASE, INSTRUCT).message
-    with person.hub() as hub:
+    with closing(person.hub()) as hub:
         assert "does not accept the token" in machine.check_hub(hub, needed=False).message
     assert not server.fetched(WEIGHTS)
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from lm_eval.api.task import ConfigurableTask
 
-from evomerge.adapters.hub_errors import trouble
+from evomerge.adapters.hub_errors import ask, trouble
 from evomerge.adapters.lm_eval.json_values import digest, plain
 from evomerge.adapters.lm_eval.model_types import OWN, identity_of
 
@@ -68,12 +68,12 @@ class DataSets:
 
         datasets tries each request again and again, a minute for three tasks.
         """
-        from huggingface_hub import constants, get_session
+        from huggingface_hub import constants
 
         if not self._tried and not constants.HF_HUB_OFFLINE:
             self._tried = True
             try:
-                get_session().get(f"{constants.ENDPOINT}/api/models?limit=1")
+                ask()
             except Exception as error:  # httpx's, or httpx2's
                 met = trouble(error)
                 self._refused = error if met is not None and met.refused else None

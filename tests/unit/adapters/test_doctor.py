@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def test_chat_templates_of_foundation_models_that_differ(
 
 def test_offline_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with Hub() as hub:
+    with closing(Hub()) as hub:
         assert machine.check_hub(hub, needed=True).severity == "problem"
         assert machine.check_hub(hub, needed=False).severity == "fine"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -348,13 +349,13 @@ def test_the_command_plans_without_a_network(
         "Open-chat",
     ]
     assert json.loads(far.stdout)["disk"]["all"] is None
-    with Hub() as hub:
+    with closing(Hub()) as hub:
         assert "--model-size" in text(command.planned(paper(), hub))
 
 
 def test_hf_and_vllm_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with Hub() as hub:
+    with closing(Hub()) as hub:
         plan = command.planned(paper(), hub, price=2.0, model_size=14.5)
         given = command.planned(paper(), hub, hours_per_evaluation=1.0, model_size=14.5)
     other = plan.other_backend
