@@ -55,6 +55,7 @@ class Breeding:
             ),
             base=self.base.content_id,
             parameters=shared,
+            disentangled=chosen.disentangling is not None,
             **self._common(),
         )
 

@@ -15,13 +15,16 @@ import yaml
 from evomerge.adapters.cached import CachedWorker
 from evomerge.adapters.child import Child
 from evomerge.domain.errors import PreflightError
-from evomerge.domain.recipe import Recipe
+from evomerge.domain.recipe import WEIGHT, Ingredient, Recipe
 from evomerge.ports import Operation, Worker
 from evomerge.store.artefacts import sha256
 from evomerge.store.cache import Cache
 
 CONFIG_FILE = "mergekit_config.yml"
 RECIPE_FILE = "recipe.yaml"
+
+WUDI_VECTORS, SUM = "wudi_task_vectors", "sum_of_task_vectors"
+"""Merge methods of ours that make disentangled task vectors, and that add them to the base."""
 
 _ENVIRONMENT = {
     # Every input is a folder; any other name must fail instead of being looked up on the hub.
@@ -39,7 +42,7 @@ def engine() -> str:
 
 
 def worker(log: Path, cache: Cache | None = None) -> Worker:
-    """The worker for `check` and `merge`, a child process that lives until it is closed.
+    """The worker for `check`, `merge` and `disentangle`, a child process that lives until closed.
 
     The same recipe and inputs give the same bytes in every weight file, whatever the names of the
     folders, on the same kind of processor with the same number of threads and shard size.
@@ -49,7 +52,8 @@ def worker(log: Path, cache: Cache | None = None) -> Worker:
         cache: cache of recipes that passed `check`.
     """
     module = "evomerge.adapters.mergekit_child"
-    child = Child(module, {"check", "merge"}, log, _ENVIRONMENT, name="mergekit child")
+    kinds = {"check", "merge", "disentangle"}
+    child = Child(module, kinds, log, _ENVIRONMENT, name="mergekit child")
     return child if cache is None else CachedWorker(child, {"check": _basis}, cache)
 
 
@@ -101,8 +105,57 @@ def mergekit_config(recipe: Recipe) -> dict[str, Any]:
     return {**config, **recipe.fragment}
 
 
+def sum_of(recipe: Recipe) -> Recipe:
+    """What mergekit runs for a recipe with `task_vectors`, which it finds under the parents' ids.
+
+    They are in the child's vocabulary, and so is the base beside them, if `tokenizer` is set.
+    """
+    parents = [
+        Ingredient(model=parent.model, parameters={WEIGHT: parent.parameters[WEIGHT]})
+        for parent in recipe.parents
+    ]
+    return Recipe(
+        method=SUM,
+        parents=tuple(parents),
+        base=recipe.base,
+        dtype=recipe.dtype,
+        chat_template=recipe.chat_template,
+        options=recipe.options,
+        engine=recipe.engine,
+    )
+
+
+def wudi_vectors(recipe: Recipe) -> Recipe:
+    """What mergekit runs to disentangle task vectors by wudi, from the recipe of their set."""
+    rows = rows_of(recipe)
+    parents = [
+        Ingredient(model=parent.model, parameters={"row": rows.index(parent.model)})
+        for parent in recipe.parents
+        if parent.model != recipe.base
+    ]
+    shape = {"rows": len(rows), "base_row": recipe.base in rows}
+    changes = {
+        "method": WUDI_VECTORS,
+        "parents": tuple(parents),
+        "parameters": {**recipe.parameters, **shape},
+    }
+    return recipe.model_copy(update=changes)
+
+
+def rows_of(recipe: Recipe) -> list[str]:
+    """The models that a set of task vectors has a folder of: the parents, in order.
+
+    And the base, if it gets another vocabulary. A parent that is the base has no task vector.
+    """
+    parents = [parent.model for parent in recipe.parents if parent.model != recipe.base]
+    return [*parents, recipe.base] if recipe.tokenizer is not None else parents
+
+
 def mergekit_yaml(recipe: Recipe) -> str:
-    """`mergekit_config` as the YAML text that is executed and stored with the model."""
+    """`mergekit_config` as the YAML text that is stored with the model.
+
+    It is executed, unless the recipe has `task_vectors`: then its result differs by rounding.
+    """
     return yaml.safe_dump(
         mergekit_config(recipe), sort_keys=False, allow_unicode=True, default_flow_style=None
     )

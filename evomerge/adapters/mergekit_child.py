@@ -11,7 +11,7 @@ import contextlib
 import gc
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,15 @@ from mergekit.tokenizer.config import TokenizerConfig
 from safetensors import safe_open
 
 from evomerge.adapters import mergekit_rules  # noqa: F401, registers evomerge's own methods
-from evomerge.adapters.mergekit import CONFIG_FILE, RECIPE_FILE, mergekit_yaml, recipe_yaml
+from evomerge.adapters.mergekit import (
+    CONFIG_FILE,
+    RECIPE_FILE,
+    mergekit_yaml,
+    recipe_yaml,
+    rows_of,
+    sum_of,
+    wudi_vectors,
+)
 from evomerge.adapters.serve import Do
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.recipe import Recipe
@@ -75,20 +83,71 @@ def merge(operation: Operation, progress: Progress) -> dict[str, Any]:
         PreflightError: as `check`.
         CandidateError: the merge failed, or a merged weight is not finite.
     """
-    recipe, into, folders = _recipe(operation), operation.output, operation.inputs
-    own, text = _settings(recipe, operation), mergekit_yaml(recipe)
-    options, configuration = _options(recipe, own), _configuration(text)
-    _refuse_pickle(folders, own["allow_pickle"])
-    torch.set_num_threads(own["threads"])
-    with _inputs_by_name(into, folders), _fresh_caches(), _hooks(progress) as finite:
-        mergekit_merge.run_merge(configuration, str(into), options, config_source=text)
+    recipe, into, folders = _recipe(operation), operation.output, dict(operation.inputs)
+    settings, executed = _settings(recipe, operation), recipe
+    if recipe.task_vectors is not None:
+        executed = sum_of(recipe)
+        vectors = folders.pop(recipe.task_vectors)
+        folders |= {path.name: path for path in vectors.iterdir() if path.is_dir()}
+    with _inputs_by_name(into, folders):
+        finite = _run(executed, settings, folders, into, progress)
     _check_weights(into, finite)
-    _check_tokenizer(into, folders)
-    _copy_generation_config(into, folders[str(configuration.base_model)])
-    (into / CONFIG_FILE).write_text(text, encoding="utf-8")
+    (into / CONFIG_FILE).write_text(mergekit_yaml(recipe), encoding="utf-8")
     (into / RECIPE_FILE).write_text(recipe_yaml(recipe), encoding="utf-8")
     _open_modes(into)
     return {"tensors": len(finite)}
+
+
+def disentangle(operation: Operation, progress: Progress) -> dict[str, Any]:
+    """Write the disentangled task vectors of a recipe to `into`: a model's folder for each parent.
+
+    They are in the dtype, the vocabulary and the order of tensors of the children. If that is
+    another vocabulary than the base's (`tokenizer`), there is a folder of the base in it as well.
+    Progress is in tensors.
+
+    Raises:
+        PreflightError, CandidateError: as `merge`.
+    """
+    recipe, into, folders = _recipe(operation), operation.output, operation.inputs
+    rows, base = rows_of(recipe), into / recipe.base
+    with _inputs_by_name(into, folders):
+        settings = _settings(recipe, operation)
+        finite = _run(wudi_vectors(recipe), settings, folders, base, progress, rows)
+    for name in rows:
+        _check_weights(into / name, finite)
+        if name != recipe.base:
+            shutil.copyfile(base / "config.json", into / name / "config.json")
+    if recipe.base not in rows:
+        shutil.rmtree(base)
+    (into / RECIPE_FILE).write_text(recipe_yaml(recipe), encoding="utf-8")
+    _open_modes(into)
+    return {"tensors": len(finite)}
+
+
+def _run(
+    recipe: Recipe,
+    settings: Mapping[str, Any],
+    folders: Mapping[str, Path],
+    into: Path,
+    progress: Progress,
+    rows: Sequence[str] = (),
+) -> set[str]:
+    """Run mergekit; returns the names of the tensors that were checked before they were written.
+
+    Args:
+        folders: the inputs by name, which are in the working directory.
+        rows: the models that the method returns tensors of, if several; they are written beside
+            `into`, where all other files go.
+    """
+    text = mergekit_yaml(recipe)
+    options, configuration = _options(recipe, settings), _configuration(text)
+    _refuse_pickle(folders, settings["allow_pickle"])
+    torch.set_num_threads(settings["threads"])
+    with _fresh_caches(), _hooks(progress, rows) as finite:
+        mergekit_merge.run_merge(configuration, str(into), options, config_source=text)
+    _check_tokenizer(into, folders)
+    _copy_generation_config(into, folders[recipe.base])
+    return finite
 
 
 def _recipe(operation: Operation) -> Recipe:
@@ -227,8 +286,11 @@ def _fresh_caches() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _hooks(progress: Progress) -> Iterator[set[str]]:
+def _hooks(progress: Progress, rows: Sequence[str]) -> Iterator[set[str]]:
     """Report progress, and check every tensor before it is written.
+
+    Args:
+        rows: see `_run`.
 
     Yields:
         The names of the tensors that were checked and are finite.
@@ -248,9 +310,27 @@ def _hooks(progress: Progress) -> Iterator[set[str]]:
             finite.add(name)
             super().save_tensor(name=name, tensor=tensor, clone=clone)
 
+    class RowWriter:
+        """Writes row i of every tensor, or a whole buffer, into the folder `rows[i]`."""
+
+        def __init__(self, out_path: str, max_shard_size: int, **options: Any) -> None:
+            size = max(1, max_shard_size // len(rows))  # a shard of every writer is in memory
+            places = [Path(out_path).with_name(name) for name in rows]
+            self._writers = [Writer(str(place), size, **options) for place in places]
+
+        def save_tensor(self, name: str, tensor: torch.Tensor, clone: bool = False) -> None:
+            stacked = tensor.is_floating_point()
+            each = tensor.unbind(0) if stacked else [tensor] * len(rows)
+            for writer, row in zip(self._writers, each, strict=True):
+                writer.save_tensor(name, row, clone)
+
+        def finalize(self) -> None:
+            for writer in self._writers:
+                writer.finalize()
+
     with (
         _replaced(mergekit_merge, "Executor", Executor),
-        _replaced(mergekit_tasks, "TensorWriter", Writer),
+        _replaced(mergekit_tasks, "TensorWriter", RowWriter if rows else Writer),
         _replaced(mergekit_tokenizer, "build_tokenizer", _build_tokenizer),
     ):
         yield finite
@@ -334,7 +414,7 @@ def _open_modes(into: Path) -> None:
 
 def operations(device: str) -> dict[str, Do]:
     """The operations of this module; the device of merges is among their options."""
-    return {"check": check, "merge": merge}
+    return {"check": check, "merge": merge, "disentangle": disentangle}
 
 
 # Import-time objects are frozen, so that collections between merges do not scan them (0.2 s each).

@@ -15,12 +15,14 @@ from evomerge.domain.kinship import KinshipReading, Metric
 from evomerge.domain.model import (
     Candidate,
     CandidateSet,
+    Disentangling,
     Failure,
     Foundation,
     MergeKind,
     PoolRule,
     Retention,
     SkippedMerge,
+    disentangling,
 )
 from evomerge.domain.objective import ObjectiveName
 from evomerge.domain.race import Race
@@ -66,6 +68,11 @@ class RunStarted(Value):
     objective: ObjectiveName = "mean"
     skill_kept_at: float = 0.8
     data_sets: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def disentangling(self) -> Disentangling | None:
+        """The merge method, if it disentangles the task vectors that strategies weigh."""
+        return disentangling(self.merge_method)
 
 
 class RunResumed(Value):

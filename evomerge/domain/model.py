@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -24,6 +24,9 @@ PoolRule = Literal["top_k", "elites"]
 
 Retention = Literal["all", "pool", "best"]
 """The models whose weights a run keeps."""
+
+Disentangling = Literal["wudi"]
+"""Merge methods that make disentangled task vectors (`merge_rules`), which are then summed."""
 
 KindName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Colour = Literal["blue", "orange", "green", "pink", "sky", "yellow"]
@@ -96,15 +99,15 @@ class Coefficients(Value):
     """Merge weights chosen by a strategy, which replace the config's merge method and parameters.
 
     The child is base + Σ weights[i] · task vector of parent i; with `ties` the task vectors are
-    first trimmed to the share `density` of their largest entries, with sign election; with `wudi`
-    the interference between them is removed first (`merge_rules.wudi`).
+    first trimmed to the share `density` of their largest entries, with sign election; with a method
+    of `Disentangling` the interference between them is removed first.
 
     Attributes:
         weights: one per parent, in their order; not normalised.
         density: for `ties`; None for the others.
     """
 
-    method: Literal["task_arithmetic", "ties", "wudi"]
+    method: Literal["task_arithmetic", "ties"] | Disentangling
     weights: tuple[float, ...] = Field(min_length=2)
     density: float | None = Field(default=None, gt=0, le=1)
 
@@ -115,15 +118,27 @@ class Coefficients(Value):
         return cls(method=method, weights=tuple(weights), density=density)
 
     @property
-    def disentangled(self) -> Self:
-        """The same weights with `wudi`, which removes interference between task vectors."""
-        return self.model_copy(update={"method": "wudi", "density": None})
+    def disentangling(self) -> Disentangling | None:
+        """The method that disentangles the task vectors; None for plain ones.
+
+        The weights of each are a search space of their own.
+        """
+        return disentangling(self.method)
+
+    def disentangled(self, method: Disentangling | None) -> Self:
+        """The same weights over task vectors disentangled by `method`; unchanged without one."""
+        return self.model_copy(update={"method": method, "density": None}) if method else self
 
     @model_validator(mode="after")
     def _density_of_ties(self) -> Self:
         if (self.method == "ties") != (self.density is not None):
             raise ValueError("ties needs a density, and no other method takes one")
         return self
+
+
+def disentangling(method: str) -> Disentangling | None:
+    """`method` if it disentangles task vectors, else None."""
+    return next((each for each in get_args(Disentangling) if each == method), None)
 
 
 class Proposal(Value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from operator import not_
 from typing import Any, Literal
 
 from pydantic import Field
@@ -11,6 +12,8 @@ from evomerge.domain.identity import content_id
 from evomerge.domain.value import Value
 
 RECIPE_VERSION = 1
+WEIGHT = "weight"
+"""The parameter of a parent that scales its task vector."""
 
 
 class Ingredient(Value):
@@ -34,6 +37,8 @@ class Recipe(Value):
         seed: of random merge methods, None for the others.
         fragment: further keys of a mergekit configuration (`method: mergekit`).
         options: merge options that can change the output and are not the default.
+        disentangled: the child is the base plus a weighted sum of the task vectors that `method`
+            has disentangled once for these parents (`task_vectors`), not solved with every merge.
         engine: name and version of what executes the recipe, such as `mergekit 0.1.5`.
     """
 
@@ -47,6 +52,8 @@ class Recipe(Value):
     seed: int | None = None
     fragment: dict[str, Any] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
+    # Left out where it is false, so that ids and files of earlier versions stay what they are.
+    disentangled: bool = Field(default=False, exclude_if=not_)
     engine: str
     version: Literal[1] = 1
 
@@ -55,9 +62,39 @@ class Recipe(Value):
         """The content id of the merged model."""
         return content_id("merge", RECIPE_VERSION, self.model_dump(exclude={"version"}))
 
+    @cached_property
+    def task_vectors(self) -> str | None:
+        """The content id of the disentangled task vectors that are summed; None if none are.
+
+        Neither the weights nor the order of the parents matter for it.
+        """
+        if not self.disentangled:
+            return None
+        return content_id(
+            "task_vectors", RECIPE_VERSION, self.of_task_vectors.model_dump(exclude={"version"})
+        )
+
+    @property
+    def of_task_vectors(self) -> Recipe:
+        """What determines `task_vectors`: parents by content id, without weights."""
+        parents = [
+            Ingredient(
+                model=parent.model,
+                parameters={k: v for k, v in parent.parameters.items() if k != WEIGHT},
+            )
+            for parent in sorted(self.parents, key=lambda parent: parent.model)
+        ]
+        shared = self.model_dump(exclude={"parents", "chat_template", "disentangled"})
+        return Recipe(parents=tuple(parents), **shared)
+
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The distinct content ids that a merge reads: parents, base, the tokenizer's model."""
+        """The distinct content ids that the merge reads.
+
+        The parents, the base and the tokenizer's model, or the base and `task_vectors`.
+        """
+        if self.task_vectors is not None:
+            return self.base, self.task_vectors
         tokenizer = [] if self.tokenizer in {None, "union", "base"} else [self.tokenizer]
         ids = [*(parent.model for parent in self.parents), self.base, *tokenizer]
         return tuple(dict.fromkeys(each for each in ids if each is not None))

@@ -44,6 +44,22 @@ def merge(
     )
 
 
+def disentangle(
+    recipe: Recipe,
+    options: MergeOptions,
+    folder: Callable[[str], Path],
+    into: Path,
+    seconds: float | None = None,
+) -> Operation:
+    """Write the `task_vectors` of `recipe` into the empty folder `into`; see `merge`.
+
+    Merges of recipes that have them read them from there, as the folder of their content id.
+    """
+    return merge(recipe.of_task_vectors, options, folder, into, seconds).model_copy(
+        update={"kind": "disentangle"}
+    )
+
+
 def describe(
     evaluation: EvaluationConfig, options: MergeOptions, data_sets: Mapping[str, str] = _NONE
 ) -> Operation:

@@ -11,11 +11,11 @@ from evomerge.domain.model import Model
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.retention import needed, unneeded
 from evomerge.domain.state import RunState
-from evomerge.execution.operations import merge
+from evomerge.execution.operations import disentangle, merge
 from evomerge.execution.pool import Pool
 from evomerge.execution.resources import Resources
 from evomerge.ports import Observer, Progress
-from evomerge.store.artefacts import WEIGHTS, Store
+from evomerge.store.artefacts import TASK_VECTORS, WEIGHTS, Store
 from evomerge.store.atomic import make_folder
 
 
@@ -46,7 +46,7 @@ class Weights:
         store.sweep()
         self.store = store
         self.resources = resources
-        self._folders = folders
+        self._folders = dict(folders)
         self._pool = pool
         self._options = config.merge.options
         self._seconds = config.execution.timeout_seconds
@@ -93,9 +93,7 @@ class Weights:
 
     def _made(self, recipe: Recipe, progress: Progress) -> bool:
         def build(into: Path) -> None:
-            for each in recipe.inputs:
-                if each in self._recipes:
-                    self._made(self._recipes[each], progress)
+            self._make_inputs(recipe, progress)
             self.resources.check_disk(1)
             self._pool.start("merge", "score")
             operation = merge(recipe, self._options, self.folder, into, self._seconds)
@@ -104,6 +102,26 @@ class Weights:
         made = self.store.obtain(f"models/{recipe.id}", build, lambda: self._pool.closed)
         self._pruned.discard(recipe.id)
         return made.reused
+
+    def _make_inputs(self, recipe: Recipe, progress: Progress) -> None:
+        """Make the missing ancestors of a merge, or the task vectors that it sums."""
+        for each in recipe.inputs:
+            if each in self._recipes:
+                self._made(self._recipes[each], progress)
+        if recipe.task_vectors is None:
+            return
+
+        def build(into: Path) -> None:
+            self._make_inputs(recipe.of_task_vectors, progress)
+            self.resources.check_disk(len(recipe.parents))
+            self._pool.start("disentangle", "score")
+            operation = disentangle(recipe, self._options, self.folder, into, self._seconds)
+            self._pool.run(operation, progress)
+
+        name = f"{TASK_VECTORS}/{recipe.task_vectors}"
+        made = self.store.obtain(name, build, lambda: self._pool.closed)
+        self._folders[recipe.task_vectors] = made.path
+        self._pruned.discard(recipe.task_vectors)
 
     def prune(self, state: RunState) -> None:
         """Prune weights that neither this run nor another one of the runs folder needs."""

@@ -36,6 +36,8 @@ from evomerge.store.lock import file_time, free, start_time, waiting
 MANIFEST = "manifest.json"
 PRUNED = "pruned.json"
 """The manifest of an artefact whose weights were pruned; its small files are kept."""
+TASK_VECTORS = "task_vectors"
+"""The folder of the sets of disentangled task vectors (`Recipe.task_vectors`)."""
 WEIGHTS = (".safetensors", ".bin")
 """Suffixes of the files of a model that are pruned."""
 _ABANDONED = 24 * 3600.0
@@ -185,7 +187,9 @@ class Store:
         A process of this host is looked up by pid. A process of another host counts as killed if
         the artefact's lock is free and nothing was written for a day.
         """
-        refuse_links([self.root / each for each in ("models", "evaluations", "tmp", "locks")])
+        refuse_links(
+            [self.root / each for each in ("models", "evaluations", TASK_VECTORS, "tmp", "locks")]
+        )
         removed = 0
         for folder in sorted(self._temporary.glob("*--*")) if self._temporary.is_dir() else ():
             if self._is_abandoned(folder):

@@ -85,12 +85,10 @@ class CoefficientSearch(Strategy):
         if state.best is None:
             return ()
         foundation = foundation_models(state)
-        wudi = state.start.merge_method == "wudi"
+        method = state.start.disentangling
         choose = self._suggested if self.search.algorithm == "bayes" else self._drawn
-        points = choose(state, foundation, () if wudi else self.grid.densities, rng)
-        return tuple(
-            _merge_of_all(foundation, point.disentangled if wudi else point) for point in points
-        )
+        points = choose(state, foundation, () if method else self.grid.densities, rng)
+        return tuple(_merge_of_all(foundation, point.disentangled(method)) for point in points)
 
     def _suggested(
         self,
@@ -131,12 +129,12 @@ class CoefficientSearch(Strategy):
 def _observations(state: RunState, foundation: Sequence[Model]) -> Iterator[Observation]:
     """All weighted sums of foundation models by generation and name; a failed merge scores 0.
 
-    With `merge.method: wudi` only sums of disentangled task vectors; foundation models are not.
+    Over disentangled task vectors only their sums; foundation models are not among them.
     """
     from evomerge.surrogate import Observation
 
     names = [model.name for model in foundation]
-    wudi = state.start.merge_method == "wudi"
+    method = state.start.disentangling
     for model in sorted(state.models.values(), key=lambda model: (model.generation, model.name)):
         if model.scores is not None:
             scores = tuple(task.value / 100 for task in model.scores.tasks)
@@ -145,10 +143,10 @@ def _observations(state: RunState, foundation: Sequence[Model]) -> Iterator[Obse
         else:
             continue
         chosen = model.candidate.proposal.coefficients if model.candidate else None
-        if model.generation == 0 and model.name in names and not wudi:
+        if model.generation == 0 and model.name in names and method is None:
             alone = [float(name == model.name) for name in names]
             yield Observation(Coefficients.at(alone, None), scores)
-        elif chosen and set(model.parents) <= set(names) and (chosen.method == "wudi") == wudi:
+        elif chosen and set(model.parents) <= set(names) and chosen.disentangling == method:
             weights = dict(zip(model.parents, chosen.weights, strict=True))
             every = [weights.get(name, 0.0) for name in names]
             yield Observation(Coefficients.at(every, chosen.density), scores)
@@ -157,10 +155,10 @@ def _observations(state: RunState, foundation: Sequence[Model]) -> Iterator[Obse
 def _merge_of_all(foundation: Sequence[Model], point: Coefficients) -> Proposal:
     """The merge at a point; models of weight 0 are left out, unless fewer than two would remain.
 
-    With wudi none is left out, since disentangled task vectors depend on all models.
+    None is left out of disentangled task vectors, which depend on all models.
     """
     parts = [(model, w) for model, w in zip(foundation, point.weights, strict=True) if w]
-    if len(parts) < 2 or point.method == "wudi":
+    if len(parts) < 2 or point.disentangling:
         parts = list(zip(foundation, point.weights, strict=True))
     shown = ", ".join(f"{w:.2f} {model.name}" for model, w in parts)
     return propose_merge(

@@ -19,7 +19,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from evomerge.domain.kinship import KinshipMatrix
-from evomerge.domain.model import CandidateSet, Coefficients, MergeKind, Proposal
+from evomerge.domain.model import (
+    CandidateSet,
+    Coefficients,
+    MergeKind,
+    Proposal,
+    disentangling,
+)
 from evomerge.domain.settings import identity, named, refuse
 from evomerge.domain.state import RunState
 from evomerge.domain.value import Value
@@ -69,11 +75,11 @@ class Grid(Value):
         """The points for `models` foundation models, task arithmetic first.
 
         Args:
-            merge_method: the config's merge method; `wudi` has other points.
+            merge_method: the config's merge method; one that disentangles has its own points.
         """
-        if merge_method == "wudi":
-            for scale in self.wudi:
-                yield Coefficients.at((scale,) * models, None).disentangled
+        if method := disentangling(merge_method):
+            for scale in getattr(self, method):
+                yield Coefficients.at((scale,) * models, None).disentangled(method)
             return
         for scale in self.scales:
             yield Coefficients.at((scale,) * models, None)

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evomerge.config import EvaluationConfig, MergeOptions
 from evomerge.domain.errors import CandidateError
 from evomerge.domain.kinship import KinshipReading, Metric, Pair, pair
-from evomerge.domain.recipe import Recipe
+from evomerge.domain.recipe import WEIGHT, Ingredient, Recipe
 from evomerge.domain.scores import Scores
 from evomerge.execution import operations
 from evomerge.execution.evaluation import Evaluation
@@ -44,21 +45,41 @@ class World:
         base: content id of the base model.
         folders: the folder of the base and of at least three models, by content id.
         recipe: merges two of them.
+        summed: merges them by a sum of disentangled task vectors, with a weight for each.
         evaluation: scores them.
         broken: a folder without a usable model.
+        values: reads all weights of the model in a folder.
     """
 
     base: str
     folders: dict[str, Path]
     recipe: Recipe
+    summed: Recipe
     evaluation: EvaluationConfig
     broken: Path
+    values: Callable[[Path], Sequence[float]]
 
-    def merge(self, into: Path, others: Mapping[str, Path] | None = None) -> Operation:
+    def merge(
+        self,
+        into: Path,
+        others: Mapping[str, Path] | None = None,
+        recipe: Recipe | None = None,
+    ) -> Operation:
         """A merge of `recipe` into a new folder; `others` replace its inputs."""
         into.mkdir()
         folders = {**self.folders, **(others or {})}
-        return operations.merge(self.recipe, MergeOptions(), folders.__getitem__, into)
+        return operations.merge(recipe or self.recipe, MergeOptions(), folders.__getitem__, into)
+
+    def disentangle(self, recipe: Recipe, into: Path) -> Operation:
+        """Write the task vectors that `recipe` sums into a new folder."""
+        into.mkdir()
+        return operations.disentangle(recipe, MergeOptions(), self.folders.__getitem__, into)
+
+    def sum(self, recipe: Recipe, vectors: Path, into: Path) -> Operation:
+        """Merge `recipe` over its task vectors in folder `vectors` into a new folder."""
+        into.mkdir()
+        folders = {self.base: self.folders[self.base], str(recipe.task_vectors): vectors}
+        return operations.merge(recipe, MergeOptions(), folders.__getitem__, into)
 
     def describe(self) -> Operation:
         """A `describe` operation for `evaluation`."""
@@ -87,6 +108,19 @@ def contents(folder: Path) -> dict[str, str]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+def changed(recipe: Recipe, **fields: Any) -> Recipe:
+    """`recipe` with other fields; a copy would keep what was computed from the old ones."""
+    return Recipe.model_validate({**recipe.model_dump(exclude={*fields}), **fields})
+
+
+def weighed(recipe: Recipe, *weights: float) -> Recipe:
+    """`recipe` with other weights of its parents."""
+    each = zip(recipe.parents, weights, strict=True)
+    own = [(parent.model, {**parent.parameters, WEIGHT: weight}) for parent, weight in each]
+    parents = tuple(Ingredient(model=model, parameters=parameters) for model, parameters in own)
+    return changed(recipe, parents=parents)
 
 
 class WorkerContract:
@@ -121,7 +155,7 @@ class WorkerContract:
 
 
 class MergingContract:
-    """For workers that support `check` and `merge`. Fixtures: `worker`, `world`."""
+    """For workers that support `check`, `merge` and `disentangle`. Fixtures: `worker`, `world`."""
 
     def test_the_same_recipe_gives_the_same_files(
         self, worker: Worker, world: World, tmp_path: Path
@@ -152,6 +186,35 @@ class MergingContract:
 
     def test_a_sound_recipe_passes_the_check(self, worker: Worker, world: World) -> None:
         worker.run(operations.check(world.recipe, MergeOptions()), ignore)
+        worker.run(operations.check(world.summed, MergeOptions()), ignore)
+
+    def test_task_vectors_depend_on_neither_weights_nor_order(
+        self, worker: Worker, world: World, tmp_path: Path
+    ) -> None:
+        turned = changed(world.summed, parents=world.summed.parents[::-1])
+        made = []
+        for name, recipe in (("one", world.summed), ("two", weighed(turned, 0.0, 2.0))):
+            assert recipe.task_vectors == world.summed.task_vectors
+            worker.run(world.disentangle(recipe, tmp_path / name), ignore)
+            made.append(contents(tmp_path / name))
+        assert made[0] == made[1]
+        assert {name.split("/")[0] for name in made[0]} >= {p.model for p in turned.parents}
+
+    def test_their_weighted_sum_is_what_the_method_merges(
+        self, worker: Worker, world: World, tmp_path: Path
+    ) -> None:
+        vectors = tmp_path / "vectors"
+        worker.run(world.disentangle(world.summed, vectors), ignore)
+        for number, weights in enumerate([(0.0, 0.0), (0.25, 1.5), (-0.5, 0.75)]):
+            summed = weighed(world.summed, *weights)
+            direct = changed(summed, disentangled=False)
+            made = [tmp_path / f"{kind}-{number}" for kind in ("summed", "direct")]
+            worker.run(world.sum(summed, vectors, made[0]), ignore)
+            worker.run(world.merge(made[1], recipe=direct), ignore)
+            found, expected = map(world.values, made)
+            assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
+            if not any(weights):
+                assert found == pytest.approx(world.values(world.folders[world.base]), abs=1e-6)
 
 
 class ScoringContract:

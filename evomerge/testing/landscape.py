@@ -107,10 +107,11 @@ class Fake:
 class LandscapeMerger(Fake):
     """Averages parents in the ratio 0.6 : 0.4, the first one first, then extrapolates.
 
-    Parents with explicit weights are summed with these weights instead.
+    Parents with explicit weights are summed with these weights instead, with `wudi` over
+    disentangled task vectors: each coordinate belongs to the parent that moved it most.
     """
 
-    kinds = frozenset({"check", "merge"})
+    kinds = frozenset({"check", "merge", "disentangle"})
 
     def check(self, operation: Operation, progress: Progress) -> dict[str, Any]:
         """Accept every recipe."""
@@ -119,11 +120,40 @@ class LandscapeMerger(Fake):
     def merge(self, operation: Operation, progress: Progress) -> dict[str, Any]:
         """Write the child's vector; a seeded recipe adds noise that depends only on its seed."""
         recipe = Recipe.model_validate(operation.arguments["recipe"])
-        parents = [read_vector(operation.inputs[parent.model]) for parent in recipe.parents]
+        folders = dict(operation.inputs)
+        if recipe.task_vectors is not None:
+            vectors = folders.pop(recipe.task_vectors)
+            folders = {parent.model: vectors / parent.model for parent in recipe.parents}
+        parents = [read_vector(folders[parent.model]) for parent in recipe.parents]
+        if recipe.method == "wudi" and recipe.task_vectors is None:
+            parents = _disentangled(parents)
         (operation.output / VECTOR).write_text(json.dumps(_child(recipe, parents)))
         (operation.output / "recipe.json").write_text(recipe.model_dump_json())
         progress(1, 1)
         return {}
+
+    def disentangle(self, operation: Operation, progress: Progress) -> dict[str, Any]:
+        """Write the disentangled vector of each parent into a folder of its name."""
+        recipe = Recipe.model_validate(operation.arguments["recipe"])
+        names = [parent.model for parent in recipe.parents]
+        vectors = _disentangled([read_vector(operation.inputs[name]) for name in names])
+        for done, (name, vector) in enumerate(zip(names, vectors, strict=True), start=1):
+            (operation.output / name).mkdir()
+            (operation.output / name / VECTOR).write_text(json.dumps(vector))
+            progress(done, len(names))
+        return {}
+
+
+def _disentangled(vectors: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Vectors that share no coordinate: each keeps those in which no other one is longer."""
+    owners = [
+        max(range(len(vectors)), key=lambda place: abs(values[place]))
+        for values in zip(*vectors, strict=True)
+    ]
+    return [
+        [value if owner == place else 0.0 for value, owner in zip(vector, owners, strict=True)]
+        for place, vector in enumerate(vectors)
+    ]
 
 
 def _child(recipe: Recipe, parents: Sequence[Sequence[float]]) -> list[float]:
@@ -139,7 +169,9 @@ def _child(recipe: Recipe, parents: Sequence[Sequence[float]]) -> list[float]:
 def _weights(recipe: Recipe) -> tuple[float, list[float]]:
     """The factor of the sum, and the weight of each parent."""
     given = [parent.parameters.get("weight") for parent in recipe.parents]
-    if recipe.method in {"task_arithmetic", "ties"} and all(isinstance(w, float) for w in given):
+    if recipe.method in {"task_arithmetic", "ties", "wudi"} and all(
+        isinstance(w, float) for w in given
+    ):
         return 1.0, [float(w) for w in given if w is not None]
     rest = 0.4 / max(1, len(given) - 1)
     return 1.1, [0.6, *([rest] * (len(given) - 1))]

@@ -20,6 +20,7 @@ from evomerge.testing.landscape import (
     LandscapeWorker,
     make_base,
     make_foundation,
+    read_vector,
 )
 
 
@@ -30,15 +31,27 @@ def world(tmp_path_factory):
     models = [make_foundation(root / name, name, seed) for seed, name in enumerate("abc")]
     folders = {model.content_id: root / model.name for model in models}
     (root / "broken").mkdir()
-    parents = tuple(Ingredient(model=name) for name in list(folders)[:2])
+    parents = list(folders)[:2]
     return World(
         base=base.content_id,
         folders={**folders, base.content_id: root / "base"},
         recipe=Recipe(
-            method="dare_ties", parents=parents, base=base.content_id, seed=5, engine="landscape 1"
+            method="dare_ties",
+            parents=tuple(Ingredient(model=name) for name in parents),
+            base=base.content_id,
+            seed=5,
+            engine="landscape 1",
         ),
         evaluation=EvaluationConfig.model_validate({"tasks": ["landscape"]}),
+        summed=Recipe(
+            method="wudi",
+            parents=tuple(Ingredient(model=each, parameters={"weight": 1.0}) for each in parents),
+            base=base.content_id,
+            disentangled=True,
+            engine="landscape 1",
+        ),
         broken=root / "broken",
+        values=read_vector,
     )
 
 

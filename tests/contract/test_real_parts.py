@@ -2,7 +2,9 @@
 
 import shutil
 
+import numpy as np
 import pytest
+from safetensors.torch import load_file
 
 from evomerge.adapters import kinship, mergekit
 from evomerge.adapters.foundation import resolve_all
@@ -21,6 +23,11 @@ from evomerge.testing.contracts import (
 )
 
 SKILLS = ("reverse", "sort", "rotate")
+
+
+def values(folder):
+    weights = load_file(folder / "model.safetensors")
+    return np.concatenate([weights[name].numpy().ravel() for name in sorted(weights)])
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +65,15 @@ def world(resolved, tiny, tmp_path_factory):
                 "dtype": "float32",
             }
         ),
+        summed=Recipe(
+            method="wudi",
+            parents=tuple(Ingredient(model=each, parameters={"weight": 1.0}) for each in ids[1:3]),
+            base=ids[0],
+            disentangled=True,
+            engine="mergekit 0.1.5",
+        ),
         broken=broken,
+        values=values,
     )
 
 

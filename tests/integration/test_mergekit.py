@@ -30,6 +30,7 @@ from evomerge.execution import operations
 from evomerge.execution.pool import no_progress
 from evomerge.merge_rules.wudi import merged_task_vector
 from evomerge.ports import Worker
+from evomerge.testing.contracts import changed, weighed
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 TOKENS = ["<unk>", "<s>", "</s>", *(chr(33 + place) for place in range(61))]
@@ -209,6 +210,69 @@ def test_evomerge_s_own_rule_is_a_method_of_mergekit(
         other = recipe("wudi", parents, start, own={"weight": 1.0}, tokenizer="union")
         merge(merger, other, inputs, tmp_path / kind)
         works(tmp_path / kind)
+
+
+def wudi_of(parents: str, base: str, weights: tuple[float, ...], **fields: Any) -> Recipe:
+    made = recipe("wudi", parents, base, parameters={"epsilon": 0.3}, **fields)
+    return weighed(made, *weights)
+
+
+def from_vectors(
+    merger: Worker, made: Recipe, inputs: Mapping[str, Path], into: Path, vectors: Path
+) -> Weights:
+    """The merge of `made` over its task vectors, which are made in `vectors` if missing."""
+    if not vectors.exists():
+        vectors.mkdir()
+        merger.run(
+            operations.disentangle(made, MergeOptions(), inputs.__getitem__, vectors), no_progress
+        )
+    return merge(merger, made, {**inputs, str(made.task_vectors): vectors}, into)
+
+
+@pytest.mark.parametrize(
+    ("parents", "base", "tokenizer"),
+    [
+        ("a b", "base", None),
+        ("b a xy", "base", "union"),
+        ("xy yz", "base", "union"),
+        ("a-bf16 xy-bf16", "base-bf16", "union"),
+        ("a-tied xy-tied", "base-tied", "union"),
+        ("a-bf16 a-tied", "base-tied", None),
+        ("a xy", "base", "base"),
+        ("xy base a", "base", "xy"),
+    ],
+)
+def test_weights_over_disentangled_task_vectors_give_what_wudi_gives(
+    merger: Worker,
+    inputs: Mapping[str, Path],
+    tmp_path: Path,
+    parents: str,
+    base: str,
+    tokenizer: str | None,
+) -> None:
+    """One set serves every weighting, in any order of the parents."""
+    given = (0.0, 1.3, 0.7)[: len(parents.split())]
+    for number, weights in enumerate((given, given[::-1], (-0.5, *given[1:]))):
+        direct = wudi_of(parents, base, weights, tokenizer=tokenizer)
+        order = direct.parents[:: -1 if number == 2 else 1]
+        made = changed(direct, disentangled=True, parents=order)
+        check(merger, made)
+        expected = merge(merger, direct, inputs, tmp_path / f"direct-{number}")
+        found = from_vectors(merger, made, inputs, tmp_path / f"child-{number}", tmp_path / "set")
+        assert found.keys() == expected.keys()
+        for name, tensor in found.items():
+            assert tensor.dtype == expected[name].dtype
+            exact = {"rtol": 1e-5, "atol": 1e-6}
+            rounded = {"rtol": 2**-6, "atol": 2e-4}
+            torch.testing.assert_close(
+                tensor, expected[name], **(exact if tensor.dtype == torch.float32 else rounded)
+            )
+        names = {path.name for path in (tmp_path / f"direct-{number}").iterdir()}
+        assert names == {path.name for path in (tmp_path / f"child-{number}").iterdir()}
+        for name in names - {"recipe.yaml", "mergekit_config.yml", "model.safetensors"}:
+            one, other = (tmp_path / f"{kind}-{number}" / name for kind in ("direct", "child"))
+            assert one.read_text() == other.read_text(), name
+        works(tmp_path / f"child-{number}")
 
 
 def test_the_folder_holds_what_a_model_needs_and_nothing_else(

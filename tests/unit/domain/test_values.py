@@ -125,3 +125,41 @@ def test_criteria_can_be_named_or_spelled_out():
         [{"pool_unchanged": True}, {"kinship_saturation": {"threshold": 0.9}}]
     )
     assert named == spelled
+
+
+WEIGHED = {"method": "wudi", "base": "files1-base", "parameters": {"epsilon": 0.3}}
+
+
+def weighing(*weights, names="ab", **changes):
+    pairs = zip(names, weights, strict=True)
+    parents = tuple(Ingredient(model=f"files1-{n}", parameters={"weight": w}) for n, w in pairs)
+    return recipe(**{**WEIGHED, "parents": parents, **changes})
+
+
+def test_a_recipe_of_an_earlier_version_keeps_its_id():
+    assert weighing(1.0, 1.0).id == "merge1-1dbeb5804d8e6832ffc558fbc02c4949"
+    assert "disentangled" not in weighing(1.0, 1.0).model_dump()
+    assert weighing(1.0, 1.0).task_vectors is None
+    assert weighing(1.0, 1.0, disentangled=True).id != weighing(1.0, 1.0).id
+
+
+def test_task_vectors_do_not_depend_on_weights_or_the_order_of_parents():
+    first = weighing(1.0, 0.5, disentangled=True)
+    for same in (
+        weighing(0.0, 2.0, disentangled=True),
+        weighing(0.5, 1.0, names="ba", disentangled=True),
+        weighing(1.0, 0.5, disentangled=True, chat_template="chatml"),
+    ):
+        assert same.task_vectors == first.task_vectors
+        assert same.id != first.id
+    for other in (
+        weighing(1.0, 0.5, disentangled=True, parameters={"epsilon": 0.4}),
+        weighing(1.0, 0.5, disentangled=True, dtype="bfloat16"),
+        weighing(1.0, 0.5, disentangled=True, base="files1-other"),
+        weighing(1.0, 0.5, disentangled=True, tokenizer="union"),
+        weighing(1.0, 0.5, names="ac", disentangled=True),
+        weighing(1.0, 0.5, disentangled=True, options={"threads": 2}),
+    ):
+        assert other.task_vectors != first.task_vectors
+    assert first.inputs == ("files1-base", first.task_vectors)
+    assert first.of_task_vectors.inputs == ("files1-a", "files1-b", "files1-base")
