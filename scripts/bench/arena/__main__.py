@@ -1,10 +1,11 @@
 """Which strategy finds the best model for its budget? Real merges and scores of tiny models.
 
-    python scripts/bench/arena [--quick | --full] [--fixtures N] OUT_DIR
+    python scripts/bench/arena [--quick | --full] [--seeds N] [--parents KIND] OUT_DIR
 
-Every arm is an evomerge run in OUT_DIR/fixture-N/runs, with one store per fixture. The command can
-be interrupted and resumed; OUT_DIR/arena.md and arena.json are written after each fixture, or for
-the finished arms with --report.
+Every run of an arm is an evomerge run in OUT_DIR/fixture-N/runs, with one store per fixture. The
+command can be interrupted and resumed; OUT_DIR/arena.md and arena.json are written after each
+fixture, or for the finished arms with --report. With --parents overlap or lora the foundation
+models are others, and the files arena-overlap.md and so on.
 A child costs about a second on an idle machine. Run it under `nice` beside other work.
 """
 
@@ -17,16 +18,19 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 # Set before any child process starts: no downloads, no spinning threads.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 from arms import MARKS, Arm, arms_of, crew_of, finished, held_out, run_arm, stops
+from families import Parents
 from fixtures import Fixture, fair
 from judge import judged
-from table import Played, document, markdown
+from results import Played, document
+from table import markdown
 
 from evomerge.domain.errors import EvomergeError
 
@@ -69,8 +73,9 @@ def report(
             played.append(Played(fixture, states, scores, ended, judged(fixture, marks)))
     found = document(arms, played, controls, marks, landscapes)
     text = markdown(found)
-    (out / "arena.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (out / "arena.md").write_text(text, encoding="utf-8")
+    name = "-".join(["arena", *{each.parents for each in fixtures} - {"specialists"}])
+    (out / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (out / f"{name}.md").write_text(text, encoding="utf-8")
     return text
 
 
@@ -91,6 +96,10 @@ def main() -> int:
                         help="number of fair fixtures, instead of two or five")  # fmt: skip
     parser.add_argument("--evaluations", type=int, metavar="N", choices=MARKS, default=MARKS[-1],
                         help="children per arm; another number needs another OUT_DIR")  # fmt: skip
+    parser.add_argument("--numbers", help="the fixtures to try, comma-separated, instead of all")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of every arm")
+    parser.add_argument("--parents", choices=get_args(Parents), default="specialists",
+                        help="tuned on one skill each, on two each, or with LoRA")  # fmt: skip
     parser.add_argument("--arms", help="only these, comma-separated")
     parser.add_argument("--landscapes", type=int, default=40, metavar="N",
                         help="of the simulation, for each fixture")  # fmt: skip
@@ -104,11 +113,15 @@ def main() -> int:
         if unknown := [name for name in wanted if name not in known]:
             parser.error(f"--arms: {unknown[0]!r} is none of {', '.join(known)}")
         arms = tuple(known[name] for name in wanted)
+    arms = tuple(replace(arm, seed=seed) for seed in range(1, options.seeds + 1) for arm in arms)
+    numbers = [int(each) for each in options.numbers.split(",")] if options.numbers else None
     options.out.mkdir(parents=True, exist_ok=True)
     out = options.out.resolve()
     marks = tuple(mark for mark in MARKS if mark <= options.evaluations)
     try:
-        fixtures, controls = fair(options.fixtures or FIXTURES[options.size], out)
+        fixtures, controls = fair(
+            options.fixtures or FIXTURES[options.size], out, numbers, options.parents
+        )
         for title, found in controls.items():
             for fault in found["faults"]:
                 _say(f"{title} is unfair and left out: {fault}")

@@ -57,13 +57,19 @@ class Arm:
     method: str = "ties"
     variant: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 1
 
     @property
-    def name(self) -> str:
+    def title(self) -> str:
         """`slerp-kinship`; strategies that choose between TIES and task arithmetic: their name."""
         chosen = self.strategy in OF_ALL and self.method != "wudi"
         words = [self.strategy] if chosen else [self.method, self.strategy]
         return "-".join([*words, *([self.variant] if self.variant else [])])
+
+    @property
+    def name(self) -> str:
+        """The name of its runs: the title, with the number of the seed if it is not the first."""
+        return self.title if self.seed == 1 else f"{self.title}-seed{self.seed}"
 
     def config(self, fixture: Fixture, evaluations: int) -> Config:
         """`document`, validated."""
@@ -75,19 +81,19 @@ class Arm:
         Args:
             evaluations: number of children, without the foundation models.
         """
-        family = fixture.folder / "family"
+        seed = fixture.number + 1000 * (self.seed - 1)
         tasks = [
             {"name": tiny.task_name(skill), "metric": tiny.metric_name(skill)}
             for skill in tiny.SKILLS
         ]
         return {
-            "run": {"name": self.name, "dir": fixture.runs, "seed": fixture.number},
-            "base_model": str(family / "models" / tiny.BASE),
-            "foundation_models": [str(family / "models" / skill) for skill in tiny.SKILLS],
+            "run": {"name": self.name, "dir": fixture.runs, "seed": seed},
+            "base_model": str(fixture.models / tiny.BASE),
+            "foundation_models": [str(fixture.models / skill) for skill in tiny.SKILLS],
             "strategy": {"name": self.strategy, "k": 3, **self.settings},
             "merge": {"method": self.method, "parameters": METHODS[self.method]},
             "evaluation": {
-                "include": [family / "tasks"],
+                "include": [fixture.tasks],
                 "tasks": tasks,
                 "split": {"held_out": HELD_OUT / (HELD_OUT + fixture.items)},
                 "dtype": "float32",

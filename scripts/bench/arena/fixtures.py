@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import make_tiny_models as tiny
+from families import Family, Parents, skills_of
 
 FIRST_SEED = 100
 HELD_OUT = 1000
@@ -32,11 +33,13 @@ class Fixture:
 
     Attributes:
         items: number of selection items per task; `HELD_OUT` more are held out.
+        parents: the kind of the foundation models; all kinds share the base and the tasks.
     """
 
     number: int
     out: Path
     items: int = 300
+    parents: Parents = "specialists"
 
     @property
     def hard(self) -> bool:
@@ -50,8 +53,22 @@ class Fixture:
 
     @property
     def folder(self) -> Path:
-        """The folder of its models, tasks, runs and results."""
-        return self.out / f"fixture-{self.number}"
+        """The folder of its models, runs and results."""
+        return self.out / (f"fixture-{self.number}" + self._suffix)
+
+    @property
+    def _suffix(self) -> str:
+        return "" if self.parents == "specialists" else f"-{self.parents}"
+
+    @property
+    def models(self) -> Path:
+        """The folder of the base and the foundation models."""
+        return self.folder / "family" / "models"
+
+    @property
+    def tasks(self) -> Path:
+        """The folder of the lm-eval tasks."""
+        return self.out / f"fixture-{self.number}" / "family" / "tasks"
 
     @property
     def runs(self) -> Path:
@@ -83,32 +100,54 @@ class Fixture:
     @property
     def title(self) -> str:
         """A one-line description."""
-        return f"fixture {self.number} ({self.family}, {'hard' if self.hard else 'easy'})"
+        kind = f"{self.family}, {'hard' if self.hard else 'easy'}"
+        return f"fixture {self.number}{self._suffix} ({kind})"
 
     def make(self) -> dict[str, Any]:
         """Train it unless it exists; returns its controls, which are also in `controls.json`."""
-        made = tiny.make(self.folder / "family", seed=FIRST_SEED + self.number, recipe=self.recipe)
-        digest = json.loads((made / tiny.MANIFEST).read_text(encoding="utf-8"))["digest"]
+        plain = replace(self, parents="specialists")
+        seed = FIRST_SEED + self.number
+        made = tiny.make(plain.folder / "family", seed=seed, recipe=self.recipe)
+        family, manifest = Family(made, seed, self.recipe), made / tiny.MANIFEST
+        if self != plain:
+            manifest = family.with_parents(self.folder / "family", self.parents)
+        digest = json.loads(manifest.read_text(encoding="utf-8"))["digest"]
         kept = self.folder / "controls.json"
+        found: dict[str, Any] = {}
         if kept.exists():
-            found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-            if found["digest"] == digest:
-                return found
-        found = {"digest": digest, **_Controls(made, self.items).measured()}
+            found = json.loads(kept.read_text(encoding="utf-8"))
+        if found.get("digest") != digest:
+            controls = _Controls(self.models, self.tasks, self.items)
+            found = {"digest": digest, **controls.measured(skills_of(self.parents))}
+        if "every_skill" not in found and self == plain:
+            controls = _Controls(self.models, self.tasks, self.recipe.items)
+            found["every_skill"] = controls.scores(family.with_every_skill())
+        elif "every_skill" not in found:
+            found["every_skill"] = plain.make()["every_skill"]
         kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         return found
 
 
-def fair(count: int, out: Path) -> tuple[list[Fixture], dict[str, Any]]:
+def fair(
+    count: int,
+    out: Path,
+    numbers: Iterable[int] | None = None,
+    parents: Parents = "specialists",
+) -> tuple[list[Fixture], dict[str, Any]]:
     """The first `count` fixtures that pass their controls, and the controls of all made, by title.
 
     Fixtures are selected by controls only, which involve no search.
+
+    Args:
+        numbers: only these are made and tried; otherwise 0, 1, 2, ... until `count` are fair.
+        parents: the kind of the foundation models.
     """
     found: list[Fixture] = []
     controls: dict[str, Any] = {}
-    numbers = itertools.count()
-    while len(found) < count:
-        fixture = Fixture(next(numbers), out)
+    for number in itertools.count() if numbers is None else numbers:
+        if len(found) == count:
+            break
+        fixture = Fixture(number, out, parents=parents)
         controls[fixture.title] = fixture.make()
         if not controls[fixture.title]["faults"]:
             found.append(fixture)
@@ -118,35 +157,40 @@ def fair(count: int, out: Path) -> tuple[list[Fixture], dict[str, Any]]:
 class _Controls:
     """Measures one family, with one model object into which weights are loaded."""
 
-    def __init__(self, made: Path, items: int) -> None:
+    def __init__(self, models: Path, tasks: Path, items: int) -> None:
         import torch
         from transformers import AutoModelForCausalLM
 
         torch.set_num_threads(1)  # faster for such small models
-        self._rows = {skill: _rows(made, skill, items) for skill in tiny.SKILLS}
+        self._rows = {skill: _rows(tasks, skill, items) for skill in tiny.SKILLS}
         self._weights: dict[str, dict[str, Any]] = {}
         for name in (tiny.BASE, *tiny.SKILLS):
-            self._model = AutoModelForCausalLM.from_pretrained(made / "models" / name).float()
+            self._model = AutoModelForCausalLM.from_pretrained(models / name).float()
             self._weights[name] = {k: v.clone() for k, v in self._model.state_dict().items()}
 
-    def measured(self) -> dict[str, Any]:
-        """All controls in points, and the reasons if the fixture is unfair."""
+    def measured(self, own: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """All controls in points, and the reasons if the fixture is unfair.
+
+        Args:
+            own: the skills that each model was tuned on.
+        """
         base = self._weights[tiny.BASE]
-        scores = {name: self._scores(weights) for name, weights in self._weights.items()}
+        scores = {name: self.scores(weights) for name, weights in self._weights.items()}
         swaps = {skill: self._best_swap(skill) for skill in tiny.SKILLS}
         tensors = [(skill, swap["tensor"]) for skill, swap in swaps.items()]
         together = {name: weight.clone() for name, weight in base.items()}
         for skill, tensor in tensors:
             together[tensor] += self._weights[skill][tensor] - base[tensor]
-        merged = {str(a): _mean(self._scores(self._arithmetic(a))) for a in _SCALES}
+        merged = {str(a): _mean(self.scores(self._arithmetic(a))) for a in _SCALES}
         found: dict[str, Any] = {
+            "tuned_on": own,
             "scores": scores,
             "single_tensor": swaps,
-            "one_tensor_of_each": _mean(self._scores(together)),
-            "one_embedding_row_of_each": _mean(self._scores(self._rows_copied())),
+            "one_tensor_of_each": _mean(self.scores(together)),
+            "one_embedding_row_of_each": _mean(self.scores(self._rows_copied())),
             "task_arithmetic_of_all": merged,
         }
-        return found | {"faults": list(_faults(found))}
+        return found | {"faults": list(_faults(found, own))}
 
     def _best_swap(self, skill: str) -> dict[str, Any]:
         """The tensor of a specialist that alone transfers most of its skill to the base."""
@@ -176,7 +220,8 @@ class _Controls:
             for name, weight in base.items()
         }
 
-    def _scores(self, weights: Mapping[str, Any]) -> dict[str, float]:
+    def scores(self, weights: Mapping[str, Any]) -> dict[str, float]:
+        """Points on every skill."""
         return {skill: self._score(weights, skill) for skill in tiny.SKILLS}
 
     def _score(self, weights: Mapping[str, Any], skill: str, items: int | None = None) -> float:
@@ -190,11 +235,11 @@ class _Controls:
         return round(100.0 * float((predicted == tokens[:, prompt:]).all(1).float().mean()), 2)
 
 
-def _rows(made: Path, skill: str, items: int) -> tuple[Any, int]:
+def _rows(tasks: Path, skill: str, items: int) -> tuple[Any, int]:
     """Token ids of the first items of a task, prompt and answer, and the length of a prompt."""
     import torch
 
-    path = made / "tasks" / f"{tiny.task_name(skill)}.jsonl"
+    path = tasks / f"{tiny.task_name(skill)}.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines()[:items]
     rows = [json.loads(line) for line in lines]
     ids = [
@@ -208,13 +253,14 @@ def _mean(scores: Mapping[str, float]) -> float:
     return round(sum(scores.values()) / len(scores), 2)
 
 
-def _faults(found: Mapping[str, Any]) -> Any:
+def _faults(found: Mapping[str, Any], own: Mapping[str, Sequence[str]]) -> Any:
     """The reasons why a fixture is unfair, one sentence each."""
     for name in tiny.SKILLS:
         for task, score in found["scores"][name].items():
-            if task == name and score < STRONG:
-                yield f"{name} has only {score:g} on its own task"
-            if task != name and score > WEAK:
+            if task in own[name] and score < STRONG:
+                which = "its own task" if task == name else f"its task {task}"
+                yield f"{name} has only {score:g} on {which}"
+            if task not in own[name] and score > WEAK:
                 yield f"{name} has {score:g} on {task}"
     base, merged = _mean(found["scores"][tiny.BASE]), max(found["task_arithmetic_of_all"].values())
     for key in ("one_tensor_of_each", "one_embedding_row_of_each"):

@@ -72,7 +72,7 @@ def play(peer: str, fixture: Fixture, environments: Path, evaluations: int) -> S
 
 
 def _told(fixture: Fixture, settings: Mapping[str, Any], evaluations: int) -> dict[str, Any]:
-    models, tasks = fixture.folder / "family" / "models", dev_tasks(fixture)
+    models, tasks = fixture.models, dev_tasks(fixture)
     items = (tasks / f"{tiny.task_name(next(iter(tiny.SKILLS)))}.jsonl").read_text(encoding="utf-8")
     return {
         "base": str(models / tiny.BASE),
@@ -92,7 +92,7 @@ def _told(fixture: Fixture, settings: Mapping[str, Any], evaluations: int) -> di
 
 def dev_tasks(fixture: Fixture) -> Path:
     """The fixture's tasks with the selection items only."""
-    source, made = fixture.folder / "family" / "tasks", fixture.folder / FOLDER / "tasks"
+    source, made = fixture.tasks, fixture.folder / FOLDER / "tasks"
     made.mkdir(parents=True, exist_ok=True)
     share = HELD_OUT / (HELD_OUT + fixture.items)
     for skill in tiny.SKILLS:

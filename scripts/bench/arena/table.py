@@ -1,220 +1,13 @@
-"""The arena's results as JSON and Markdown: curves, paired tests, comparison with simulation."""
+"""The arena's results as Markdown."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from statistics import mean, stdev
+from collections.abc import Iterator, Mapping
+from statistics import mean
 from typing import Any
 
-import numpy as np
-from arms import CRITERIA, OF_ALL, Arm, prices, winners
-from fixtures import Fixture
-from judge import Judged, mean_score
-from scipy.stats import spearmanr, t
-from versus import against_peers, paired, versus
-
-from evomerge.domain.scores import Scores
-from evomerge.domain.state import RunState
-from evomerge.significance.holm import holm
-from evomerge.significance.paired import Pairs, overall
-from evomerge.simulation.arms import run_arms
-from evomerge.simulation.landscape import METHODS, LandscapeSettings
-
-INTERFERENCE = {False: 0.1, True: 0.3}
-"""Interference of the simulated landscapes that correspond to easy and hard fixtures."""
-
-
-@dataclass(frozen=True)
-class Played:
-    """The results on a fixture so far.
-
-    Attributes:
-        states: of the finished arms, by name.
-        held_out: held-out scores by content id.
-        stops: by arm and criterion, the number of children at which it would have ended the arm.
-    """
-
-    fixture: Fixture
-    states: Mapping[str, RunState]
-    held_out: Mapping[str, Scores]
-    stops: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    peers: Sequence[Judged] = ()
-
-
-def document(
-    arms: Sequence[Arm],
-    played: Sequence[Played],
-    controls: Mapping[str, Any],
-    marks: Sequence[int],
-    landscapes: int,
-) -> dict[str, Any]:
-    """All results; arms that are finished on no fixture are left out.
-
-    Args:
-        controls: of every fixture that was made, by title; no arm is run on an unfair one.
-    """
-    complete = [arm for arm in arms if any(arm.name in each.states for each in played)]
-    return {
-        "format": 1,
-        "marks": list(marks),
-        "fixtures": dict(controls),
-        "arms": [_arm(arm, played, marks) for arm in complete],
-        "stopping": list(_stopping(complete, played, marks[-1])),
-        "peers": _peers(played),
-        "against_peers": [row for each in played for row in _against_peers(each, marks)],
-        "tests": _tests(complete, played, marks[-1]),
-        "simulation": _simulation(complete, played, marks[-1], landscapes),
-    }
-
-
-def _arm(arm: Arm, played: Sequence[Played], marks: Sequence[int]) -> dict[str, Any]:
-    """One arm: an entry per fixture, and its means over the fixtures."""
-    own = [each for each in played if arm.name in each.states]
-    return _over_fixtures(arm.name, [_on_fixture(arm, each, marks) for each in own])
-
-
-def _over_fixtures(name: str, entries: list[dict[str, Any]]) -> dict[str, Any]:
-    keys = [
-        key for key in entries[0] if all(key in entry for entry in entries) and key != "fixture"
-    ]
-    means = {key: _spread([entry[key] for entry in entries]) for key in keys}
-    return {"name": name, "fixtures": entries, "mean": means}
-
-
-def _peers(played: Sequence[Played]) -> list[dict[str, Any]]:
-    """The peers, in the same form as the arms."""
-    names = sorted({peer.search.name for each in played for peer in each.peers})
-    return [
-        _over_fixtures(
-            name,
-            [p.row(each.fixture) for each in played for p in each.peers if p.search.name == name],
-        )
-        for name in names
-    ]
-
-
-def _on_fixture(arm: Arm, played: Played, marks: Sequence[int]) -> dict[str, Any]:
-    state = played.states[arm.name]
-    found: dict[str, Any] = {"fixture": played.fixture.number}
-    for mark, model in winners(state, marks).items():
-        scores = played.held_out[model.content_id]
-        found[f"dev@{mark}"] = model.score or 0.0
-        found[f"held_out@{mark}"] = mean_score(scores)
-        found[f"weakest@{mark}"] = min(task.value for task in scores.tasks)
-        found[f"gap@{mark}"] = (model.score or 0.0) - mean_score(scores)
-    paid = prices(played.fixture, played.states)
-    children = [model for model in state.models.values() if model.generation]
-    found["children"] = len(children)
-    found["seconds"] = sum(paid.get(model.content_id, 0.0) for model in children)
-    return found
-
-
-def _stopping(arms: Sequence[Arm], played: Sequence[Played], mark: int) -> Iterator[dict[str, Any]]:
-    """The cost of each criterion for arms of several generations, over the fixtures."""
-    for arm in arms:
-        own = [each for each in played if arm.name in each.stops]
-        for name in CRITERIA if arm.strategy != "seed_grid" and own else ():
-            entries = [_ended(arm, name, each, mark) for each in own]
-            means = {key: mean(entry[key] for entry in entries) for key in entries[0]}
-            yield {"arm": arm.name, "criterion": name, "fixtures": len(own), **means}
-
-
-def _ended(arm: Arm, criterion: str, played: Played, mark: int) -> dict[str, float]:
-    """The point at which a criterion would have ended an arm on a fixture, at most its end."""
-    children = played.stops[arm.name].get(criterion)
-    made = mark if children is None else children
-    best = winners(played.states[arm.name], (made, mark))
-    return {
-        "stopped": float(children is not None),
-        "children": float(made),
-        "held_out": mean_score(played.held_out[best[made].content_id]),
-        "held_out_at_the_end": mean_score(played.held_out[best[mark].content_id]),
-    }
-
-
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and half width of its 95 % interval (t) over the fixtures; None for a single one."""
-    if len(values) < 2:
-        return {"mean": values[0], "half": None}
-    half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
-    return {"mean": mean(values), "half": half}
-
-
-def _tests(arms: Sequence[Arm], played: Sequence[Played], mark: int) -> list[dict[str, Any]]:
-    """Test every arm against the greedy one of its method (strategies over all models: of TIES).
-
-    Held-out items are paired within fixture and task. p is valid for these fixtures, not for
-    others; it is corrected over all arms by Holm's method.
-    """
-    found: list[dict[str, Any]] = []
-    for arm in arms:
-        reference = Arm("greedy", "ties" if arm.strategy in OF_ALL else arm.method)
-        shared = [each for each in played if {arm.name, reference.name} <= each.states.keys()]
-        if arm == reference or not shared:
-            continue
-        pairs = [pair for each in shared for pair in _pairs(arm, reference, each, mark)]
-        difference = overall(pairs)
-        row: dict[str, Any] = {"arm": arm.name, "against": reference.name, "fixtures": len(shared)}
-        found.append(row | difference.model_dump())
-    corrected = holm([float(test["p"]) for test in found])
-    for test, p in zip(found, corrected, strict=True):
-        test["p_corrected"] = p
-    return found
-
-
-def _pairs(a: Arm, b: Arm, played: Played, mark: int) -> Iterator[Pairs]:
-    """Paired item results of the winners of two arms on a fixture, task by task."""
-    best = (winners(played.states[arm.name], (mark,))[mark] for arm in (a, b))
-    ours, theirs = (played.held_out[model.content_id] for model in best)
-    return paired(ours, theirs, played.fixture.number)
-
-
-def _against_peers(played: Played, marks: Sequence[int]) -> Iterator[dict[str, Any]]:
-    ours = {
-        name: {
-            mark: played.held_out[model.content_id] for mark, model in winners(state, marks).items()
-        }
-        for name, state in played.states.items()
-    }
-    return against_peers(played.fixture.title, ours, played.peers)
-
-
-def _simulation(
-    arms: Sequence[Arm], played: Sequence[Played], mark: int, landscapes: int
-) -> dict[str, Any] | None:
-    """`evomerge simulate`'s score of the arms beside the arena's, for arms finished everywhere.
-
-    Without those whose merge method it cannot simulate.
-
-    Each fixture has landscapes of its own kind: as many specialists and items, its interference.
-    """
-    ranked = [
-        arm
-        for arm in arms
-        if arm.method in METHODS and all(arm.name in each.states for each in played)
-    ]
-    if len(ranked) < 3 or not landscapes:
-        return None
-    founders = len(played[0].states[ranked[0].name].at_generation(0))
-    simulated = np.zeros(len(ranked))
-    for each in played:
-        settings = LandscapeSettings(founders, INTERFERENCE[each.fixture.hard], each.fixture.items)
-        configs = [(arm.name, arm.config(each.fixture, mark)) for arm in ranked]
-        done = run_arms(configs, settings, count=landscapes, evaluations=founders + mark)
-        simulated += [arm.after(founders + mark)[0] / len(played) for arm in done]
-    real = [_arm(arm, played, (mark,))["mean"][f"held_out@{mark}"]["mean"] for arm in ranked]
-    outcome = spearmanr(simulated, real)
-    return {
-        "landscapes": landscapes,
-        "arms": {
-            arm.name: {"simulated": float(imagined), "arena": measured}
-            for arm, imagined, measured in zip(ranked, simulated, real, strict=True)
-        },
-        "spearman": float(outcome.statistic),
-        "p": float(outcome.pvalue),
-    }
+from versus import versus
 
 
 def markdown(found: Mapping[str, Any]) -> str:
@@ -224,6 +17,7 @@ def markdown(found: Mapping[str, Any]) -> str:
             *_head(found),
             *_controls(found),
             *_arms(found),
+            *_by_fixture(found),
             *versus(found),
             *_of_tests(found),
             *_criteria(found),
@@ -251,34 +45,43 @@ def _controls(found: Mapping[str, Any]) -> Iterator[str]:
     yield "## Fixtures\n"
     yield "The controls, which see no search, decide; on a fixture that is unfair no arm was run.\n"
     yield (
-        "| fixture | own task, lowest | other task, highest | one tensor of each | one embedding "
-        "row of each | task arithmetic of all | unfair |"
+        "| fixture | own task, lowest | mean of the own tasks | other task, highest | one tensor "
+        "of each | one embedding row of each | task arithmetic of all | one model tuned on all "
+        "(lowest) | unfair |"
     )
-    yield "| --- | --: | --: | --: | --: | --: | --- |"
+    yield "| --- | --: | --: | --: | --: | --: | --: | --: | --- |"
     for title, controls in found["fixtures"].items():
-        own = [controls["scores"][name][name] for name in controls["single_tensor"]]
-        other = [
-            score
-            for name in controls["single_tensor"]
-            for task, score in controls["scores"][name].items()
-            if task != name
-        ]
+        scores = controls["scores"]
+        own = [scores[name][name] for name in controls["single_tensor"]]
+        other = max(_others(controls), default=0.0)
+        every = list(controls["every_skill"].values())
         cells = [
             f"{min(own):.1f}",
-            f"{max(other):.1f}",
+            f"{mean(own):.1f}",
+            f"{other:.1f}",
             f"{controls['one_tensor_of_each']:.1f}",
             f"{controls['one_embedding_row_of_each']:.1f}",
             f"{max(controls['task_arithmetic_of_all'].values()):.1f}",
+            f"{mean(every):.1f} ({min(every):.1f})",
             "; ".join(controls["faults"]) or "no",
         ]
         yield f"| {title} | {' | '.join(cells)} |"
 
 
+def _others(controls: Mapping[str, Any]) -> Iterator[float]:
+    """The foundation models' scores on tasks that they were not tuned on."""
+    for name in controls["single_tensor"]:
+        for task, score in controls["scores"][name].items():
+            if task not in controls.get("tuned_on", {}).get(name, [name]):
+                yield score
+
+
 def _arms(found: Mapping[str, Any]) -> Iterator[str]:
     marks = found["marks"]
     yield "\n## Held-out score of the model that looked best, in points (mean over fixtures)\n"
-    head = [f"at {mark}" for mark in marks]
-    head += ["weakest task", "dev − held-out", "children", "seconds a child", "fixtures"]
+    yield "Between seeds: standard deviation of the mean within a fixture. Kept: skills, of all.\n"
+    head = [f"{what} at {mark}" for mark in marks for what in ("mean", "weakest", "kept")]
+    head += ["between seeds", "dev − held-out", "children", "seconds a child", "seeds", "fixtures"]
     yield f"| arm | {' | '.join(head)} |"
     yield f"| --- |{' --: |' * len(head)}"
     last = marks[-1]
@@ -288,12 +91,34 @@ def _arms(found: Mapping[str, Any]) -> Iterator[str]:
         key=lambda a: -a["mean"][key]["mean"] if key in a["mean"] else 0.0,
     ):
         average = arm["mean"]
-        wanted = [*(f"held_out@{mark}" for mark in marks), f"weakest@{last}", f"gap@{last}"]
+        wanted = [f"{what}@{mark}" for mark in marks for what in ("held_out", "weakest", "kept")]
+        wanted += [f"between_seeds@{last}", f"gap@{last}"]
         cells = [_cell(average[each]) if each in average else "–" for each in wanted]
         children, seconds = (average[key]["mean"] for key in ("children", "seconds"))
         cells += [f"{children:.0f}", f"{seconds / max(children, 1):.2f}"]
+        cells.append(f"{min(entry.get('seeds', 1) for entry in arm['fixtures'])}")
         name = arm["name"] + (" (peer)" if arm in found["peers"] else "")
         yield f"| {name} | {' | '.join(cells)} | {len(arm['fixtures'])} |"
+
+
+def _by_fixture(found: Mapping[str, Any]) -> Iterator[str]:
+    """The table of every arm's mean and weakest skill on every fixture."""
+    marks = found["marks"]
+    numbers = sorted({entry["fixture"] for arm in found["arms"] for entry in arm["fixtures"]})
+    yield "\n## By fixture: mean / weakest, held out (means over the seeds)\n"
+    heads = [f"{number} at {mark}" for number in numbers for mark in marks]
+    yield f"| arm | {' | '.join(heads)} |"
+    yield f"| --- |{' --: |' * len(heads)}"
+    for arm in found["arms"]:
+        entries = {entry["fixture"]: entry for entry in arm["fixtures"]}
+        cells = [
+            f"{entries[n][f'held_out@{mark}']:.1f} / {entries[n][f'weakest@{mark}']:.0f}"
+            if n in entries
+            else "–"
+            for n in numbers
+            for mark in marks
+        ]
+        yield f"| {arm['name']} | {' | '.join(cells)} |"
 
 
 def _cell(spread: Mapping[str, Any]) -> str:
@@ -303,23 +128,40 @@ def _cell(spread: Mapping[str, Any]) -> str:
 
 def _of_tests(found: Mapping[str, Any]) -> Iterator[str]:
     if found["tests"]:
-        yield "\n## Against greedy, on the same held-out items (of these fixtures)\n"
-        yield "| arm | against | difference | 95 % interval | p, corrected |"
-        yield "| --- | --- | --: | --- | --: |"
+        yield "\n## Against kinship, and against the search with TIES, on the same held-out items\n"
+        yield (
+            "The first interval is over items, of these fixtures; the second over fixtures. By "
+            "fixture: one difference for every seed that both have.\n"
+        )
+        yield (
+            "| arm | against | difference | over items | over fixtures | p, corrected | "
+            "by fixture |"
+        )
+        yield "| --- | --- | --: | --- | --- | --: | --- |"
     for test in found["tests"]:
-        interval = f"[{test['low']:+.1f}, {test['high']:+.1f}]"
-        difference = f"{test['value']:+.1f} | {interval} | {test['p_corrected']:.4f}"
-        yield f"| {test['arm']} | {test['against']} | {difference} |"
+        over = test["over_fixtures"]
+        low, high = (over["mean"] + sign * (over["half"] or math.nan) for sign in (-1, 1))
+        cells = [
+            f"{test['value']:+.1f}",
+            f"[{test['low']:+.1f}, {test['high']:+.1f}]",
+            f"[{low:+.1f}, {high:+.1f}]" if over["half"] is not None else "–",
+            f"{test['p_corrected']:.4f}",
+            "; ".join(
+                f"{number}: " + ", ".join(f"{value:+.1f}" for value in values)
+                for number, values in test["by_fixture"].items()
+            ),
+        ]
+        yield f"| {test['arm']} | {test['against']} | {' | '.join(cells)} |"
 
 
 def _criteria(found: Mapping[str, Any]) -> Iterator[str]:
     if found["stopping"]:
-        yield "\n## What a stopping criterion would have cost (mean over fixtures)\n"
+        yield "\n## What a stopping criterion would have cost (mean over runs)\n"
         yield "| arm | criterion | ended | children then | held-out then | at the end | cost |"
         yield "| --- | --- | --: | --: | --: | --: | --: |"
     for each in found["stopping"]:
         then, end = each["held_out"], each["held_out_at_the_end"]
-        ended = f"{each['stopped'] * each['fixtures']:.0f} of {each['fixtures']}"
+        ended = f"{each['stopped'] * each['runs']:.0f} of {each['runs']}"
         cells = [each["arm"], each["criterion"], ended, f"{each['children']:.0f}"]
         yield f"| {' | '.join(cells)} | {then:.1f} | {end:.1f} | {end - then:.1f} |"
 

@@ -16,10 +16,20 @@ RECOMMENDED = "portfolio"
 """The arm that is chosen before the scores are known; the best one is known only afterwards."""
 
 
-def paired(ours: Scores, theirs: Scores, label: object) -> Iterator[Pairs]:
-    """Two models' paired results by item, task by task; `label` distinguishes fixtures."""
-    for one, other in zip(ours.tasks, theirs.tasks, strict=True):
-        yield Pairs(f"{label}/{one.task}", 1.0, _items(one), _items(other))
+def paired(ours: Sequence[Scores], theirs: Sequence[Scores], label: object) -> Iterator[Pairs]:
+    """Paired results by item, task by task; `label` distinguishes fixtures.
+
+    Args:
+        ours: of one model or of several, over which every item's result is averaged.
+    """
+    for ones, others in zip(_by_task(ours), _by_task(theirs), strict=True):
+        items = (np.mean([_items(score) for score in scores], axis=0) for scores in (ones, others))
+        yield Pairs(f"{label}/{ones[0].task}", 1.0, *items)
+
+
+def _by_task(models: Sequence[Scores]) -> list[tuple[TaskScore, ...]]:
+    """The scores of all models on the first task, on the second one, and so on."""
+    return list(zip(*(model.tasks for model in models), strict=True))
 
 
 def against_peers(
@@ -49,7 +59,7 @@ def against_peers(
                     "name": arm,
                     "score": mean_score(ours[arm][mark]),
                     "difference": overall(
-                        list(paired(ours[arm][mark], found, fixture))
+                        list(paired([ours[arm][mark]], [found], fixture))
                     ).model_dump(),
                 }
                 for role, arm in (("recommended", RECOMMENDED), ("best", best))

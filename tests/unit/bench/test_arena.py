@@ -1,8 +1,10 @@
 """The arena's arithmetic: whose score counts at a mark, and arms that are what they say."""
 
 import importlib
+import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from evomerge.domain.scores import Scores, TaskScore, solved_items
 from evomerge.domain.state import RunState
 
 ROOT = Path(__file__).parents[3]
+MODULES = ("families", "fixtures", "arms", "results", "table")
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +24,10 @@ def arena():
     folder = str(ROOT / "scripts" / "bench" / "arena")
     sys.path.insert(0, folder)
     try:
-        yield {name: importlib.import_module(name) for name in ("fixtures", "arms", "table")}
+        yield {name: importlib.import_module(name) for name in MODULES}
     finally:
         sys.path.remove(folder)
-        for name in ("fixtures", "arms", "table"):
+        for name in MODULES:
             sys.modules.pop(name)
 
 
@@ -56,21 +59,64 @@ def test_the_winner_at_a_mark_is_the_best_of_the_children_until_then(arena):
     assert [each.name for each in found.values()] == ["a", "model-1-2", "model-2-1", "model-2-1"]
 
 
-def test_a_search_that_is_worse_than_greedy_is_told_so(arena, tmp_path):
-    table, arms = arena["table"], arena["arms"]
-    right = [True] * 60 + [False] * 40
-    states = {
-        "ties-greedy": RunState(models=Population.of([model("g", 1, *right)])),
-        "ties-kinship": RunState(
-            models=Population.of([model("k", 1, *([False] * 30), *right[30:])])
-        ),
+def states_of(**right):
+    """A state with one child by arm; `_` stands for the hyphens of its name."""
+    return {
+        name.replace("_", "-"): RunState(models=Population.of([model(name, 1, *items)]))
+        for name, items in right.items()
     }
+
+
+def played_of(arena, tmp_path, states, **also):
     held_out = {each.name: each.scores for s in states.values() for each in s.models.values()}
-    played = table.Played(arena["fixtures"].Fixture(0, tmp_path), states, held_out)
-    (test,) = table._tests([arms.Arm("greedy"), arms.Arm("kinship")], [played], 40)
+    fixture = arena["fixtures"].Fixture(0, tmp_path)
+    return arena["results"].Played(fixture, states, held_out, **also)
+
+
+def test_a_choice_of_partners_that_is_worse_than_kinship_is_told_so(arena, tmp_path):
+    results, arms = arena["results"], arena["arms"]
+    right = [True] * 60 + [False] * 40
+    worse = [False] * 30 + right[30:]
+    played = played_of(arena, tmp_path, states_of(ties_kinship=right, ties_random=worse))
+    (test,) = results._tests([[arms.Arm("random")], [arms.Arm("kinship")]], [played], 40)
+    assert (test["arm"], test["against"]) == ("ties-random", "ties-kinship")
     assert test["value"] == pytest.approx(-30.0)
     assert test["high"] < 0
     assert test["p_corrected"] < 0.001
+    assert test["by_fixture"] == {0: [pytest.approx(-30.0)]}
+
+
+def test_runs_of_the_same_seed_are_compared_and_their_items_averaged(arena, tmp_path):
+    results, arms = arena["results"], arena["arms"]
+    right, half = [True] * 100, [True] * 50 + [False] * 50
+    states = states_of(
+        ties_kinship=right, ties_random=half, ties_random_seed2=right, ties_kinship_seed2=right
+    )
+    states |= states_of(ties_random_seed3=[False] * 100)  # kinship has no third seed
+    played = played_of(arena, tmp_path, states)
+    seeds = {
+        name: [arms.Arm(name, seed=seed) for seed in (1, 2, 3)] for name in ("random", "kinship")
+    }
+    (test,) = results._tests(list(seeds.values()), [played], 40)
+    assert test["by_fixture"] == {0: [pytest.approx(-50.0), pytest.approx(0.0)]}
+    assert test["value"] == pytest.approx(-25.0)
+
+
+def test_an_arm_with_several_seeds_is_one_row_with_their_spread(arena, tmp_path, monkeypatch):
+    results, arms = arena["results"], arena["arms"]
+    monkeypatch.setattr(results, "prices", lambda fixture, states: {})
+    states = states_of(ties_kinship=[True] * 8 + [False] * 2, ties_kinship_seed2=[True] * 10)
+    played = played_of(arena, tmp_path, states)
+    found = results.document(
+        [arms.Arm("kinship"), arms.Arm("kinship", seed=2)], [played], {}, (10,), 0
+    )
+    (row,) = found["arms"]
+    assert row["name"] == "ties-kinship"
+    (entry,) = row["fixtures"]
+    assert entry["seeds"] == 2
+    assert entry["held_out@10"] == entry["weakest@10"] == pytest.approx(90.0)
+    assert entry["between_seeds@10"] == pytest.approx(200**0.5)
+    assert "| ties-kinship | 90.0 | 90.0 |" in arena["table"].markdown(found)
 
 
 @pytest.mark.parametrize("size", ["quick", "full"])
@@ -82,6 +128,9 @@ def test_every_arm_has_a_name_and_a_config_of_its_own(arena, tmp_path, size):
     assert len({(c.strategy.model_dump_json(), c.merge.model_dump_json()) for c in configs}) == len(
         arms
     )
+    again = replace(arms[0], seed=2).config(fixture, 40)
+    assert again.run.name == f"{configs[0].run.name}-seed2"
+    assert again.run.seed != configs[0].run.seed
     split = configs[0].evaluation.split.held_out
     assert round(split * fixture.recipe.items) == 1000
 
@@ -103,13 +152,16 @@ def test_a_fixture_that_one_tensor_explains_is_unfair(arena):
         "one_embedding_row_of_each": 5.0,
         "task_arithmetic_of_all": {"0.5": 80.0},
     }
-    faults = arena["fixtures"]._faults
-    assert not list(faults(fair))
-    assert list(faults(fair | {"one_tensor_of_each": 60.0})) == [
+    faults, skills_of = arena["fixtures"]._faults, arena["families"].skills_of
+    own = skills_of("specialists")
+    assert not list(faults(fair, own))
+    assert list(faults(fair | {"one_tensor_of_each": 60.0}, own)) == [
         "one tensor of each brings 60, a whole merge 80"
     ]
     fair["scores"][skills[0]][skills[1]] = 50.0
-    assert list(faults(fair)) == [f"{skills[0]} has 50 on {skills[1]}"]
+    assert list(faults(fair, own)) == [f"{skills[0]} has 50 on {skills[1]}"]
+    (fault, *_) = faults(fair, skills_of("overlap"))
+    assert fault == f"{skills[0]} has only 50 on its task {skills[1]}"
 
 
 def test_unfair_fixtures_are_told_of_and_others_take_their_place(arena, tmp_path, monkeypatch):
@@ -130,20 +182,56 @@ def test_the_command_starts():
 
 
 def test_where_a_criterion_would_have_ended_an_arm_and_what_that_cost(arena, tmp_path):
-    table, arms = arena["table"], arena["arms"]
     members = [
         model("a", 0, True, False, False, False),
         model("b", 1, True, True, False, False),
         model("c", 2, True, True, True, False),
     ]
     states = {"ties-greedy": RunState(models=Population.of(members))}
-    held_out = {each.name: each.scores for each in members}
-    fixture = arena["fixtures"].Fixture(0, tmp_path)
-    stops = {"ties-greedy": {"pool_unchanged": 1}}
-    played = table.Played(fixture, states, held_out, stops)
-    found = {
-        each["criterion"]: each for each in table._stopping([arms.Arm("greedy")], [played], 40)
-    }
+    played = played_of(arena, tmp_path, states, stops={"ties-greedy": {"pool_unchanged": 1}})
+    rows = arena["results"]._stopping([arena["arms"].Arm("greedy")], [played], 40)
+    found = {each["criterion"]: each for each in rows}
     early, never = found["pool_unchanged"], found["no_improvement 2"]
     assert (early["held_out"], early["held_out_at_the_end"], early["children"]) == (50.0, 75.0, 1)
     assert (never["held_out"], never["stopped"]) == (75.0, 0.0)
+
+
+@pytest.mark.parametrize("parents", ["overlap", "lora"])
+def test_other_parents_have_the_base_and_the_tasks_but_not_the_weights(arena, tmp_path, parents):
+    import torch
+    from safetensors.torch import load_file
+
+    families, tiny = arena["families"], arena["fixtures"].tiny
+    recipe = replace(tiny.RECIPE, hidden=16, feed_forward=16, layers=1, base_steps=2, skill_steps=2)
+    family = families.Family(tiny.make(tmp_path / "family", 0, recipe), 0, recipe)
+    manifest = family.with_parents(tmp_path / "others", parents)
+    written = manifest.stat().st_mtime_ns
+    assert family.with_parents(tmp_path / "others", parents).stat().st_mtime_ns == written
+    weights = {
+        name: load_file(tmp_path / "others" / "models" / name / "model.safetensors")
+        for name in (tiny.BASE, *tiny.SKILLS)
+    }
+    base = weights.pop(tiny.BASE)
+    for name, own in weights.items():
+        assert own.keys() == base.keys()
+        changes = {key: own[key] - base[key] for key in base}
+        changed = changes["model.layers.0.mlp.up_proj.weight"]
+        assert changed.any(), name
+        assert not changes["model.embed_tokens.weight"].any()
+        if parents == "lora":
+            assert torch.linalg.matrix_rank(changed, tol=1e-6) <= families.RANK
+            assert not changes["model.norm.weight"].any()
+
+
+def test_one_model_of_every_skill_is_tuned_on_all_of_them(arena, tmp_path):
+    families, tiny = arena["families"], arena["fixtures"].tiny
+    recipe = replace(tiny.RECIPE, hidden=16, feed_forward=16, layers=1, base_steps=1, skill_steps=1)
+    family = families.Family(tiny.make(tmp_path / "family", 0, recipe), 0, recipe)
+    world = tiny.make_world(0, recipe)
+    draw = family._rows(list(tiny.SKILLS), random.Random(0))
+    tags = {draw()[0] for _ in range(200)}
+    assert tags > set(world.skill_tag.values())
+    one = family._rows(["sort", "rotate"], random.Random(0))
+    skilled = {one()[0] for _ in range(200)} & set(world.skill_tag.values())
+    assert skilled == {world.skill_tag["sort"], world.skill_tag["rotate"]}
+    assert family.with_every_skill().keys()

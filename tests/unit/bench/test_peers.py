@@ -88,7 +88,7 @@ def test_peers_see_the_items_of_the_search_and_no_others(arena, tmp_path):
         (tasks / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         task = {"task": name, "doc_to_target": "answer", "dataset_path": "json"}
         (tasks / f"{name}.yaml").write_text(yaml.safe_dump(task))
-    fixture = SimpleNamespace(folder=tmp_path / "fixture", items=300)
+    fixture = SimpleNamespace(folder=tmp_path / "fixture", tasks=tasks, items=300)
     made = arena.play_peers.dev_tasks(fixture)
     for name, labels in answers.items():
         hidden = set(held_out_items(labels, 1000 / 1300, 0, name))
