@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -238,6 +239,9 @@ def signals_stop() -> Iterator[None]:
         raise SignalledError(signum, f"stopped by {name}; everything done is kept")
 
     caught = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread gets signals
+        return
     before = [signal.signal(each, stop) for each in caught]
     try:
         yield

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from evomerge.domain.model import Model
-from evomerge.domain.scores import TaskScore
+from evomerge.domain.scores import Split, TaskScore
 from evomerge.store.artefacts import Store, read_checked
 from evomerge.store.samples import NoItemsError, evaluation_name, item_values, samples_file
 
@@ -83,6 +83,52 @@ def flips(
     return tuple(found)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A model's answer to one item of a task.
+
+    Attributes:
+        item: index among the task's items.
+        target: the correct answer, as in the task.
+        answer: the generated text, or the choice of highest likelihood.
+        value: the metric on this item, from 0 to 1.
+    """
+
+    item: int
+    prompt: str
+    target: str
+    answer: str
+    value: float
+
+
+def answers(
+    store: Store, model: Model, task: str, chosen: str | None, split: Split = "selection"
+) -> tuple[Answer, ...]:
+    """A model's answers to all scored items of a task, by item.
+
+    Args:
+        chosen: lm-eval's filter, None if the task has only one.
+
+    Raises:
+        NoItemsError: the model was not scored on it, or the store has no per-item results.
+        DamagedError: the sample log is corrupt.
+    """
+    scores = model.on(split)
+    score = next((s for s in scores.tasks if s.task == task), None) if scores else None
+    if scores is None or score is None:
+        raise NoItemsError(f"{model.name} was not scored on task {task!r}")
+    values = item_values(
+        store, evaluation_name(model.content_id, scores.evaluation_id), score, chosen
+    )
+    rows = _rows(store, model.content_id, scores.evaluation_id, task, chosen)
+    return tuple(_answer(item, rows[item], values[item]) for item in sorted(rows))
+
+
+def _answer(item: int, row: Mapping[str, Any], value: float) -> Answer:
+    prompt, target = _question(row)
+    return Answer(item, prompt, target, _given(row), value)
+
+
 def _task(
     store: Store,
     model: Model,
@@ -100,7 +146,11 @@ def _task(
     taken = _in_turn(sorted(won), sorted(lost), examples)
     chosen_flips: tuple[Flip, ...] = ()
     if taken:
-        rows = {m.name: _rows(store, m, score.task, chosen) for m in (model, *parents)}
+        rows = {
+            m.name: _rows(store, m.content_id, m.scores.evaluation_id, score.task, chosen)
+            for m in (model, *parents)
+            if m.scores is not None
+        }
         chosen_flips = tuple(_flip(item, item in set(won), model.name, rows) for item in taken)
     return TaskFlips(score.task, len(own), len(won), len(lost), chosen_flips)
 
@@ -125,9 +175,10 @@ def _in_turn(won: Sequence[int], lost: Sequence[int], count: int) -> list[int]:
     return taken[:count]
 
 
-def _rows(store: Store, model: Model, task: str, chosen: str | None) -> dict[int, dict[str, Any]]:
-    assert model.scores is not None, "its items were read"  # noqa: S101
-    folder = store.path(evaluation_name(model.content_id, model.scores.evaluation_id))
+def _rows(
+    store: Store, content_id: str, evaluation_id: str, task: str, chosen: str | None
+) -> dict[int, dict[str, Any]]:
+    folder = store.path(evaluation_name(content_id, evaluation_id))
     lines = read_checked(folder, samples_file(task)).decode().splitlines()
     rows = (json.loads(line) for line in lines)
     return {row["doc_id"]: row for row in rows if chosen is None or row["filter"] == chosen}
@@ -136,15 +187,20 @@ def _rows(store: Store, model: Model, task: str, chosen: str | None) -> dict[int
 def _flip(
     item: int, won: bool, model: str, rows: Mapping[str, Mapping[int, dict[str, Any]]]
 ) -> Flip:
-    own = rows[model][item]
-    requests = own.get("arguments") or [[""]]
+    prompt, target = _question(rows[model][item])
     return Flip(
         change="won" if won else "lost",
         item=item,
-        prompt=str(requests[0][0] if requests[0] else ""),
-        target=_choice(own.get("target"), requests),
+        prompt=prompt,
+        target=target,
         given={name: _given(each[item]) for name, each in rows.items()},
     )
+
+
+def _question(row: Mapping[str, Any]) -> tuple[str, str]:
+    """The prompt and the target of an item."""
+    requests = row.get("arguments") or [[""]]
+    return str(requests[0][0] if requests[0] else ""), _choice(row.get("target"), requests)
 
 
 def _given(row: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ COMMANDS = {
     "status": "show progress, best model and pool of a run",
     "watch": "follow a run from another terminal",
     "list": "list all runs of a runs folder",
+    "models": "list all models of a run, also as CSV, JSON or Parquet",
     "tree": "draw the lineage of a model",
     "show": "show details of one model",
     "compare": "compare several runs",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from evomerge.cli.driving import driven, refuse_another_config
+from evomerge.api.driving import driven, refuse_another_config
 from evomerge.config import Config
 from evomerge.configfile import anchored, load
 from evomerge.domain.errors import StoppedError, UsageError

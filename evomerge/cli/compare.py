@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import click
 
+from evomerge.api.comparing import comparison_of, distinct, winners
 from evomerge.cli.options import json_option, runs_dir_option
-from evomerge.comparison.compared import Comparison, compare
-from evomerge.comparison.members import member_of, prices
-from evomerge.configfile import identity_of, load_recorded
-from evomerge.domain.errors import ConfigError, UsageError
+from evomerge.domain.errors import UsageError
 from evomerge.domain.objective import ObjectiveName
-from evomerge.store.gc_roots import baseline_beside
 from evomerge.store.run_directory import RunDirectory, find_run
 from evomerge.terminal.screen import stdout_console
 
@@ -84,12 +81,11 @@ def print_comparison(
     objective: ObjectiveName | None = None,
 ) -> None:
     """Compare `runs` and print the result to stdout, or write it as a page."""
-    from evomerge.cli.winners import winners
     from evomerge.terminal.comparison import ComparisonView
     from evomerge.terminal.comparison_document import comparison_document
 
     comparison = comparison_of(runs, objective)
-    gains = winners(comparison, dict(zip(_distinct(runs), runs, strict=True)))
+    gains = winners(comparison, dict(zip(distinct(runs), runs, strict=True)))
     if html is not None:
         from evomerge.report.comparison import page
 
@@ -99,42 +95,3 @@ def print_comparison(
         click.echo(json.dumps(comparison_document(comparison, gains), ensure_ascii=False))
     elif html is None:
         stdout_console().print(ComparisonView(comparison, gains))
-
-
-def comparison_of(
-    runs: Sequence[RunDirectory], objective: ObjectiveName | None = None
-) -> Comparison:
-    """Compare runs on disk by `objective`, by default the objective of the first run.
-
-    Raises:
-        UsageError: a run has no score yet.
-        IncomparableError: their scores were measured with different settings.
-    """
-    journals = [run.read() for run in runs]
-    for run, entries in zip(runs, journals, strict=True):
-        if not any(entry.event.type == "model_scored" for entry in entries):
-            raise UsageError(
-                f"no model of {run.name} is scored yet", "wait for it, or leave it out"
-            )
-    known = prices(journals)
-    members = [
-        member_of(name, entries, _settings(run), known)
-        for name, run, entries in zip(_distinct(runs), runs, journals, strict=True)
-    ]
-    if objective is not None:
-        members[0] = members[0].judged_in(members[0].state.under(objective))
-    return compare(members, baseline_beside(runs[0], members[0].state))
-
-
-def _distinct(runs: Sequence[RunDirectory]) -> list[str]:
-    """The names of the runs, or their paths if names are not unique."""
-    names = [run.name for run in runs]
-    return [run.name if names.count(run.name) == 1 else str(run.path) for run in runs]
-
-
-def _settings(run: RunDirectory) -> dict[str, Any]:
-    """The settings of a run that can change a result; empty without a readable config."""
-    try:
-        return identity_of(load_recorded(run.config))
-    except ConfigError:
-        return {}

@@ -6,22 +6,17 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
+from evomerge.api.driving import driven
 from evomerge.cli.options import json_option
 from evomerge.config import Config
-from evomerge.configfile import differences, load_recorded
-from evomerge.domain.errors import StoppedError, UsageError
-from evomerge.domain.finding import Finding
+from evomerge.domain.errors import StoppedError
 from evomerge.domain.state import RunState, fold
-from evomerge.driver import drive
-from evomerge.ports import Observer
 from evomerge.store.gc_roots import baseline_beside
-from evomerge.store.progress_file import ProgressFile
 from evomerge.store.run_directory import RunDirectory
 
 
@@ -36,49 +31,6 @@ def driving_options(command: Callable[..., Any]) -> Callable[..., Any]:
         is_flag=True,
         help="Continue although models or library versions changed since the start.",
     )(command)
-
-
-def refuse_another_config(run: RunDirectory, config: Config) -> None:
-    """Check that an existing run was started with `config`.
-
-    Raises:
-        UsageError: it was started with a different config; names the differing keys.
-    """
-    changed = differences(load_recorded(run.config), config).identity if run.exists else ()
-    if changed:
-        raise UsageError(
-            f"run {run.name} was started with another config:\n  " + "\n  ".join(changed),
-            "choose another `run.name` (equal results are reused from the store), or "
-            f"finish the old run with `evomerge resume {run.name}`",
-        )
-
-
-def driven(run: RunDirectory, config: Config, *, accept_drift: bool, plain: bool) -> RunState:
-    """Drive `run` to its end with progress on stderr."""
-    from evomerge.report.refresh import ReportRefresher
-    from evomerge.terminal.screen import reporter
-    from evomerge.wiring import LocalWorkplace, mirrors_of
-
-    # The view is closed first, so that its summary is visible while the last report is drawn.
-    with (
-        ExitStack() as stack,
-        reporter(sys.stderr, plain=plain) as view,
-        ProgressFile(run.progress) as progress_file,
-    ):
-        observers: list[Observer] = [view, progress_file]
-
-        def fetched(file: str, done: int, total: int) -> None:
-            for each in (view, progress_file):
-                each.on_progress(file, "fetch", done, total)
-
-        if config.execution.report:
-            observers.append(stack.enter_context(ReportRefresher(run, _warn)))
-        observers += [stack.enter_context(each) for each in mirrors_of(config, run, _tracker_off)]
-        return drive(
-            LocalWorkplace(config, run, view.checking, _warn, fetched),
-            observers,
-            accept_drift=accept_drift,
-        )
 
 
 def drive_and_report(
@@ -102,14 +54,6 @@ def drive_and_report(
     elif not seen:  # otherwise the summary of the view is on the screen
         click.echo(result_text(state, baseline_beside(run, state)))
     return state
-
-
-def _warn(finding: Finding | str) -> None:
-    click.echo(f"warning: {finding}", err=True)
-
-
-def _tracker_off(why: str) -> None:
-    click.echo(f"warning: {why}", err=True)
 
 
 def resume_command(run: RunDirectory) -> str:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
-from evomerge.adapters.kinship import KinshipTables, of_the_public_tool, tabulate
-from evomerge.cli.kinship_subject import KinshipSubject, given, of_run
+from evomerge.adapters.kinship import KinshipTables
+from evomerge.api.measuring import KinshipSubject, given, measured, of_run
 from evomerge.cli.options import json_option, runs_dir_option
-from evomerge.domain.errors import CandidateError, PreflightError, UsageError
+from evomerge.domain.errors import UsageError
 from evomerge.domain.kinship import Metric
 from evomerge.domain.state import fold
 from evomerge.store.atomic import write_atomic
@@ -101,7 +100,15 @@ def command(
     measurement = Measurement(**options)
     measurement.check(of_a_run=base is None and len(models) == 1)
     subject = _subject(models, base, runs_dir)
-    tables = _measure(subject, measurement.chosen(several=bool(as_json or html)), measurement)
+    tables = measured(
+        subject,
+        measurement.chosen(several=bool(as_json or html)),
+        by=measurement.by,
+        exclude=measurement.exclude,
+        exact=measurement.exact,
+        parity=measurement.parity,
+        split=measurement.split,
+    )
     for warning in tables.warnings:
         click.echo(f"note: {warning}", err=True)
     if html is not None:
@@ -123,51 +130,6 @@ def _subject(models: tuple[str, ...], base: str | None, runs_dir: Path) -> Kinsh
         raise UsageError("several models need their --base", "evomerge kinship A B --base BASE")
     run = find_own_run(models[0], runs_dir)
     return of_run(run, fold(run.read()))
-
-
-def _measure(
-    subject: KinshipSubject, metrics: tuple[str, ...], measurement: Measurement
-) -> KinshipTables:
-    with tempfile.TemporaryDirectory() as logs:
-        log = Path(logs) / "kinship.log"
-        try:
-            if measurement.parity:
-                tables = of_the_public_tool(
-                    subject.base_folder,
-                    subject.by_id,
-                    log,
-                    metrics=metrics,
-                    split=measurement.split,
-                    progress=_silently,
-                )
-            else:
-                tables = tabulate(
-                    subject.base_folder,
-                    subject.by_id,
-                    log,
-                    metrics=metrics,
-                    by=measurement.by,
-                    exclude=measurement.exclude,
-                    measure=measurement.exact or subject.passes is None,
-                    passes=subject.passes,
-                    base_id=subject.base_id,
-                    progress=_silently,
-                )
-        except CandidateError as error:
-            raise PreflightError(error.message, error.remedy) from error
-    names = subject.names
-    warnings = []
-    for warning in tables.warnings:
-        told = warning
-        for content_id, name in names.items():
-            told = told.replace(content_id, name)
-        warnings.append(told)
-    models = tuple(names[each] for each in tables.models)
-    return replace(tables, models=models, warnings=tuple(warnings))
-
-
-def _silently(done: int, total: int) -> None:
-    """No-op progress callback."""
 
 
 def as_document(base: str, tables: KinshipTables) -> dict[str, object]:

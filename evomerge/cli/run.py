@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from evomerge.cli.driving import drive_and_report, driving_options, refuse_another_config
+from evomerge.api.driving import refuse_another_config
+from evomerge.cli.driving import drive_and_report, driving_options
 from evomerge.cli.options import set_option
 from evomerge.configfile import anchored, load
 from evomerge.domain.errors import UsageError

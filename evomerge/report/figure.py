@@ -67,6 +67,10 @@ class Drawing:
     png: bytes
     csv: str
 
+    def _repr_svg_(self) -> str:
+        """What a notebook shows."""
+        return self.svg
+
     def files(self) -> Mapping[str, bytes]:
         """File names and contents."""
         name = self.figure.name

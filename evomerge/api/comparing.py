@@ -1,19 +1,63 @@
-"""Significance tests between the best models of arms, from their stored sample logs."""
+"""Comparisons of runs on disk, and of their best models item by item."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from evomerge.comparison.compared import Comparison
-from evomerge.comparison.members import Member
+from evomerge.comparison.compared import Comparison, compare
+from evomerge.comparison.members import Member, member_of, prices
+from evomerge.configfile import identity_of, load_recorded
 from evomerge.domain.difference import Gains
+from evomerge.domain.errors import ConfigError, UsageError
 from evomerge.domain.model import Model
+from evomerge.domain.objective import ObjectiveName
 from evomerge.domain.scores import Split
 from evomerge.gains import ItemResults, Matches, filters_of
 from evomerge.gains import compare as compare_items
 from evomerge.store.artefacts import Store
+from evomerge.store.gc_roots import baseline_beside
 from evomerge.store.run_directory import RunDirectory
+
+
+def comparison_of(
+    runs: Sequence[RunDirectory], objective: ObjectiveName | None = None
+) -> Comparison:
+    """Compare runs on disk by `objective`, by default the objective of the first run.
+
+    Raises:
+        UsageError: a run has no score yet.
+        IncomparableError: their scores were measured with different settings.
+    """
+    journals = [run.read() for run in runs]
+    for run, entries in zip(runs, journals, strict=True):
+        if not any(entry.event.type == "model_scored" for entry in entries):
+            raise UsageError(
+                f"no model of {run.name} is scored yet", "wait for it, or leave it out"
+            )
+    known = prices(journals)
+    members = [
+        member_of(name, entries, _settings(run), known)
+        for name, run, entries in zip(distinct(runs), runs, journals, strict=True)
+    ]
+    if objective is not None:
+        members[0] = members[0].judged_in(members[0].state.under(objective))
+    return compare(members, baseline_beside(runs[0], members[0].state))
+
+
+def distinct(runs: Sequence[RunDirectory]) -> list[str]:
+    """The names of the runs, or their paths if names are not unique."""
+    names = [run.name for run in runs]
+    return [run.name if names.count(run.name) == 1 else str(run.path) for run in runs]
+
+
+def _settings(run: RunDirectory) -> dict[str, Any]:
+    """The settings of a run that can change a result; empty without a readable config."""
+    try:
+        return identity_of(load_recorded(run.config))
+    except ConfigError:
+        return {}
 
 
 def winners(comparison: Comparison, runs: Mapping[str, RunDirectory]) -> Gains:

@@ -1,18 +1,20 @@
-"""The models that `evomerge kinship` measures: given ones, or those of a run."""
+"""Kinship of given models or of a run; behind `evomerge.kinship` and `evomerge kinship`."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import click
 
+from evomerge.adapters.kinship import KinshipTables, of_the_public_tool, tabulate
 from evomerge.config import MergeOptions, ModelConfig
-from evomerge.domain.errors import UsageError
+from evomerge.domain.errors import CandidateError, PreflightError, UsageError
 from evomerge.domain.state import RunState
 from evomerge.store.artefacts import Store
 from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
@@ -98,3 +100,66 @@ def of_run(run: RunDirectory, state: RunState) -> KinshipSubject:
         folders,
         store / "kinship" / base.content_id,
     )
+
+
+def measured(
+    subject: KinshipSubject,
+    metrics: Sequence[str],
+    *,
+    by: Literal["layer", "kind", "tensor"] | None = None,
+    exclude: Sequence[str] = (),
+    exact: bool = False,
+    parity: bool = False,
+    split: bool = False,
+) -> KinshipTables:
+    """Kinship matrices of a subject, with its names for the models.
+
+    Args:
+        by: also by groups of tensors.
+        exclude: patterns of tensor names to leave out.
+        exact: of a run: measure the pairs that would be estimated.
+        parity: as the public tool has it; with `split` its mean over tensors.
+
+    Raises:
+        PreflightError: weights are missing or do not fit together.
+    """
+    with tempfile.TemporaryDirectory() as logs:
+        log = Path(logs) / "kinship.log"
+        try:
+            if parity:
+                tables = of_the_public_tool(
+                    subject.base_folder,
+                    subject.by_id,
+                    log,
+                    metrics=tuple(metrics),
+                    split=split,
+                    progress=_silently,
+                )
+            else:
+                tables = tabulate(
+                    subject.base_folder,
+                    subject.by_id,
+                    log,
+                    metrics=tuple(metrics),
+                    by=by,
+                    exclude=tuple(exclude),
+                    measure=exact or subject.passes is None,
+                    passes=subject.passes,
+                    base_id=subject.base_id,
+                    progress=_silently,
+                )
+        except CandidateError as error:
+            raise PreflightError(error.message, error.remedy) from error
+    names = subject.names
+    warnings = []
+    for warning in tables.warnings:
+        told = warning
+        for content_id, name in names.items():
+            told = told.replace(content_id, name)
+        warnings.append(told)
+    models = tuple(names[each] for each in tables.models)
+    return replace(tables, models=models, warnings=tuple(warnings))
+
+
+def _silently(done: int, total: int) -> None:
+    """No-op progress callback."""

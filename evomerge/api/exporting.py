@@ -1,0 +1,90 @@
+"""Exports of models as Hugging Face folders; behind `Run.export` and `evomerge export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evomerge.adapters.estimates import with_estimates
+from evomerge.configfile import load_recorded
+from evomerge.domain.errors import UsageError
+from evomerge.domain.kinship import pair
+from evomerge.domain.lineage import ancestors
+from evomerge.domain.model import Model
+from evomerge.domain.state import RunState, fold
+from evomerge.driver import signals_stop
+from evomerge.store.run_directory import RunDirectory
+
+
+def export(
+    run: RunDirectory,
+    to: Path,
+    model: str | None = None,
+    *,
+    title: str | None = None,
+    copy: bool = False,
+    repeated: bool = False,
+) -> list[Path]:
+    """Write a model of a run as a complete Hugging Face folder; returns the files of `to`.
+
+    Args:
+        model: its name; None for the best.
+        title: of the model card; default: the names of run and model.
+        copy: copy the weights; else they are hard links into the store where possible.
+        repeated: accept a folder that already holds the same export.
+
+    Raises:
+        UsageError: there is no such offspring, or `to` is in the way.
+        EvomergeError: pruned weights cannot be merged again.
+    """
+    from evomerge.adapters.export import CARD, export_folder, lineage_yaml
+    from evomerge.terminal.card import model_card
+
+    state = fold(run.read())
+    subject = _offspring(model, state, run)
+    related = ancestors(subject.name, state.models)
+    state = with_estimates(run, state, [pair(subject.name, name) for name in related])
+    hub = {
+        each.name: each.source.partition("@")[0]
+        for each in (state.start.base, *state.start.foundation)
+        if each.commit is not None
+    }
+    lineage = lineage_yaml(state, [subject, *(state.models[name] for name in related)], hub)
+    config, title = load_recorded(run.config), title or f"{state.start.name} {subject.name}"
+    card = model_card(subject, state, config, hub, lineage, title)
+    if repeated and (to / CARD).is_file() and (to / CARD).read_text(encoding="utf-8") == card:
+        return sorted(path for path in to.iterdir() if path.is_file())
+    return export_folder(_weights(subject, state, run), to, card, copy=copy)
+
+
+def _offspring(name: str | None, state: RunState, run: RunDirectory) -> Model:
+    from evomerge.terminal.naming import model_named
+
+    if name is None:
+        if state.best is None:
+            raise UsageError(f"{run.name} has no scored model yet")
+        name = state.best.name
+    model = state.models[model_named(name, state, run.name)]
+    if model.candidate is None:
+        raise UsageError(
+            f"{name} is a foundation model, not a merge", "name an offspring to export"
+        )
+    if not model.merged:
+        raise UsageError(f"{name} was never merged", "name a model with weights")
+    return model
+
+
+def _weights(model: Model, state: RunState, run: RunDirectory) -> Path:
+    """The folder of a complete model; pruned weights are recreated."""
+    import sys
+
+    from evomerge.driver import rebuild
+    from evomerge.store.artefacts import Store
+    from evomerge.terminal.screen import reporter
+    from evomerge.wiring import LocalWorkplace
+
+    store = Store(run.store)
+    name = f"models/{model.content_id}"
+    if store.holds(name):
+        return store.path(name)
+    with signals_stop(), reporter(sys.stderr, plain=True) as observer:
+        return rebuild(LocalWorkplace(load_recorded(run.config), run), state, model, observer)
