@@ -127,7 +127,7 @@ def sum_of(recipe: Recipe) -> Recipe:
 
 def wudi_vectors(recipe: Recipe) -> Recipe:
     """What mergekit runs to disentangle task vectors by wudi, from the recipe of their set."""
-    rows = rows_of(recipe)
+    rows = recipe.rows
     parents = [
         Ingredient(model=parent.model, parameters={"row": rows.index(parent.model)})
         for parent in recipe.parents
@@ -140,15 +140,6 @@ def wudi_vectors(recipe: Recipe) -> Recipe:
         "parameters": {**recipe.parameters, **shape},
     }
     return recipe.model_copy(update=changes)
-
-
-def rows_of(recipe: Recipe) -> list[str]:
-    """The models that a set of task vectors has a folder of: the parents, in order.
-
-    And the base, if it gets another vocabulary. A parent that is the base has no task vector.
-    """
-    parents = [parent.model for parent in recipe.parents if parent.model != recipe.base]
-    return [*parents, recipe.base] if recipe.tokenizer is not None else parents
 
 
 def mergekit_yaml(recipe: Recipe) -> str:

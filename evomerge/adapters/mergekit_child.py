@@ -36,7 +36,6 @@ from evomerge.adapters.mergekit import (
     RECIPE_FILE,
     mergekit_yaml,
     recipe_yaml,
-    rows_of,
     sum_of,
     wudi_vectors,
 )
@@ -109,7 +108,7 @@ def disentangle(operation: Operation, progress: Progress) -> dict[str, Any]:
         PreflightError, CandidateError: as `merge`.
     """
     recipe, into, folders = _recipe(operation), operation.output, operation.inputs
-    rows, base = rows_of(recipe), into / recipe.base
+    rows, base = recipe.rows, into / recipe.base
     with _inputs_by_name(into, folders):
         settings = _settings(recipe, operation)
         finite = _run(wudi_vectors(recipe), settings, folders, base, progress, rows)

@@ -88,6 +88,16 @@ class Recipe(Value):
         return Recipe(parents=tuple(parents), **shared)
 
     @property
+    def rows(self) -> tuple[str, ...]:
+        """The models that a set of task vectors has a folder of: the parents by content id.
+
+        And the base, last, if children may have another vocabulary. A parent that is the base has
+        no task vector.
+        """
+        parents = sorted({parent.model for parent in self.parents} - {self.base})
+        return tuple(parents) if self.tokenizer is None else (*parents, self.base)
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The distinct content ids that the merge reads.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from evomerge.domain.recipe import Recipe
 from evomerge.domain.state import RunState
 
 
@@ -30,6 +33,33 @@ def unneeded(state: RunState) -> tuple[str, ...]:
         return ()
     keep = needed(state)
     return tuple(name for name, model in state.models.items() if model.merged and name not in keep)
+
+
+def task_vectors(state: RunState) -> Mapping[str, Recipe]:
+    """A recipe that sums them, for each set of disentangled task vectors (by content id)."""
+    recipes = (model.candidate.recipe for model in state.models.values() if model.candidate)
+    return {each.task_vectors: each for each in recipes if each.task_vectors is not None}
+
+
+def needed_task_vectors(state: RunState) -> frozenset[str]:
+    """The content ids of the sets that have to be kept now.
+
+    Those of foundation models as long as the search goes on, since it weighs them again; others
+    until their generation is finished. With retention `all` every one is kept for good.
+    """
+    every = task_vectors(state)
+    if state.retention == "all":
+        return frozenset(every)
+    if state.finished:
+        return frozenset()
+    foundation = {model.content_id for model in state.at_generation(0)}
+    unfinished = state.open_generation.candidates if state.open_generation else ()
+    now = {candidate.recipe.task_vectors for candidate in unfinished}
+    return frozenset(
+        name
+        for name, recipe in every.items()
+        if name in now or foundation.issuperset(parent.model for parent in recipe.parents)
+    )
 
 
 def _explorable(state: RunState) -> set[str]:

@@ -96,8 +96,7 @@ class StoreExecutor:
         Raises:
             StoppedError: the disk has no space for them, or too many failed in a row.
         """
-        missing = sum(not self._weights.available(model) for model in offspring)
-        self._weights.resources.check_disk(missing)
+        self._weights.resources.check_disk(self._weights.room(offspring))
         with closing(self._run(offspring, self._score)) as events:
             for event in events:
                 yield event

@@ -9,7 +9,7 @@ from pathlib import Path
 from evomerge.config import Config
 from evomerge.domain.model import Model
 from evomerge.domain.recipe import Recipe
-from evomerge.domain.retention import needed, unneeded
+from evomerge.domain.retention import needed, needed_task_vectors, task_vectors, unneeded
 from evomerge.domain.state import RunState
 from evomerge.execution.operations import disentangle, merge
 from evomerge.execution.pool import Pool
@@ -113,8 +113,8 @@ class Weights:
 
         def build(into: Path) -> None:
             self._make_inputs(recipe.of_task_vectors, progress)
-            self.resources.check_disk(len(recipe.parents))
-            self._pool.start("disentangle", "score")
+            self.resources.check_disk(len(recipe.rows))
+            self._pool.start("merge", "score")
             operation = disentangle(recipe, self._options, self.folder, into, self._seconds)
             self._pool.run(operation, progress)
 
@@ -125,11 +125,26 @@ class Weights:
 
     def prune(self, state: RunState) -> None:
         """Prune weights that neither this run nor another one of the runs folder needs."""
-        gone = {state.models[name].content_id for name in unneeded(state)} - self._pruned
+        gone = {state.models[name].content_id for name in unneeded(state)}
+        gone |= task_vectors(state).keys() - needed_task_vectors(state)
+        gone -= self._pruned
         if not gone:
             return
         gone -= {state.models[name].content_id for name in needed(state)}
         gone -= self._needed_elsewhere()
         for content_id in sorted(gone):
-            self.store.prune(f"models/{content_id}", *WEIGHTS)
+            kind = TASK_VECTORS if content_id in task_vectors(state) else "models"
+            self.store.prune(f"{kind}/{content_id}", *WEIGHTS)
             self._pruned.add(content_id)
+
+    def room(self, offspring: Iterable[Model]) -> int:
+        """How many models' room on disk the merges of `offspring` take, with their task vectors."""
+        missing = [each for each in offspring if each.candidate and not self.available(each)]
+        recipes = [each.candidate.recipe for each in missing if each.candidate]
+        vectors = {
+            each.task_vectors: len(each.rows)
+            for each in recipes
+            if each.task_vectors is not None
+            and not self.store.holds(f"{TASK_VECTORS}/{each.task_vectors}")
+        }
+        return len(recipes) + sum(vectors.values())

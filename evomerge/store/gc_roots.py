@@ -9,9 +9,9 @@ from pathlib import Path
 
 from evomerge.domain.baseline import Baseline, baseline_of
 from evomerge.domain.errors import DamagedError
-from evomerge.domain.retention import needed, unneeded
+from evomerge.domain.retention import needed, needed_task_vectors, task_vectors, unneeded
 from evomerge.domain.state import RunState, fold
-from evomerge.store.artefacts import WEIGHTS, Store
+from evomerge.store.artefacts import TASK_VECTORS, WEIGHTS, Store
 from evomerge.store.run_directory import RunDirectory, list_runs
 
 
@@ -91,8 +91,9 @@ def _with_a_grid(run: RunDirectory) -> Iterator[RunState]:
 
 
 def needed_weights(states: list[RunState]) -> set[str]:
-    """Content ids of the models whose weights at least one run needs."""
-    return {state.models[name].content_id for state in states for name in needed(state)}
+    """Content ids of the models, and of the sets of task vectors, that at least one run needs."""
+    models = {state.models[name].content_id for state in states for name in needed(state)}
+    return models.union(*map(needed_task_vectors, states))
 
 
 def unreferenced(runs_dir: Path, store: Store) -> list[Unreferenced]:
@@ -106,8 +107,9 @@ def unreferenced(runs_dir: Path, store: Store) -> list[Unreferenced]:
     states = states_of(runs_dir)
     known = {model.content_id for state in states for model in state.models.values()}
     known |= {state.start.base.content_id for state in states}
+    known = known.union(*map(task_vectors, states))
     found: list[Unreferenced] = []
-    for kind in ("models", "evaluations"):
+    for kind in ("models", "evaluations", TASK_VECTORS):
         folder = store.path(kind)
         present = sorted(folder.iterdir()) if folder.is_dir() else []
         found += [
@@ -119,8 +121,11 @@ def unreferenced(runs_dir: Path, store: Store) -> list[Unreferenced]:
 
 
 def _unneeded_weights(states: list[RunState], store: Store) -> list[Unreferenced]:
-    gone = {state.models[name].content_id for state in states for name in unneeded(state)}
-    names = (f"models/{content_id}" for content_id in sorted(gone - needed_weights(states)))
+    kept = needed_weights(states)
+    models = {state.models[name].content_id for state in states for name in unneeded(state)}
+    vectors = set[str]().union(*map(task_vectors, states))
+    names = [f"models/{content_id}" for content_id in sorted(models - kept)]
+    names += [f"{TASK_VECTORS}/{content_id}" for content_id in sorted(vectors - kept)]
     sizes = ((name, size_of(store.path(name), WEIGHTS)) for name in names)
     return [Unreferenced(name, size, weights_only=True) for name, size in sizes if size]
 

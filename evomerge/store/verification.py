@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from evomerge.domain.model import Model
+from evomerge.domain.retention import task_vectors
 from evomerge.domain.scores import Scores
 from evomerge.domain.state import RunState
-from evomerge.store.artefacts import PRUNED, Store, problems
+from evomerge.store.artefacts import PRUNED, TASK_VECTORS, Store, problems
 from evomerge.store.run_directory import RunDirectory
 from evomerge.store.samples import evaluation_name
 
@@ -27,18 +28,24 @@ class Inspection:
 
 
 def verify(state: RunState, store: Store) -> list[Inspection]:
-    """Check every artefact of a run, byte by byte: for each model its weights, then evaluations."""
+    """Check every artefact of a run, byte by byte.
+
+    For each model its weights, then evaluations; then sets of task vectors, where there are any:
+    a run that found all their sums in the store made none.
+    """
     adapters = {each.name for each in state.start.foundation if each.adapter}
     inspections = []
     for model in state.models.values():
         if model.merged or model.name in adapters:
-            inspections.append(_judge(store, f"models/{model.content_id}", model))
+            inspections.append(_judge(store, f"models/{model.content_id}", model.name))
         inspections += [
-            _judge(store, _evaluation(store, model, scores), model)
+            _judge(store, _evaluation(store, model, scores), model.name)
             for scores in (model.scores, *model.held_out.values())
             if isinstance(scores, Scores)
         ]
-    return inspections
+    names = {each: f"{TASK_VECTORS}/{each}" for each in task_vectors(state)}
+    vectors = {each: name for each, name in names.items() if store.path(name).exists()}
+    return [*inspections, *(_judge(store, name, each) for each, name in vectors.items())]
 
 
 def _evaluation(store: Store, model: Model, scores: Scores) -> str:
@@ -66,9 +73,9 @@ def verify_links(run: RunDirectory, state: RunState, store: Store) -> list[Inspe
     return inspections
 
 
-def _judge(store: Store, name: str, model: Model) -> Inspection:
+def _judge(store: Store, name: str, whose: str) -> Inspection:
     folder: Path = store.path(name)
-    label = f"{model.name}: {name}"
+    label = f"{whose}: {name}"
     if not folder.exists():
         return Inspection(label, "missing", (f"{folder}: missing",))
     if (folder / PRUNED).is_file():

@@ -1,7 +1,7 @@
 """A whole run over the landscape fakes: real driver, real executor, real files, no torch.
 
     python -m evomerge.testing.landscape_run FOLDER [--strategy kinship] [--generations 3] [--k 3]
-                                                   [--retention all]
+                                                   [--retention all] [--method dare_ties]
 
 creates four foundation models in FOLDER/foundation, runs or resumes FOLDER/runs/landscape and
 prints the decision digest.
@@ -149,9 +149,11 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--generations", type=int, default=3)
     parser.add_argument("--k", type=int, default=3)
     parser.add_argument("--retention", default="all", choices=["all", "pool", "best"])
+    parser.add_argument("--method", default="dare_ties")
     arguments = parser.parse_args(words)
     config = landscape_config(
         strategy={"name": arguments.strategy, "k": arguments.k},
+        merge={"method": arguments.method},
         stopping=[{"max_generations": arguments.generations}],
         retention=arguments.retention,
     )

@@ -22,7 +22,7 @@ from laboratory.sweep import (
 
 from evomerge.store.faults import POINTS
 
-SCENARIOS = ("whole", "pruning", "resumed")
+SCENARIOS = ("whole", "pruning", "weighing", "resumed")
 needs_strace = pytest.mark.skipif(tracing.obstacle() is not None, reason=str(tracing.obstacle()))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import DamagedError
-from evomerge.domain.retention import needed
+from evomerge.domain.retention import needed, needed_task_vectors
 from evomerge.domain.state import Entry, RunState, fold
 from evomerge.store.artefacts import Store
 from evomerge.store.journal import read_journal
@@ -74,7 +74,8 @@ def left_behind(root: Path) -> Left:
         return Left(faults=[f"the journal is damaged: {error.message}"])
     state = fold(content.entries)
     faults = [f"recorded but {fault}" for fault in _artefacts(root, state)]
-    faults += [f"pruned but needed: {name}" for name in _pruned(root, state) & needed(state)]
+    kept = needed(state) | needed_task_vectors(state)
+    faults += [f"pruned but needed: {name}" for name in _pruned(root, state) & kept]
     data = run.journal.read_bytes()[: content.length]
     return Left(data, content.entries, sorted(faults))
 

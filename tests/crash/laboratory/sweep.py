@@ -59,6 +59,7 @@ KILLS = (2, 4, "artefact.renamed:4:kill", "artefact.renamed:20:kill", "journal.w
 """Where a driver is killed some time before the power fails, each just before something is synced:
 a change by its number (the run's folders), or a named point."""
 PRUNING = ("--retention", "best")
+WEIGHING = ("--strategy", "seed_grid", "--method", "wudi", "--retention", "best")
 
 
 @dataclass(frozen=True)
@@ -312,11 +313,12 @@ def prepare(drivers: Drivers, folder: Path) -> Path:
 
 
 def all_scenarios(drivers: Drivers, folder: Path) -> dict[str, Scenario]:
-    """A whole run, one that prunes and one that a killed driver left in the middle."""
+    """A whole run, one that prunes, one over task vectors, and one that was left in the middle."""
     pruning = Scenario(PRUNING, baseline(drivers, folder / "pruning", *PRUNING))
     return {
         "whole": Scenario(digest=baseline(drivers, folder / "whole")),
         "pruning": pruning,
+        "weighing": Scenario(WEIGHING, baseline(drivers, folder / "weighing", *WEIGHING)),
         "resumed": replace(pruning, prepared=prepare(drivers, folder)),
     }
 
