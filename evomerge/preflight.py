@@ -83,8 +83,9 @@ def _first_recipe(config: Config, models: Examination, engine: str) -> Recipe:
 
 def _check_machine(config: Config, run: RunDirectory, warn: Callable[[Finding], None]) -> None:
     """Check devices and the file system of the runs folder."""
+    local = config.execution.executor == "local"
     findings = [
-        *machine.check_devices(machine.devices(config.execution.devices), None),
+        *(machine.check_devices(machine.devices(config.execution.devices), None) if local else ()),
         machine.check_file_system(run.path.parent),
         *advice(config),
     ]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evomerge import preflight
 from evomerge.adapters import kinship, machine, mergekit, peft, pickles
+from evomerge.adapters.child import Child
 from evomerge.adapters.file_checks import FileChecks
 from evomerge.adapters.foundation import Examination, Merging, Resolved, examine, fetch_all
 from evomerge.adapters.hub import Fetched, Hub, Patience
@@ -18,7 +20,7 @@ from evomerge.adapters.trackers.backends import BACKENDS
 from evomerge.adapters.trackers.mirror import Mirror
 from evomerge.config import Config
 from evomerge.configfile import config_id, dump
-from evomerge.domain.finding import Finding
+from evomerge.domain.finding import Finding, refuse_problems
 from evomerge.domain.model import Foundation
 from evomerge.execution import operations
 from evomerge.execution.evaluation import Evaluation, agreed
@@ -29,13 +31,16 @@ from evomerge.store.cache import Cache
 from evomerge.store.run_directory import RunDirectory
 from evomerge.workplace import Setting, Workplace
 
+if TYPE_CHECKING:
+    from evomerge.adapters.ray_cluster import Cluster
+
 
 def _ignore(*_: object) -> None:
     """No-op callback."""
 
 
 class LocalWorkplace(Workplace):
-    """A run with real models, and child processes of this machine as workers."""
+    """A run with real models; its workers are processes of this machine or of a Ray cluster."""
 
     def __init__(
         self,
@@ -52,19 +57,30 @@ class LocalWorkplace(Workplace):
             warn: called with each warning.
             fetched: called with the progress of downloads.
         """
-        cache = Cache(run.store / "cache")
-        super().__init__(config, run, Pool(workers(config, run.logs, cache)))
+        self._cluster = _cluster(config, run.logs / "ray.log")
+        super().__init__(config, run, Pool(self._workers()))
         self._as_given = config
         self._checking = checking
         self._warn = warn
         patience = config.execution.hub_patience_minutes * 60
         self._hub = Hub(patience, run.logs / "hub.log", checking, fetched)
 
+    def _workers(self) -> Iterator[Worker]:
+        """The workers, when they are needed; this connects to the cluster, if there is one."""
+        if self._cluster is None:
+            yield from workers(self._as_given, self.run.logs, Cache(self.run.store / "cache"))
+        else:
+            yield from ray_workers(self._as_given, self.run.logs, self._cluster)
+
     @cached_property
     def setting(self) -> Setting:
         """The resolved config; finding and checking the models can take minutes."""
         base, *models = self._resolved
-        devices = machine.devices(self.config.execution.devices)
+        devices = (
+            [str(node) for node in self._cluster.nodes]
+            if self._cluster
+            else machine.devices(self.config.execution.devices)
+        )
         foundation = tuple(each.foundation for each in models)
         versions = machine.versions(foundation)
         return Setting(
@@ -87,9 +103,12 @@ class LocalWorkplace(Workplace):
 
         The weights of the largest model are needed only to choose a batch size.
         """
+        self._check_nodes(self.config.evaluation.include)
         patience = Patience(self.config.execution.hub_patience_minutes * 60, self._checking)
         data_sets, found = self.started.data_sets if self.started else {}, self._examined
         evaluation = preflight.check(self, found, data_sets, patience, self._checking, self._warn)
+        if self._cluster is not None:
+            self._check_nodes(self.setting.folders.values())
         if not self.config.evaluation.is_probed:
             return evaluation
         chosen, settings = self._batch_size(), self.config.evaluation
@@ -98,6 +117,20 @@ class LocalWorkplace(Workplace):
         described = operations.describe(fixed, self.config.merge.options, evaluation.data_sets)
         evaluation = agreed(self.pool.on_each(described)[0])
         return evaluation.model_copy(update={"batch_size": chosen})
+
+    def _check_nodes(self, folders: Iterable[Path]) -> None:
+        """Check that every node of the cluster, if there is one, can work on this run.
+
+        Raises:
+            PreflightError: with all problems.
+        """
+        if self._cluster is None:
+            return
+        from evomerge.adapters.ray_cluster import findings
+
+        self._checking("the nodes of the Ray cluster")
+        here = [folder for folder in folders if folder.exists()]
+        refuse_problems(findings(self._cluster, self._as_given, [self.run.path, *here]))
 
     def _batch_size(self) -> int:
         """The recorded batch size of the run; else from a probe with its largest model, cached."""
@@ -165,6 +198,8 @@ class LocalWorkplace(Workplace):
         """Stop all workers and downloads."""
         self._hub.close()
         super().close()
+        if self._cluster is not None:
+            self._cluster.close()
 
     def _recorded_models(self) -> tuple[Foundation, ...]:
         """The base and foundation models at the start of an existing run; else empty."""
@@ -192,10 +227,60 @@ def workers(config: Config, logs: Path, cache: Cache | None = None) -> list[Work
     ]
 
 
-def _scorer(config: Config, device: str, log: Path, cache: Cache | None = None) -> Worker:
+def ray_workers(config: Config, logs: Path, cluster: Cluster) -> list[Worker]:
+    """The workers of a run on the nodes of a cluster, which begins to make room for them.
+
+    Nothing that they say is cached here: it depends on their node.
+
+    Raises:
+        PreflightError: the cluster cannot be reached, or has no room for them.
+    """
+    from evomerge.adapters.ray_cluster import Share
+    from evomerge.adapters.ray_worker import RayWorker
+
+    scoring, merging = cluster.shares(config, cluster.nodes)
+    # Kinship is measured while the others are idle, and reserves nothing of its own.
+    measuring = Share("kinship", 1, 0.0, 0.0, 0)
+    device = "cuda" if scoring.num_gpus else "cpu"
+    return [  # first those that need most, so that they find room
+        *(
+            _scorer(
+                config,
+                device,
+                logs / f"score-{number}.log",
+                start=partial(RayWorker, cluster, scoring),
+            )
+            for number in range(scoring.count or 1)
+        ),
+        *(
+            mergekit.worker(
+                logs / f"merge-{number}.log", start=partial(RayWorker, cluster, merging)
+            )
+            for number in range(merging.count or 1)
+        ),
+        kinship.worker(logs / "kinship.log", start=partial(RayWorker, cluster, measuring)),
+    ]
+
+
+def _cluster(config: Config, log: Path | None = None) -> Cluster | None:
+    """The Ray cluster of a config, not connected; None if it runs on this machine alone."""
+    if config.execution.executor != "ray":
+        return None
+    from evomerge.adapters.ray_cluster import Cluster
+
+    return Cluster(config.execution, log)
+
+
+def _scorer(
+    config: Config,
+    device: str,
+    log: Path,
+    cache: Cache | None = None,
+    start: Callable[..., Worker] = Child,
+) -> Worker:
     evaluation = config.evaluation
     invariant = evaluation.batch_invariant
-    return lm_eval.worker(evaluation.backend, device, log, cache, batch_invariant=invariant)
+    return lm_eval.worker(evaluation.backend, device, log, cache, start, batch_invariant=invariant)
 
 
 def described(config: Config) -> Evaluation:

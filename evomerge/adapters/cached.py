@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from evomerge.adapters.child import Child
-from evomerge.ports import Operation, Progress
+from evomerge.ports import Operation, Progress, Worker
 from evomerge.store.cache import Cache
 
 Basis = Callable[[Operation, str], dict[str, Any] | None]
@@ -17,15 +16,19 @@ class CachedWorker:
     """Implements `Worker` over a child; answers to `check` and `describe` are cached.
 
     Args:
+        device: the child's.
         bases: by kind of operation, the function that returns what its answer depends on.
     """
 
-    def __init__(self, child: Child, bases: Mapping[str, Basis], cache: Cache) -> None:
+    def __init__(
+        self, child: Worker, device: str, bases: Mapping[str, Basis], cache: Cache
+    ) -> None:
         self.name = child.name
         self.kinds = child.kinds
         self.start = child.start
         self.close = child.close
         self._child = child
+        self._device = device
         self._bases = bases
         self._cache = cache
         self._found: tuple[dict[str, Any], dict[str, Any]] | None = None
@@ -37,7 +40,7 @@ class CachedWorker:
             answer = self._child.run(operation, progress)
             self._drop_contradicted(answer)
             return answer
-        rests_on = basis(operation, self._child.device)
+        rests_on = basis(operation, self._device)
         known = None if rests_on is None else self._cache.get(rests_on)
         if rests_on is not None and known is not None:
             if "ids" in known:
@@ -45,7 +48,7 @@ class CachedWorker:
             return known
         answer = self._child.run(operation, progress)
         # Not cached if it changed meanwhile: the child may have read either version.
-        if rests_on is not None and basis(operation, self._child.device) == rests_on:
+        if rests_on is not None and basis(operation, self._device) == rests_on:
             self._cache.put(rests_on, answer)
         return answer
 

@@ -121,7 +121,7 @@ class Child:
             process.kill()
             raise
         if "error" in answer:
-            raise _raised(answer["error"])
+            raise raised(answer["error"])
         result: dict[str, Any] = answer["result"]
         return result
 
@@ -303,7 +303,8 @@ def _appending(log: Path) -> IO[bytes]:
     return os.fdopen(os.open(log, flags, 0o644), "ab")
 
 
-def _raised(error: Mapping[str, Any]) -> EvomergeError:
+def raised(error: Mapping[str, Any]) -> EvomergeError:
+    """The exception that an answer describes."""
     kinds = {kind.__name__: kind for kind in (CandidateError, PreflightError, StoppedError)}
     return kinds[error["type"]](error["message"], error["remedy"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -88,14 +88,15 @@ def of_the_public_tool(
     return _tables("parity", arguments, base, models, log, progress)
 
 
-def worker(log: Path) -> Worker:
+def worker(log: Path, start: Callable[..., Worker] = Child) -> Worker:
     """The worker for all operations here, a child process that lives until closed.
 
     Args:
         log: file for the child's output.
+        start: makes the worker, with the arguments of `Child`.
     """
     kinds = {"measure", "sample", "tabulate", "parity"}
-    return Child("evomerge.adapters.kinship_child", kinds, log, name="kinship")
+    return start("evomerge.adapters.kinship_child", kinds, log, name="kinship")
 
 
 def _tables(

@@ -6,6 +6,7 @@ Nothing here imports mergekit or torch.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def engine() -> str:
     return f"mergekit {version('mergekit')}"
 
 
-def worker(log: Path, cache: Cache | None = None) -> Worker:
+def worker(log: Path, cache: Cache | None = None, start: Callable[..., Worker] = Child) -> Worker:
     """The worker for `check`, `merge` and `disentangle`, a child process that lives until closed.
 
     The same recipe and inputs give the same bytes in every weight file, whatever the names of the
@@ -50,11 +51,12 @@ def worker(log: Path, cache: Cache | None = None) -> Worker:
     Args:
         log: file that the child's stderr is appended to.
         cache: cache of recipes that passed `check`.
+        start: makes the worker, with the arguments of `Child`.
     """
     module = "evomerge.adapters.mergekit_child"
     kinds = {"check", "merge", "disentangle"}
-    child = Child(module, kinds, log, _ENVIRONMENT, name="mergekit child")
-    return child if cache is None else CachedWorker(child, {"check": _basis}, cache)
+    child = start(module, kinds, log, _ENVIRONMENT, name="mergekit child")
+    return child if cache is None else CachedWorker(child, "cpu", {"check": _basis}, cache)
 
 
 def _basis(operation: Operation, _device: str) -> dict[str, Any]:

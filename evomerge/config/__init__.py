@@ -6,6 +6,7 @@ or `runtime` (it cannot). Fields that hold a section, or a list of sections, hav
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -31,6 +32,7 @@ from evomerge.strategies import STRATEGIES
 from evomerge.strategies.kinship import KinshipGuided
 
 CONFIG_VERSION = 1
+_ADDRESS = re.compile(r"auto|(ray://)?[A-Za-z0-9.\[\]:_-]+:[0-9]{1,5}")
 
 __all__ = [
     "CONFIG_VERSION",
@@ -49,6 +51,7 @@ __all__ = [
     "RawMerge",
     "RunConfig",
     "TaskConfig",
+    "WorkerResources",
     "WudiMerge",
 ]
 
@@ -82,17 +85,67 @@ def _devices(devices: tuple[str, ...]) -> tuple[str, ...]:
     return devices
 
 
+class WorkerResources(Value):
+    """What one worker reserves of a node of a Ray cluster."""
+
+    cpus: float = runtime(default=1.0, ge=0, le=4096, description="CPUs")
+    gpus: float | None = runtime(
+        default=None,
+        ge=0,
+        le=1024,
+        description="GPUs, or a share of one, such as 0.5; default: of an evaluation as many as "
+        "its model takes if the cluster has GPUs, of a merge none",
+    )
+    memory_gb: float = runtime(default=0.0, ge=0, description="memory; 0: none is reserved")
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> Self:
+        if self.gpus is not None and self.gpus > 1 and self.gpus != int(self.gpus):
+            refuse((("gpus",), f"expected a share of one GPU or a whole number, got {self.gpus:g}"))
+        return self
+
+
+def _address(address: str) -> str:
+    if not _ADDRESS.fullmatch(address):
+        refuse(((), f"expected auto, host:port or ray://host:port, got {address[:80]!r}"))
+    return address
+
+
 class ExecutionConfig(Value):
     """Devices, parallelism, limits and retries."""
 
+    executor: Literal["local", "ray"] = runtime(
+        default="local",
+        description="what runs the workers: processes of this machine, or the nodes of a Ray "
+        "cluster",
+    )
+    address: Annotated[str, AfterValidator(_address)] = runtime(
+        default="auto",
+        description="with executor ray, the cluster: auto (that of this machine or of "
+        "RAY_ADDRESS), host:port of its head, or ray://host:port",
+    )
+    merge: WorkerResources = Field(
+        default=WorkerResources(), description="with executor ray, what a merge worker reserves"
+    )
+    evaluation: WorkerResources = Field(
+        default=WorkerResources(),
+        description="with executor ray, what an evaluation worker reserves",
+    )
+    evaluation_workers: int | None = runtime(
+        default=None,
+        ge=1,
+        le=4096,
+        description="with executor ray, the number of evaluation workers; default: as many as the "
+        "cluster has room for beside the merge workers",
+    )
     devices: Annotated[
         tuple[Device, ...],
         Field(min_length=1, max_length=1024),
         AfterValidator(_devices),
     ] = runtime(
         default=("auto",),
-        description="devices with one evaluation worker each: cpu, cuda:0 (cpu*2 or a repeated "
-        "entry: several workers on it); auto: all GPUs, else one cpu",
+        description="devices of this machine with one evaluation worker each: cpu, cuda:0 (cpu*2 "
+        "or a repeated entry: several workers on it); auto: all GPUs, else one cpu",
     )
     merge_workers: int = runtime(
         default=1, ge=1, le=64, description="number of merges at a time, each in a process"

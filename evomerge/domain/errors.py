@@ -91,6 +91,13 @@ class CandidateError(EvomergeError):
     """A merge or evaluation failed; the run continues without the candidate."""
 
 
+class WorkerLostError(CandidateError):
+    """A worker was lost with its machine or its process, for no fault of its work.
+
+    The work is done again; it does not count as an attempt of the candidate.
+    """
+
+
 class StoppedError(EvomergeError):
     """The run stopped before its end and can be resumed without loss."""
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from evomerge.domain.errors import CandidateError
+from evomerge.domain.errors import CandidateError, StoppedError, WorkerLostError
 from evomerge.domain.model import Failure
 
 T = TypeVar("T")
+
+MOST_LOSSES = 10
+"""Workers that may be lost over the same work before the run stops: it may be what ends them."""
 
 
 class GivenUpError(Exception):
@@ -22,13 +25,23 @@ class GivenUpError(Exception):
 def retry(times: int, work: Callable[[], T], cancelled: Callable[[], bool] = lambda: False) -> T:
     """The result of `work`, called up to `times` times until it succeeds or is `cancelled`.
 
+    A call whose worker was lost does not count.
+
     Raises:
         CandidateError: of the last attempt.
+        StoppedError: `MOST_LOSSES` workers were lost.
     """
-    for attempt in range(1, times + 1):
+    failures = losses = 0
+    while True:
         try:
             return work()
-        except CandidateError:
-            if attempt == times or cancelled():
+        except WorkerLostError as lost:
+            losses += 1
+            if cancelled():
                 raise
-    raise ValueError("times must be at least 1")
+            if losses == MOST_LOSSES:
+                raise StoppedError(f"{losses} workers were lost in a row: {lost.message}") from lost
+        except CandidateError:
+            failures += 1
+            if failures >= times or cancelled():
+                raise

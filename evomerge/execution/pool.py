@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any, TypeVar
 
-from evomerge.domain.errors import CandidateError
+from evomerge.domain.errors import CandidateError, EvomergeError, StoppedError, WorkerLostError
+from evomerge.execution.attempts import retry
 from evomerge.ports import Operation, Progress, Worker
 
 T = TypeVar("T")
@@ -23,15 +25,30 @@ def no_progress(done: int, total: int) -> None:
 class Pool:
     """Workers that run one operation at a time each; a worker may support several kinds.
 
+    A worker that was lost is started again in the background, and gets work when it is back.
     All methods are thread-safe.
+
+    Args:
+        workers: read when the first operation comes, so that a generator may connect to a cluster.
     """
 
     def __init__(self, workers: Iterable[Worker]) -> None:
-        self._workers = tuple(workers)
-        self._idle = list(self._workers)
+        self._coming = workers
+        self._known: tuple[Worker, ...] | None = None
+        self._idle: list[Worker] = []
+        self._missing: dict[Worker, EvomergeError] = {}
+        """The lost workers that could not be started again so far, and why."""
         self._changed = threading.Condition()
         self._started = False
         self._closed = False
+
+    @property
+    def _workers(self) -> tuple[Worker, ...]:
+        with self._changed:
+            if self._known is None:
+                self._known = tuple(self._coming)
+                self._idle += self._known
+            return self._known
 
     @property
     def closed(self) -> bool:
@@ -55,9 +72,12 @@ class Pool:
     def run(self, operation: Operation, progress: Progress = no_progress) -> dict[str, Any]:
         """Run an operation on the first idle worker of its kind.
 
+        It is done again on another one if the worker is lost, except if it writes into a folder.
+
         Raises:
             CandidateError, PreflightError, StoppedError: as `Worker.run`.
             CandidateError: the pool is closed.
+            StoppedError: all workers of its kind were lost and cannot be started again.
         """
         return self._run(self.of(operation.kind), operation, progress)
 
@@ -91,22 +111,50 @@ class Pool:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        with ThreadPoolExecutor(max(1, len(self._workers)), "close") as threads:
-            list(threads.map(lambda worker: worker.close(), self._workers))
+            known = self._known or ()
+        with ThreadPoolExecutor(max(1, len(known)), "close") as threads:
+            list(threads.map(lambda worker: worker.close(), known))
 
     def _run(
         self, fit: Sequence[Worker], operation: Operation, progress: Progress
     ) -> dict[str, Any]:
         if not fit:
             raise LookupError(f"no worker supports {operation.kind!r}")
+        once = partial(self._run_once, fit, operation, progress)
+        # What was lost may still be writing into the folder, so the caller has to give another one.
+        return once() if operation.into else retry(1, once, lambda: self._closed)
+
+    def _run_once(
+        self, fit: Sequence[Worker], operation: Operation, progress: Progress
+    ) -> dict[str, Any]:
         worker = self._take(fit)
+        lost = False
         try:
             return worker.run(operation, progress)
+        except WorkerLostError:
+            lost = True
+            raise
         except CandidateError:
             worker.close()  # the next operation starts it anew
             raise
         finally:
-            self._give_back(worker)
+            if lost:
+                threading.Thread(target=self._restart, args=(worker,), daemon=True).start()
+            else:
+                self._give_back(worker)
+
+    def _restart(self, worker: Worker) -> None:
+        """Start a lost worker again, as often as it takes, and give it back."""
+        while not self._closed:
+            try:
+                worker.start()
+            except EvomergeError as error:
+                with self._changed:
+                    self._missing[worker] = error
+                    self._changed.wait(_POLL)
+            else:
+                self._give_back(worker)
+                return
 
     def _take(self, fit: Sequence[Worker]) -> Worker:
         with self._changed:
@@ -115,11 +163,14 @@ class Pool:
                     if worker in fit:
                         self._idle.remove(worker)
                         return worker
+                if all(worker in self._missing for worker in fit):
+                    raise StoppedError(self._missing[fit[0]].message)
                 self._changed.wait(_POLL)
         raise CandidateError("the workers were closed")
 
     def _give_back(self, worker: Worker) -> None:
         with self._changed:
+            self._missing.pop(worker, None)
             self._idle.append(worker)
             self._changed.notify_all()
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import socket
 import time
@@ -125,9 +126,10 @@ class Store:
     @contextlib.contextmanager
     def _temporary_folder(self, name: str) -> Iterator[Path]:
         make_folder(self._temporary)
-        maker = f"{socket.gethostname()}.{os.getpid()}"
-        folder = self._temporary / f"{name.replace('/', '--')}.{maker}"
-        shutil.rmtree(folder, ignore_errors=True)
+        # A name of its own for each attempt: a worker of another machine that was given up may
+        # still be writing to that of its own.
+        attempt = f"{secrets.token_hex(4)}.{socket.gethostname()}.{os.getpid()}"
+        folder = self._temporary / f"{name.replace('/', '--')}.{attempt}"
         folder.mkdir()
         try:
             with storage_faults(folder):

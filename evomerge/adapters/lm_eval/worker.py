@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from evomerge.adapters.cached import CachedWorker
@@ -17,6 +18,7 @@ def worker(
     device: str,
     log: Path,
     cache: Cache | None = None,
+    start: Callable[..., Worker] = Child,
     *,
     batch_invariant: bool = False,
 ) -> Worker:
@@ -28,10 +30,11 @@ def worker(
             joined by `+`, for one vllm engine over all of them.
         log: file for the output of the child and its libraries.
         cache: cache of task descriptions; None to ask the child each time.
+        start: makes the worker, with the arguments of `Child`.
         batch_invariant: make vllm's numbers independent of the other requests of a batch.
     """
     environment, own = _vllm(device, batch_invariant) if backend == "vllm" else ({}, device)
-    child = Child(
+    child = start(
         "evomerge.adapters.lm_eval.child",
         {"describe", "probe", "score"},
         log,
@@ -42,7 +45,7 @@ def worker(
     return (
         child
         if cache is None
-        else CachedWorker(child, {"describe": basis, "probe": basis_of_probe}, cache)
+        else CachedWorker(child, own, {"describe": basis, "probe": basis_of_probe}, cache)
     )
 
 

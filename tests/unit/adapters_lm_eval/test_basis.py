@@ -63,7 +63,7 @@ def asked(tmp_path, folder, **settings):
 
 
 def cached(tmp_path, child):
-    return CachedWorker(child, {"describe": basis}, Cache(tmp_path / "cache"))
+    return CachedWorker(child, child.device, {"describe": basis}, Cache(tmp_path / "cache"))
 
 
 def description(folder, **settings):
