@@ -16,7 +16,13 @@ from types import FrameType
 from evomerge.config import Config
 from evomerge.configfile import removed_settings
 from evomerge.domain.difference import Gains
-from evomerge.domain.errors import PluginError, PreflightError, SignalledError, StoppedError
+from evomerge.domain.errors import (
+    PluginError,
+    PreflightError,
+    SignalledError,
+    StoppedError,
+    UsageError,
+)
 from evomerge.domain.events import RunResumed, RunStarted
 from evomerge.domain.model import Foundation, Model
 from evomerge.domain.state import Entry, RunState, apply, fold
@@ -38,18 +44,22 @@ def drive(
     observers: Sequence[Observer],
     *,
     accept_drift: bool = False,
+    more: int | None = None,
     test_gains: TestGains | None = None,
 ) -> RunState:
     """Start or resume the run of a workplace and drive it to its end; the final state.
 
-    A finished run does not change. The caller has to ensure that the config belongs to the run.
+    A finished run does not change, unless it is extended by `more`. The caller has to ensure that
+    the config belongs to the run.
 
     Args:
         accept_drift: resume although models, config or libraries have changed since the start.
+        more: extend a finished run by so many evaluations, which replace the stopping criteria.
         test_gains: tests the gains at the end; default: from the per-item results in the store.
 
     Raises:
         LockedError: another process drives the run.
+        UsageError: `more` for a run that has not come to its end.
         PreflightError: the run cannot start, or there is drift that is not accepted.
         StoppedError: the run stopped before its end and can be resumed.
     """
@@ -58,11 +68,17 @@ def drive(
         run.check()
         content = read_journal(run.journal) if run.exists else None
         state = fold(content.entries) if content else RunState()
-        if state.finished:
+        if more is not None and not state.finished:
+            raise UsageError(
+                f"run {run.name} has not come to its end, so it cannot be extended",
+                f"resume it first: {run.command('resume')}",
+            )
+        if state.finished and more is None:
             derive(run, state)
             return state
         workplace.started = state.started
         with closing(workplace), signals_stop():
+            budget = None if more is None else state.evaluations + more
             evaluation, setting = workplace.check(), workplace.setting
             versions = {**setting.versions, **config.plugin_versions()}
             environment = {**setting.environment, "versions": versions}
@@ -77,7 +93,7 @@ def drive(
                         "restore what changed, start a new run, or pass --accept-drift to resume "
                         "anyway (it is recorded)",
                     )
-                journal, entry = _resumed(run, content, setting, config, changes)
+                journal, entry = _resumed(run, content, setting, config, changes, budget)
             del content  # frees the memory of its events; the state has all of them folded
             with journal:
                 ledger = JournalLedger(run, journal, apply(state, entry), observers)
@@ -167,6 +183,7 @@ def _resumed(
     setting: Setting,
     config: Config,
     changes: Sequence[str],
+    budget: int | None,
 ) -> tuple[Journal, Entry]:
     """The journal of an existing run and its new last entry."""
     resumed = RunResumed(
@@ -174,6 +191,7 @@ def _resumed(
         drift=tuple(changes),
         retention=config.retention,
         skill_kept_at=config.evaluation.skill_kept_at,
+        max_evaluations=budget,
     )
     journal, entry = Journal(run.journal, content), Entry(at=time.time(), event=resumed)
     journal.append(entry)

@@ -14,6 +14,7 @@ from evomerge.domain.model import Foundation
 from evomerge.domain.state import RunState
 from evomerge.evolution import NameChild, TestGains, WriteRecipe, child_name, evolve, untested
 from evomerge.ports import Executor, Ledger
+from evomerge.stopping import MaxEvaluations
 from evomerge.strategies import new_kinds
 
 
@@ -70,6 +71,8 @@ def search(
 ) -> RunState:
     """Run Algorithm 1 (`evolve`) with the config's strategy, merge method and criteria.
 
+    A run that was extended ends at its new budget of evaluations instead.
+
     Args:
         ledger: has at least the first event.
         engine: name and version of what executes recipes.
@@ -78,12 +81,13 @@ def search(
     Raises:
         StoppedError: the run cannot continue; all finished work is recorded.
     """
-    start = ledger.state.start
+    start, budget = ledger.state.start, ledger.state.budget
+    extended = budget and (MaxEvaluations(max_evaluations=budget),)
     breeding = Breeding(config.merge, start.seed, start.base, start.foundation, engine)
     return evolve(
         ledger,
         config.strategy,
-        config.stopping,
+        extended or config.stopping,
         write_recipe or breeding.recipe,
         executor,
         name_child,

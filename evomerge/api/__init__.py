@@ -19,7 +19,7 @@ import yaml
 
 from evomerge.api.driving import Callback, driven, refuse_another_config
 from evomerge.api.results import Run
-from evomerge.config import Config
+from evomerge.config import Config, runs_folder
 from evomerge.configfile import anchored, parse
 from evomerge.configfile import load as load_config
 from evomerge.domain.errors import EvomergeError, UsageError
@@ -71,18 +71,21 @@ def run(
     return Run(directory.path)
 
 
-def load(name: str | Path, runs_dir: str | Path = "runs") -> Run:
-    """A run by its name below the runs folder, or by its path.
+def load(name: str | Path, runs_dir: str | Path | None = None) -> Run:
+    """A run by its name below the runs folder, by its path, or by its config file.
+
+    Args:
+        runs_dir: default: the environment variable EVOMERGE_RUNS, else `runs`.
 
     Raises:
         UsageError: there is none; the message has the closest name.
     """
-    return Run(find_run(str(name), Path(runs_dir)).path)
+    return Run(find_run(str(name), Path(runs_dir or runs_folder())).path)
 
 
-def runs(runs_dir: str | Path = "runs") -> list[Run]:
+def runs(runs_dir: str | Path | None = None) -> list[Run]:
     """All runs of a runs folder, by name."""
-    return [Run(each.path) for each in list_runs(Path(runs_dir)) if each.exists]
+    return [Run(each.path) for each in list_runs(Path(runs_dir or runs_folder())) if each.exists]
 
 
 def compare(several: Sequence[Run | str], objective: ObjectiveName | None = None) -> Comparison:
@@ -109,7 +112,7 @@ def kinship(
     base: str | Path,
     *,
     metric: str = "pcc",
-    runs_dir: str | Path = "runs",
+    runs_dir: str | Path | None = None,
 ) -> pd.DataFrame:
     """Kinship of models over their base, measured over every byte: a symmetric frame.
 
@@ -127,7 +130,8 @@ def kinship(
     from evomerge.api.results import metric_named
 
     chosen = metric_named(metric).value
-    tables = measured(given([*map(str, models)], str(base), Path(runs_dir)), [chosen])
+    subject = given([*map(str, models)], str(base), Path(runs_dir or runs_folder()))
+    tables = measured(subject, [chosen])
     names = list(tables.models)
     return pd.DataFrame(tables.parts[""][chosen], index=names, columns=names, dtype=float)
 

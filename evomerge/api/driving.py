@@ -34,7 +34,7 @@ def refuse_another_config(run: RunDirectory, config: Config) -> None:
         raise UsageError(
             f"run {run.name} was started with another config:\n  " + "\n  ".join(changed),
             "choose another `run.name` (equal results are reused from the store), or "
-            f"finish the old run with `evomerge resume {run.name}`",
+            f"finish the old run with `{run.command('resume')}`",
         )
 
 
@@ -45,6 +45,7 @@ def driven(
     accept_drift: bool = False,
     plain: bool = False,
     silent: bool = False,
+    more: int | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> RunState:
     """Drive `run` to its end with progress on stderr, unless `silent`.
@@ -75,6 +76,7 @@ def driven(
             LocalWorkplace(config, run, view.checking, _warn, fetched),
             observers,
             accept_drift=accept_drift,
+            more=more,
         )
 
 

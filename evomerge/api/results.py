@@ -236,14 +236,16 @@ class Run:
 
     def resume(
         self,
+        more: int | None = None,
         *,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
         accept_drift: bool = False,
     ) -> Run:
-        """Go on from the run's copy of its config; a finished run is not changed.
+        """Go on from the run's copy of its config; a finished run is only changed by `more`.
 
         Args:
+            more: extend a finished run by so many evaluations.
             callbacks: as `evomerge.run`.
             progress: show progress on stderr.
             accept_drift: go on although models or library versions have changed.
@@ -262,6 +264,7 @@ class Run:
             accept_drift=accept_drift,
             callbacks=callbacks,
             silent=not progress,
+            more=more,
         )
         return self
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -34,19 +32,25 @@ def driving_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def drive_and_report(
-    run: RunDirectory, config: Config, *, accept_drift: bool, plain: bool, as_json: bool
+    run: RunDirectory,
+    config: Config,
+    *,
+    accept_drift: bool,
+    plain: bool,
+    as_json: bool,
+    more: int | None = None,
 ) -> RunState:
     """Drive `run` to its end with progress on stderr, then print its result to stdout."""
     from evomerge.terminal.documents import result_document
     from evomerge.terminal.summary import result_text
 
-    done_before = _finished(run)
+    done_before = more is None and _finished(run)
     try:
-        state = driven(run, config, accept_drift=accept_drift, plain=plain)
+        state = driven(run, config, accept_drift=accept_drift, plain=plain, more=more)
     except StoppedError as stopped:
         if stopped.remedy is None:
             again = "the same command starts it; what was fetched is kept"
-            stopped.remedy = f"resume with: {resume_command(run)}" if run.exists else again
+            stopped.remedy = f"resume with: {run.command('resume')}" if run.exists else again
         raise
     seen = not done_before and sys.stdout.isatty() and sys.stderr.isatty()
     if as_json:
@@ -54,15 +58,6 @@ def drive_and_report(
     elif not seen:  # otherwise the summary of the view is on the screen
         click.echo(result_text(state, baseline_beside(run, state)))
     return state
-
-
-def resume_command(run: RunDirectory) -> str:
-    """The command that resumes `run` from the current folder."""
-    words = ["evomerge", "resume", run.name]
-    runs = run.path.parent
-    if runs != Path.cwd() / "runs":
-        words += ["--dir", str(runs)]
-    return shlex.join(words)
 
 
 def _finished(run: RunDirectory) -> bool:

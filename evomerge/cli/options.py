@@ -10,8 +10,10 @@ runs_dir_option = click.option(
     "--dir",
     "runs_dir",
     type=click.Path(path_type=Path, file_okay=False),
+    envvar="EVOMERGE_RUNS",
     default=Path("runs"),
     show_default=True,
+    show_envvar=True,
     help="The runs folder.",
 )
 

@@ -10,11 +10,10 @@ from pathlib import Path
 import click
 
 from evomerge.adapters.estimates import pool_pairs, with_estimates
-from evomerge.cli.driving import resume_command
 from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.store.gc_roots import baseline_beside
 from evomerge.store.progress_file import read_progress
-from evomerge.store.run_directory import RunDirectory, find_run
+from evomerge.store.run_directory import RunDirectory, find_run, places_of
 from evomerge.terminal.documents import status_document
 from evomerge.terminal.figures import fetched, printable
 from evomerge.terminal.screen import stdout_console
@@ -61,7 +60,7 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
     baseline = baseline_beside(directory, status.state)
     shown = with_estimates(directory, status.state, pool_pairs(status.state))
     status = replace(status, state=shown, baseline=baseline)
-    resume = resume_command(directory) if status.phase == "stopped" else None
+    resume = directory.command("resume") if status.phase == "stopped" else None
     if as_json:
         document = status_document(status, resume, time.time())
         click.echo(json.dumps(document, ensure_ascii=False))
@@ -73,7 +72,7 @@ def _preparing(run: str, runs_dir: Path) -> RunDirectory | None:
     """The run, if its driver still checks and fetches models."""
     if "\0" in run:
         return None
-    places = (RunDirectory(path) for path in (runs_dir / run, Path(run)))
+    places = map(RunDirectory, places_of(run, runs_dir))
     return next((each for each in places if not each.exists and each.holder()), None)
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import click
 
-from evomerge.cli.driving import resume_command
 from evomerge.cli.options import runs_dir_option
 from evomerge.domain.state import RunState, apply
 from evomerge.store.journal import Tail
 from evomerge.store.progress_file import read_progress
-from evomerge.store.run_directory import RunDirectory, list_runs
+from evomerge.store.run_directory import RunDirectory, list_runs, places_of
 from evomerge.terminal.live import LiveReporter
 from evomerge.terminal.plain import PlainReporter
 from evomerge.terminal.screen import reporter
@@ -77,7 +76,7 @@ class Watcher:
             at_work = self._state.started or fetching
             return "" if at_work else "its driver checks models, tasks and disk"
         if self._state.started:
-            return f"not running; resume with: {resume_command(self._run)}"
+            return f"not running; resume with: {self._run.command('resume')}"
         return _no_such_run(self._run)
 
     def _tell(self, note: str) -> None:
@@ -101,11 +100,10 @@ class Watcher:
 
 def _located(run: str, runs_dir: Path) -> RunDirectory:
     """The folder of the run, which need not exist yet."""
-    for path in (runs_dir / run, Path(run)):
-        if RunDirectory(path).exists:
-            return RunDirectory(path.resolve())
+    places = places_of(run, runs_dir)
+    there = [path for path in places if RunDirectory(path).exists]
     is_path = len(Path(run).parts) > 1
-    return RunDirectory((Path(run) if is_path else runs_dir / run).resolve())
+    return RunDirectory((there or places[-1 if is_path else 0 :])[0].resolve())
 
 
 def _no_such_run(run: RunDirectory) -> str:

@@ -6,6 +6,7 @@ or `runtime` (it cannot). Fields that hold a section, or a list of sections, hav
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,11 +57,20 @@ __all__ = [
 ]
 
 
+def runs_folder() -> Path:
+    """The runs folder where none is named."""
+    return Path(os.environ.get("EVOMERGE_RUNS") or "runs")
+
+
 class RunConfig(Value):
     """Name, location and random seed of the run."""
 
     name: ModelName = runtime(description="name of the run and of its folder below `dir`")
-    dir: FilePath = runtime(default=Path("runs"), description="the runs folder, shared by all runs")
+    dir: FilePath = runtime(
+        default_factory=runs_folder,
+        description="the runs folder, shared by all runs; default: the environment variable "
+        "EVOMERGE_RUNS, else runs",
+    )
     seed: int = identity(default=0, ge=0, lt=2**31, description="random seed of the run")
 
     @model_validator(mode="after")

@@ -78,7 +78,8 @@ class RunStarted(Value):
 class RunResumed(Value):
     """The run was resumed; the clock of `max_hours` continues here.
 
-    `drift` lists accepted changes since the start, such as library versions.
+    `drift` lists accepted changes since the start, such as library versions. `max_evaluations`
+    extends a run that was finished: from here on it replaces the config's stopping criteria.
     """
 
     type: Literal["run_resumed"] = "run_resumed"
@@ -86,6 +87,7 @@ class RunResumed(Value):
     drift: tuple[str, ...] = ()
     retention: Retention | None = None
     skill_kept_at: float | None = None
+    max_evaluations: int | None = None
 
 
 class ModelMerged(Value):

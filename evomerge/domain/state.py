@@ -79,6 +79,7 @@ class RunState:
         skipped: merges skipped for a high kinship of the parents, in order; `given_up` has their
             sets of parents.
         stop: the criterion that ended the search.
+        budget: number of scored models at which an extended run ends; None if it was not extended.
         gains: significance of the best model's gains; None until tested.
         objectives: the objective on each split.
         skill_kept_at: see `evomerge.domain.skills`.
@@ -97,6 +98,7 @@ class RunState:
     skipped: tuple[SkippedMerge, ...] = ()
     given_up: Map[Parents, None] = field(default_factory=Map)
     stop: str | None = None
+    budget: int | None = None
     gains: Gains | None = None
     objectives: Mapping[Split, Objective] = field(default_factory=dict)
     finished: bool = False
@@ -331,6 +333,8 @@ def _(event: RunStarted, state: RunState) -> RunState:
 
 @_apply.register
 def _(event: RunResumed, state: RunState) -> RunState:
+    if event.max_evaluations is not None:
+        state = replace(state, budget=event.max_evaluations, finished=False, stop=None, gains=None)
     return replace(
         state,
         retention=event.retention or state.retention,

@@ -7,12 +7,15 @@ import difflib
 import json
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evomerge.config import runs_folder
+from evomerge.configfile import load
 from evomerge.domain.errors import DamagedError, UsageError
 from evomerge.domain.state import Entry
 from evomerge.store.atomic import make_folder, refuse_links, settle, write_atomic
@@ -79,6 +82,12 @@ class RunDirectory:
     def exists(self) -> bool:
         """Whether a run was started here, even if its journal cannot be read."""
         return os.path.lexists(self.journal)
+
+    def command(self, name: str, *words: str) -> str:
+        """The command line `evomerge <name> <run> <words>` that works in the current folder."""
+        runs = self.path.parent
+        elsewhere = [] if runs.resolve() == runs_folder().resolve() else ["--dir", str(runs)]
+        return shlex.join(["evomerge", name, self.name, *words, *elsewhere])
 
     def read(self) -> list[Entry]:
         """All entries of the journal, without the lock; a torn tail is left out.
@@ -175,15 +184,28 @@ def list_runs(runs_dir: Path) -> list[RunDirectory]:
     return [run for run in runs if run.exists or run.has_traces]
 
 
+def places_of(run: str, runs_dir: Path) -> tuple[Path, ...]:
+    """Where the run `run` can be, in order: a config file tells, else it is a name or a folder.
+
+    Raises:
+        ConfigError: the config file is invalid.
+    """
+    if Path(run).suffix in {".yaml", ".yml"} and Path(run).is_file():
+        own = load(Path(run)).run
+        return (own.dir / own.name,)
+    return runs_dir / run, Path(run)
+
+
 def find_run(run: str, runs_dir: Path) -> RunDirectory:
-    """The run named `run` below `runs_dir`, or the one in the folder `run`.
+    """The run named `run` below `runs_dir`, the one in the folder `run`, or that of a config file.
 
     A run whose journal is gone is found too; reading it raises.
 
     Raises:
         UsageError: there is none; suggests the closest name.
+        ConfigError: the config file is invalid.
     """
-    for path in (runs_dir / run, Path(run)):
+    for path in places_of(run, runs_dir):
         found = RunDirectory(path)
         if found.exists or found.has_traces:
             return RunDirectory(path.resolve())

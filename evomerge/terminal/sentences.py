@@ -100,6 +100,8 @@ def _(event: RunResumed, state: RunState) -> list[Sentence]:
         f"{figures.count(state.evaluations, 'model')} scored so far, "
         f"{len(state.unscored)} open in generation {len(state.generations) - 1}"
     )
+    if event.max_evaluations is not None:
+        detail += f"; extended to {event.max_evaluations} evaluations"
     if event.drift:
         detail += f"; changes accepted: {printable('; '.join(event.drift))}"
     return [Sentence("run", "resumed", state.start.name, detail)]

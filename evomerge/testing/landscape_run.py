@@ -124,11 +124,13 @@ def run_landscape(
     observer: Observer | None = None,
     *,
     accept_drift: bool = False,
+    more: int | None = None,
     test_gains: TestGains | None = untested,
 ) -> RunState:
     """Run or resume a landscape run below `root`; returns the final state.
 
     Args:
+        more: extend a finished run by so many evaluations.
         test_gains: None for the real tests, which take longer than all the rest.
     """
     workplace = workplace or LandscapeWorkplace(root, config)
@@ -137,6 +139,7 @@ def run_landscape(
         workplace,
         [observer or SilentObserver()],
         accept_drift=accept_drift,
+        more=more,
         test_gains=test_gains,
     )
 

@@ -51,6 +51,22 @@ def test_a_run_is_found_or_the_closest_name_is_told(folder, run):
         evomerge.load("landscpe", folder)
 
 
+def test_a_run_is_found_by_its_config_and_below_the_folder_of_the_environment(
+    folder, run, tmp_path, monkeypatch
+):
+    config = tmp_path / "my.yaml"
+    assert CliRunner().invoke(cli, ["init", str(config)]).exit_code == 0
+    text = config.read_text().replace("name: my-run", "name: landscape").replace("  dir: runs", "")
+    config.write_text(text)
+    monkeypatch.setenv("EVOMERGE_RUNS", str(folder))
+    assert evomerge.load(config).path == run.path
+    assert [each.name for each in evomerge.runs()] == ["landscape"]
+    assert CliRunner().invoke(cli, ["status", str(config)]).exit_code == 0
+    assert run._directory.command("resume") == "evomerge resume landscape"
+    monkeypatch.delenv("EVOMERGE_RUNS")
+    assert run._directory.command("resume") == f"evomerge resume landscape --dir {folder}"
+
+
 def test_every_model_is_a_row(run):
     table, state = run.models(), run.state
     assert list(table["model"]) == list(state.models)
