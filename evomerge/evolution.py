@@ -131,7 +131,8 @@ def propose(state: RunState, strategy: Strategy, pairs: Iterable[Pair]) -> list[
         proposal
         for proposal in merges
         # Guarantees termination if a strategy proposes skipped parents again.
-        if proposal.kind in of_all or frozenset(proposal.parents) not in state.given_up
+        if (proposal.kind in of_all or frozenset(proposal.parents) not in state.given_up)
+        and all(state.models[name].kept_out is None for name in proposal.parents)
     ]
 
 

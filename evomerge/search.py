@@ -56,6 +56,7 @@ def run_started(
         objective=config.evaluation.objective,
         skill_kept_at=config.evaluation.skill_kept_at,
         data_sets=dict(data_sets or {}),
+        guard=config.evaluation.guard and config.evaluation.guard.recorded,
     )
 
 

@@ -38,7 +38,7 @@ def steps(state: RunState) -> tuple[Step, ...]:
     known: list[Model] = []
     for generation in state.generations:
         born = tuple(m for m in state.at_generation(generation.number) if m.scores is not None)
-        known = sorted((*known, *born), key=rank)
+        known = sorted((*known, *(model for model in born if model.selectable)), key=rank)
         if not known:
             continue
         names = generation.pool or tuple(model.name for model in known[: state.k])

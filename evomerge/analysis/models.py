@@ -19,10 +19,11 @@ COLUMNS = {
     "generation": "0 for foundation models",
     "kind": "foundation, or the kind of its merge (greedy, exploration, grid, search, …)",
     "parents": "their names in merge order, separated by ` × `",
-    "status": "scored, failed, merged or waiting",
+    "status": "scored, kept out (by the guard), failed, merged or waiting",
     "rank": "1 for the best",
     "score": "the objective on the selection split, in points",
     "stderr": "its standard error",
+    "perplexity": "per token of the guard's text",
     "gain": "score minus the mean score of the parents",
     "gain_over_foundation": "score minus that of the best foundation model",
     "held_out": "the objective on the held-out split",
@@ -35,7 +36,7 @@ COLUMNS = {
     "evaluation_seconds": "duration of the evaluation",
     "reused": "whether the scores were in the store already",
     "in_pool": "whether it is in the pool now",
-    "reason": "why it was merged, or why it failed",
+    "reason": "why it was merged, or why it failed or is kept out",
     "content_id": "of its weights",
 }
 """The columns of every row and their meaning; those of tasks follow (`model_rows`)."""
@@ -79,6 +80,7 @@ def _row(model: Model, state: RunState) -> Row:
         "status": _status(model),
         "score": model.score,
         "stderr": model.stderr,
+        "perplexity": model.perplexity,
         "gain": merge_gain(model, state.models),
         "gain_over_foundation": (model.score or 0.0) - max(founders) if known else None,
         "held_out": _value(model, "held_out"),
@@ -87,7 +89,9 @@ def _row(model: Model, state: RunState) -> Row:
         "method": model.candidate and model.candidate.recipe.method,
         "weights": list(chosen.weights) if chosen else None,
         "density": chosen and chosen.density,
-        "reason": model.failure.reason if model.failure else proposal and proposal.reason,
+        "reason": model.failure.reason
+        if model.failure
+        else model.kept_out or (proposal and proposal.reason),
         "content_id": model.content_id,
     }
 
@@ -95,6 +99,8 @@ def _row(model: Model, state: RunState) -> Row:
 def _status(model: Model) -> str:
     if model.failure is not None:
         return "failed"
+    if model.kept_out is not None:
+        return "kept out"
     if model.scores is not None:
         return "scored"
     return "merged" if model.merged else "waiting"

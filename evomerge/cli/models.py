@@ -55,10 +55,11 @@ def command(
 
     \b
     JSON output: {"format": 1, "models": [{column: value}]}. Columns: model, generation, kind,
-    parents, status, rank, score, stderr, gain (over the parents), gain_over_foundation, held_out,
-    final, kinship (of the parents), method, weights, density, merge_seconds, evaluation_seconds,
-    reused, in_pool, reason, content_id; for each task TASK, "TASK stderr", "TASK kept" (share of
-    the best foundation model's score), "TASK held_out" or "TASK final".
+    parents, status, rank, score, stderr, perplexity (of the guard), gain (over the parents),
+    gain_over_foundation, held_out, final, kinship (of the parents), method, weights, density,
+    merge_seconds, evaluation_seconds, reused, in_pool, reason, content_id; for each task TASK,
+    "TASK stderr", "TASK kept" (share of the best foundation model's score), "TASK held_out" or
+    "TASK final".
     """
     table = Run(find_run(run, runs_dir).path).models()
     if where is not None:
@@ -101,7 +102,10 @@ def _as_text(table: pd.DataFrame, *, all_columns: bool) -> Fitted:
     if all_columns:
         return Fitted([_cells(name, table) for name in table.columns])
     tasks = [name for name in table.columns if name not in COLUMNS and " " not in name]
-    *few, parents = (_cells(name, table) for name in _SHOWN)
+    shown = [*_SHOWN]
+    if table["perplexity"].notna().any():
+        shown[4:4] = ["perplexity", "status"]
+    *few, parents = (_cells(name, table) for name in shown)
     scores = [_cells(name, table) for name in tasks]
     return Fitted([*few, *scores, parents], [*few, parents], few)
 

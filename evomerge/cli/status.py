@@ -41,6 +41,7 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
      "baseline": {"run", "evaluations", "model", "score", "held_out"} or null,
      "holder", "pool": [MODEL],
      "objective": "mean|worst|relative|geometric",
+     "guard": {"text", "worse_than"} or null, "kept_out": number of models that it keeps out,
      "skills": {"model", "part", "kept_at", "kept", "tasks": [{"task", "holder", "best", "value",
                 "kept"}]} or null,
      "lost_skills": [{"task", "holder", "best", "pool_best"}],
@@ -50,7 +51,8 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
      "last_event", "last_event_at", "last_event_age_seconds", "resume": "command"}
     MODEL: {"name", "kind": "foundation|greedy|exploration|grid|search", "generation", "content_id",
      "parents": [name], "parents_kinship", "merged", "score", "stderr", "gain",
-     "failure": {"stage", "reason", "attempts"}, "held_out", "selection_gap", "final"}
+     "failure": {"stage", "reason", "attempts"}, "held_out", "selection_gap", "final",
+     "perplexity", "kept_out": reason or null}
     """
     if (preparing := _preparing(run, runs_dir)) is not None:
         _tell_preparing(preparing, as_json)

@@ -19,7 +19,7 @@ from evomerge.config.choices import (
     AnyCriterion,
     AnyStrategy,
 )
-from evomerge.config.evaluation import EvaluationConfig, TaskConfig
+from evomerge.config.evaluation import EvaluationConfig, GuardConfig, TaskConfig
 from evomerge.config.merging import MergeConfig, MergeOptions, RawMerge, WudiMerge
 from evomerge.config.models import TOKENIZERS, FoundationModels, ModelConfig
 from evomerge.config.parameters import Filtered, Gradient, Number, Parameter
@@ -43,6 +43,7 @@ __all__ = [
     "ExecutionConfig",
     "Filtered",
     "Gradient",
+    "GuardConfig",
     "KinshipConfig",
     "MergeConfig",
     "MergeOptions",

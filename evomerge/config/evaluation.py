@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from evomerge.config.texts import FilePath, NonEmpty, TaskName
+from evomerge.config.texts import TASK_PATTERN, FilePath, NonEmpty, TaskName, path_fault
+from evomerge.domain.guard import Guard
 from evomerge.domain.objective import ObjectiveName
 from evomerge.domain.scores import Split
 from evomerge.domain.settings import (
@@ -27,6 +29,9 @@ BATCH_INVARIANT = "batch_invariant"
 """The one item of `model_args` that is no argument of lm-eval's: vLLM's VLLM_BATCH_INVARIANT."""
 _SHARE, _SHARED = 0.9, 0.75
 """Shares of a GPU's memory for vllm: its default, and less if merges use the same GPU."""
+
+PACKAGED = "default"
+"""`guard.text` of the text that comes with evomerge."""
 
 _LOWER_IS_BETTER = {
     "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter",
@@ -138,6 +143,59 @@ BatchSize = Annotated[
 ]
 
 
+class GuardConfig(Spelled):
+    """Perplexity on a plain text, beside the scores of every model; `none` for no guard."""
+
+    main = "text"
+
+    text: NonEmpty = runtime(
+        default=PACKAGED,
+        description="default (packaged, English, about 1,000 tokens), the path of a text file, "
+        "with a `/` or an ending (relative to the current folder), or a loglikelihood_rolling task "
+        "of lm-eval; of longer texts the first 16,000 characters are used",
+    )
+    worse_than: float | None = identity_of_run(
+        default=None,
+        ge=1,
+        description="a child is kept out of the search if its perplexity is above this factor "
+        "times that of the best foundation model (the lowest); default: perplexity is only shown",
+    )
+
+    @model_validator(mode="after")
+    def _can_be_found(self) -> Self:
+        if self.path is not None and (fault := path_fault(self.path)):
+            refuse((("text",), fault))
+        if self.path is None and not re.fullmatch(TASK_PATTERN, self.text):
+            what = "expected default, the path of a text file or the name of a task of lm-eval"
+            refuse((("text",), f"{what}, got {self.text[:80]!r}"))
+        return self
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None for the packaged text and for a task."""
+        return Path(self.text) if "/" in self.text or "." in self.text else None
+
+    @property
+    def task(self) -> str | None:
+        """The task of lm-eval; None for the packaged text and for a file."""
+        return None if self.path or self.text == PACKAGED else self.text
+
+    def anchored(self, root: Path) -> Self:
+        """The same with an absolute path: a relative one starts at `root`, `~` is expanded."""
+        if self.path is None:
+            return self
+        return self.model_copy(update={"text": str(root.absolute() / self.path.expanduser())})
+
+    @property
+    def recorded(self) -> Guard:
+        """As the run's journal has it."""
+        return Guard(text=self.text, worse_than=self.worse_than)
+
+
+def _no_guard(value: Any) -> Any:
+    return None if value == "none" else value
+
+
 class EvaluationConfig(Value):
     """Tasks, objective, split and lm-eval's settings."""
 
@@ -161,6 +219,9 @@ class EvaluationConfig(Value):
     split: SplitConfig = SplitConfig()
     final_tasks: Annotated[tuple[TaskConfig, ...], AfterValidator(_each_task_once)] = Field(
         default=(), description="further tasks, scored only at the end of the run"
+    )
+    guard: Annotated[GuardConfig | None, BeforeValidator(_no_guard)] = Field(
+        default=None, description="perplexity beside the scores; default: none"
     )
     include: tuple[FilePath, ...] = runtime(
         default=(), description="folders of task YAML files (relative to the current folder)"

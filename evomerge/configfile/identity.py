@@ -46,6 +46,8 @@ def _leaves(section: Value, path: KeyPath) -> Iterator[Leaf]:
         elif isinstance(value, tuple) and all(isinstance(each, Value) for each in value):
             for i, each in enumerate(value):
                 yield from _leaves(each, (*here, i))
+        elif value is None and field.default is None:
+            pass  # an optional section that is not there
         else:  # a plug-in's field without a role: it may change a result
             yield Leaf(here, "identity", _plain(value), _is_default(value, field))
 

@@ -58,7 +58,10 @@ def anchored(config: Config, root: Path) -> Config:
             "foundation_models": tuple(model(each) for each in config.foundation_models),
             "merge": config.merge.model_copy(update={"tokenizer": tokenizer}),
             "evaluation": config.evaluation.model_copy(
-                update={"include": tuple(absolute(path) for path in config.evaluation.include)}
+                update={
+                    "include": tuple(absolute(path) for path in config.evaluation.include),
+                    "guard": config.evaluation.guard and config.evaluation.guard.anchored(root),
+                }
             ),
         }
     )

@@ -21,7 +21,7 @@ class Baseline:
     Attributes:
         run: name of its run.
         evaluations: number of scored merges of the grid.
-        best: the best of them on the selection split.
+        best: the best of them on the selection split that is not kept out.
     """
 
     run: str
@@ -51,9 +51,10 @@ def _worth(grid: Baseline) -> tuple[int, bool]:
 def _grid(state: RunState) -> Baseline | None:
     models = [model for model in state.models.values() if model.kind == "grid"]
     scored = [model for model in models if model.scores is not None]
-    if not scored or any(model in state.unscored for model in models):
+    best = min((model for model in scored if model.selectable), key=rank, default=None)
+    if best is None or any(model in state.unscored for model in models):
         return None
-    return Baseline(state.start.name, len(scored), min(scored, key=rank))
+    return Baseline(state.start.name, len(scored), best)
 
 
 def _alike(one: RunState, other: RunState) -> bool:

@@ -55,7 +55,12 @@ def decisions(state: RunState) -> dict[str, Any]:
 
 
 def _scores(scores: Scores | None) -> dict[str, Any] | None:
-    return None if scores is None else scores.model_dump(mode="json", exclude=_NOT_COVERED)
+    if scores is None:
+        return None
+    covered = scores.model_dump(mode="json", exclude=_NOT_COVERED)
+    if scores.perplexity is None:  # runs without a guard keep their digests
+        del covered["perplexity"]
+    return covered
 
 
 def _held_out(model: Model) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, Field, TypeAdapter
 
 from evomerge.domain.difference import Gains
+from evomerge.domain.guard import Guard
 from evomerge.domain.kinship import KinshipReading, Metric
 from evomerge.domain.model import (
     Candidate,
@@ -44,6 +45,7 @@ class RunStarted(Value):
         held_out_splits: splits on which the best and the foundation models are scored at the end.
         skill_kept_at: see `evomerge.domain.skills`.
         data_sets: the hub commits of the tasks' data sets, by name.
+        guard: None without one.
     """
 
     type: Literal["run_started"] = "run_started"
@@ -68,6 +70,7 @@ class RunStarted(Value):
     objective: ObjectiveName = "mean"
     skill_kept_at: float = 0.8
     data_sets: dict[str, str] = Field(default_factory=dict)
+    guard: Guard | None = None
 
     @property
     def disentangling(self) -> Disentangling | None:

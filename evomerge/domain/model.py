@@ -217,6 +217,7 @@ class Model:
         scores: on the selection split.
         held_out: results of held-out evaluation, by split.
         race: a lost race (earlier versions); `scores` then cover only some of the items.
+        kept_out: why the guard keeps it out of the search; None if it does not.
         objectives: the objective of the run on each split; default: the mean.
     """
 
@@ -232,12 +233,24 @@ class Model:
     held_out: Mapping[Split, Scores | Failure] = field(default_factory=dict)
     warnings: tuple[EvaluationWarning, ...] = ()
     race: Race | None = None
+    kept_out: str | None = None
     objectives: Mapping[Split, Objective] = field(default_factory=dict)
 
     def on(self, split: Split) -> Scores | None:
         """The scores on a split, if any."""
         scores = self.scores if split == "selection" else self.held_out.get(split)
         return scores if isinstance(scores, Scores) else None
+
+    @property
+    def selectable(self) -> bool:
+        """Whether it may be the best model, in the pool, or a parent: scored and not kept out."""
+        return self.scores is not None and self.kept_out is None
+
+    @property
+    def perplexity(self) -> float | None:
+        """The perplexity on the guard's text, per token; None if it was not measured."""
+        measured = self.scores.perplexity if self.scores else None
+        return None if measured is None else measured.value
 
     def objective(self, split: Split = "selection") -> Objective:
         """The objective of the run on a split."""
@@ -271,8 +284,8 @@ class Model:
 
     @cached_property
     def worth(self) -> Worth | None:
-        """The sort key of rankings; None if the score is unknown."""
-        if self.score is None or self.scores is None:
+        """The sort key of rankings; None if the score is unknown or the model is kept out."""
+        if self.score is None or self.scores is None or self.kept_out is not None:
             return None
         if self.race is not None:
             return Worth(self.score)

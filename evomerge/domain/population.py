@@ -27,9 +27,10 @@ def rank(model: Model) -> Rank:
     """The sort key of M: score, mean for `worst` and `geometric`, earlier generation, name.
 
     Models that lost a race (journals of earlier versions) come last: their scores are estimates.
+    So do models that are kept out, which are in no ranking of a run.
     """
     score, mean = model.worth or (0.0, 0.0)
-    return (model.race is not None, -score, -mean, model.generation, model.name)
+    return (bool(model.race or model.kept_out), -score, -mean, model.generation, model.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +38,9 @@ class Population(Mapping[str, Model]):
     """Models by name, ordered by generation and then as proposed.
 
     Attributes:
-        ranks: of the scored models, best first; the last element is the name.
-        elites: the best model of each task.
+        ranks: of the selectable models, best first; the last element is the name.
+        elites: the best selectable model of each task.
+        kept_out: number of scored models that the guard keeps out.
         unscored: names of models with neither scores nor a failure, in order.
         crossed: sets of parents of all candidates.
         warned: number of models with an evaluation warning, by kind of warning and task.
@@ -49,6 +51,7 @@ class Population(Mapping[str, Model]):
     _born: tuple[tuple[str, ...], ...] = ()
     ranks: tuple[Rank, ...] = ()
     elites: Mapping[str, Elite] = field(default_factory=dict)
+    kept_out: int = 0
     unscored: tuple[str, ...] = ()
     crossed: Map[Parents, None] = field(default_factory=Map)
     warned: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -124,7 +127,11 @@ def _counted(population: Population, before: Model | None, model: Model) -> Popu
     if fresh := _troubles(model) - (_troubles(before) if before else set()):
         counts = population.warned
         changes["warned"] = {**counts, **{each: counts.get(each, 0) + 1 for each in fresh}}
-    if model.scores is not None and (before is None or before.scores is None):
+    if model.scores is None or (before is not None and before.scores is not None):
+        pass  # nothing was scored
+    elif not model.selectable:
+        changes["kept_out"] = population.kept_out + 1
+    else:
         own = rank(model)
         ranks = list(population.ranks)
         insort(ranks, own)

@@ -43,11 +43,28 @@ class TaskScore(Value):
     filter: str | None = None
 
 
+class Perplexity(Value):
+    """Perplexity on the guard's text: exp of the mean negative log-likelihood of its tokens.
+
+    Attributes:
+        value: per token of the model's own tokenizer.
+        tokens: number of tokens of the text.
+    """
+
+    value: float = Field(ge=0)
+    tokens: int = Field(ge=1)
+
+
 class Scores(Value):
-    """All task scores of one model under one evaluation id."""
+    """All task scores of one model under one evaluation id.
+
+    Attributes:
+        perplexity: None without a guard; measured with the selection split only.
+    """
 
     evaluation_id: str
     tasks: tuple[TaskScore, ...] = Field(min_length=1)
+    perplexity: Perplexity | None = None
 
 
 def solved_items(right: Sequence[bool]) -> str:

@@ -128,7 +128,7 @@ class RunState:
 
     @cached_property
     def ranking(self) -> tuple[Model, ...]:
-        """M: all scored models, best first, in the order of `rank`."""
+        """M: all scored models that are not kept out, best first, in the order of `rank`."""
         return self._ranked(len(self.models.ranks))
 
     def _ranked(self, count: int) -> tuple[Model, ...]:
@@ -223,8 +223,8 @@ class RunState:
 
     @property
     def evaluations(self) -> int:
-        """Number of scored models, including foundation models."""
-        return len(self.models.ranks)
+        """Number of scored models, including foundation models and those that are kept out."""
+        return len(self.models.ranks) + self.models.kept_out
 
     @property
     def held_out_evaluations(self) -> int:
@@ -393,8 +393,20 @@ def _(event: ModelMerged, state: RunState) -> RunState:
 def _(event: ModelScored, state: RunState) -> RunState:
     state = replace(state, reused_evaluations=state.reused_evaluations + event.reused)
     return _change(
-        state, event.model, scores=event.scores, warnings=event.warnings, race=event.race
+        state,
+        event.model,
+        scores=event.scores,
+        warnings=event.warnings,
+        race=event.race,
+        kept_out=_kept_out(event, state),
     )
+
+
+def _kept_out(event: ModelScored, state: RunState) -> str | None:
+    guard = state.start.guard
+    if guard is None or not _known(state, event.model).generation:
+        return None
+    return guard.against(event.scores, state.at_generation(0))
 
 
 @_apply.register

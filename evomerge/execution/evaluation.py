@@ -54,7 +54,7 @@ class Evaluation(Value):
                 key = f"{each.metric},{each.filter}"
                 raise CandidateError(f"task {each.task!r} has no usable {key!r} for this model")
             chosen.append(task.model_copy(update={"weight": each.weight}))
-        return Scores(evaluation_id=measured.evaluation_id, tasks=tuple(chosen))
+        return measured.model_copy(update={"tasks": tuple(chosen)})
 
 
 def agreed(answers: Sequence[tuple[str, Mapping[str, Any]]]) -> Evaluation:

@@ -271,7 +271,7 @@ class StoreExecutor:
             raise CandidateError(
                 "a task's definition or data, or a library, changed during the run"
             )
-        scores = Scores(evaluation_id=evaluation_id, tasks=answer["tasks"])
+        scores = Scores.model_validate(answer)
         write_atomic(into / SCORES, scores.model_dump_json(indent=1))
 
 

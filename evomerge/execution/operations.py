@@ -86,7 +86,10 @@ def score(
     seconds: float | None = None,
     data_sets: Mapping[str, str] = _NONE,
 ) -> Operation:
-    """Score the model in folder `model` on one split; per-item logs go to `into`."""
+    """Score the model in folder `model` on one split; per-item logs go to `into`.
+
+    With the selection split perplexity is measured too, if the evaluation has a guard.
+    """
     return Operation(
         kind="score",
         arguments={**_of_evaluation(evaluation, options, data_sets), "split": split},
@@ -148,9 +151,10 @@ def _of_recipe(recipe: Recipe, options: MergeOptions) -> dict[str, Any]:
 def _of_evaluation(
     evaluation: EvaluationConfig, options: MergeOptions, data_sets: Mapping[str, str] = _NONE
 ) -> dict[str, Any]:
-    # Relative task folders are resolved here: a worker may have another working directory.
+    # Relative paths are resolved here: a worker may have another working directory.
     include = tuple(path.expanduser().resolve() for path in evaluation.include)
-    sent = evaluation.model_copy(update={"include": include})
+    guard = evaluation.guard and evaluation.guard.anchored(Path.cwd())
+    sent = evaluation.model_copy(update={"include": include, "guard": guard})
     return {
         "evaluation": sent.model_dump(mode="json"),
         "trust_remote_code": options.trust_remote_code,

@@ -30,6 +30,8 @@ def best_so_far(subject: Subject) -> Figure:
             model.score,
             model.stderr,
             int(model.name in tops),
+            model.perplexity,
+            model.kept_out,
         )
         for model in scored
     ]
@@ -46,7 +48,16 @@ def best_so_far(subject: Subject) -> Figure:
         caption=f"{bars} The best of many noisy scores is biased upward: the more models were "
         "scored, the larger the bias.",
         alt=f"scores by generation; the best is {best.name if best else 'not known'}",
-        columns=("generation", "model", "kind", "score", "stderr", "best_so_far"),
+        columns=(
+            "generation",
+            "model",
+            "kind",
+            "score",
+            "stderr",
+            "best_so_far",
+            "perplexity",
+            "kept_out",
+        ),
         rows=rows,
         size=(11.5, 4.6),
         paint=lambda canvas: _paint_best(canvas, subject, scored),
@@ -87,8 +98,24 @@ def _paint_best(canvas: Canvas, subject: Subject, scored: list[Model]) -> None:
             label=look.label,
             zorder=3,
         )
+    _cross_kept_out(axes, scored, places)
     _draw_best_line(axes, subject, places)
     axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=5, handletextpad=0.4)
+
+
+def _cross_kept_out(axes: Axes, scored: list[Model], places: dict[str, float]) -> None:
+    out = [model for model in scored if model.kept_out]
+    if out:
+        axes.scatter(
+            [places[model.name] for model in out],
+            [model.score or 0.0 for model in out],
+            s=90,
+            marker="x",
+            color=palette.RED,
+            linewidths=1.6,
+            label="kept out by the guard",
+            zorder=4,
+        )
 
 
 def _draw_best_line(axes: Axes, subject: Subject, places: dict[str, float]) -> None:

@@ -76,7 +76,7 @@ def drawn(subject: Subject, *, png: bool = True) -> dict[str, Drawing]:
 def as_page(subject: Subject, drawings: dict[str, Drawing]) -> str:
     """The report as an HTML page, deterministic for the same journal."""
     state, recorded = subject.state, subject.recorded
-    models = [*state.ranking, *(m for m in state.models.values() if m.scores is None)]
+    models = [*state.ranking, *(m for m in state.models.values() if not m.selectable)]
     facts = outcome_facts(state, subject.baseline)
     return render(
         "report.html",
@@ -116,7 +116,10 @@ def _rows(models: Sequence[Model], state: RunState) -> list[tuple[str, str]]:
     numbers = {name: number for number, name in enumerate(state.models)}
     best = state.best
     return [
-        (f"m{numbers[m.name]}", "failed" if m.failure else "best" if m is best else "")
+        (
+            f"m{numbers[m.name]}",
+            "failed" if m.failure or m.kept_out else "best" if m is best else "",
+        )
         for m in models
     ]
 

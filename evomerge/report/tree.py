@@ -49,10 +49,11 @@ def family_tree(subject: Subject) -> Figure:
                 model.score,
                 merge_gain(model, state.models),
                 int(model.name in subject.line),
-                model.failure.reason if model.failure else None,
+                model.failure.reason if model.failure else model.kept_out,
             )
         )
     hidden = len(state.models) - len(tree.shown)
+    kept_out = " Dotted red: kept out by the guard." if state.models.kept_out else ""
     left_out = (
         f" {hidden} of {len(state.models)} models are not shown: those with the lowest scores of "
         "each generation that are not ancestors of the best."
@@ -66,7 +67,7 @@ def family_tree(subject: Subject) -> Figure:
         title="Family tree",
         caption=f"Boxes are coloured by score. {_lines(state)} Thick lines lead to the best "
         "model. The number at the joint of two parents is their kinship "
-        f"({state.start.metric.value}).{left_out}",
+        f"({state.start.metric.value}).{kept_out}{left_out}",
         alt="the family tree of the run; the table of models has the same data",
         columns=(
             "generation",
@@ -187,7 +188,7 @@ class _Tree:
             edge = PathPatch(
                 Path([*points, (x, child_top)], [*codes, Path.LINETO]),
                 facecolor="none",
-                edgecolor=palette.RED if model.failure else self._looks[model.kind].colour,
+                edgecolor=palette.RED if _is_out(model) else self._looks[model.kind].colour,
                 linewidth=2.2 if strong else 1.0,
                 alpha=1.0 if strong else 0.4,
                 linestyle=(0, (4, 2)) if model.kind == "exploration" else "-",
@@ -236,9 +237,9 @@ class _Tree:
         x, y, width = self._places[model.name]
         strong = self._strong(model.name)
         fill: Any = palette.PAPER
-        ink = palette.RED if model.failure else palette.MUTED
+        ink = palette.RED if _is_out(model) else palette.MUTED
         edge = self._looks[model.kind].colour if model.kind == "exploration" else palette.FAINT
-        if model.score is not None:
+        if model.score is not None and not _is_out(model):
             fill = red, green, blue, _ = self._colours(self._norm(model.score))
             ink = palette.readable_on(red, green, blue)
         gid = f"model-{number}"
@@ -248,9 +249,9 @@ class _Tree:
             _BOX[1],
             boxstyle="round,pad=0,rounding_size=0.07",
             facecolor=fill,
-            edgecolor=palette.RED if model.failure else palette.INK if strong else edge,
+            edgecolor=palette.RED if _is_out(model) else palette.INK if strong else edge,
             linewidth=2.0 if strong else 1.2,
-            linestyle=":" if model.failure else "-",
+            linestyle=":" if _is_out(model) else "-",
             zorder=4,
             gid=gid,
         )
@@ -294,6 +295,11 @@ class _Tree:
             self._width - 3.0, self._height - 0.11, "score", ha="right", va="center",
             color=palette.MUTED, fontsize=8,
         )  # fmt: skip
+
+
+def _is_out(model: Model) -> bool:
+    """Whether it failed, or the guard keeps it out."""
+    return bool(model.failure or model.kept_out)
 
 
 def _few() -> Any:

@@ -75,6 +75,7 @@ def _model(state: RunState, model: Model) -> dict[str, Any]:
     if model.failure is not None:
         return entry | {"failed": model.failure.model_dump()}
     entry |= {"score": _points(model.score), "gain": _points(merge_gain(model, state.models))}
+    entry |= {"perplexity": _points(model.perplexity), "kept_out": model.kept_out}
     if model.scores is not None:
         entry["stderr"] = _points(model.stderr)
         entry["tasks"] = {

@@ -127,7 +127,7 @@ class CoefficientSearch(Strategy):
 
 
 def _observations(state: RunState, foundation: Sequence[Model]) -> Iterator[Observation]:
-    """All weighted sums of foundation models by generation and name; a failed merge scores 0.
+    """All weighted sums of foundation models by generation and name; failed or kept out: 0 points.
 
     Over disentangled task vectors only their sums; foundation models are not among them.
     """
@@ -136,9 +136,9 @@ def _observations(state: RunState, foundation: Sequence[Model]) -> Iterator[Obse
     names = [model.name for model in foundation]
     method = state.start.disentangling
     for model in sorted(state.models.values(), key=lambda model: (model.generation, model.name)):
-        if model.scores is not None:
+        if model.scores is not None and model.selectable:
             scores = tuple(task.value / 100 for task in model.scores.tasks)
-        elif model.failure is not None:
+        elif model.failure or model.kept_out:
             scores = (0.0,) * len(foundation[0].scores.tasks if foundation[0].scores else ())
         else:
             continue

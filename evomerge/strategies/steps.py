@@ -128,12 +128,10 @@ def contenders(state: RunState, candidates: CandidateSet) -> tuple[Model, ...]:
         model
         for generation in reversed(state.generations)
         for model in state.at_generation(generation.number)
-        if model.scores is not None
-        and model.name not in relatives.measured
-        and model.name != best.name
+        if model.selectable and model.name not in relatives.measured and model.name != best.name
     )
     # Usually the latest ones, so that the iteration ends early.
-    unknown = islice(others, state.evaluations - 1 - len(relatives.measured))
+    unknown = islice(others, len(state.models.ranks) - 1 - len(relatives.measured))
     known = (state.models[name] for *_, name in relatives.ranks)
     least = (model for model in known if not state.tried(best.name, model.name))
     return _explorable(state, (*unknown, *islice(least, 1)))
@@ -160,7 +158,7 @@ def _explorable(
     return tuple(
         model
         for model in sorted(members, key=lambda model: (model.generation, model.name))
-        if model.scores is not None
+        if model.selectable
         and model.name != best.name
         and not state.tried(best.name, model.name)
         and frozenset((best.name, model.name)) not in taken

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from evomerge.config import Config
+from evomerge.config import Config, GuardConfig
 from evomerge.domain.lineage import ancestors, lineage, merge_gain
 from evomerge.domain.model import Model
 from evomerge.domain.objective import MEANINGS, TITLES
@@ -115,17 +115,35 @@ def _scores(model: Model, state: RunState, config: Config) -> Iterator[str]:
         )
     means = " | ".join(figures.score(other) for other in others)
     yield f"| **{TITLES[state.start.objective]}** | | | **{figures.score(model)}** | {means} |"
+    if model.perplexity is not None:
+        theirs = " | ".join(figures.perplexity(other) for other in others)
+        yield f"| perplexity per token | | | **{figures.perplexity(model)}** | {theirs} |"
     gain = merge_gain(model, state.models)
     if state.start.objective != "mean":
-        yield f"\nThe search was for {MEANINGS[state.start.objective]}: the last row."
+        last = f"the row *{TITLES[state.start.objective]}*"
+        yield f"\nThe search was for {MEANINGS[state.start.objective]}: {last}."
     yield f"\nOver the mean of its parents it gains {figures.gain(gain)} points."
     if (skills := skills_of(state, model)) is not None:
         yield (
             f"\nSkills kept: {skills.kept} of {len(skills.tasks)} {kept_means(skills)}; "
             f"lost: {_text(lost_list(skills))}."
         )
+    if (guard := config.evaluation.guard) is not None:
+        yield f"\n{_perplexity(guard, model)}"
     yield from list(_held_out(model, state)) or [_FLATTERED]
     yield "\n" + "\n".join(f"- {line}" for line in _settings(model, state, config))
+
+
+def _perplexity(guard: GuardConfig, model: Model) -> str:
+    """What perplexity is measured on, and whether the guard kept the model out."""
+    source = guard.path.name if guard.path else guard.task
+    named = "evomerge's plain English text" if source is None else f"the text {_text(source)}"
+    text = f"Perplexity is measured on {named}, per token; it was not searched for."
+    return (
+        text
+        if model.kept_out is None
+        else f"{text} The search kept it out: {_text(model.kept_out)}."
+    )
 
 
 def _held_out(model: Model, state: RunState) -> Iterator[str]:

@@ -23,7 +23,13 @@ from evomerge.terminal.differences import split_note
 from evomerge.terminal.figures import MISSING, printable, spelled
 from evomerge.terminal.gains import verdict as gain_verdict
 from evomerge.terminal.skills import kept_means, lost_list
-from evomerge.terminal.tables import gain_text, kinship_text, name_text
+from evomerge.terminal.tables import (
+    KEPT_OUT,
+    gain_text,
+    kinship_text,
+    name_text,
+    perplexity_columns,
+)
 from evomerge.terminal.verdicts import verdict, verdict_sentences
 
 _ROWS = 6  # merges of one generation that are listed
@@ -82,7 +88,10 @@ def arms_table(comparison: Comparison) -> Fitted:
     gain = numbers("gain", (_arm_gain(arm) for arm in arms))
     known = any(arm.held_out for arm in arms)
     held_out = [numbers("held-out", (_held_out(arm) for arm in arms))] if known else []
-    skills = numbers("skills", (_skills(arm) for arm in arms))
+    skills = [
+        numbers("skills", (_skills(arm) for arm in arms)),
+        *perplexity_columns([arm.median.best for arm in arms]),
+    ]
     evaluations = numbers(
         "evaluations", (_median(len(m.course) for m in arm.members) for arm in arms)
     )
@@ -93,10 +102,10 @@ def arms_table(comparison: Comparison) -> Fitted:
     ended = words("ended by", (spelled(_ended_by(arm), "dim") for arm in arms))
     cost = [evaluations, merges, work, spent]
     return Fitted(
-        [label, runs, best, score, *held_out, gain, skills, *cost, reused, ended],
-        [label, runs, best, score, *held_out, gain, skills, *cost, reused],
-        [label, best, score, *held_out, gain, skills, *cost],
-        [label, best, score, *held_out, skills, evaluations, spent],
+        [label, runs, best, score, *held_out, gain, *skills, *cost, reused, ended],
+        [label, runs, best, score, *held_out, gain, *skills, *cost, reused],
+        [label, best, score, *held_out, gain, *skills, *cost],
+        [label, best, score, *held_out, *skills, evaluations, spent],
         [label, score, *held_out, evaluations],
     )
 
@@ -253,7 +262,7 @@ def _listed(state: RunState, number: int, rows: int | None) -> list[Model | int]
     """The best models of a generation, and how many more it has."""
     if number >= len(state.generations):
         return []
-    born = sorted(state.at_generation(number), key=lambda m: (m.scores is None, -(m.score or 0.0)))
+    born = sorted(state.at_generation(number), key=lambda m: (not m.selectable, -(m.score or 0.0)))
     if rows is None or len(born) <= rows:
         return [*born]
     return [*born[: rows - 1], len(born) - rows + 1]
@@ -272,7 +281,8 @@ def _score(cell: Model | int | None) -> Text:
         return Text("")
     if cell.failure is not None:
         return spelled("failed", "red")
-    return spelled(figures.points(cell.score))
+    text = spelled(figures.points(cell.score))
+    return text.append(f" {KEPT_OUT}", "red") if cell.kept_out else text
 
 
 def _gain(cell: Model | int | None, state: RunState) -> Text:

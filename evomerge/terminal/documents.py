@@ -119,7 +119,7 @@ def model_document(state: RunState, model: str) -> Document:
         },
         "warnings": [warning.sentence for warning in subject.warnings],
         "children": [m.name for m in state.models.values() if model in m.parents],
-        "rank": state.ranking.index(subject) + 1 if subject.scores else None,
+        "rank": state.ranking.index(subject) + 1 if subject.selectable else None,
     }
 
 
@@ -163,6 +163,8 @@ def _result(state: RunState) -> Document:
         "reused_merges": state.reused_merges,
         "reused_evaluations": state.reused_evaluations,
         "failures": state.models.failures,
+        "guard": start and start.guard and start.guard.model_dump(mode="json"),
+        "kept_out": state.models.kept_out,
         "unscored": len(state.unscored),
         "hours": state.seconds / 3600,
     }
@@ -206,6 +208,8 @@ def model_brief(model: Model, state: RunState) -> Document:
         "score": model.score,
         "stderr": model.stderr,
         "gain": merge_gain(model, state.models),
+        "perplexity": model.perplexity,
+        "kept_out": model.kept_out,
         "failure": model.failure and model.failure.model_dump(mode="json"),
         "held_out": _value(model, "held_out"),
         "selection_gap": model.selection_gap,

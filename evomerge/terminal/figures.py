@@ -6,6 +6,7 @@ import math
 
 from rich.text import Text
 
+from evomerge.domain.guard import shown
 from evomerge.domain.kinship import Metric
 from evomerge.domain.model import Model
 from evomerge.domain.scores import Split, TaskScore
@@ -41,6 +42,11 @@ def task_points(task: TaskScore, with_error: bool = False) -> str:
     """One task's score: `90.0`, or `90.0 ± 1.5`."""
     error = "" if task.stderr is None or not with_error else f" ± {task.stderr:.1f}"
     return f"{task.value:.1f}{error}"
+
+
+def perplexity(model: Model) -> str:
+    """The perplexity of a model on the guard's text."""
+    return MISSING if model.perplexity is None else shown(model.perplexity)
 
 
 def gain(value: float | None) -> str:

@@ -13,7 +13,7 @@ from evomerge.domain.state import RunState
 from evomerge.strategies import merge_kinds
 from evomerge.terminal import figures
 from evomerge.terminal.figures import printable
-from evomerge.terminal.tables import parents_kinship
+from evomerge.terminal.tables import KEPT_OUT, parents_kinship
 
 _FAILED = "failed"
 _INK = "#1b2129"
@@ -69,7 +69,7 @@ def _edges(state: RunState, names: Collection[str]) -> Iterator[tuple[str, Model
 
 
 def _kind(model: Model) -> str:
-    return _FAILED if model.failure is not None else model.kind
+    return _FAILED if model.failure or model.kept_out else model.kind
 
 
 def _colours(kind: str, state: RunState) -> tuple[str, str]:
@@ -81,11 +81,14 @@ def _colours(kind: str, state: RunState) -> tuple[str, str]:
 
 
 def _label(model: Model, state: RunState) -> list[str]:
-    """Name; score; gain and kinship of the parents."""
+    """Name; score; perplexity; gain and kinship of the parents."""
     lines = [model.name]
     if model.failure is not None:
         return [*lines, f"failed: {model.failure.stage}"]
     lines.append(figures.score(model) if model.scores else "not scored yet")
+    if model.perplexity is not None:
+        lines.append(f"perplexity {figures.perplexity(model)}")
+    lines += [KEPT_OUT] if model.kept_out else []
     if model.parents:
         gain = figures.gain(merge_gain(model, state.models))
         kin = figures.kinship(parents_kinship(model), state.start.metric)

@@ -12,14 +12,18 @@ from evomerge.terminal import figures
 from evomerge.terminal.columns import Column, Fitted, numbers, words
 from evomerge.terminal.figures import printable, spelled
 from evomerge.terminal.sentences import SPLITS, best_over_foundation
-from evomerge.terminal.tables import FAILURE, name_text
+from evomerge.terminal.tables import FAILURE, name_text, perplexity_columns
 
 SEEN = "scores are measured on the selection items (evaluation.split is none)"
 
 
 def held_out_table(state: RunState) -> Fitted:
-    """The best and the foundation models: selection score, held-out score and their gap."""
+    """The best and the foundation models: selection score, held-out score and their gap.
+
+    Perplexity, if there is a guard, is that of the selection split: its text is the same.
+    """
     models = [model for model in state.finalists if model.held_out]
+    perplexity = perplexity_columns(models)
     model = words("at the end", (name_text(m, bold=m is state.best) for m in models))
     seen = numbers("selection", (figures.score(m) for m in models))
     gaps = numbers("gap", (figures.gain(m.selection_gap) for m in models))
@@ -27,7 +31,7 @@ def held_out_table(state: RunState) -> Fitted:
     columns = [model, seen]
     columns += [held_out, gaps] if "held_out" in state.start.held_out_splits else []
     columns += [final] if "final" in state.start.held_out_splits else []
-    return Fitted(columns, columns[:-1])
+    return Fitted([*columns, *perplexity], columns, columns[:-1])
 
 
 def held_out_text(state: RunState) -> Text | None:

@@ -18,6 +18,7 @@ from evomerge.terminal.figures import printable, spelled
 from evomerge.terminal.sentences import SPLITS
 from evomerge.terminal.tables import (
     FAILURE,
+    KEPT_OUT,
     gain_text,
     kind_style,
     kinship_text,
@@ -137,12 +138,17 @@ def _outcome(model: Model, state: RunState) -> Iterator[Fact]:
     if model.scores is None:
         yield "score", outcome_text(model, state, {})
         return
-    place = state.ranking.index(model) + 1
     text = spelled(figures.score(model), "bold")
-    text.append(f"  {place} of {len(state.ranking)}", "dim")
+    if model.selectable:
+        place = state.ranking.index(model) + 1
+        text.append(f"  {place} of {len(state.ranking)}", "dim")
     yield "score", text.append(", in the pool" if model in state.pool else "", "dim")
     if model.parents:
         yield "gain", gain_text(model, state).append("  over the mean of its parents", "dim")
+    if model.perplexity is not None:
+        yield "perplexity", Text(figures.perplexity(model))
+    if model.kept_out is not None:
+        yield KEPT_OUT, Text(printable(model.kept_out), FAILURE)
     yield from _held_out(model)
     if model.warnings:
         said = "\n".join(printable(warning.sentence) for warning in model.warnings)

@@ -64,7 +64,8 @@ def sentences(event: Event, state: RunState) -> list[Sentence]:
     """Sentences for `event`, the main one first; `state` is the state after the event.
 
     A proposed generation yields one more sentence per merge, skipped merges too if there are
-    several, and a score one more per new kind of warning; all other events yield one.
+    several, and a score one more per new kind of warning and if the guard keeps the model out; all
+    other events yield one.
     """
     return _said(event, state)
 
@@ -155,14 +156,18 @@ def _(event: ModelScored, state: RunState) -> list[Sentence]:
     gain = merge_gain(model, state.models)
     if gain is not None:
         parts.append(f"gain {figures.gain(gain)}")
+    if model.perplexity is not None:
+        parts.append(f"perplexity {figures.perplexity(model)}")
     if len(event.scores.tasks) > 1:
         tasks = (f"{task.task} {figures.task_points(task)}" for task in event.scores.tasks)
         parts.append(f"({', '.join(tasks)})")
     parts.append(_cost(event.seconds, event.reused))
     if model.generation and state.best is model:
         parts.append("best so far")
+    kept_out = [] if model.kept_out is None else [printable(model.kept_out)]
     return [
         _about(event.model, state, "scored", "  ".join(parts), "green"),
+        *(_about(event.model, state, "kept out", why, "yellow") for why in kept_out),
         *_new_warnings(model, state),
     ]
 

@@ -14,6 +14,7 @@ from evomerge.domain.state import RunState
 from evomerge.terminal import figures
 from evomerge.terminal.baseline import baseline_sentence
 from evomerge.terminal.differences import gains_line
+from evomerge.terminal.guard import guard_sentence
 from evomerge.terminal.held_out import (
     held_out_table,
     held_out_text,
@@ -63,6 +64,8 @@ def outcome_facts(state: RunState, baseline: Baseline | None = None) -> list[tup
         facts.append(("gain", Text(figures.printable(gains_line(state.gains)))))
     if (skills := skills_of(state)) is not None:
         facts.append(("skills", Text(figures.printable(kept_sentence(skills)))))
+    if (guard := guard_sentence(state)) is not None:
+        facts.append(("guard", Text(figures.printable(guard))))
     if baseline is not None:
         facts.append(("baseline", Text(figures.printable(baseline_sentence(baseline, state)))))
     facts.append(("work", counts_text(state)))

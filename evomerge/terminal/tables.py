@@ -15,6 +15,8 @@ from evomerge.terminal.figures import MISSING, spelled
 
 EXPLORATION = "cyan"
 FAILURE = "red"
+KEPT_OUT = "kept out"
+"""What the guard does with a child of high perplexity."""
 
 
 def pool_table(state: RunState, rows: int | None = None) -> Fitted:
@@ -27,16 +29,17 @@ def pool_table(state: RunState, rows: int | None = None) -> Fitted:
     model = words("pool", (name_text(m, bold=m is state.best) for m in pool))
     score = numbers("score", (figures.score(m) for m in pool))
     gains = numbers("gain", (gain_text(m, state) for m in pool))
+    guard = perplexity_columns(pool)
     kin = numbers("kinship", (kinship_text(m, state) for m in pool))
     parents = words("parents", (spelled(figures.parents(m.parents), "dim") for m in pool))
     tasks, tasks_with_errors = task_columns(pool), task_columns(pool, with_errors=True)
     return Fitted(
-        [model, score, gains, *tasks_with_errors, kin, parents],
-        [model, score, gains, *tasks, kin, parents],
-        [model, score, gains, *tasks, kin],
-        [model, score, gains, *tasks],
-        [model, score, gains, kin],
-        [model, score, gains],
+        [model, score, gains, *guard, *tasks_with_errors, kin, parents],
+        [model, score, gains, *guard, *tasks, kin, parents],
+        [model, score, gains, *guard, *tasks, kin],
+        [model, score, gains, *guard, *tasks],
+        [model, score, gains, *guard, kin],
+        [model, score, gains, *guard],
     )
 
 
@@ -118,11 +121,27 @@ def models_table(state: RunState, models: Sequence[Model], uncertain: Collection
             numbers("score", (score_text(m, state) for m in models)),
             numbers("gain", (gain_text(m, state) if m.parents else "" for m in models)),
             numbers("kinship", (kinship_text(m, state) if m.parents else "" for m in models)),
+            *perplexity_columns(models),
             *(tasks if len(tasks) > 1 else ()),
             words("parents", parents),
-            words("why", (m.failure.reason if m.failure else reason(m) for m in models)),
+            words("why", (_why(m) for m in models)),
         ]
     )
+
+
+def perplexity_columns(models: Sequence[Model]) -> list[Column]:
+    """The perplexities, red where the guard keeps a model out; no column if none is known."""
+    if all(model.perplexity is None for model in models):
+        return []
+    cells = (spelled(figures.perplexity(m), FAILURE if m.kept_out else "") for m in models)
+    return [numbers("perplexity", cells)]
+
+
+def _why(model: Model) -> str:
+    """Why a model failed or is kept out; else why its merge was chosen."""
+    if model.failure is not None:
+        return model.failure.reason
+    return reason(model) if model.kept_out is None else f"{KEPT_OUT}: {model.kept_out}"
 
 
 def score_text(model: Model, state: RunState) -> Text:
@@ -218,6 +237,8 @@ def outcome_text(model: Model, state: RunState, outcomes: Mapping[str, Text]) ->
     text = spelled(figures.score(model))
     if merge_gain(model, state.models) is not None:
         text.append("  ").append_text(gain_text(model, state))
+    if model.kept_out is not None:
+        text.append(f"  {KEPT_OUT}: {figures.printable(model.kept_out)}", FAILURE)
     return text
 
 

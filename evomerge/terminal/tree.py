@@ -11,8 +11,16 @@ from rich.tree import Tree
 
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
+from evomerge.terminal import figures
 from evomerge.terminal.figures import printable
-from evomerge.terminal.tables import gain_text, kinship_text, name_text, score_text
+from evomerge.terminal.tables import (
+    FAILURE,
+    KEPT_OUT,
+    gain_text,
+    kinship_text,
+    name_text,
+    score_text,
+)
 
 _INDENT = 4  # columns of one level of a rich tree
 _NAME_LIMIT = 40  # longer names are not aligned, to save width
@@ -26,7 +34,7 @@ class _Node:
 
 
 def lineage_tree(state: RunState, model: str) -> Tree:
-    """The lineage of `model`: score, merge gain, kinship of the parents, kind.
+    """The lineage of `model`: score, perplexity, merge gain, kinship of the parents, kind.
 
     The lineage of an ancestor that appears several times is drawn only once, so that the tree
     has at most one branch per model of the run.
@@ -73,10 +81,13 @@ def _label(node: _Node, state: RunState, name_width: int, score_width: int) -> T
     label.append("  ").append_text(score).append(" " * (score_width - score.cell_len))
     if node.repeated:
         return label.append("  as above", "dim")
+    if model.perplexity is not None:
+        label.append("  perplexity ", "dim").append(f"{figures.perplexity(model):>5}")
     if not model.parents:
         return label.append("  foundation", "dim")
     gain = gain_text(model, state)
     label.append("  gain ", "dim").append(" " * (6 - gain.cell_len)).append_text(gain)
     kin = kinship_text(model, state)
     label.append("  kinship ", "dim").append(" " * (5 - kin.cell_len)).append_text(kin)
-    return label.append(f"  {model.kind}", "dim")
+    label.append(f"  {model.kind}", "dim")
+    return label.append(f"  {KEPT_OUT}", FAILURE) if model.kept_out else label

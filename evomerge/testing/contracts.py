@@ -9,18 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evomerge.config import EvaluationConfig, MergeOptions
+from evomerge.config import EvaluationConfig, GuardConfig, MergeOptions
 from evomerge.domain.errors import CandidateError
 from evomerge.domain.kinship import KinshipReading, Metric, Pair, pair
 from evomerge.domain.recipe import WEIGHT, Ingredient, Recipe
-from evomerge.domain.scores import Scores
+from evomerge.domain.scores import Scores, Split
 from evomerge.execution import operations
 from evomerge.execution.evaluation import Evaluation
 from evomerge.ports import Operation, Worker
@@ -85,10 +85,16 @@ class World:
         """A `describe` operation for `evaluation`."""
         return operations.describe(self.evaluation, MergeOptions())
 
-    def score(self, model: Path, into: Path) -> Operation:
+    def score(self, model: Path, into: Path, split: Split = "selection") -> Operation:
         """An evaluation of the model in folder `model` into a new folder."""
         into.mkdir()
-        return operations.score(self.evaluation, MergeOptions(), "selection", model, into)
+        return operations.score(self.evaluation, MergeOptions(), split, model, into)
+
+    @property
+    def guarded(self) -> World:
+        """The same world, whose evaluation has a guard with the packaged text."""
+        guarded = self.evaluation.model_copy(update={"guard": GuardConfig()})
+        return replace(self, evaluation=guarded)
 
     @property
     def models(self) -> dict[str, Path]:
@@ -248,6 +254,24 @@ class ScoringContract:
         measured = Scores.model_validate(worker.run(world.score(folder, tmp_path / "a"), ignore))
         for task in evaluation.chosen(measured, "selection").tasks:
             assert 0 <= task.value <= 100
+
+    def test_a_guard_measures_perplexity_with_the_selection_split_alone(
+        self, worker: Worker, world: World, tmp_path: Path
+    ) -> None:
+        folder = next(iter(world.models.values()))
+        plain = Evaluation.model_validate(worker.run(world.describe(), ignore))
+        ids = Evaluation.model_validate(worker.run(world.guarded.describe(), ignore)).ids
+        assert {split for split in ids if ids[split] != plain.ids[split]} == {"selection"}
+        runs = [worker.run(world.guarded.score(folder, tmp_path / name), ignore) for name in "ab"]
+        assert runs[0] == runs[1]
+        assert runs[0]["evaluation_id"] == ids["selection"]
+        measured = Scores.model_validate(runs[0]).perplexity
+        assert measured is not None
+        assert measured.value > 1
+        without = worker.run(world.score(folder, tmp_path / "c"), ignore)
+        assert without["tasks"] == runs[0]["tasks"]
+        held_out = worker.run(world.guarded.score(folder, tmp_path / "d", "held_out"), ignore)
+        assert "perplexity" not in {**without, **held_out}
 
     def test_a_broken_model_is_a_failed_candidate_and_spares_the_next_one(
         self, worker: Worker, world: World, tmp_path: Path

@@ -29,6 +29,7 @@ DIMENSIONS = 12
 METRIC = "near"
 _TASKS = 3
 _ITEMS = 100
+_TOKENS = 1000
 
 
 def make_foundation(folder: Path, name: str, seed: int) -> Foundation:
@@ -185,9 +186,13 @@ class LandscapeEvaluator(Fake):
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
 
-    def evaluation_id(self, split: Split = "selection") -> str:
-        """The evaluation id of a split."""
-        settings = {"landscape": self._seed, **({} if split == "selection" else {"split": split})}
+    def evaluation_id(self, split: Split = "selection", guard: str | None = None) -> str:
+        """The evaluation id of a split; `guard` is the text of the guard, if there is one."""
+        settings: dict[str, Any] = {"landscape": self._seed}
+        if split != "selection":
+            settings["split"] = split
+        elif guard is not None:
+            settings["guard"] = guard
         return content_id("evaluation", 1, settings)
 
     def optima(self, split: Split) -> list[list[float]]:
@@ -204,12 +209,15 @@ class LandscapeEvaluator(Fake):
         splits = get_args(Split)
         counted = [{"task": f"task-{number}", "metric": METRIC} for number in range(_TASKS)]
         return {
-            "ids": {split: self.evaluation_id(split) for split in splits},
+            "ids": {split: self.evaluation_id(split, _guard(operation)) for split in splits},
             "counted": dict.fromkeys(splits, counted),
         }
 
     def score(self, operation: Operation, progress: Progress) -> dict[str, Any]:
-        """Score 100 at the optimum of a task, decreasing with the squared distance."""
+        """Score 100 at the optimum of a task, decreasing with the squared distance.
+
+        With a guard, perplexity is lowest at an optimum of its own, and grows with the distance.
+        """
         split = operation.arguments["split"]
         vector = read_vector(operation.inputs["model"])
         tasks = []
@@ -227,7 +235,20 @@ class LandscapeEvaluator(Fake):
             )
             tasks.append(score.model_dump(mode="json"))
             progress(number + 1, _TASKS)
-        return {"evaluation_id": self.evaluation_id(split), "tasks": tasks}
+        guard = _guard(operation) if split == "selection" else None
+        measured = {} if guard is None else {"perplexity": self._perplexity(vector)}
+        return {"evaluation_id": self.evaluation_id(split, guard), "tasks": tasks, **measured}
+
+    def _perplexity(self, vector: list[float]) -> dict[str, Any]:
+        rng = Random(f"language {self._seed}")
+        optimum = [rng.gauss(0.0, 0.6) for _ in range(DIMENSIONS)]
+        return {"value": 10.0 * math.exp(math.dist(vector, optimum) / 4.0), "tokens": _TOKENS}
+
+
+def _guard(operation: Operation) -> str | None:
+    """The text of the guard of an evaluation; None without one."""
+    guard = operation.arguments["evaluation"].get("guard")
+    return None if guard is None else str(guard["text"])
 
 
 def _item_values(vector: list[float], share: float) -> list[float]:

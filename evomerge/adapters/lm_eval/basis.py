@@ -33,7 +33,8 @@ def basis(operation: Operation, device: str) -> dict[str, Any] | None:
     """The cache key of the answer to `describe`; None if it cannot be determined."""
     config = EvaluationConfig.model_validate(operation.arguments["evaluation"])
     found = read_task_files(config.include)
-    names = [task.name for task in (*config.tasks, *config.final_tasks)]
+    names = [task.name for task in config.every_task.values()]
+    names += [config.guard.task] if config.guard and config.guard.task else []
     files = [found.by_name.get(name) for name in names]
     if found.problems or not config.include or config.backend not in OWN:
         return None
@@ -44,6 +45,7 @@ def basis(operation: Operation, device: str) -> dict[str, Any] | None:
         read = _sums(
             path for file in found.by_name.values() for path in (file.path, *file.includes)
         )
+        text = _sums([config.guard.path]) if config.guard and config.guard.path else {}
         data = {file.name or "": _data(file) for file in used}
     except (OSError, ValueError):
         return None
@@ -52,11 +54,12 @@ def basis(operation: Operation, device: str) -> dict[str, Any] | None:
         "device": device,
         "folder": str(Path.cwd()),
         "versions": {name: _version(name) for name in _LIBRARIES} | {"python": sys.version},
-        "evomerge": _sums(sorted(Path(__file__).parent.glob("*.py"))),
+        "evomerge": _sums(path for path in Path(__file__).parent.glob("*.[pt][yx]*")),
         "gpus": _gpus(),
         "vllm": {name: text for name, text in os.environ.items() if name.startswith("VLLM_")},
         "files": read,
         "data": data,
+        **({"text": text} if text else {}),
     }
 
 

@@ -34,6 +34,7 @@ from evomerge.adapters.lm_eval.form import read_form, tokenizer_fingerprint
 from evomerge.adapters.lm_eval.identity import evaluation_id
 from evomerge.adapters.lm_eval.kept_engine import KeptEngine
 from evomerge.adapters.lm_eval.metrics import one_line
+from evomerge.adapters.lm_eval.perplexity import perplexity
 from evomerge.adapters.lm_eval.probe import batch_size
 from evomerge.adapters.lm_eval.requests import compile_templates_once
 from evomerge.adapters.lm_eval.results import task_scores, warnings, write_backend, write_samples
@@ -123,7 +124,7 @@ class _Scorer:
 
         Returns:
             `evaluation_id`, and `tasks`: a TaskScore for each metric, those that count first in
-            the order of the config.
+            the order of the config; with a guard and on the selection split `perplexity`.
 
         Raises:
             CandidateError: the model cannot be loaded or scored, or a number is not finite.
@@ -149,7 +150,7 @@ class _Scorer:
         finally:
             free_memory()
         gc.freeze()  # what the first model made libraries import stays too
-        return {"evaluation_id": session.ids[split], "tasks": scores}
+        return {"evaluation_id": session.ids[split], **scores}
 
     def probe(self, operation: Operation, progress: Progress) -> dict[str, Any]:
         """Choose the batch size by the memory that `model` and the longest requests take.
@@ -228,7 +229,7 @@ def _scored(
     operation: Operation,
     progress: Progress,
     told: Iterable[EvaluationWarning],
-) -> list[dict[str, Any]]:
+) -> dict[str, Any]:
     config, model, into = suite.config, operation.inputs["model"], operation.output
     fingerprint = tokenizer_fingerprint(model)
     for requests in suite.requests.values():
@@ -247,6 +248,7 @@ def _scored(
         fewshot_as_multiturn=config.chat_template,
         confirm_run_unsafe_code=True,  # what is not allowed was refused before it was loaded
     )
+    measured = {} if suite.guard is None else {"perplexity": perplexity(lm, suite.guard)}
     window = int(getattr(lm, "max_length", 0))
     write_backend(lm, config, into)
     scores = [score for entry in suite.entries for score in task_scores(entry, results)]
@@ -255,7 +257,7 @@ def _scored(
     if said := [each.model_dump(mode="json") for each in everything]:
         text = json.dumps(said, ensure_ascii=False, indent=1)
         (into / "warnings.json").write_text(text + "\n", encoding="utf-8")
-    return scores
+    return {"tasks": scores, **measured}
 
 
 def _not_about_cutting(record: logging.LogRecord) -> bool:

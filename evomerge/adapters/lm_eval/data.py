@@ -202,6 +202,7 @@ def description(suite: Any) -> dict[str, Any]:
             name: digest([group.to_dict()]) for name, group in suite.task_dict["groups"].items()
         },
         "tasks": {name: _task_description(suite, name) for name in suite.tasks},
+        **({} if suite.guard is None else {"guard": suite.guard.description}),
     }
 
 

@@ -34,28 +34,28 @@ def _members_of(config: Mapping[str, Any], index: Mapping[str, Any]) -> Iterable
             yield from members(name, index)
 
 
-def faults_of_name(key: str, task: TaskConfig, manager: Any) -> list[str]:
-    """Faults of names according to lm-eval's index."""
-    if task.name not in manager.all_tasks:
-        return [f"{key}.name: {no_such('task', task.name, manager.all_tasks, shown=0)}"]
-    if task.name in manager.all_tags:
-        names = ", ".join(sorted(manager.task_index[task.name].tags)[:8])
-        return [f"{key}.name: {task.name!r} is a tag and has no score; list its tasks: {names}"]
+def faults_of_name(key: str, task: str, manager: Any) -> list[str]:
+    """Faults of a name, which the config has at `key`, according to lm-eval's index."""
+    if task not in manager.all_tasks:
+        return [f"{key}: {no_such('task', task, manager.all_tasks, shown=0)}"]
+    if task in manager.all_tags:
+        names = ", ".join(sorted(manager.task_index[task].tags)[:8])
+        return [f"{key}: {task!r} is a tag and has no score; list its tasks: {names}"]
     return []
 
 
 def faults_of_code(
     key: str,
-    task: TaskConfig,
+    task: str,
     config: EvaluationConfig,
     manager: Any,
     files: Mapping[str, TaskFile],
 ) -> list[str]:
     """Tasks that would run model output or the user's Python code, before they are loaded."""
-    if task.name in config.allow_unsafe:
+    if task in config.allow_unsafe:
         return []
     faults = []
-    for name in dict.fromkeys(members(task.name, manager.task_index)):
+    for name in dict.fromkeys(members(task, manager.task_index)):
         entry = manager.task_index.get(name)
         if name in config.allow_unsafe:
             continue
@@ -63,9 +63,7 @@ def faults_of_code(
             faults.append(f"task {name!r} executes model output")
         if name in files and files[name].runs_code:
             faults.append(f"task {name!r} runs its own Python code ({files[name].path})")
-    return [
-        f"{key}.name: {fault}; add it to evaluation.allow_unsafe to allow it" for fault in faults
-    ]
+    return [f"{key}: {fault}; add it to evaluation.allow_unsafe to allow it" for fault in faults]
 
 
 def faults_of_leaves(

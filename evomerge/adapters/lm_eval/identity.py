@@ -32,6 +32,7 @@ def evaluation_id(
     as one list, and the neighbours in a batch can change a score in half precision.
     """
     fields = identity_fields(config)
+    fields.pop("guard", None)  # its text is in the description of the split that measures it
     final_tasks = fields.pop("final_tasks")
     if split == "final":
         del fields["split"]
@@ -54,6 +55,8 @@ def identity_fields(value: BaseModel) -> dict[str, Any]:
         match extra.get("role"):
             case "identity" if extra.get("of") != "run":
                 kept[name] = fields[name]
+            case None if getattr(value, name) is None:
+                pass  # an optional section that is not there
             case None if nested is not None:
                 kept[name] = [identity_fields(record) for record in nested]
             case None:

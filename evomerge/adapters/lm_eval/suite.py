@@ -9,6 +9,7 @@ from typing import Any
 from evomerge.adapters.lm_eval.data import memoized_documents
 from evomerge.adapters.lm_eval.json_values import plain
 from evomerge.adapters.lm_eval.metrics import one_line
+from evomerge.adapters.lm_eval.perplexity import GuardText
 from evomerge.adapters.lm_eval.requests import RequestsOnce
 from evomerge.adapters.lm_eval.split import FEWEST_ITEMS, held_out_items
 from evomerge.config import EvaluationConfig, TaskConfig
@@ -58,7 +59,8 @@ class Suite:
     Attributes:
         samples: the scored items of each task; a missing task is scored on all items.
         requests: the cached requests of each task, shared by the splits.
-        warnings: about items that no response can get right.
+        warnings: about items that no response can get right, and a guard's text that is cut.
+        guard: the text on which perplexity is measured with this split; None for none.
     """
 
     def __init__(
@@ -67,12 +69,14 @@ class Suite:
         entries: Iterable[LoadedTask],
         samples: Mapping[str, Items],
         requests: Mapping[str, RequestsOnce],
+        guard: GuardText | None = None,
     ) -> None:
         self.config = config
+        self.guard = guard
         self.entries = tuple(entries)
         self.samples = dict(samples)
         self.requests = {name: requests[name] for name in self.tasks}
-        self.warnings: list[EvaluationWarning] = []
+        self.warnings: list[EvaluationWarning] = [] if guard is None else [*guard.warnings]
 
     @property
     def tasks(self) -> dict[str, Any]:
@@ -94,8 +98,12 @@ class Suite:
         return [docs[index] for index in self.samples.get(name, range(len(docs)))]
 
 
-def suites(config: EvaluationConfig, entries: Sequence[LoadedTask]) -> dict[Split, Suite]:
+def suites(
+    config: EvaluationConfig, entries: Sequence[LoadedTask], guard: GuardText | None = None
+) -> dict[Split, Suite]:
     """The suite of every split of the config; `selection` is last, so that its requests stay built.
+
+    Perplexity on the text of `guard` is measured with the selection split.
 
     Raises:
         PreflightError: a task has too few items to be split.
@@ -117,6 +125,7 @@ def suites(config: EvaluationConfig, entries: Sequence[LoadedTask]) -> dict[Spli
             (entry for entry in entries if entry.final == (split == "final")),
             chosen,
             requests,
+            guard if split == "selection" else None,
         )
         for split, chosen in items.items()
         if split in wanted

@@ -7,7 +7,7 @@ loaded one by one, and only those whose code the config allows.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,12 @@ from evomerge.adapters.lm_eval.guards import (
     members,
 )
 from evomerge.adapters.lm_eval.metrics import check_metric, one_line
+from evomerge.adapters.lm_eval.perplexity import (
+    PACKAGED_TEXT,
+    GuardText,
+    read_text,
+    text_of_task,
+)
 from evomerge.adapters.lm_eval.suite import LoadedTask, Suite, suites
 from evomerge.config import EvaluationConfig, TaskConfig
 from evomerge.domain.errors import PreflightError
@@ -41,28 +47,51 @@ def load_suites(config: EvaluationConfig, data_sets: DataSets) -> dict[Split, Su
     problems = list(files.problems)
     manager = _manager(config)
     entries: list[LoadedTask] = []
+
+    def load(key: str, name: str) -> Any:
+        faults = faults_of_name(key, name, manager)
+        faults += [] if faults else faults_of_code(key, name, config, manager, files.by_name)
+        problems.extend(faults)
+        return None if faults else _load(key, name, manager, data_sets, problems)
+
     for key, task in config.every_task.items():
-        faults = faults_of_name(key, task, manager)
-        faults += [] if faults else faults_of_code(key, task, config, manager, files.by_name)
-        if faults:
-            problems += faults
-            continue
-        loaded = _load(key, task, manager, data_sets, problems)
+        loaded = load(f"{key}.name", task.name)
         if loaded is not None:
             entries += _entry(key, task, loaded, config, problems)
     problems += _overlaps(entries)
+    guard = _guard(config, load, problems)
     if problems:
         raise PreflightError("\n".join(problems))
-    found = suites(config, entries)
+    found = suites(config, entries, guard)
     for suite in found.values():
         _check_items(suite)
     return found
+
+
+def _guard(
+    config: EvaluationConfig, load: Callable[[str, str], Any], problems: list[str]
+) -> GuardText | None:
+    """The guard's text; None for no guard, or if a problem was added."""
+    guard, key = config.guard, "evaluation.guard.text"
+    if guard is None:
+        return None
+    try:
+        if guard.task is None:
+            return read_text(guard.path or PACKAGED_TEXT)
+        loaded = load(key, guard.task)
+        return None if loaded is None else text_of_task(guard.task, loaded["tasks"].values())
+    except ValueError as error:
+        problems.append(f"{key}: {error}")
+    except Exception as error:  # templates and task code can raise anything
+        problems.append(f"{key}: the texts of {guard.task!r} cannot be read: {one_line(error)}")
+    return None
 
 
 def _manager(config: EvaluationConfig) -> Any:
     """lm-eval's index; its own 14,000 names (20 s) only where a few folders do not suffice."""
     folders = [str(folder) for folder in config.include]
     names = [task.name for task in config.every_task.values()]
+    names += [config.guard.task] if config.guard and config.guard.task else []
     known: Mapping[str, Any] = {}
     if folders:
         manager = TaskManager(include_path=folders, include_defaults=False)
@@ -103,19 +132,17 @@ class DataSetTroubleError(Exception):
         self.met = met
 
 
-def _load(
-    key: str, task: TaskConfig, manager: Any, data_sets: DataSets, problems: list[str]
-) -> Any:
+def _load(key: str, task: str, manager: Any, data_sets: DataSets, problems: list[str]) -> Any:
     try:
         with data_sets.used():
-            return manager.load([task.name])
+            return manager.load([task])
     except Exception as error:  # task code and data loaders can raise anything
         cause: Exception = error
         if trouble(error) or type(error).__name__ == "DatasetNotFoundError":
             cause = data_sets.asked_again() or error  # datasets loses the cause on the way
         met = trouble(cause)
         if met is not None and not met.refused:
-            raise DataSetTroubleError(task.name, met) from None
+            raise DataSetTroubleError(task, met) from None
         why = one_line(error)
         if met is not None:
             why = (
@@ -124,7 +151,7 @@ def _load(
             )
         elif refused := known_refusal(data_sets.last, None, cause, "data set"):
             why = f"{refused.message} ({data_sets.last}); {refused.remedy}"
-        problems.append(f"{key}.name: task {task.name!r} cannot be loaded: {why}")
+        problems.append(f"{key}: task {task!r} cannot be loaded: {why}")
         return None
 
 

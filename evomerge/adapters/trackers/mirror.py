@@ -147,8 +147,12 @@ def told(event: Event, state: RunState) -> dict[str, float]:
             gain = merge_gain(model, state.models)
             tasks = {f"task/{_plain(t.task)}": t.value for t in event.scores.tasks}
             kinship = model.candidate.proposal.kinship if model.candidate else None
-            of_a_child = {"merge_gain": gain, "parents_kinship": kinship}
-            known = {name: value for name, value in of_a_child.items() if value is not None}
+            optional = {
+                "merge_gain": gain,
+                "parents_kinship": kinship,
+                "perplexity": model.perplexity,
+            }
+            known = {name: value for name, value in optional.items() if value is not None}
             return {"score": model.score or 0.0, **tasks, **known, **_status(state)}
         case GenerationFinished():
             mean = state.kinship.mean(event.pool)  # known where a criterion reads it

@@ -29,6 +29,7 @@ OTHER: dict[str, Any] = {
     "tasks": [{"name": "second"}],
     "split": {"held_out": 0.25, "seed": 5},
     "final_tasks": ["third"],
+    "guard": {"text": "notes.txt", "worse_than": 1.3},
     "include": ["tasks"],
     "backend": "sglang",
     "dtype": "bfloat16",
@@ -78,6 +79,7 @@ def test_identity_fields_change_the_ids_and_runtime_fields_do_not(name: str) -> 
         "tasks": {"selection", "held_out"},
         "split": {"selection", "held_out"},
         "final_tasks": {"final"},
+        "guard": set(),  # the digest of its text is in the description of the selection split
     }
     everything = {"selection", "held_out", "final"}
     measured = _measured(EvaluationConfig, name)

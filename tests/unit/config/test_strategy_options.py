@@ -26,7 +26,7 @@ IDS = {
     "mistral7b-slurm": "2c2de4c46675945c7d888a4ce5f95bad",
     "mistral7b-ties": "cadf94f7557a34f3fdc9f128b25c8776",
     "mistral7b": "2c2de4c46675945c7d888a4ce5f95bad",
-    "qwen2.5-7b": "2dcd673f43efb84e268416b5c448f161",
+    "qwen2.5-7b": "8a65488f3106d4fdc75587c11a92640d",
     "tiny": "7c03650de7f08b483e5ddf05d6d685cf",
 }
 IDS_OF_LLAMA = {
