@@ -86,11 +86,16 @@ def _everything(config: Config, hub: Hub, quick: bool) -> Iterator[Finding]:
     wanted = [each for each in (plan.memory.merge, plan.memory.adapter) if each is not None]
     yield machine.check_memory(max(wanted, default=None))
     further = plan.adapted or 0
-    least = plan.child and plan.generations[1].merges.low * plan.child + further
+    least = plan.child and round(plan.generations[1].merges.low + plan.task_vectors) * plan.child
     most = plan.disk[plan.retention]
     yield from machine.check_disks(
         [
-            (config.run.dir, least, most and most + further, "the first generation"),
+            (
+                config.run.dir,
+                least and least + further,
+                most and most + further,
+                "the first generation",
+            ),
             (cache_folder(), plan.download, plan.download, "the models to be fetched"),
         ]
     )

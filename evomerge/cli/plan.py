@@ -57,9 +57,9 @@ def command(
      "parameters", "download", …}], "generations": [{"number", "merges": RANGE, "evaluations",
      "explored", "seconds"}], "at_the_end": {"evaluations": RANGE, "seconds": RANGE},
      "merges": RANGE, "evaluations" (the end included), "length", "bounded", "child",
-     "download", "unsized", "disk": {"all", "pool", "best"}, "peaks", "adapters", "adapted",
-     "memory", "rates",
-     "backend", "hours", "workers", "retention", "price", "cost": RANGE or null,
+     "download", "unsized", "disk": {"all", "pool", "best"}, "peaks", "task_vectors", "adapters",
+     "adapted", "memory", "rates", "backend", "hours", "workers", "retention", "price",
+     "cost": RANGE or null,
      "other_backend": {"backend", "evaluation", "evaluations", "wall", "cost"} or null}
     RANGE: {"low", "high"}; if "bounded" is false, "high" is that of 20 generations.
     Sizes in bytes, null if unknown.

@@ -18,7 +18,7 @@ from evomerge.config import Config
 from evomerge.domain.events import Event
 from evomerge.domain.kinship import KinshipReading, Pair, pair
 from evomerge.domain.model import Model, Retention
-from evomerge.domain.retention import needed
+from evomerge.domain.retention import needed, needed_task_vectors, task_vectors
 from evomerge.domain.scores import Scores, Split, TaskScore
 from evomerge.domain.state import RunState
 from evomerge.imagined.world import ImaginedExecutor, MemoryLedger, imagine
@@ -44,6 +44,7 @@ class Durations:
 
     Attributes:
         merge, evaluation: of one merge or evaluation.
+        task_vector: of disentangling the task vector of one parent.
         kinship: per model that is read.
         workers, mergers: number of parallel evaluations and merges.
         splits: of one evaluation on each held-out split.
@@ -52,6 +53,7 @@ class Durations:
     merge: float = 0.0
     evaluation: float = 0.0
     kinship: float = 0.0
+    task_vector: float = 0.0
     workers: int = 1
     mergers: int = 1
     splits: Mapping[Split, float] = field(default_factory=dict)
@@ -76,7 +78,9 @@ class ProjectedGeneration:
     Attributes:
         explored: number of exploration merges among the merges.
         read: number of models read to measure kinship.
+        disentangled: number of task vectors that are disentangled before the merges.
         stored: maximum number of offspring with weights on disk, by retention.
+        vectors: maximum number of disentangled task vectors on disk, by retention.
         seconds: wall clock.
     """
 
@@ -85,7 +89,9 @@ class ProjectedGeneration:
     evaluations: int
     explored: int
     read: int
+    disentangled: int
     stored: dict[Retention, int]
+    vectors: dict[Retention, int]
     seconds: float
 
 
@@ -138,6 +144,11 @@ class Projection:
         return sum(step.read for step in self.steps)
 
     @property
+    def disentangled(self) -> int:
+        """Number of task vectors that are disentangled."""
+        return sum(step.disentangled for step in self.steps)
+
+    @property
     def seconds(self) -> float:
         """Wall clock."""
         return sum(step.seconds for step in self.steps) + self.end.seconds
@@ -145,6 +156,10 @@ class Projection:
     def peak(self, retention: Retention) -> int:
         """Maximum number of offspring with weights on disk."""
         return max(step.stored[retention] for step in self.steps)
+
+    def room(self, retention: Retention) -> int:
+        """The same with disentangled task vectors, each of the size of a model."""
+        return max(step.stored[retention] + step.vectors[retention] for step in self.steps)
 
 
 class _Horizon(MaxGenerations):
@@ -197,10 +212,10 @@ def _none() -> float:
 
 
 def first_generation(config: Config) -> int:
-    """The number of merges in the first generation."""
+    """The number of models that the first generation stores, disentangled task vectors included."""
     stopping = (*config.stopping, MaxGenerations(max_generations=1))
     config = config.model_copy(update={"stopping": stopping})
-    return _drive(config, Durations(), "one generation", _rising(config), _least).merges
+    return _drive(config, Durations(), "one generation", _rising(config), _least).room("all")
 
 
 def _drive(
@@ -232,6 +247,8 @@ class _Clocked(ImaginedExecutor):
         self._draw_score, self._draw_kinship = score, kinship
         self._scored = 0
         self._kept: dict[Retention, int] = dict.fromkeys(RETENTIONS, 0)
+        self._vectors: dict[Retention, int] = dict.fromkeys(RETENTIONS, 0)
+        self._disentangled: set[str] = set()
 
     def score(self, foundation: Sequence[Model]) -> Iterator[Event]:
         """Count and score the foundation models."""
@@ -266,11 +283,19 @@ class _Clocked(ImaginedExecutor):
     def prune(self, state: RunState) -> None:
         """Count the models that each retention keeps."""
         for retention in RETENTIONS:
-            names = needed(replace(state, retention=retention))
-            self._kept[retention] = sum(state.models[name].merged for name in names)
+            kept = replace(state, retention=retention)
+            self._kept[retention] = sum(state.models[name].merged for name in needed(kept))
+            sets = task_vectors(state)
+            self._vectors[retention] = sum(
+                len(sets[each].rows) for each in needed_task_vectors(kept)
+            )
 
     def _step(self, models: Sequence[Model], merges: int) -> None:
-        seconds = self._work.wall(merges, len(models))
+        recipes = [model.candidate.recipe for model in models if model.candidate]
+        sets = {each.task_vectors: len(each.rows) for each in recipes if each.task_vectors}
+        vectors = sum(size for name, size in sets.items() if name not in self._disentangled)
+        self._disentangled |= sets.keys()
+        seconds = vectors * self._work.task_vector + self._work.wall(merges, len(models))
         self.clock += seconds
         self.steps.append(
             ProjectedGeneration(
@@ -279,7 +304,9 @@ class _Clocked(ImaginedExecutor):
                 evaluations=len(models),
                 explored=sum(model.kind == "exploration" for model in models),
                 read=0,
+                disentangled=vectors,
                 stored={each: self._kept[each] + merges for each in RETENTIONS},
+                vectors={each: self._vectors[each] + vectors for each in RETENTIONS},
                 seconds=seconds,
             )
         )

@@ -16,8 +16,8 @@ Knowledge = Literal["given", "measured", "stated", "unknown"]
 STATED_MERGE = 80 / 14.5e9
 """Seconds per byte of the child: mergekit, a 7B model on NVMe (5 GB/s read, 3 GB/s write)."""
 STATED_WUDI = {"cpu": 1900 / 14.5e9, "gpu": 5 / 14.5e9}
-"""Further seconds per byte and parent of `merge.method: wudi`, for one CPU thread (measured for the
-shapes of a 7B model's layers) or an H100 (from the number of operations, not measured)."""
+"""Seconds per byte and parent of disentangling task vectors by `wudi`, for one CPU thread (measured
+for the shapes of a 7B model's layers) or an H100 (from the number of operations, not measured)."""
 STATED_EVALUATION = {"hf": 1500 / 14.5e9, "vllm": 140 / 14.5e9}
 """Seconds per byte: a 7B model on an H100, 2,000 to 3,500 items, one generative task; for vllm
 without the start of an engine (45 s), which is reused for most models."""
@@ -47,17 +47,22 @@ class Rate:
         return self.seconds or 0.0
 
 
+_IN_THE_MERGES = Rate(0.0, "measured", "within the merges")
+
+
 @dataclass(frozen=True)
 class Rates:
     """Durations of one merge, one evaluation, and reading one model for kinship.
 
     Attributes:
+        task_vector: of disentangling the task vector of one parent, for merges that sum them.
         splits: of one evaluation on held-out splits, if measured.
     """
 
     merge: Rate
     evaluation: Rate
     kinship: Rate
+    task_vector: Rate = _IN_THE_MERGES
     splits: Mapping[Split, Rate] = field(default_factory=dict)
 
     def of_split(self, split: Split, config: Config) -> Rate:
@@ -126,6 +131,7 @@ def known_rates(
         stated = _stated(size, STATED_EVALUATION[backend], f"an H100 with {backend}, by size")
     return Rates(
         merge=merges or _stated_merge(config, size),
+        task_vector=_stated_task_vector(config, size) if merges is None else _IN_THE_MERGES,
         evaluation=evaluations or stated,
         kinship=_stated(size, STATED_KINSHIP, "1 GB/s"),
         splits={}
@@ -135,15 +141,29 @@ def known_rates(
 
 
 def _stated_merge(config: Config, size: int | None) -> Rate:
+    """Of a merge of two, where the merge method solves for them, or of a sum."""
     source = "mergekit from NVMe"
-    if not isinstance(config.merge, WudiMerge):
+    if not isinstance(config.merge, WudiMerge) or all(
+        kind.of_all for kind in config.strategy.kinds
+    ):
         return _stated(size, STATED_MERGE, f"{source}, by size")
-    options, parents = config.merge.options, most_parents(config)
-    if options.on_gpu:
-        solving, where = STATED_WUDI["gpu"], "an H100"
-    else:
-        solving, where = STATED_WUDI["cpu"] / options.threads, f"{options.threads} CPU threads"
-    return _stated(size, STATED_MERGE + parents * solving, f"{source}, wudi on {where}, by size")
+    solving, where = _solving(config.merge)
+    return _stated(size, STATED_MERGE + 2 * solving, f"{source}, wudi on {where}, by size")
+
+
+def _stated_task_vector(config: Config, size: int | None) -> Rate:
+    if not isinstance(config.merge, WudiMerge):
+        return _IN_THE_MERGES
+    solving, where = _solving(config.merge)
+    return _stated(size, STATED_MERGE + solving, f"wudi on {where}, by size")
+
+
+def _solving(merge: WudiMerge) -> tuple[float, str]:
+    """Seconds per byte and parent of solving for task vectors, and where."""
+    if merge.options.on_gpu:
+        return STATED_WUDI["gpu"], "an H100"
+    threads = merge.options.threads
+    return STATED_WUDI["cpu"] / threads, f"{threads} CPU threads"
 
 
 def most_parents(config: Config) -> int:

@@ -73,6 +73,7 @@ class Hours:
     """Hours per stage; `wall` is the wall clock, with merges and evaluations in parallel."""
 
     download: float | None
+    task_vectors: Range
     merges: Range
     evaluations: Range
     kinship: Range
@@ -123,8 +124,10 @@ class Plan:
         longest, shortest: why the longest and the shortest projection end.
         child: maximum bytes of the weights of a child.
         download: bytes to download, without the models in `unsized`.
-        disk: peak bytes of offspring, by retention; None if `child` is unknown.
-        peaks: the same as a number of models.
+        disk: peak bytes of offspring and disentangled task vectors, by retention; None if `child`
+            is unknown.
+        peaks: the same as a number of models, without task vectors.
+        task_vectors: number of disentangled task vectors at once, each of the size of a child.
         adapters: number of adapters that are merged onto the base.
         adapted: bytes of the merged adapters in the store; None if unknown.
         workers: number of parallel evaluations.
@@ -149,6 +152,7 @@ class Plan:
     unsized: tuple[str, ...]
     disk: dict[Retention, int | None]
     peaks: dict[Retention, int]
+    task_vectors: int
     adapters: int
     adapted: int | None
     memory: Memory
@@ -191,6 +195,7 @@ def make_plan(
         rates.merge.or_zero,
         rates.evaluation.or_zero,
         rates.kinship.or_zero,
+        rates.task_vector.or_zero,
         workers,
         config.execution.merge_workers,
         {
@@ -207,6 +212,7 @@ def make_plan(
     shortest = min(projections, key=lambda projection: projection.evaluations)
     longest = max(projections, key=lambda projection: projection.evaluations)
     peaks = {each: max(projection.peak(each) for projection in projections) for each in RETENTIONS}
+    room = {each: max(projection.room(each) for projection in projections) for each in RETENTIONS}
     return Plan(
         name=config.run.name,
         backend=config.evaluation.backend,
@@ -225,8 +231,11 @@ def make_plan(
         child=child,
         download=sum(model.download or 0 for model in models),
         unsized=tuple(model.name for model in models if model.download is None),
-        disk={each: None if child is None else peaks[each] * child for each in RETENTIONS},
+        disk={each: None if child is None else room[each] * child for each in RETENTIONS},
         peaks=peaks,
+        task_vectors=max(
+            step.vectors[config.retention] for each in projections for step in each.steps
+        ),
         adapters=len(adapted),
         adapted=None if None in adapted else sum(size or 0 for size in adapted),
         memory=memory_of(config, models, child),
@@ -284,12 +293,12 @@ def memory_of(config: Config, models: Sequence[ModelFacts], child: int | None) -
 def _tensors_of_merge(config: Config) -> int:
     """How many tensors, in float32, a merge holds at its peak.
 
-    Two parents and the base, twice. `wudi`, estimated: every task vector three times, the base, a
-    Gram matrix, its factor and the solution.
+    Two parents and the base, twice. `wudi`, from the code: every parent, its task vector, the same
+    of norm 1, the right side and the solution; the base, its copy, a Gram matrix and its factor.
     """
     if not isinstance(config.merge, WudiMerge):
         return 6
-    return 3 * most_parents(config) + 4
+    return 5 * most_parents(config) + 4
 
 
 def _shard(text: str) -> int:
@@ -324,6 +333,9 @@ def _hours(
     known = [each for each in downloads if each is not None]
     return Hours(
         download=sum(known) * STATED_DOWNLOAD / 3600 if len(known) == len(downloads) else None,
+        task_vectors=Range.over(
+            each.disentangled * rates.task_vector.or_zero / 3600 for each in projections
+        ),
         merges=Range.over(each.merges * rates.merge.or_zero / 3600 for each in projections),
         evaluations=Range.over(
             ((each.evaluations - each.end.evaluations) * rates.evaluation.or_zero + each.end.work)

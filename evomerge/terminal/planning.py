@@ -180,6 +180,8 @@ def _kept(plan: Plan, retention: Retention) -> Text:
     """The peak disk use of a retention policy."""
     chosen = retention == plan.retention
     children = figures.count(plan.peaks[retention], "child", "children")
+    if plan.task_vectors:
+        children += f" and {plan.task_vectors} task vectors"
     if not plan.bounded and retention == "all":
         text = Text(
             "every child" if plan.child is None else f"{_bytes(plan.child)} for every child"
@@ -213,6 +215,7 @@ def _hours(plan: Plan) -> Fitted:
     download = MISSING if hours.download is None else _clock(hours.download)
     stages = [
         ("download", "", download, "stated: 100 MB/s"),
+        *_vectors(plan),
         _stage("merges", rates.merge, _total(plan, hours.merges, _clock)),
         _stage("evaluations", rates.evaluation, _total(plan, hours.evaluations, _clock)),
         _stage("kinship", rates.kinship, _total(plan, hours.kinship, _clock)),
@@ -225,6 +228,13 @@ def _hours(plan: Plan) -> Fitted:
             words("source", [stage[3] for stage in stages]),
         ]
     )
+
+
+def _vectors(plan: Plan) -> Iterator[tuple[str, str, str, str]]:
+    """The stage before merges that sum disentangled task vectors."""
+    if plan.task_vectors:
+        hours = _total(plan, plan.hours.task_vectors, _clock)
+        yield _stage("task vectors", plan.rates.task_vector, hours)
 
 
 def _backends(plan: Plan) -> Iterator[RenderableType]:

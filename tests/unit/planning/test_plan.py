@@ -269,18 +269,52 @@ def test_no_scores_lead_out_of_the_bounds(
         assert step.merges <= min(k, k * (k - 1) // 2) + (name != "greedy")
 
 
-def test_wudi_is_estimated_by_parents_and_threads():
-    def rate(*overrides):
-        given = ["merge.method=wudi", "merge.parameters={}", *overrides]
-        return known_rates(load(CONFIGS / "mistral7b.yaml", given), 14_500_000_000, []).merge
+def rates_with_wudi(*overrides: str) -> Rates:
+    given = ["merge.method=wudi", "merge.parameters={}", *overrides]
+    return known_rates(load(CONFIGS / "mistral7b.yaml", given), 14_500_000_000, [])
 
+
+def test_wudi_is_estimated_by_parents_and_threads() -> None:
     plain = known_rates(load(CONFIGS / "mistral7b.yaml"), 14_500_000_000, []).merge.seconds
-    pair = rate().seconds - plain
-    assert rate("merge.options.threads=16").seconds - plain == pytest.approx(pair / 16)
-    of_all = rate("strategy={name: seed_grid}")
-    assert of_all.seconds - plain == pytest.approx(1.5 * pair), "three foundation models"
-    assert "1 CPU threads" in of_all.source
-    assert rate("merge.options.device=cuda").seconds - plain < 60
+    assert plain is not None
+
+    def further(*overrides: str) -> float:
+        return (rates_with_wudi(*overrides).merge.seconds or 0.0) - plain
+
+    pair = further()
+    assert further("merge.options.threads=16") == pytest.approx(pair / 16)
+    assert further("merge.options.device=cuda") < 60
+    assert "1 CPU threads" in rates_with_wudi().merge.source
+    of_all = rates_with_wudi("strategy={name: seed_grid}")
+    assert of_all.merge.seconds == plain, "a sum of task vectors"
+    assert of_all.task_vector.seconds == pytest.approx(plain + pair / 2), "one of them, written"
+
+
+@pytest.mark.parametrize("name", ["seed_grid", "coefficient_search"])
+def test_task_vectors_are_made_once_and_take_the_room_of_models(name: str) -> None:
+    """Three foundation models: three task vectors of a child's size while the search goes on."""
+    overrides = [f"strategy={{name: {name}}}", "merge.method=wudi", "merge.parameters={}"]
+    config = load(CONFIGS / "mistral7b.yaml", [*overrides, "retention=best"])
+    models = [facts("base"), *(facts(each.short_name) for each in config.foundation_models)]
+    rates = Rates(rate(80), rate(1500), rate(15), task_vector=rate(3600))
+    plan = make_plan(config, models, rates, workers=1)
+    assert plan.task_vectors == 3
+    assert plan.hours.task_vectors == Range(3, 3)
+    assert plan.child is not None
+    assert plan.disk["best"] == (plan.peaks["best"] + 3) * plan.child
+    assert plan.generations[1].seconds.low > 3 * 3600
+    assert plan.hours.wall.low > 3
+    console = Console(file=io.StringIO(), width=120)
+    console.print(plan_view(plan, None))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "and 3 task vectors at once" in shown
+    assert re.search(r"task vectors +60 min +3.0 h", shown)
+
+
+def test_plain_merges_have_no_task_vectors() -> None:
+    plan = plan_of(paper())
+    assert plan.task_vectors == 0
+    assert plan.hours.task_vectors == Range(0, 0)
 
 
 def test_rates_are_given_measured_or_stated() -> None:
