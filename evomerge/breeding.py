@@ -6,10 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evomerge.config import Filtered, MergeConfig, Parameter, RawMerge, WudiMerge
+from evomerge.config import (
+    Filtered,
+    MergeConfig,
+    Parameter,
+    RawMerge,
+    RegmeanMerge,
+    WudiMerge,
+)
 from evomerge.domain.identity import derived_seed
 from evomerge.domain.model import Coefficients, Foundation, Model, Proposal
-from evomerge.domain.recipe import Ingredient, Recipe
+from evomerge.domain.recipe import WEIGHT, Ingredient, Recipe
 
 _OVER_WEIGHTS = {"slerp", "linear"}
 """Methods that merge weights; the others merge task vectors."""
@@ -27,6 +34,7 @@ class Breeding:
     Attributes:
         seed: the seed of the run.
         engine: name and version of what executes the recipes.
+        calibration: content id of what merges learn from, for methods that do.
     """
 
     merge: MergeConfig
@@ -34,6 +42,7 @@ class Breeding:
     base: Foundation
     foundation: tuple[Foundation, ...]
     engine: str
+    calibration: str | None = None
 
     def recipe(self, proposal: Proposal, parents: Sequence[Model]) -> Recipe:
         """The recipe of the child of `parents`, which are in merge order."""
@@ -46,6 +55,8 @@ class Breeding:
         shared: dict[str, Any] = {"normalize": False, "lambda": 1.0}
         if chosen.method == "wudi" and isinstance(self.merge, WudiMerge):
             shared = {"epsilon": self.merge.parameters.epsilon}
+        if isinstance(self.merge, RegmeanMerge) and chosen.method == self.merge.method:
+            return self._over_calibration(parents, chosen.weights)
         density = {} if chosen.density is None else {"density": chosen.density}
         return Recipe(
             method=chosen.method,
@@ -56,6 +67,26 @@ class Breeding:
             base=self.base.content_id,
             parameters=shared,
             disentangled=chosen.disentangling is not None,
+            **self._common(),
+        )
+
+    def _over_calibration(self, parents: Sequence[Model], weights: Sequence[Any]) -> Recipe:
+        """The recipe of a merge that learns from items of the tasks."""
+        own, shared = self._parameters()
+        del shared["anchor"]  # its text is part of the calibration
+        return Recipe(
+            method=self.merge.method,
+            parents=tuple(
+                Ingredient(
+                    model=parent.content_id,
+                    parameters={**own, WEIGHT: weight, "tasks": list(tasks)},
+                )
+                for parent, weight, tasks in zip(parents, weights, answering(parents), strict=True)
+            ),
+            base=self.base.content_id,
+            parameters=shared,
+            disentangled=True,
+            calibration=self.calibration,
             **self._common(),
         )
 
@@ -72,6 +103,8 @@ class Breeding:
     def of_config(self, parents: Sequence[Model]) -> Recipe:
         """The recipe of the child of `parents` with the config's method and parameters."""
         own, shared = self._parameters()
+        if isinstance(self.merge, RegmeanMerge):
+            return self._over_calibration(parents, [own[WEIGHT]] * len(parents))
         ids = [parent.content_id for parent in parents]
         return Recipe(
             method=self.merge.method,
@@ -120,6 +153,21 @@ class Breeding:
         if self.merge.method not in _AT_RANDOM:
             return None
         return derived_seed("merge", self.seed, *parents)
+
+
+def answering(parents: Sequence[Model]) -> tuple[tuple[str, ...], ...]:
+    """The tasks that each of some models answers for: where no other has a better score.
+
+    The scores are those of selection. Equals answer together; models without scores for none.
+    """
+    scores = [
+        {task.task: task.value for task in parent.scores.tasks} if parent.scores else {}
+        for parent in parents
+    ]
+    best = {task: max(each.get(task, 0.0) for each in scores) for each in scores for task in each}
+    return tuple(
+        tuple(task for task, value in each.items() if value == best[task]) for each in scores
+    )
 
 
 def spelled(value: Parameter | bool) -> Any:

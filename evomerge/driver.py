@@ -27,6 +27,7 @@ from evomerge.domain.events import RunResumed, RunStarted
 from evomerge.domain.model import Foundation, Model
 from evomerge.domain.state import Entry, RunState, apply, fold
 from evomerge.evolution import TestGains
+from evomerge.execution.calibration import calibration_id
 from evomerge.execution.evaluation import Evaluation
 from evomerge.gains import gains_of_best
 from evomerge.ports import Observer
@@ -86,7 +87,7 @@ def drive(
             if content is None:
                 journal, entry = _started(run, setting, config, evaluation)
             else:
-                changes = _changes(run, state, setting, evaluation)
+                changes = _changes(run, state, config, setting, evaluation)
                 if changes and not accept_drift:
                     raise PreflightError(
                         f"run {run.name} cannot be resumed:\n  " + "\n  ".join(changes),
@@ -124,7 +125,8 @@ def rebuild(workplace: Workplace, state: RunState, model: Model, observer: Obser
         changes = drift(state.start, setting.base, setting.foundation, {})
         if changes:
             raise PreflightError("\n  ".join(["the models of the run have changed:", *changes]))
-        return workplace.weights(state.models.values(), observer).obtain(model)
+        weights = workplace.weights(state.models.values(), observer, state.start.data_sets)
+        return weights.obtain(model)
 
 
 def _gains(run: RunDirectory, config: Config, state: RunState) -> Gains | None:
@@ -172,6 +174,7 @@ def _started(
         versions=setting.versions,
         batch_size=evaluation.batch_size,
         data_sets=evaluation.data_sets,
+        calibration=calibration_id(config.merge, evaluation),
     )
     entry = Entry(at=time.time(), event=started)
     return run.start(entry, setting.config, setting.environment), entry
@@ -199,13 +202,15 @@ def _resumed(
 
 
 def _changes(
-    run: RunDirectory, state: RunState, setting: Setting, evaluation: Evaluation
+    run: RunDirectory, state: RunState, config: Config, setting: Setting, evaluation: Evaluation
 ) -> list[str]:
     """Changes of models, libraries, config and evaluation since the start, one line each."""
     changes = drift(state.start, setting.base, setting.foundation, setting.versions)
     if setting.config_id != state.start.config_id:
         changes.append(f"settings that can change results differ from the start ({run.config})")
         changes += removed_settings(run.config)
+    if state.start.calibration != calibration_id(config.merge, evaluation):
+        changes.append("what merges learn from changed: items of the tasks, or the anchor's text")
     return changes + evaluation_drift(state, evaluation.ids["selection"])
 
 

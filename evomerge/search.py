@@ -27,6 +27,7 @@ def run_started(
     versions: Mapping[str, str] | None = None,
     batch_size: int | None = None,
     data_sets: Mapping[str, str] | None = None,
+    calibration: str | None = None,
 ) -> RunStarted:
     """The first event of a run of `config`.
 
@@ -35,6 +36,7 @@ def run_started(
         config_id: id of the settings that can change results.
         versions: versions of the libraries that determine results.
         data_sets: the hub commits of the tasks' data sets, by name.
+        calibration: content id of what merges learn from, if they do.
     """
     return RunStarted(
         name=config.run.name,
@@ -57,6 +59,7 @@ def run_started(
         skill_kept_at=config.evaluation.skill_kept_at,
         data_sets=dict(data_sets or {}),
         guard=config.evaluation.guard and config.evaluation.guard.recorded,
+        calibration=calibration,
     )
 
 
@@ -84,7 +87,9 @@ def search(
     """
     start, budget = ledger.state.start, ledger.state.budget
     extended = budget and (MaxEvaluations(max_evaluations=budget),)
-    breeding = Breeding(config.merge, start.seed, start.base, start.foundation, engine)
+    breeding = Breeding(
+        config.merge, start.seed, start.base, start.foundation, engine, start.calibration
+    )
     return evolve(
         ledger,
         config.strategy,

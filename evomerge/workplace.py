@@ -5,17 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from evomerge.config import Config
 from evomerge.domain.events import RunStarted
 from evomerge.domain.model import Foundation, Model
+from evomerge.execution import operations
+from evomerge.execution.calibration import anchor_text
 from evomerge.execution.evaluation import Evaluation
 from evomerge.execution.executor import StoreExecutor
 from evomerge.execution.pool import Pool
 from evomerge.execution.resources import Resources
 from evomerge.execution.weights import Weights
-from evomerge.ports import Executor, Observer
+from evomerge.ports import Executor, Observer, Operation
 from evomerge.store.artefacts import Store
 from evomerge.store.gc_roots import NeededElsewhere
 from evomerge.store.run_directory import RunDirectory
@@ -87,8 +90,13 @@ class Workplace(ABC):
         """The limits of disk and memory."""
         return Resources.of(self.config.execution, self.store.root, self.setting.model_size)
 
-    def weights(self, known: Iterable[Model], observer: Observer) -> Weights:
+    def weights(
+        self, known: Iterable[Model], observer: Observer, data_sets: Mapping[str, str]
+    ) -> Weights:
         """The weights of a run's models; those of `known` models are merged again if missing.
+
+        Args:
+            data_sets: the hub commits of the tasks' data sets, by name.
 
         Raises:
             PreflightError, StoppedError: a foundation model cannot be prepared.
@@ -102,6 +110,7 @@ class Workplace(ABC):
             self.resources,
             observer,
             NeededElsewhere(self.run),
+            partial(self._calibrate, data_sets),
         )
         weights.remember(known)
         return weights
@@ -114,9 +123,22 @@ class Workplace(ABC):
         Raises:
             PreflightError, StoppedError: a foundation model cannot be prepared.
         """
-        weights = self.weights(known, observer)
+        weights = self.weights(known, observer, evaluation.data_sets)
         base = self.setting.base.content_id
         return StoreExecutor(self.config, evaluation, base, weights, self.pool, observer)
+
+    def _calibrate(self, data_sets: Mapping[str, str], into: Path) -> Operation:
+        """The operation that writes what merges learn from."""
+        config, setting = self.config, self.setting
+        return operations.calibrate(
+            config.evaluation,
+            config.merge.options,
+            anchor_text(config.merge),
+            setting.folders[setting.base.content_id],
+            into,
+            config.execution.timeout_seconds,
+            data_sets,
+        )
 
     def close(self) -> None:
         """Stop all workers."""

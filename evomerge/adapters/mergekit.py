@@ -27,6 +27,9 @@ RECIPE_FILE = "recipe.yaml"
 WUDI_VECTORS, SUM = "wudi_task_vectors", "sum_of_task_vectors"
 """Merge methods of ours that make disentangled task vectors, and that add them to the base."""
 
+REGMEAN = "regmean_pp"
+"""The merge method whose task vectors `adapters.regmean` makes."""
+
 _ENVIRONMENT = {
     # Every input is a folder; any other name must fail instead of being looked up on the hub.
     "HF_HUB_OFFLINE": "1",
@@ -147,10 +150,12 @@ def wudi_vectors(recipe: Recipe) -> Recipe:
 def mergekit_yaml(recipe: Recipe) -> str:
     """`mergekit_config` as the YAML text that is stored with the model.
 
-    It is executed, unless the recipe has `task_vectors`: then its result differs by rounding.
+    It is executed, unless the recipe has `task_vectors`: then its result differs by rounding. Of
+    `regmean_pp` mergekit runs the sum only.
     """
+    executed = sum_of(recipe) if recipe.method == REGMEAN else recipe
     return yaml.safe_dump(
-        mergekit_config(recipe), sort_keys=False, allow_unicode=True, default_flow_style=None
+        mergekit_config(executed), sort_keys=False, allow_unicode=True, default_flow_style=None
     )
 
 

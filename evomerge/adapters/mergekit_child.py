@@ -34,11 +34,13 @@ from evomerge.adapters import mergekit_rules  # noqa: F401, registers evomerge's
 from evomerge.adapters.mergekit import (
     CONFIG_FILE,
     RECIPE_FILE,
+    REGMEAN,
     mergekit_yaml,
     recipe_yaml,
     sum_of,
     wudi_vectors,
 )
+from evomerge.adapters.regmean import task_vectors
 from evomerge.adapters.serve import Do
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.recipe import Recipe
@@ -70,6 +72,11 @@ def check(operation: Operation, progress: Progress) -> dict[str, Any]:
     recipe = _recipe(operation)
     _options(recipe, _settings(recipe, operation))
     _configuration(mergekit_yaml(recipe))
+    if recipe.method == REGMEAN and recipe.tokenizer is not None:
+        raise PreflightError(
+            "merge.method: regmean_pp runs all models with one vocabulary, and theirs differ",
+            "use `merge: {method: wudi}`, which aligns vocabularies",
+        )
     return {}
 
 
@@ -108,6 +115,8 @@ def disentangle(operation: Operation, progress: Progress) -> dict[str, Any]:
         PreflightError, CandidateError: as `merge`.
     """
     recipe, into, folders = _recipe(operation), operation.output, operation.inputs
+    if recipe.method == REGMEAN:
+        return _by_regression(operation, progress)
     rows, base = recipe.rows, into / recipe.base
     with _inputs_by_name(into, folders):
         settings = _settings(recipe, operation)
@@ -121,6 +130,30 @@ def disentangle(operation: Operation, progress: Progress) -> dict[str, Any]:
     (into / RECIPE_FILE).write_text(recipe_yaml(recipe), encoding="utf-8")
     _open_modes(into)
     return {"tensors": len(finite)}
+
+
+def _by_regression(operation: Operation, progress: Progress) -> dict[str, Any]:
+    """The same for `regmean_pp`, layer by layer, without mergekit; progress is in layers."""
+    recipe, into, folders = _recipe(operation), operation.output, operation.inputs
+    settings, rows = _settings(recipe, operation), recipe.rows
+    options = _options(recipe, settings)
+    _refuse_pickle({name: folders[name] for name in (recipe.base, *rows)}, settings["allow_pickle"])
+    torch.set_num_threads(settings["threads"])
+    written: set[str] = set()
+    size = max(1, options.out_shard_size // max(1, len(rows)))  # each writer holds a shard
+    writers = [mergekit_tasks.TensorWriter(str(into / name), size) for name in rows]
+    for name, vectors in task_vectors(recipe, folders, options, progress):
+        for writer, vector in zip(writers, vectors, strict=True):
+            _refuse_non_finite(name, vector)
+            writer.save_tensor(name, vector)
+        written.add(name)
+    for writer, name in zip(writers, rows, strict=True):
+        writer.finalize()
+        _check_weights(into / name, written)
+        shutil.copyfile(folders[recipe.base] / "config.json", into / name / "config.json")
+    (into / RECIPE_FILE).write_text(recipe_yaml(recipe), encoding="utf-8")
+    _open_modes(into)
+    return {"tensors": len(written)}
 
 
 def _run(

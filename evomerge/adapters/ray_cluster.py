@@ -13,11 +13,10 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from evomerge import __version__
 from evomerge.adapters.machine import LIBRARIES, existing, installed
@@ -26,12 +25,9 @@ from evomerge.config import Config, ExecutionConfig, WorkerResources
 from evomerge.domain.errors import PreflightError, StoppedError
 from evomerge.domain.finding import Finding
 
-T = TypeVar("T")
-
-_POLL = 0.5
 _BEAT = 3.0
 """Seconds between looks at whether the head of the cluster still answers."""
-PATIENCE = 30.0
+_PATIENCE = 30.0
 """Seconds without an answer after which the run stops; after 60 Ray itself ends this process."""
 _LOOKING = 120.0
 """Seconds that a node has for answering the checks before a run."""
@@ -210,37 +206,14 @@ class Cluster:
         if self.is_gone:
             raise StoppedError(
                 f"the head of the Ray cluster ({self.address}) has not answered for "
-                f"{PATIENCE:.0f} s; resume when there is a cluster again"
+                f"{_PATIENCE:.0f} s; resume when there is a cluster again"
             )
-
-    def call(self, ask: Callable[[], T]) -> T:
-        """The result of a call that Ray may not return from while the head is gone.
-
-        Raises:
-            StoppedError: the cluster has not answered for a while.
-        """
-        answer: Future[T] = Future()
-
-        def run() -> None:
-            try:
-                answer.set_result(ask())
-            except BaseException as error:
-                answer.set_exception(error)
-
-        threading.Thread(target=run, name="ray call", daemon=True).start()
-        while True:
-            try:
-                return answer.result(timeout=_POLL)
-            except TimeoutError:
-                if answer.done():
-                    raise
-                self.check()
 
     @property
     def is_gone(self) -> bool:
         """Whether the head has not answered for a while."""
         since = self._silent_since
-        return since is not None and time.monotonic() - since > PATIENCE
+        return since is not None and time.monotonic() - since > _PATIENCE
 
     def close(self) -> None:
         """Disconnect, which ends the actors of this driver."""

@@ -20,7 +20,13 @@ from evomerge.config.choices import (
     AnyStrategy,
 )
 from evomerge.config.evaluation import EvaluationConfig, GuardConfig, TaskConfig
-from evomerge.config.merging import MergeConfig, MergeOptions, RawMerge, WudiMerge
+from evomerge.config.merging import (
+    MergeConfig,
+    MergeOptions,
+    RawMerge,
+    RegmeanMerge,
+    WudiMerge,
+)
 from evomerge.config.models import TOKENIZERS, FoundationModels, ModelConfig
 from evomerge.config.parameters import Filtered, Gradient, Number, Parameter
 from evomerge.config.texts import Device, FilePath, ModelName, NonEmpty
@@ -51,6 +57,7 @@ __all__ = [
     "Number",
     "Parameter",
     "RawMerge",
+    "RegmeanMerge",
     "RunConfig",
     "TaskConfig",
     "WorkerResources",
@@ -248,6 +255,8 @@ class Config(Value):
         return self
 
     def _disagreements(self) -> Iterator[Fault]:
+        if isinstance(self.merge, RegmeanMerge):
+            yield from self._faults_of_calibration()
         tokenizer = self.merge.tokenizer
         names = [*TOKENIZERS, *(model.short_name for model in self.foundation_models)]
         if tokenizer not in names and "/" not in tokenizer:
@@ -260,3 +269,11 @@ class Config(Value):
             if isinstance(criterion, KinshipSaturation) and self.kinship.metric is Metric.EUCLIDEAN:
                 what = "a distance does not saturate; use the metric pcc or cosine"
                 yield ("stopping", i, criterion.name), what
+
+    def _faults_of_calibration(self) -> Iterator[Fault]:
+        if not self.evaluation.split.calibration:
+            what = "`evaluation: {split: {held_out: 0.5, calibration: 64}}` sets 64 of each aside"
+            yield ("merge", "method"), f"regmean_pp learns from items of the tasks; {what}"
+        if self.merge.tokenizer not in {"auto", "copy"}:
+            what = "regmean_pp runs the models with the base's tokenizer; use auto, or merge.method"
+            yield ("merge", "tokenizer"), f"{what}: wudi"

@@ -55,7 +55,7 @@ def _nothing(value: Any) -> Any:
 
 
 class SplitConfig(Spelled):
-    """The items held out from selection; `none` for no held-out items."""
+    """The items that selection does not see; `none` for no held-out items."""
 
     main = "held_out"
     short = (str, int, float)
@@ -67,6 +67,13 @@ class SplitConfig(Spelled):
         description="share of each task's items held out from selection, scored only at the end",
     )
     seed: int = identity(default=0, ge=0, lt=2**31, description="seed of the random split")
+    calibration: int = identity(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="number of each task's items that `merge.method: regmean_pp` sees, with their "
+        "answers; they are neither held out nor scored",
+    )
 
 
 class TaskConfig(Spelled):

@@ -107,6 +107,24 @@ class WudiParameters(_Parameters):
     )
 
 
+class RegmeanParameters(_Parameters):
+    """A regression for every layer, towards what each parent makes of items of its tasks."""
+
+    weight: Weight = identity(default=1.0, description="weight of each parent's task vector")
+    ridge: float = identity(
+        default=0.001,
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="ridge regularisation, in units of each input's own variance, in (0, 1]",
+    )
+    anchor: NonEmpty = identity(
+        default="default",
+        description="text on which the child should stay as the base: default (about 800 tokens of "
+        "plain English), none, or the path of a text file",
+    )
+
+
 class MergeOptions(Value):
     """Options of mergekit."""
 
@@ -223,6 +241,13 @@ class WudiMerge(_Merge):
     parameters: WudiParameters = WudiParameters()
 
 
+class RegmeanMerge(_Merge):
+    """`method: regmean_pp`: task vectors by regression over items of the tasks."""
+
+    method: Literal["regmean_pp"] = identity(description="merge method")
+    parameters: RegmeanParameters = RegmeanParameters()
+
+
 _FRAGMENT_KEYS = ("merge_method", "parameters", "out_dtype")
 _SET_ELSEWHERE = {
     "models": "evomerge adds the parents itself",
@@ -274,6 +299,7 @@ MergeConfig = Annotated[
     | DareMerge
     | DellaMerge
     | WudiMerge
+    | RegmeanMerge
     | RawMerge,
     Field(discriminator="method"),
 ]

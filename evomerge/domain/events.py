@@ -46,6 +46,7 @@ class RunStarted(Value):
         skill_kept_at: see `evomerge.domain.skills`.
         data_sets: the hub commits of the tasks' data sets, by name.
         guard: None without one.
+        calibration: content id of the items and the text that merges learn from, if they do.
     """
 
     type: Literal["run_started"] = "run_started"
@@ -71,6 +72,7 @@ class RunStarted(Value):
     skill_kept_at: float = 0.8
     data_sets: dict[str, str] = Field(default_factory=dict)
     guard: Guard | None = None
+    calibration: str | None = None
 
     @property
     def disentangling(self) -> Disentangling | None:

@@ -25,7 +25,7 @@ PoolRule = Literal["top_k", "elites"]
 Retention = Literal["all", "pool", "best"]
 """The models whose weights a run keeps."""
 
-Disentangling = Literal["wudi"]
+Disentangling = Literal["wudi", "regmean_pp"]
 """Merge methods that make disentangled task vectors (`merge_rules`), which are then summed."""
 
 KindName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]

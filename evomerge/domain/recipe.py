@@ -39,6 +39,8 @@ class Recipe(Value):
         options: merge options that can change the output and are not the default.
         disentangled: the child is the base plus a weighted sum of the task vectors that `method`
             has disentangled once for these parents (`task_vectors`), not solved with every merge.
+        calibration: content id of the items and the text that `method` learns from, if it does; the
+            parents' `tasks` are those that each answers for.
         engine: name and version of what executes the recipe, such as `mergekit 0.1.5`.
     """
 
@@ -54,6 +56,7 @@ class Recipe(Value):
     options: dict[str, Any] = Field(default_factory=dict)
     # Left out where it is false, so that ids and files of earlier versions stay what they are.
     disentangled: bool = Field(default=False, exclude_if=not_)
+    calibration: str | None = Field(default=None, exclude_if=not_)
     engine: str
     version: Literal[1] = 1
 
@@ -101,10 +104,11 @@ class Recipe(Value):
     def inputs(self) -> tuple[str, ...]:
         """The distinct content ids that the merge reads.
 
-        The parents, the base and the tokenizer's model, or the base and `task_vectors`.
+        The parents, the base, the tokenizer's model and the calibration, or the base and
+        `task_vectors`.
         """
         if self.task_vectors is not None:
             return self.base, self.task_vectors
         tokenizer = [] if self.tokenizer in {None, "union", "base"} else [self.tokenizer]
-        ids = [*(parent.model for parent in self.parents), self.base, *tokenizer]
+        ids = [*(parent.model for parent in self.parents), self.base, *tokenizer, self.calibration]
         return tuple(dict.fromkeys(each for each in ids if each is not None))

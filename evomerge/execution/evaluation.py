@@ -33,12 +33,14 @@ class Evaluation(Value):
         counted: by split, the metrics that count, in the order of the tasks.
         batch_size: where a probe chose it; else that of the config.
         data_sets: the hub commits of the tasks' data sets, by name.
+        calibration: the content id of the items that merge rules see; None if there are none.
     """
 
     ids: dict[Split, str]
     counted: dict[Split, tuple[Counted, ...]]
     batch_size: int | None = None
     data_sets: dict[str, str] = Field(default_factory=dict)
+    calibration: str | None = None
 
     def chosen(self, measured: Scores, split: Split) -> Scores:
         """The metrics that count, with their weights, out of all measured ones.
@@ -80,4 +82,9 @@ def agreed(answers: Sequence[tuple[str, Mapping[str, Any]]]) -> Evaluation:
                     "give both the same task files, data and library versions, or leave one of "
                     "them out of execution.devices",
                 )
+        if answer.get("calibration") != other.get("calibration"):
+            raise PreflightError(
+                f"two workers would not calibrate merges with the same items: {first} and {name}",
+                "give both the same task files, data and library versions",
+            )
     return evaluation

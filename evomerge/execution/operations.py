@@ -99,6 +99,30 @@ def score(
     )
 
 
+def calibrate(
+    evaluation: EvaluationConfig,
+    options: MergeOptions,
+    anchor: str | None,
+    base: Path,
+    into: Path,
+    seconds: float | None = None,
+    data_sets: Mapping[str, str] = _NONE,
+) -> Operation:
+    """Write what merges learn from (`calibration`) into the empty folder `into`.
+
+    Args:
+        anchor: a plain text, if there is one.
+        base: the folder of the base, whose chat template is used.
+    """
+    return Operation(
+        kind="calibrate",
+        arguments={**_of_evaluation(evaluation, options, data_sets), "anchor": anchor},
+        inputs={"model": base},
+        into=into,
+        seconds=seconds,
+    )
+
+
 def measure(
     base: str,
     models: Sequence[str],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
@@ -149,8 +148,6 @@ class Pool:
         while not self._closed:
             try:
                 worker.start()
-            except WorkerLostError:
-                time.sleep(_POLL)  # it was placed on a node that was going
             except EvomergeError as error:
                 with self._changed:
                     self._missing[worker] = error

@@ -7,14 +7,16 @@ from functools import partial
 from pathlib import Path
 
 from evomerge.config import Config
+from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.model import Model
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.retention import needed, needed_task_vectors, task_vectors, unneeded
 from evomerge.domain.state import RunState
+from evomerge.execution.calibration import CALIBRATION, id_of
 from evomerge.execution.operations import disentangle, merge
 from evomerge.execution.pool import Pool
 from evomerge.execution.resources import Resources
-from evomerge.ports import Observer, Progress
+from evomerge.ports import Observer, Operation, Progress
 from evomerge.store.artefacts import TASK_VECTORS, WEIGHTS, Store
 from evomerge.store.atomic import make_folder
 
@@ -34,6 +36,7 @@ class Weights:
         resources: Resources,
         observer: Observer,
         needed_elsewhere: Callable[[], set[str]] = set,
+        calibrate: Callable[[Path], Operation] | None = None,
     ) -> None:
         """Delete what killed drivers left in the store, and index the folders.
 
@@ -41,6 +44,7 @@ class Weights:
             folders: the folders of the base and all foundation models by content id.
             resources: limits on disk and memory.
             needed_elsewhere: returns the content ids whose weights other runs need.
+            calibrate: the operation that writes what merges learn from into a folder.
         """
         make_folder(store.root)
         store.sweep()
@@ -52,6 +56,7 @@ class Weights:
         self._seconds = config.execution.timeout_seconds
         self._observer = observer
         self._needed_elsewhere = needed_elsewhere
+        self._calibrate = calibrate
         self._recipes: dict[str, Recipe] = {}
         self._pruned: set[str] = set()
 
@@ -108,6 +113,8 @@ class Weights:
         for each in recipe.inputs:
             if each in self._recipes:
                 self._made(self._recipes[each], progress)
+        if recipe.calibration is not None and recipe.calibration in recipe.inputs:
+            self._make_calibration(recipe.calibration)
         if recipe.task_vectors is None:
             return
 
@@ -122,6 +129,23 @@ class Weights:
         made = self.store.obtain(name, build, lambda: self._pool.closed)
         self._folders[recipe.task_vectors] = made.path
         self._pruned.discard(recipe.task_vectors)
+
+    def _make_calibration(self, content_id: str) -> None:
+        """Write what merges learn from, unless it is there."""
+
+        def build(into: Path) -> None:
+            if self._calibrate is None:
+                raise CandidateError("nothing here can choose items to learn from")
+            operation = self._calibrate(into)
+            try:
+                answer = self._pool.run(operation, lambda *_: None)
+            except PreflightError as error:  # the tasks are loaded again
+                raise CandidateError(error.message, error.remedy) from None
+            if id_of(answer["calibration"], operation.arguments["anchor"]) != content_id:
+                raise CandidateError("a task, its data or the anchor changed during the run")
+
+        made = self.store.obtain(f"{CALIBRATION}/{content_id}", build, lambda: self._pool.closed)
+        self._folders[content_id] = made.path
 
     def prune(self, state: RunState) -> None:
         """Prune weights that neither this run nor another one of the runs folder needs."""

@@ -55,6 +55,10 @@ class Grid(Value):
         "other points",
     )
 
+    regmean_pp: Annotated[Scales, Field(min_length=1)] = identity(
+        default=(0.9, 1.0, 1.1), description="the same with `merge.method: regmean_pp`"
+    )
+
     @model_validator(mode="after")
     def _has_points(self) -> Self:
         if not self.scales and not (self.densities and self.weights):
@@ -97,6 +101,7 @@ class Grid(Value):
                 "densities": self.densities[-1:],
                 "weights": middle,
                 "wudi": self.wudi[-2:],
+                "regmean_pp": self.regmean_pp[-2:],
             }
         )
 

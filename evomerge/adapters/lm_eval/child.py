@@ -28,6 +28,7 @@ from evomerge.adapters.lm_eval.backends import (
     loaded_model,
     refuse_non_finite,
 )
+from evomerge.adapters.lm_eval.calibration import calibration_id, write_items
 from evomerge.adapters.lm_eval.data import DataSets, description, seed_everything
 from evomerge.adapters.lm_eval.engine_log import log_end, real_reason
 from evomerge.adapters.lm_eval.form import read_form, tokenizer_fingerprint
@@ -39,7 +40,7 @@ from evomerge.adapters.lm_eval.probe import batch_size
 from evomerge.adapters.lm_eval.requests import compile_templates_once
 from evomerge.adapters.lm_eval.results import task_scores, warnings, write_backend, write_samples
 from evomerge.adapters.lm_eval.secrets import redacted
-from evomerge.adapters.lm_eval.suite import LoadedTask, Suite
+from evomerge.adapters.lm_eval.suite import LoadedTask, Part, Suite
 from evomerge.adapters.lm_eval.tasks import DataSetTroubleError, load_suites
 from evomerge.adapters.lm_eval.vllm_engine import VllmEngine, engine_arguments
 from evomerge.adapters.lm_eval.watch import TokenMemory, Watch
@@ -48,11 +49,14 @@ from evomerge.config import EvaluationConfig
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.identity import canonical_json
 from evomerge.domain.scores import EvaluationWarning, Split
+from evomerge.execution.calibration import ANCHOR
 from evomerge.ports import Operation, Progress
 
 # Metrics without a closed form are resampled this often; lm-eval's 100,000 takes minutes for each.
 _BOOTSTRAPS = 1000
 _COMPARED = 2  # texts of a task
+_OF_AN_OPERATION = frozenset({"split", "data_sets", "anchor"})
+"""Arguments that do not change the tasks."""
 
 
 class _Session:
@@ -60,6 +64,7 @@ class _Session:
 
     Attributes:
         ids: the evaluation id of each split of the items.
+        calibration: the content id of the items that merge rules see; None if there are none.
         data_sets: the hub commits of the data sets that were loaded, by name.
 
     Args:
@@ -80,16 +85,19 @@ class _Session:
         trusted = bool(asked["trust_remote_code"])
         code = {"trust_remote_code": True} if trusted else {}
         self.config = config
-        self.suites: dict[Split, Suite] = suites
+        self.suites: dict[Part, Suite] = suites
         self.data_sets = data_sets.commits
         self.place = Placement(
             device, trusted, bool(asked["allow_pickle"]), bool(asked.get("merges_on_gpu"))
         )
         self.tokens = TokenMemory()
+        splits: tuple[Split, ...] = ("selection", *config.held_out_splits)
         self.ids = {
-            split: evaluation_id(config, {**description(suite), **code}, split)
-            for split, suite in suites.items()
+            split: evaluation_id(config, {**description(suites[split]), **code}, split)
+            for split in splits
         }
+        seen = suites.get("calibration")
+        self.calibration = None if seen is None else calibration_id(seen)
 
 
 class _Scorer:
@@ -113,8 +121,33 @@ class _Scorer:
             session = self._of(operation)
         except DataSetTroubleError as error:
             return {"trouble": error.met._asdict(), "task": error.task}
-        counted = {split: [*map(_counted, s.entries)] for split, s in session.suites.items()}
-        return {"ids": session.ids, "counted": counted, "data_sets": session.data_sets}
+        counted = {split: [*map(_counted, session.suites[split].entries)] for split in session.ids}
+        return {
+            "ids": session.ids,
+            "counted": counted,
+            "data_sets": session.data_sets,
+            "calibration": session.calibration,
+        }
+
+    def calibrate(self, operation: Operation, progress: Progress) -> dict[str, Any]:
+        """Write the prompts and right answers of the calibration's items, and the `anchor`.
+
+        The chat template is that of `model`.
+
+        Returns:
+            The `calibration` of `describe`.
+
+        Raises:
+            CandidateError: an item has no text.
+        """
+        session = self._of(operation)
+        suite, anchor = session.suites["calibration"], operation.arguments["anchor"]
+        write_items(
+            suite, operation.inputs["model"], session.place.trust_remote_code, operation.output
+        )
+        if anchor is not None:
+            (operation.output / ANCHOR).write_text(anchor, encoding="utf-8")
+        return {"calibration": session.calibration}
 
     def score(self, operation: Operation, progress: Progress) -> dict[str, Any]:
         """Score `model` on `split` of the items; progress counts requests.
@@ -190,7 +223,7 @@ class _Scorer:
         """The session of the operation's evaluation; a new one takes the place of the old."""
         asked = operation.arguments
         wanted = asked.get("data_sets", {}).items()
-        key = canonical_json({k: v for k, v in asked.items() if k not in {"split", "data_sets"}})
+        key = canonical_json({k: v for k, v in asked.items() if k not in _OF_AN_OPERATION})
         known = self._session.data_sets.items() if self._session else ()
         if self._session is None or self._key != key or not wanted <= known:
             os.environ.setdefault("DISABLE_MULTIPROC", "1")  # lm-eval forks to resample
@@ -207,7 +240,12 @@ def operations(device: str) -> dict[str, Do]:
     """What this module does on a device."""
     bound_waiting()
     scorer = _Scorer(device)
-    return {"describe": scorer.describe, "probe": scorer.probe, "score": scorer.score}
+    return {
+        "describe": scorer.describe,
+        "probe": scorer.probe,
+        "calibrate": scorer.calibrate,
+        "score": scorer.score,
+    }
 
 
 def _counted(entry: LoadedTask) -> dict[str, Any]:

@@ -34,6 +34,8 @@ def evaluation_id(
     fields = identity_fields(config)
     fields.pop("guard", None)  # its text is in the description of the split that measures it
     final_tasks = fields.pop("final_tasks")
+    for record in fields["split"]:
+        del record["calibration"]  # the items that are left say as much
     if split == "final":
         del fields["split"]
         fields["tasks"] = final_tasks

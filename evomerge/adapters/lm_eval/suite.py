@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from evomerge.adapters.lm_eval.data import memoized_documents
 from evomerge.adapters.lm_eval.json_values import plain
 from evomerge.adapters.lm_eval.metrics import one_line
 from evomerge.adapters.lm_eval.perplexity import GuardText
 from evomerge.adapters.lm_eval.requests import RequestsOnce
-from evomerge.adapters.lm_eval.split import FEWEST_ITEMS, held_out_items
+from evomerge.adapters.lm_eval.split import (
+    FEWEST_ITEMS,
+    calibration_items,
+    held_out_items,
+)
 from evomerge.config import EvaluationConfig, TaskConfig
 from evomerge.domain.errors import PreflightError
 from evomerge.domain.identity import canonical_json
 from evomerge.domain.scores import EvaluationWarning, Split
+
+Part = Split | Literal["calibration"]
+"""A split, or the items that merge rules see (`evaluation.split.calibration`)."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Items(tuple[int, ...]):
 
 
 class Suite:
-    """The tasks of one split of an evaluation, reused for every model.
+    """The tasks of one part of an evaluation, reused for every model.
 
     Attributes:
         samples: the scored items of each task; a missing task is scored on all items.
@@ -100,8 +107,8 @@ class Suite:
 
 def suites(
     config: EvaluationConfig, entries: Sequence[LoadedTask], guard: GuardText | None = None
-) -> dict[Split, Suite]:
-    """The suite of every split of the config; `selection` is last, so that its requests stay built.
+) -> dict[Part, Suite]:
+    """The suite of every part of the config; `selection` is last, so that its requests stay built.
 
     Perplexity on the text of `guard` is measured with the selection split.
 
@@ -110,7 +117,9 @@ def suites(
     """
     requests: dict[str, RequestsOnce] = {}
     problems: list[str] = []
-    items: dict[Split, dict[str, Items]] = {"held_out": {}, "final": {}, "selection": {}}
+    items: dict[Part, dict[str, Items]] = {
+        part: {} for part in ("calibration", "held_out", "final", "selection")
+    }
     for entry in entries:
         for name, task in entry.leaves.items():
             memoized_documents(task, config.seed)
@@ -118,7 +127,8 @@ def suites(
             problems += _choose_items(config, entry, name, items)
     if problems:
         raise PreflightError("\n".join(problems))
-    wanted = {"selection", *config.held_out_splits}
+    wanted: set[Part] = {"selection", *config.held_out_splits}
+    wanted |= {"calibration"} if config.split.calibration else set()
     return {
         split: Suite(
             config,
@@ -133,14 +143,14 @@ def suites(
 
 
 def _choose_items(
-    config: EvaluationConfig, entry: LoadedTask, name: str, items: dict[Split, dict[str, Items]]
+    config: EvaluationConfig, entry: LoadedTask, name: str, items: dict[Part, dict[str, Items]]
 ) -> list[str]:
-    """Add the items of task `name` that each split scores to `items`; returns faults."""
+    """Add the items of task `name` that each part has to `items`; returns faults."""
     docs = entry.leaves[name].eval_docs
     limit = entry.config.limit
     count = len(docs) if limit is None else min(limit, len(docs))
-    share = config.split.held_out
-    if entry.final or not share:
+    share, seen = config.split.held_out, config.split.calibration
+    if entry.final or not (share or seen):
         if count < len(docs):
             items["final" if entry.final else "selection"][name] = Items(range(count))
         return []
@@ -151,9 +161,18 @@ def _choose_items(
         labels = [_label(entry.leaves[name], docs[item]) for item in range(count)]
     except Exception as error:  # templates and task code can raise anything
         return [f"{entry.key}: the answers of task {name!r} cannot be read: {one_line(error)}"]
-    held_out = Items(held_out_items(labels, share, config.split.seed, name))
-    items["held_out"][name] = held_out
-    items["selection"][name] = Items(item for item in range(count) if item not in held_out)
+    held_out = Items(held_out_items(labels, share, config.split.seed, name) if share else ())
+    left = [item for item in range(count) if item not in held_out]
+    members = len(entry.leaves)
+    wanted = -(-seen // members)
+    if 2 * wanted > len(left):
+        most = len(left) // 2 * members
+        fault = f"task {name!r} has {len(left)} items that are not held out"
+        return [f"{entry.key}: {fault}; evaluation.split.calibration may be up to {most} with it"]
+    places = calibration_items([labels[i] for i in left], wanted, config.split.seed, name)
+    calibration = Items(left[place] for place in places)
+    items["held_out"][name], items["calibration"][name] = held_out, calibration
+    items["selection"][name] = Items(item for item in left if item not in calibration)
     return []
 
 

@@ -31,14 +31,14 @@ from evomerge.adapters.lm_eval.perplexity import (
     read_text,
     text_of_task,
 )
-from evomerge.adapters.lm_eval.suite import LoadedTask, Suite, suites
+from evomerge.adapters.lm_eval.suite import LoadedTask, Part, Suite, suites
 from evomerge.config import EvaluationConfig, TaskConfig
 from evomerge.domain.errors import PreflightError
-from evomerge.domain.scores import EvaluationWarning, Split
+from evomerge.domain.scores import EvaluationWarning
 
 
-def load_suites(config: EvaluationConfig, data_sets: DataSets) -> dict[Split, Suite]:
-    """Load and check every task; returns the suite of each split of the evaluation.
+def load_suites(config: EvaluationConfig, data_sets: DataSets) -> dict[Part, Suite]:
+    """Load and check every task; returns the suite of each part of the evaluation.
 
     Raises:
         PreflightError: one line for each problem, each naming its key in the config.

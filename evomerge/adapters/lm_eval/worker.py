@@ -22,7 +22,7 @@ def worker(
     *,
     batch_invariant: bool = False,
 ) -> Worker:
-    """The worker for `describe`, `probe` and `score` on one device.
+    """The worker for `describe`, `probe`, `calibrate` and `score` on one device.
 
     Args:
         backend: lm-eval's.
@@ -36,7 +36,7 @@ def worker(
     environment, own = _vllm(device, batch_invariant) if backend == "vllm" else ({}, device)
     child = start(
         "evomerge.adapters.lm_eval.child",
-        {"describe", "probe", "score"},
+        {"describe", "probe", "calibrate", "score"},
         log,
         environment,
         name=f"scoring on {device}",

@@ -109,9 +109,15 @@ def test_what_is_made_of_the_measured_needs_no_other_measurement() -> None:
 
 
 @pytest.mark.parametrize("change", [{"held_out": 0.25}, {"seed": 5}])
-def test_all_fields_of_the_split_change_the_id(change: dict[str, Any]) -> None:
+def test_how_items_are_held_out_changes_the_id(change: dict[str, Any]) -> None:
     assert _id({**BASE, "split": change}) != _id(BASE)
-    assert set(SplitConfig.model_fields) == {"held_out", "seed"}
+    assert set(SplitConfig.model_fields) == {"held_out", "seed", "calibration"}
+
+
+def test_what_merges_learn_from_changes_an_id_by_the_items_that_are_left() -> None:
+    """They are in the description, so evaluations of the held-out items stay what they were."""
+    assert _id({**BASE, "split": {"calibration": 8}}) == _id(BASE)
+    assert _id(BASE) == "evaluation2-cad8ee5a9725680293ae096c473b8362"
 
 
 def test_the_order_of_tasks_counts() -> None:

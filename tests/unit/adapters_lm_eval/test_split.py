@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evomerge.adapters.lm_eval.split import held_out_items
+from evomerge.adapters.lm_eval.split import calibration_items, held_out_items
 
 SHARES = st.floats(0.01, 0.9)
 HELD_OUT = (0, 3, 4, 7, 9)
@@ -53,3 +53,14 @@ def test_it_does_not_follow_the_order_of_the_items(labels: list[str]) -> None:
     taken = held_out_items(labels, 0.5, 3, "task")
     steps = {after - before for before, after in pairwise(taken)}
     assert len(steps) > 2
+
+
+@given(st.lists(st.sampled_from("ABCD"), min_size=10, max_size=200), st.integers(1, 5), SEEDS)
+def test_calibration_has_as_many_items_as_are_asked_for(
+    labels: list[str], count: int, seed: int
+) -> None:
+    taken = calibration_items(labels, count, seed, "task")
+    assert len(taken) == count
+    assert list(taken) == sorted(set(taken))
+    assert {*taken} <= {*range(len(labels))}
+    assert taken == calibration_items(labels, count, seed, "task")
