@@ -92,6 +92,14 @@ def test_all_weightings_of_the_same_parents_share_one_set(tmp_path, merge_worker
     assert all(model.score is not None for model in state.models.values())
 
 
+def test_pairs_are_solved_within_their_merge(tmp_path):
+    """As with every recipe of an earlier version: a pair is merged once, nothing of it is kept."""
+    merger = Counting()
+    state = run(tmp_path, weighing(strategy="greedy"), merger=merger)
+    assert (merger.sets, merger.merges) == (0, len([m for m in state.models.values() if m.merged]))
+    assert not task_vectors(state)
+
+
 def test_stopped_between_the_set_and_a_merge_it_is_not_made_again(tmp_path):
     whole = run(tmp_path / "whole")
     stopped, resumed = Counting(fails_at=1), Counting()

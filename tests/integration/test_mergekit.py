@@ -275,6 +275,30 @@ def test_weights_over_disentangled_task_vectors_give_what_wudi_gives(
         works(tmp_path / f"child-{number}")
 
 
+@pytest.mark.parametrize("parents", ["a", "a a-again", "a base-again"])
+def test_task_vectors_of_one_model_or_equal_ones(
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path, parents: str
+) -> None:
+    known = {**inputs, "a-again": inputs["a"], "base-again": inputs["base"]}
+    made = wudi_of(parents, "base", (1.0, 1.0)[: len(parents.split())], disentangled=True)
+    child = from_vectors(merger, made, known, tmp_path / "child", tmp_path / "set")
+    direct = merge(merger, changed(made, disentangled=False), known, tmp_path / "direct")
+    for name, tensor in child.items():
+        torch.testing.assert_close(tensor, direct[name])
+
+
+def test_task_vectors_that_are_no_numbers_are_refused_by_name(
+    merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
+) -> None:
+    broken = write_model(tmp_path / "broken", 1)
+    weights = load_file(broken / "model.safetensors")
+    weights[HEAD][3, 4] = float("nan")
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    made = wudi_of("a broken", "base", (1.0, 1.0), disentangled=True)
+    with pytest.raises(CandidateError, match=f"tensor {HEAD} .*NaN"):
+        from_vectors(merger, made, {**inputs, "broken": broken}, tmp_path / "c", tmp_path / "set")
+
+
 def test_the_folder_holds_what_a_model_needs_and_nothing_else(
     merger: Worker, inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:

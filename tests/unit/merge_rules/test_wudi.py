@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from evomerge.merge_rules.wudi import merged_task_vector
+from evomerge.merge_rules.wudi import disentangled, merged_task_vector, sum_of
 
 
 def drawn(*shape, count=2, seed=0):
@@ -49,14 +51,38 @@ def test_it_interferes_less_than_any_scaled_sum():
     assert least < 0.5 * min(sums)
 
 
-def test_it_is_linear_in_the_weights():
-    deltas = drawn(30, 90, count=3)
-    alone = [
-        merged_task_vector(deltas, [float(i == j) for j in range(3)], 0.3).double()
-        for i in range(3)
-    ]
-    merged = merged_task_vector(deltas, [0.4, 1.1, 0.0], 0.3)
-    assert error(merged, 0.4 * alone[0] + 1.1 * alone[1]) < 1e-5
+SHAPES = [(30, 90), (90, 30), (12, 300), (40, 40), (30,), (3, 32, 48), (24, 6, 5, 3), (1, 7)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(SHAPES),
+    st.lists(st.sampled_from([-0.5, 0.0, 0.3, 1.0, 1.7]), min_size=1, max_size=5),
+    st.sampled_from([1e-4, 0.3, 1.0]),
+    st.booleans(),
+)
+def test_it_is_a_sum_of_disentangled_task_vectors(shape, weights, epsilon, one_is_zero):
+    """Whatever the weights: made once, they serve every weighting."""
+    deltas = drawn(*shape, count=len(weights))
+    if one_is_zero:
+        deltas[0] = torch.zeros(shape)
+    vectors = disentangled(deltas, epsilon)
+    assert vectors.shape == (len(weights), *shape)
+    assert vectors.dtype == torch.float32
+    if one_is_zero:
+        assert not vectors[0].any()
+    summed = sum_of(list(vectors), weights)
+    merged = merged_task_vector(deltas, weights, epsilon)
+    size = float(sum(abs(w) * v.norm() for w, v in zip(weights, vectors, strict=True)))
+    assert float((summed - merged).norm()) <= 1e-4 * size
+
+
+def test_disentangled_task_vectors_are_their_definition():
+    for shape in ((64, 40), (12, 300)):
+        deltas = drawn(*shape, count=3)
+        for place, vector in enumerate(disentangled(deltas, 0.3)):
+            alone = [float(place == each) for each in range(3)]
+            assert error(vector, by_definition(deltas, alone, 0.3)) < 1e-5
 
 
 def test_one_parent_keeps_its_task_vector():
