@@ -43,8 +43,10 @@ class Guard(Value):
 
 
 def shown(perplexity: float) -> str:
-    """A perplexity with four digits: `66.00`, `812.4`, `1235`, `1.2e+05`."""
-    return f"{perplexity:#.4g}" if perplexity < 999.95 else f"{perplexity:.4g}"
+    """A perplexity with four digits or more: `66.00`, `812.4`, `43,197`, `1.23e+06`."""
+    if perplexity < 999.95:
+        return f"{perplexity:#.4g}"
+    return f"{perplexity:,.0f}" if perplexity < 999_999.5 else f"{perplexity:.2e}"
 
 
 def best_perplexity(models: Iterable[Model]) -> tuple[float, str] | None:

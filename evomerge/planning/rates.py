@@ -21,6 +21,8 @@ for the shapes of a 7B model's layers) or an H100 (from the number of operations
 STATED_EVALUATION = {"hf": 1500 / 14.5e9, "vllm": 140 / 14.5e9}
 """Seconds per byte: a 7B model on an H100, 2,000 to 3,500 items, one generative task; for vllm
 without the start of an engine (45 s), which is reused for most models."""
+STATED_GUARD = 0.5 / 14.5e9
+"""Further seconds per byte of `evaluation.guard`: nine passages of about 500 tokens, each alone."""
 STATED_KINSHIP = 1 / 1e9
 """Seconds per byte read: float64 sums of a few models at once, two cores, warm page cache."""
 STATED_DOWNLOAD = 1 / 100e6
@@ -128,7 +130,9 @@ def known_rates(
     elif backend not in STATED_EVALUATION:
         stated = Rate(None, "unknown", f"no estimate for {backend}: give --hours-per-evaluation")
     else:
-        stated = _stated(size, STATED_EVALUATION[backend], f"an H100 with {backend}, by size")
+        guard = STATED_GUARD if config.evaluation.guard else 0.0
+        per_byte = STATED_EVALUATION[backend] + guard
+        stated = _stated(size, per_byte, f"an H100 with {backend}, by size")
     return Rates(
         merge=merges or _stated_merge(config, size),
         task_vector=_stated_task_vector(config, size) if merges is None else _IN_THE_MERGES,

@@ -102,7 +102,8 @@ def stage_points(state: RunState) -> list[Point]:
     for step in steps(state):
         gains = [merge_gain(model, state.models) for model in step.born]
         known = [abs(gain) for gain in gains if gain is not None]
-        score = max((model.score for model in step.born if model.score is not None), default=None)
+        scores = [model.score for model in step.born if model.selectable]
+        score = max((score for score in scores if score is not None), default=None)
         gain = math.fsum(known) / len(known) if known else None
         points.append(Point(step.generation, score, step.pool_kinship, gain))
     return points

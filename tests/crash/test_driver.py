@@ -98,6 +98,21 @@ def test_with_skipped_merges_it_decides_alike_after_every_event(tmp_path):
     ]
 
 
+def test_with_a_guard_it_decides_alike_after_every_event(tmp_path):
+    def config():
+        guard = {"text": "default", "worse_than": 1.0}
+        return landscape_config(evaluation={"tasks": ["landscape"], "guard": guard})
+
+    whole = run_landscape(tmp_path / "whole", config())
+    out = [model.name for model in whole.models.values() if model.kept_out]
+    assert out, "the test needs a child that is kept out"
+    for number in range(1, len(read_journal(journal(tmp_path / "whole")).entries)):
+        root = tmp_path / str(number)
+        with pytest.raises(SignalledError):
+            run_landscape(root, config(), observer=StopsAfter(number, SignalledError(15, "stop")))
+        assert decision_digest(run_landscape(root, config())) == decision_digest(whole)
+
+
 def test_a_batch_size_that_was_chosen_is_recorded(tmp_path):
     class Probed(LandscapeWorkplace):
         def check(self):

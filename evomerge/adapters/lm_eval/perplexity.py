@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,20 +102,25 @@ def text_of_task(name: str, leaves: Iterable[Any]) -> GuardText:
 def perplexity(lm: Any, text: GuardText) -> dict[str, Any]:
     """Fields of `Perplexity`: exp of the mean negative log-likelihood per token.
 
-    Every passage is an lm-eval request of its own, which begins with the model's prefix token, as
-    `loglikelihood_rolling` has it. They are asked for one at a time, so that the batch size does
-    not affect them.
+    Every passage is an lm-eval request of its own (`loglikelihood_rolling`), after the model's
+    prefix token alone: a tokenizer that adds one would have it predicted as part of the text. They
+    are asked for one at a time, so that the batch size does not affect them.
 
     Raises:
         CandidateError: the backend does not tell tokens.
     """
     if not hasattr(lm, "tok_encode"):
         raise CandidateError(f"{type(lm).__name__} has no tok_encode, which perplexity needs")
-    tokens = sum(len(lm.tok_encode(passage)) for passage in text.passages)
-    likelihood = math.fsum(
-        lm.loglikelihood_rolling([_request(passage)], disable_tqdm=True)[0]
-        for passage in text.passages
-    )
+    encode = lm.tok_encode
+    lm.tok_encode = partial(encode, add_special_tokens=False)
+    try:
+        tokens = sum(len(lm.tok_encode(passage)) for passage in text.passages)
+        likelihood = math.fsum(
+            lm.loglikelihood_rolling([_request(passage)], disable_tqdm=True)[0]
+            for passage in text.passages
+        )
+    finally:
+        lm.tok_encode = encode
     return {"value": math.exp(min(-likelihood / tokens, _OVERFLOW)), "tokens": tokens}
 
 

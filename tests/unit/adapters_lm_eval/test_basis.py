@@ -96,6 +96,17 @@ def test_it_is_asked_again_for_other_settings(tmp_path, tasks):
     assert asked(tmp_path, tasks, tasks=[{"name": "one", "limit": 1}])
 
 
+def test_it_is_asked_again_when_the_text_of_the_guard_changed(tmp_path, tasks):
+    text = tmp_path / "text.txt"
+    text.write_text("Some text.")
+    assert asked(tmp_path, tasks, guard=str(text))
+    assert not asked(tmp_path, tasks, guard=str(text))
+    text.write_text("Another text.")
+    assert asked(tmp_path, tasks, guard=str(text))
+    assert asked(tmp_path, tasks, guard="some_task_of_lm_eval")
+    assert asked(tmp_path, tasks, guard="some_task_of_lm_eval"), "its texts are elsewhere"
+
+
 def test_data_in_the_working_folder_count_as_they_do_for_lm_eval(tmp_path, tasks, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert asked(tmp_path, tasks)

@@ -51,6 +51,16 @@ EDITS = [
     ("kinship: {metric: cosine, exclude: [lm_head.*]}", "kinship: 3", 17, "kinship", "a mapping"),
     ("[lm_head.*]", "lm_head", 17, "kinship.exclude", "expected a list"),
     ("low: 1", "low: [1]", 23, "evaluation.model_args.low", "expected a text, a number"),
+    (
+        "low: 1}",
+        "low: 1}\n  guard: {worse_than: 0.9}",
+        24,
+        "evaluation.guard.worse_than",
+        "least 1",
+    ),
+    ("low: 1}", "low: 1}\n  guard: {wrose_than: 2}", 24, "evaluation.guard.wrose_than", "did you"),
+    ("low: 1}", "low: 1}\n  guard: two words", 24, "evaluation.guard.text", "the path of a text"),
+    ("low: 1}", "low: 1}\n  guard: 3", 24, "evaluation.guard", "expected"),
     # taken out
     ("low: 1}", "low: 1}\n  racing: 0.05", 24, "evaluation.racing", "taken out in 0.1.0: it saved"),
     ("low: 1}", "low: 1}\n  racing: {error: 0.1}", 24, "evaluation.racing", "all items"),

@@ -78,7 +78,13 @@ def test_the_reference_is_the_lowest_perplexity():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(5.4321, "5.432"), (66.0, "66.00"), (812.44, "812.4"), (1234.5, "1234"), (1.23e5, "1.23e+05")],
+    [
+        (5.4321, "5.432"),
+        (66.0, "66.00"),
+        (812.44, "812.4"),
+        (43197.2, "43,197"),
+        (1.23e6, "1.23e+06"),
+    ],
 )
 def test_a_perplexity_has_four_digits(value, text):
     assert shown(value) == text

@@ -344,6 +344,8 @@ def test_rates_are_given_measured_or_stated() -> None:
     assert ends.of_split("held_out", halves) == Rate(40, "measured", "1 in before")
     first = known_rates(halves, 10**10, [Record("before", halves, events)])
     assert first.of_split("held_out", halves).seconds == 150, "as many items as the search sees"
+    guarded = load(CONFIGS / "mistral7b.yaml", ["evaluation.guard=default"])
+    assert known_rates(guarded, 14_500_000_000, []).evaluation.seconds == 1500.5
     given = known_rates(config, 10**10, [Record("r", config, events)], hours_per_evaluation=0.5)
     assert given.evaluation == Rate(1800, "given", "--hours-per-evaluation")
 
