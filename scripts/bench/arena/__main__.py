@@ -61,14 +61,20 @@ def report(
     marks: Sequence[int],
     out: Path,
     landscapes: int,
+    criteria: bool,
 ) -> str:
-    """Score the winners on held-out items; writes `arena.json` and `arena.md` (returned)."""
+    """Score the winners on held-out items; writes `arena.json` and `arena.md` (returned).
+
+    Args:
+        criteria: also score the winners at which a stopping criterion would have ended an arm.
+    """
     played = []
     for fixture in fixtures:
         states = finished(arms, fixture)
+        there = {arm.name: arm for arm in arms if arm.name in states}
         if states:
-            ended = {arm.name: stops(arm, fixture) for arm in arms if arm.name in states}
-            asked = {name: {*marks, *each.values()} for name, each in ended.items()}
+            ended = {name: stops(arm, fixture) for name, arm in there.items()} if criteria else {}
+            asked = {name: {*marks, *ended.get(name, {}).values()} for name in there}
             scores = held_out(states, arms, fixture, {n: sorted(m) for n, m in asked.items()})
             played.append(Played(fixture, states, scores, ended, judged(fixture, marks)))
     found = document(arms, played, controls, marks, landscapes)
@@ -104,6 +110,9 @@ def main() -> int:
     parser.add_argument("--landscapes", type=int, default=40, metavar="N",
                         help="of the simulation, for each fixture")  # fmt: skip
     parser.add_argument(
+        "--criteria", action="store_true", help="report what stopping criteria would have cost"
+    )
+    parser.add_argument(
         "--report", action="store_true", help="run no arm, report the finished ones"
     )
     options = parser.parse_args()
@@ -127,8 +136,9 @@ def main() -> int:
                 _say(f"{title} is unfair and left out: {fault}")
         for fixture in () if options.report else fixtures:
             _run_all(arms, fixture, marks[-1])
-            report(fixtures, arms, controls, marks, out, landscapes=0)
-        print(report(fixtures, arms, controls, marks, out, options.landscapes))
+            report(fixtures, arms, controls, marks, out, landscapes=0, criteria=False)
+        told = report(fixtures, arms, controls, marks, out, options.landscapes, options.criteria)
+        print(told)
     except EvomergeError as error:
         _say(f"error: {error}\nresume with the same command")
         return 75

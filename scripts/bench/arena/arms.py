@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import make_tiny_models as tiny
@@ -16,7 +16,7 @@ from fixtures import HELD_OUT, Fixture
 
 from evomerge.config import Config
 from evomerge.domain.events import GenerationFinished, HeldOutScored, ModelMerged, ModelScored
-from evomerge.domain.model import Model
+from evomerge.domain.model import Disentangling, Model
 from evomerge.domain.population import rank
 from evomerge.domain.scores import Scores
 from evomerge.domain.state import RunState, apply, fold
@@ -39,7 +39,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "dare_ties": {"weight": 0.8, "density": 0.5},
     "task_arithmetic": {"weight": 0.8},
     "wudi": {"weight": 1.0},
+    "regmean_pp": {"weight": 1.0, "anchor": "none"},
 }
+CALIBRATION = 100
+"""Selection items of each task that `regmean_pp` learns from; the rest selects."""
 CRITERIA: dict[str, Criterion] = {
     "pool_unchanged": PoolUnchanged(),
     "kinship_saturation 0.9": KinshipSaturation(threshold=0.9),
@@ -62,7 +65,7 @@ class Arm:
     @property
     def title(self) -> str:
         """`slerp-kinship`; strategies that choose between TIES and task arithmetic: their name."""
-        chosen = self.strategy in OF_ALL and self.method != "wudi"
+        chosen = self.strategy in OF_ALL and self.method not in get_args(Disentangling)
         words = [self.strategy] if chosen else [self.method, self.strategy]
         return "-".join([*words, *([self.variant] if self.variant else [])])
 
@@ -82,6 +85,9 @@ class Arm:
             evaluations: number of children, without the foundation models.
         """
         seed = fixture.number + 1000 * (self.seed - 1)
+        split: dict[str, Any] = {"held_out": HELD_OUT / (HELD_OUT + fixture.items)}
+        if self.method == "regmean_pp":
+            split["calibration"] = CALIBRATION
         tasks = [
             {"name": tiny.task_name(skill), "metric": tiny.metric_name(skill)}
             for skill in tiny.SKILLS
@@ -95,7 +101,7 @@ class Arm:
             "evaluation": {
                 "include": [fixture.tasks],
                 "tasks": tasks,
-                "split": {"held_out": HELD_OUT / (HELD_OUT + fixture.items)},
+                "split": split,
                 "dtype": "float32",
                 "batch_size": 256,
             },
@@ -107,12 +113,15 @@ class Arm:
 def arms_of(size: str) -> tuple[Arm, ...]:
     """`quick`: TIES for all, SLERP for the paper's question; `full`: every method and ablation."""
     over_all = tuple(Arm(strategy, method) for method in ("wudi", "ties") for strategy in OF_ALL)
+    over_all += tuple(Arm(strategy, "regmean_pp") for strategy in OF_ALL[:2])
     ties = tuple(Arm(strategy) for strategy in OF_PAIRS)
     slerp = (Arm("greedy", "slerp"), Arm("kinship", "slerp"))
     wudi = tuple(Arm(strategy, "wudi") for strategy in OF_PAIRS)
     if size == "quick":
         return (*ties[:2], *over_all, *wudi, *ties[2:], *slerp)
-    pairs = tuple(Arm(strategy, method) for method in METHODS for strategy in OF_PAIRS)
+    pairs = tuple(
+        Arm(each, method) for method in METHODS if method != "regmean_pp" for each in OF_PAIRS
+    )
     everyone, elites = {"exploration": {"candidates": "repository"}}, {"pool": "elites"}
     variants = [
         Arm("kinship", method, variant, settings)

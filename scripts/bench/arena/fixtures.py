@@ -19,11 +19,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import make_tiny_models as tiny
 from families import Family, Parents, skills_of
 
+from evomerge.merge_rules.wudi import merged_task_vector
+
 FIRST_SEED = 100
 HELD_OUT = 1000
 STRONG, WEAK = 80.0, 40.0
 """Points that a specialist must reach on its own task, and must not exceed on any other."""
 _SCALES = (0.3, 0.5, 0.8)
+_SCALES_OF_WUDI = (0.6, 1.0, 1.5)
+_EPSILON = 0.3
 _ITEMS_OF_A_SWAP = 100
 
 
@@ -119,11 +123,14 @@ class Fixture:
         if found.get("digest") != digest:
             controls = _Controls(self.models, self.tasks, self.items)
             found = {"digest": digest, **controls.measured(skills_of(self.parents))}
-        if "every_skill" not in found and self == plain:
+        if "possible" not in found:
             controls = _Controls(self.models, self.tasks, self.recipe.items)
-            found["every_skill"] = controls.scores(family.with_every_skill())
-        elif "every_skill" not in found:
-            found["every_skill"] = plain.make()["every_skill"]
+            found["possible"] = controls.possible()
+            found["possible"]["one model tuned on all"] = (
+                controls.scores(family.with_every_skill())
+                if self == plain
+                else plain.make()["possible"]["one model tuned on all"]
+            )
         kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         return found
 
@@ -192,6 +199,20 @@ class _Controls:
         }
         return found | {"faults": list(_faults(found, own))}
 
+    def possible(self) -> dict[str, dict[str, float]]:
+        """Points on every skill without any search: the best parent of each, and uniform merges."""
+        parents = [self.scores(self._weights[skill]) for skill in tiny.SKILLS]
+        return {
+            "best parent of each": {
+                skill: max(each[skill] for each in parents) for skill in tiny.SKILLS
+            },
+            "task arithmetic": self._best_of(map(self._arithmetic, _SCALES)),
+            "WUDI": self._best_of(map(self._disentangled, _SCALES_OF_WUDI)),
+        }
+
+    def _best_of(self, merges: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+        return max(map(self.scores, merges), key=_mean)
+
     def _best_swap(self, skill: str) -> dict[str, Any]:
         """The tensor of a specialist that alone transfers most of its skill to the base."""
         base, own = self._weights[tiny.BASE], self._weights[skill]
@@ -217,6 +238,15 @@ class _Controls:
         base = self._weights[tiny.BASE]
         return {
             name: weight + scale * sum(self._weights[skill][name] - weight for skill in tiny.SKILLS)
+            for name, weight in base.items()
+        }
+
+    def _disentangled(self, scale: float) -> dict[str, Any]:
+        base, own = self._weights[tiny.BASE], [self._weights[skill] for skill in tiny.SKILLS]
+        weights = [scale] * len(own)
+        return {
+            name: weight
+            + merged_task_vector([each[name] - weight for each in own], weights, _EPSILON)
             for name, weight in base.items()
         }
 

@@ -16,6 +16,7 @@ def markdown(found: Mapping[str, Any]) -> str:
         [
             *_head(found),
             *_controls(found),
+            *_possible(found),
             *_arms(found),
             *_by_fixture(found),
             *versus(found),
@@ -45,26 +46,40 @@ def _controls(found: Mapping[str, Any]) -> Iterator[str]:
     yield "## Fixtures\n"
     yield "The controls, which see no search, decide; on a fixture that is unfair no arm was run.\n"
     yield (
-        "| fixture | own task, lowest | mean of the own tasks | other task, highest | one tensor "
-        "of each | one embedding row of each | task arithmetic of all | one model tuned on all "
-        "(lowest) | unfair |"
+        "| fixture | own task, lowest | other task, highest | one tensor of each | one embedding "
+        "row of each | task arithmetic of all | unfair |"
     )
-    yield "| --- | --: | --: | --: | --: | --: | --: | --: | --- |"
+    yield "| --- | --: | --: | --: | --: | --: | --- |"
     for title, controls in found["fixtures"].items():
         scores = controls["scores"]
         own = [scores[name][name] for name in controls["single_tensor"]]
         other = max(_others(controls), default=0.0)
-        every = list(controls["every_skill"].values())
         cells = [
             f"{min(own):.1f}",
-            f"{mean(own):.1f}",
             f"{other:.1f}",
             f"{controls['one_tensor_of_each']:.1f}",
             f"{controls['one_embedding_row_of_each']:.1f}",
             f"{max(controls['task_arithmetic_of_all'].values()):.1f}",
-            f"{mean(every):.1f} ({min(every):.1f})",
             "; ".join(controls["faults"]) or "no",
         ]
+        yield f"| {title} | {' | '.join(cells)} |"
+
+
+def _possible(found: Mapping[str, Any]) -> Iterator[str]:
+    fixtures = {title: each["possible"] for title, each in found["fixtures"].items()}
+    if not fixtures:
+        return
+    heads = list(next(iter(fixtures.values())))
+    yield "\n## What is possible, and without a search: mean / weakest\n"
+    yield (
+        "On all items, exact match. Uniform merges of all parents at the best of three weights; "
+        "one model of the same size, tuned on all skills together for the steps of all.\n"
+    )
+    yield f"| fixture | {' | '.join(heads)} |"
+    yield f"| --- |{' --: |' * len(heads)}"
+    for title, each in fixtures.items():
+        scores = [list(each[head].values()) for head in heads]
+        cells = [f"{mean(values):.1f} / {min(values):.0f}" for values in scores]
         yield f"| {title} | {' | '.join(cells)} |"
 
 

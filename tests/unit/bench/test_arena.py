@@ -203,7 +203,7 @@ def test_other_parents_have_the_base_and_the_tasks_but_not_the_weights(arena, tm
 
     families, tiny = arena["families"], arena["fixtures"].tiny
     recipe = replace(tiny.RECIPE, hidden=16, feed_forward=16, layers=1, base_steps=2, skill_steps=2)
-    family = families.Family(tiny.make(tmp_path / "family", 0, recipe), 0, recipe)
+    family = families.Family(tiny.make(tmp_path / "family", 0, recipe=recipe), 0, recipe)
     manifest = family.with_parents(tmp_path / "others", parents)
     written = manifest.stat().st_mtime_ns
     assert family.with_parents(tmp_path / "others", parents).stat().st_mtime_ns == written
@@ -226,7 +226,7 @@ def test_other_parents_have_the_base_and_the_tasks_but_not_the_weights(arena, tm
 def test_one_model_of_every_skill_is_tuned_on_all_of_them(arena, tmp_path):
     families, tiny = arena["families"], arena["fixtures"].tiny
     recipe = replace(tiny.RECIPE, hidden=16, feed_forward=16, layers=1, base_steps=1, skill_steps=1)
-    family = families.Family(tiny.make(tmp_path / "family", 0, recipe), 0, recipe)
+    family = families.Family(tiny.make(tmp_path / "family", 0, recipe=recipe), 0, recipe)
     world = tiny.make_world(0, recipe)
     draw = family._rows(list(tiny.SKILLS), random.Random(0))
     tags = {draw()[0] for _ in range(200)}
