@@ -37,7 +37,8 @@ NameChild = Callable[[int, int, Proposal], str]
 def child_name(generation: int, number: int, proposal: Proposal) -> str:
     """`model-<generation>-<number>`; for exploration `model-<generation>-exp`.
 
-    Additive exploration children, which there can be several of, are `…-exp-<number>`.
+    Exploration merges with weights of their own, which there can be several of, are
+    `…-exp-<number>`.
     """
     if proposal.kind != "exploration":
         return f"model-{generation}-{number}"
@@ -175,7 +176,7 @@ def too_alike(
             kinship=kinship,
             above=above,
         )
-        # Additive exploration proposes the same parents several times.
+        # A strategy can propose the same parents several times, with different weights.
         skipped.setdefault(frozenset(proposal.parents), merge)
     return MergesSkipped(merges=tuple(skipped.values())) if skipped else None
 

@@ -8,7 +8,7 @@ import click
 
 from evomerge.domain.errors import UsageError
 
-TEMPLATE = """\
+_TEMPLATE = """\
 # A config of evomerge. Check it with `evomerge validate FILE`, start it with `evomerge run FILE`.
 # Only keys without a default are required; the others show the default or a sensible choice.
 # Relative paths start at the current folder.
@@ -32,19 +32,10 @@ foundation_models:
     name: Open-chat
 
 strategy:
-  # kinship: one extra merge a generation with a distant model; greedy: without it. For the best
-  # model rather than the paper's experiment: coefficient_search, with `merge: {method: wudi}` and
-  # `max_evaluations` alone as `stopping`
-  name: kinship
-  k: 3  # the best k models breed; at most k greedy merges a generation
-  # every strategy has options of its own: see configs/REFERENCE.md, or `evomerge schema --markdown`
+@STRATEGY  # every strategy has options of its own: `evomerge schema --markdown` lists them
 
 merge:
-  method: ties  # slerp, linear, task_arithmetic, ties, wudi, dare_ties, dare_linear, della …
-  parameters:
-    weight: 0.5  # of each parent's task vector (its difference from the base)
-    density: 0.5  # fraction of each task vector that is kept
-  dtype: bfloat16  # of the merged weights
+@MERGE  dtype: bfloat16  # of the merged weights
 
 kinship:
   metric: pcc  # pcc, cosine or euclidean: similarity of the changes of two models from the base
@@ -61,14 +52,12 @@ evaluation:
       fewshot: 5
       limit: 200
   split: {held_out: 0.5}  # fraction of each task's items held out from the search; or none
-  final_tasks: []  # further tasks in the format of `tasks`, scored only at the end
+@GUARD  final_tasks: []  # further tasks in the format of `tasks`, scored only at the end
   batch_size: 8  # fixed, since another batch size can change a score
   dtype: bfloat16  # of the model during evaluation
 
 stopping:  # checked after each generation; the first criterion that is met ends the run
-  - no_improvement: {patience: 2}  # no better score for two generations
-  - max_generations: 10  # upper limit
-
+@STOPPING
 execution:
   devices: [auto]  # one evaluation worker per device: cpu, cuda:0, cuda:1; auto: all GPUs
 
@@ -76,14 +65,65 @@ retention: pool  # whose weights stay on disk: all, pool (possible parents), bes
 """
 
 
+_AIMS = {
+    "best": {
+        "@STRATEGY": """\
+  # The best model: all foundation models merged at once, with weights found by Bayesian
+  # optimisation. For the paper's experiment: `evomerge init --aim paper`
+  name: coefficient_search
+""",
+        "@MERGE": """\
+  method: wudi  # keeps the skills of all parents; also slerp, linear, task_arithmetic, ties …
+  parameters:
+    epsilon: 0.3  # ridge; the strategy chooses the weights
+  options: {device: auto}  # merges on the GPU, if there is one
+""",
+        "@GUARD": """\
+  guard: default  # perplexity on a plain text beside the scores: does a child lose language?
+""",
+        "@STOPPING": """\
+  - max_evaluations: 20  # including those of the foundation models
+""",
+    },
+    "paper": {
+        "@STRATEGY": """\
+  # The paper's experiment: one extra merge a generation with a distant model; greedy: without it.
+  # For the best model: `evomerge init --aim best`
+  name: kinship
+  k: 3  # the best k models breed; at most k greedy merges a generation
+""",
+        "@MERGE": """\
+  method: slerp  # also linear, task_arithmetic, ties, dare_ties, dare_linear, della, wudi …
+  parameters:
+    t: 0.5  # from 0 (the better-scoring parent) to 1 (the other one)
+""",
+        "@GUARD": "",
+        "@STOPPING": """\
+  - no_improvement: {patience: 2}  # no better score for two generations
+  - max_generations: 10  # upper limit
+""",
+    },
+}
+
+
+def template(aim: str) -> str:
+    """The text of a config for an aim: `best` or `paper`."""
+    text = _TEMPLATE
+    for place, section in _AIMS[aim].items():
+        text = text.replace(place, section)
+    return text
+
+
 @click.command("init")
 @click.argument("path", type=click.Path(path_type=Path), default=Path("evomerge.yaml"))
+@click.option("--aim", type=click.Choice(list(_AIMS)), default="best", show_default=True,
+              help="The best model for its budget, or the paper's experiment.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Overwrite a file that exists.")
-def command(path: Path, force: bool) -> None:
+def command(path: Path, aim: str, force: bool) -> None:
     """Write a commented config to start from (default: evomerge.yaml)."""
     try:
         with path.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(TEMPLATE)
+            file.write(template(aim))
     except FileExistsError as error:
         raise UsageError(f"{path} exists", "choose another name, or pass --force") from error
     except OSError as error:

@@ -14,7 +14,7 @@ from evomerge.configfile import load
 from evomerge.domain.errors import UsageError
 from evomerge.strategies import STRATEGIES
 
-DEFAULT = "greedy,kinship,complementary,seed_grid,coefficient_search,portfolio"
+DEFAULT = "greedy,kinship,random,seed_grid,coefficient_search"
 
 
 @click.command()

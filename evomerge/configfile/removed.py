@@ -53,6 +53,20 @@ TAKEN_OUT = (
         "take bayes, the default, or random, its baseline",
         key_stays=True,
     ),
+    Removed(
+        "strategy.name",
+        lambda value: value in ("portfolio", "complementary"),
+        "the strategies portfolio and complementary were taken out in 0.1.0: in the arena they end "
+        "where coefficient_search and kinship do",
+        "take coefficient_search for the best model, kinship for merges of pairs",
+        key_stays=True,
+    ),
+    Removed(
+        "strategy.exploration.additive",
+        lambda value: value not in ([], None),
+        "taken out in 0.1.0: coefficient_search finds better sums of task vectors",
+        "remove it",
+    ),
     Removed("strategy.search.step", lambda value: value != 0.2, _ES, "remove it"),
     Removed(
         "strategy.exploration.prefer",

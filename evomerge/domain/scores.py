@@ -72,19 +72,6 @@ def solved_items(right: Sequence[bool]) -> str:
     return f"{sum(1 << item for item, solved in enumerate(right) if solved):x}"
 
 
-def newly_solved(of: Scores | None, by: Scores | None) -> int | None:
-    """Number of items over all tasks that `of` fails and `by` solves; None if unknown."""
-    if of is None or by is None:
-        return None
-    mine = {task.task: task for task in of.tasks}
-    counts = [
-        (int(task.solved, 16) & ~int(own.solved, 16)).bit_count()
-        for task in by.tasks
-        if (own := mine.get(task.task)) and task.solved is not None and own.solved is not None
-    ]
-    return sum(counts) if counts else None
-
-
 class EvaluationWarning(Value):
     """A warning about a score: some items of a task were not scored as intended.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from evomerge.config import Config
 from evomerge.domain.finding import Finding
+from evomerge.domain.model import disentangling
 from evomerge.stopping import KinshipSaturation, NoImprovement, PoolUnchanged
 
 _FEW = 2
@@ -24,6 +25,15 @@ def advice(config: Config) -> Iterator[Finding]:
             "batch size",
             f"vllm gets only {batch} requests at a time, which it could batch itself",
             "set `evaluation.batch_size: 512`",
+        )
+    of_all = all(kind.of_all for kind in config.strategy.kinds)
+    if of_all and disentangling(config.merge.method) is None:
+        yield Finding(
+            "warning",
+            "merge method",
+            f"{config.strategy.name} merges all foundation models at once, and whole task vectors "
+            "overwrite each other's skills",
+            "set `merge.method: wudi`, which kept most of every skill in the arena",
         )
     early = [each for each in config.stopping if isinstance(each, _BY_GENERATIONS)]
     if early and config.strategy.most_children(len(config.foundation_models)) <= _FEW:

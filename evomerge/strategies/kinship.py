@@ -62,7 +62,7 @@ class KinshipGuided(Strategy):
         partner = min(partners, key=lambda model: self._rank(best, model, kinship))
         how = "its least related" if self.exploration.prefer == "lowest" else "its closest"
         why = f"{best.name} is the best model, {partner.name} {how} of {len(partners)} candidates"
-        return (*greedy, *exploration(best, partner, why, self.exploration.additive))
+        return (*greedy, exploration(best, partner, why))
 
     def _rank(self, best: Model, model: Model, kinship: KinshipMatrix) -> tuple[float, int, str]:
         """The sort key of line 9 of Algorithm 1; ties by generation and name."""
@@ -76,8 +76,8 @@ class KinshipGuided(Strategy):
         return pairs_with(state.best, partners)
 
     def most_children(self, foundation: int) -> int:
-        """Greedy merges, one exploration merge and its additive variants."""
-        return most_pairs(self.k, foundation) + 1 + len(self.exploration.additive)
+        """Greedy merges and one exploration merge."""
+        return most_pairs(self.k, foundation) + 1
 
     @property
     def candidates(self) -> CandidateSet:

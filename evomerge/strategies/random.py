@@ -41,11 +41,11 @@ class RandomExploration(Strategy):
             f"{best.name} is the best model, {partner.name} was drawn at random "
             f"from {len(partners)} candidates"
         )
-        return (*greedy, *exploration(best, partner, why, self.exploration.additive))
+        return (*greedy, exploration(best, partner, why))
 
     def most_children(self, foundation: int) -> int:
-        """Greedy merges, one exploration merge and its additive variants."""
-        return most_pairs(self.k, foundation) + 1 + len(self.exploration.additive)
+        """Greedy merges and one exploration merge."""
+        return most_pairs(self.k, foundation) + 1
 
     @property
     def candidates(self) -> CandidateSet:

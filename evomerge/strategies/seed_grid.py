@@ -29,12 +29,17 @@ from evomerge.domain.model import (
 from evomerge.domain.settings import identity, named, refuse
 from evomerge.domain.state import RunState
 from evomerge.domain.value import Value
-from evomerge.strategies.steps import Scales, foundation_models, propose_merge
+from evomerge.strategies.steps import foundation_models, propose_merge
 from evomerge.strategies.strategy import Strategy
 
 GRID = MergeKind(name="grid", label="point of the grid", colour="green", of_all=True)
 
 Share = Annotated[float, Field(gt=0, le=1)]
+Scales = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=4)], ...],
+    Field(max_length=20),
+]
+"""Weights of task vectors."""
 
 
 class Grid(Value):

@@ -20,7 +20,7 @@ from evomerge.domain.state import RunState
 from evomerge.strategies.steps import (
     EXPLORATION,
     GREEDY,
-    Partners,
+    ExplorationOptions,
     best_untried_pair,
     contenders,
     exploration,
@@ -37,7 +37,7 @@ class SteadyState(Strategy):
     kinds = (GREEDY, EXPLORATION)
 
     name: Literal["steady_state"] = named("steady_state")
-    exploration: Partners = Partners()
+    exploration: ExplorationOptions = ExplorationOptions()
 
     def propose(self, state: RunState, kinship: KinshipMatrix, rng: Random) -> tuple[Proposal, ...]:
         """The merge of this generation's kind, or of the other kind if there is none."""
@@ -58,7 +58,7 @@ class SteadyState(Strategy):
         if best is None or partner is None:
             return ()
         why = f"{best.name} is the best model, {partner.name} its least related"
-        return exploration(best, partner, why)
+        return (exploration(best, partner, why),)
 
     def pairs(self, state: RunState) -> tuple[Pair, ...]:
         """The best model with each contender, if this generation explores."""

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations, islice
-from typing import Annotated
-
-from pydantic import Field
 
 from evomerge.domain.kinship import KinshipMatrix, Pair, pair
 from evomerge.domain.model import CandidateSet, Coefficients, MergeKind, Model, Proposal
@@ -19,30 +16,14 @@ from evomerge.domain.value import Value
 GREEDY = MergeKind(name="greedy", label="greedy merge", colour="blue")
 EXPLORATION = MergeKind(name="exploration", label="exploration merge", colour="orange")
 
-Scales = Annotated[
-    tuple[Annotated[float, Field(gt=0, le=4)], ...],
-    Field(max_length=20),
-]
-"""Weights of task vectors."""
 
-
-class Partners(Value):
-    """Candidates for the partner of the best model."""
+class ExplorationOptions(Value):
+    """Exploration merges of the best model with a partner."""
 
     candidates: CandidateSet | None = identity(
         default=None,
         description="possible partners: models two generations before the child (as in the paper; "
-        "default of kinship and random), all models (default of the others), or the pool",
-    )
-
-
-class ExplorationOptions(Partners):
-    """Exploration merges of the best model with a partner."""
-
-    additive: Scales = identity(
-        default=(),
-        description="for each a, one more child: best model + a · task vector of the partner; try "
-        "0.5; not in the paper",
+        "default of kinship and random), all models (default of steady_state), or the pool",
     )
 
 
@@ -187,26 +168,13 @@ def pairs_with(best: Model | None, partners: Sequence[Model]) -> tuple[Pair, ...
     return () if best is None else tuple(pair(best.name, model.name) for model in partners)
 
 
-def exploration(
-    best: Model, partner: Model, why: str, scales: Sequence[float] = ()
-) -> tuple[Proposal, ...]:
-    """The exploration merge of `best` and `partner` (Algorithm 1, step 2b) and additive variants.
+def exploration(best: Model, partner: Model, why: str) -> Proposal:
+    """The exploration merge of `best` and `partner` (Algorithm 1, step 2b).
 
     Args:
         why: the reason, for reports.
-        scales: for each a, one more child: base + delta_best + a · delta_partner.
     """
-    plain = propose_merge(EXPLORATION, (best, partner), f"exploration: {why}")
-    added = (
-        propose_merge(
-            EXPLORATION,
-            (best, partner),
-            f"exploration: {why}; its task vector is added at {scale:g}",
-            Coefficients.at((1.0, scale), None),
-        )
-        for scale in scales
-    )
-    return (plain, *added)
+    return propose_merge(EXPLORATION, (best, partner), f"exploration: {why}")
 
 
 def foundation_models(state: RunState) -> tuple[Model, ...]:

@@ -13,8 +13,7 @@ from evomerge.testing.contracts import CriterionContract, StrategyContract
 
 OPTIONS = [
     {"name": "kinship", "exploration": {"candidates": "repository", "prefer": "highest"}},
-    {"name": "kinship", "pool": "elites", "exploration": {"additive": [0.5, 1.0]}},
-    {"name": "portfolio", "exploration": {"additive": [0.5]}, "search": {"algorithm": "random"}},
+    {"name": "kinship", "pool": "elites"},
     {"name": "coefficient_search", "search": {"algorithm": "random", "children": 3}},
 ]
 STRATEGIES_TRIED = TypeAdapter(list[AnyStrategy]).validate_python(

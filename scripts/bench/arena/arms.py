@@ -48,8 +48,8 @@ CRITERIA: dict[str, Criterion] = {
     "kinship_saturation 0.9": KinshipSaturation(threshold=0.9),
     "no_improvement 2": NoImprovement(patience=2),
 }
-OF_PAIRS = ("greedy", "kinship", "random", "complementary", "steady_state")
-OF_ALL = ("seed_grid", "coefficient_search", "portfolio")
+OF_PAIRS = ("greedy", "kinship", "random", "steady_state")
+OF_ALL = ("seed_grid", "coefficient_search")
 
 
 @dataclass(frozen=True)
@@ -129,13 +129,11 @@ def arms_of(size: str) -> tuple[Arm, ...]:
         for variant, settings in (
             ("highest", {"exploration": {"prefer": "highest"}}),
             ("repository", everyone),
-            ("additive", {"exploration": {"additive": [0.5]}}),
             ("elites", elites),
         )
     ]
     variants += [
         Arm("random", "ties", "repository", everyone),
-        Arm("complementary", "ties", "elites", elites),
         Arm("kinship", "task_arithmetic", "elites", elites),
     ]
     return (*over_all, *pairs, *variants)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.significance.paired import Pairs, overall
 
-RECOMMENDED = "portfolio"
+RECOMMENDED = "wudi-coefficient_search"
 """The arm that is chosen before the scores are known; the best one is known only afterwards."""
 
 

@@ -109,10 +109,10 @@ def test_the_best_peer_is_told_with_the_difference_on_the_same_items(arena):
         arena.judge.Judged(SimpleNamespace(name=name), {40: 0.0}, {40: found})
         for name, found in (("one", bad), ("two", good))
     ]
-    ours = {"portfolio": {40: bad}, "seed_grid": {40: good}}
+    ours = {"wudi-coefficient_search": {40: bad}, "seed_grid": {40: good}}
     [row] = arena.versus.against_peers("fixture 0", ours, peers)
     assert row["peer"] == {"name": "two", "score": pytest.approx(60.0)}
-    assert row["recommended"]["name"] == "portfolio"
+    assert row["recommended"]["name"] == "wudi-coefficient_search"
     assert row["recommended"]["difference"]["value"] == pytest.approx(-30.0)
     [row] = arena.versus.against_peers("fixture 0", {"seed_grid": {40: good}}, peers)
     assert "recommended" not in row

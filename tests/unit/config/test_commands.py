@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from evomerge.cli import init, schema, validate
 from evomerge.configfile import json_schema, load
 from evomerge.domain.errors import ConfigError, UsageError
+from evomerge.planning.advice import advice
 
 
 def run(command, *arguments):
@@ -57,10 +58,16 @@ def test_schema_is_printed():
     assert json.loads(run(schema.command).output) == json_schema()
 
 
-def test_init_writes_a_valid_config_with_a_word_on_every_setting(tmp_path):
+@pytest.mark.parametrize(
+    ("aim", "strategy", "method"),
+    [("best", "coefficient_search", "wudi"), ("paper", "kinship", "slerp")],
+)
+def test_init_writes_a_valid_config_with_a_word_on_every_setting(tmp_path, aim, strategy, method):
     path = tmp_path / "new.yaml"
-    assert run(init.command, str(path)).exit_code == 0
-    load(path)
+    assert run(init.command, str(path), "--aim", aim).exit_code == 0
+    written = load(path)
+    assert (written.strategy.name, written.merge.method) == (strategy, method)
+    assert not list(advice(written))
     for line in path.read_text().splitlines():
         setting = line.partition("#")[0].rstrip()
         top = not line.startswith(" ") and setting.endswith(":")
@@ -76,7 +83,7 @@ def test_init_does_not_overwrite(tmp_path):
     assert isinstance(result.exception, UsageError)
     assert path.read_text() == "mine"
     assert run(init.command, str(path), "--force").exit_code == 0
-    assert path.read_text() == init.TEMPLATE
+    assert path.read_text() == init.template("best")
 
 
 def test_init_where_nothing_can_be_written(tmp_path):

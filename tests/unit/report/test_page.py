@@ -214,7 +214,7 @@ def test_every_kind_of_merge_has_a_look(tmp_path):
     assert "#e2f0fa" in graph.mermaid(told, [child.name])
 
 
-@pytest.mark.parametrize("strategy", ["coefficient_search", "portfolio", "seed_grid"])
+@pytest.mark.parametrize("strategy", ["coefficient_search", "seed_grid"])
 def test_a_run_over_all_models_at_once_is_shown(tmp_path, strategy):
     search = {} if strategy == "seed_grid" else {"search": {"algorithm": "random"}}
     config = landscape_config(

@@ -7,22 +7,19 @@ from random import Random
 
 import pytest
 
-from evomerge.domain.events import GenerationFinished, GenerationProposed, ModelScored
-from evomerge.domain.kinship import KinshipMatrix, KinshipReading, Metric
-from evomerge.domain.model import Candidate, Coefficients, Proposal
+from evomerge.domain.events import ModelScored
+from evomerge.domain.kinship import KinshipReading
+from evomerge.domain.model import Coefficients, Proposal
 from evomerge.domain.objective import Objective
 from evomerge.domain.recipe import Ingredient, Recipe
-from evomerge.domain.scores import Scores, TaskScore, newly_solved, solved_items
+from evomerge.domain.scores import Scores, TaskScore, solved_items
 from evomerge.evolution import evolve
 from evomerge.imagined.landscape import Landscape
 from evomerge.imagined.recorded import replay_config
 from evomerge.imagined.world import ImaginedExecutor, MemoryLedger, imagined_start
 from evomerge.stopping import MaxEvaluations
 from evomerge.strategies.coefficient_search import CoefficientSearch, _merge_of_all
-from evomerge.strategies.complementary import Complementary
 from evomerge.strategies.greedy import Greedy
-from evomerge.strategies.kinship import KinshipGuided
-from evomerge.strategies.portfolio import Portfolio
 from evomerge.strategies.seed_grid import SeedGrid
 from evomerge.strategies.steady_state import SteadyState
 from evomerge.surrogate import Observation, suggest
@@ -139,7 +136,7 @@ WUDI = {"method": "wudi"}
 
 
 def test_under_wudi_all_points_are_of_disentangled_task_vectors():
-    for strategy, opening in ((SeedGrid(k=2), 3), (CoefficientSearch(k=2), 2), (Portfolio(k=2), 2)):
+    for strategy, opening in ((SeedGrid(k=2), 3), (CoefficientSearch(k=2), 2)):
         state = run(strategy, evaluations=12, merge=WUDI)
         first = [m.candidate.proposal.coefficients for m in state.at_generation(1)]
         assert len(first) == opening
@@ -208,11 +205,6 @@ def test_a_failed_merge_is_not_sought_again():
         (CoefficientSearch(k=2), range(5, 9, 3)),
         (CoefficientSearch(k=2, search={"children": 3}), range(6, 10, 2)),
         (CoefficientSearch(k=2, search={"algorithm": "random", "children": 2}), range(5, 12, 2)),
-        (
-            Portfolio(k=2, exploration={"additive": (0.5,)}, search={"algorithm": "random"}),
-            range(6, 24),
-        ),
-        (Portfolio(k=2, exploration={"additive": (0.5,)}), range(6, 11, 3)),
         (SteadyState(k=2), range(13, 32)),
     ],
     ids=str,
@@ -269,70 +261,6 @@ class Breaking:
 def test_steady_state_makes_one_child_a_generation():
     state = run(SteadyState(k=2), evaluations=12)
     assert all(len(g.candidates) == 1 for g in state.generations[1:])
-
-
-def test_additive_children_come_beside_the_average():
-    kin = {("ash", "birch"): 0.1, ("ash", "cedar"): 0.2, ("birch", "cedar"): 0.3}
-    strategy = KinshipGuided(k=2, exploration={"candidates": "repository", "additive": (0.5, 1.0)})
-    state = run(Greedy(k=2), evaluations=4)
-    matrix = KinshipMatrix(
-        Metric.PCC,
-        kin | {tuple(sorted((n, m))): 0.5 for n in NAMES for m in state.models if m not in NAMES},
-    )
-    children = [p for p in strategy.propose(state, matrix, Random(0)) if p.kind == "exploration"]
-    assert [c.coefficients and c.coefficients.weights for c in children] == [
-        None,
-        (1.0, 0.5),
-        (1.0, 1.0),
-    ]
-    assert len({c.parents[0] for c in children}) == 1
-
-
-def right(*solved):
-    task = TaskScore(
-        task="t",
-        metric="acc",
-        value=100 * sum(solved) / len(solved),
-        samples=len(solved),
-        solved=solved_items([bool(each) for each in solved]),
-    )
-    return Scores(evaluation_id="e", tasks=(task,))
-
-
-def test_items_are_counted_that_one_fails_and_the_other_solves():
-    assert newly_solved(right(1, 1, 1, 0, 0), right(1, 1, 0, 0, 0)) == 0
-    assert newly_solved(right(1, 1, 1, 0, 0), right(0, 0, 0, 1, 1)) == 2
-    assert newly_solved(right(1, 0), None) is None
-    unknown = Scores(
-        evaluation_id="e", tasks=(TaskScore(task="t", metric="m", value=1.0, samples=9),)
-    )
-    assert newly_solved(right(1, 0), unknown) is None
-
-
-def test_the_partner_is_the_complement_and_not_the_least_related():
-    abilities = {
-        "ash": right(1, 1, 1, 0, 0),
-        "birch": right(1, 1, 0, 0, 0),
-        "cedar": right(0, 0, 0, 1, 1),
-        "dogwood": right(0, 0, 0, 0, 0),
-    }
-    ledger = MemoryLedger()
-    ledger.record(start(tuple(abilities), 2))
-    for name, scores in abilities.items():
-        ledger.record(ModelScored(model=name, scores=scores, seconds=0.0))
-    ledger.record(GenerationFinished(generation=0, pool=("ash", "birch")))
-    merge = Proposal(kind="greedy", parents=("ash", "dogwood"), mean_score=30.0, reason="r")
-    parents = [ledger.state.models[name] for name in merge.parents]
-    child = Candidate(name="model-1-1", proposal=merge, recipe=recipe(merge, parents))
-    ledger.record(GenerationProposed(generation=1, candidates=(child,)))
-    ledger.record(ModelScored(model="model-1-1", scores=right(0, 0, 0, 0, 1), seconds=0.0))
-    ledger.record(GenerationFinished(generation=1, pool=("ash", "birch")))
-
-    related = {("ash", "birch"): 0.0, ("ash", "cedar"): 0.9, ("ash", "model-1-1"): 0.95}
-    kinship = KinshipMatrix(Metric.PCC, related)
-    (merge,) = Complementary(k=2).explore(ledger.state, kinship, ())
-    assert merge.parents == ("ash", "cedar")
-    assert "solves 2 items that ash, the best model, fails" in merge.reason
 
 
 def test_elites_keep_a_skill_in_the_pool():

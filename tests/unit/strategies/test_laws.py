@@ -22,10 +22,8 @@ from evomerge.imagined.recorded import replay_config
 from evomerge.imagined.world import imagined_start
 from evomerge.stopping import CRITERIA
 from evomerge.strategies.coefficient_search import CoefficientSearch
-from evomerge.strategies.complementary import Complementary
 from evomerge.strategies.greedy import Greedy
 from evomerge.strategies.kinship import KinshipGuided
-from evomerge.strategies.portfolio import Portfolio
 from evomerge.strategies.random import RandomExploration
 from evomerge.strategies.seed_grid import SeedGrid
 from evomerge.strategies.steady_state import SteadyState
@@ -43,20 +41,15 @@ STRATEGIES = [
     KinshipGuided(k=2, exploration={"candidates": "repository", "prefer": "highest"}),
     KinshipGuided(exploration={"candidates": "pool"}),
     RandomExploration(exploration={"candidates": "repository"}),
-    Complementary(),
 ]
 EVERY_STRATEGY = [
     *STRATEGIES,
-    KinshipGuided(exploration={"additive": (0.5, 1.0)}),
-    Complementary(exploration={"additive": (0.5,)}),
     SteadyState(),
     SeedGrid(),
     CoefficientSearch(search={"algorithm": "random"}),
-    Portfolio(exploration={"additive": (0.5,)}, search={"algorithm": "random"}),
 ]
 SURROGATE = [
     CoefficientSearch(search={"children": 2}),
-    Portfolio(exploration={"additive": (0.5,)}),
 ]
 
 CRITERIA_OF_EVERY_KIND = TypeAdapter(list[AnyCriterion]).validate_python(
