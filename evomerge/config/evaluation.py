@@ -157,7 +157,7 @@ class GuardConfig(Spelled):
 
     text: NonEmpty = runtime(
         default=PACKAGED,
-        description="default (packaged, English, about 1,000 tokens), the path of a text file, "
+        description="default (packaged, English, about 1,200 tokens), the path of a text file, "
         "with a `/` or an ending (relative to the current folder), or a loglikelihood_rolling task "
         "of lm-eval; of longer texts the first 16,000 characters are used",
     )

@@ -71,7 +71,10 @@ def _explorable(state: RunState) -> set[str]:
         case "grandparent_generation":
             last = state.generations[-1].number
             return {
-                model.name for number in (last - 1, last) for model in state.at_generation(number)
+                model.name
+                for number in (last - 1, last)
+                for model in state.at_generation(number)
+                if model.kept_out is None
             }
 
 

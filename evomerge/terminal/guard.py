@@ -17,9 +17,10 @@ def guard_sentence(state: RunState) -> str | None:
     if guard is None or best is None or lowest is None:
         return None
     named = "the packaged text" if guard.text == "default" else guard.text
+    own = f"{figures.perplexity(best)} of {best.name}, " if best.name != lowest[1] else ""
     text = (
-        f"perplexity {figures.perplexity(best)} of {best.name}, {shown(lowest[0])} of "
-        f"{lowest[1]}, the lowest of the foundation models; per token of {named}"
+        f"perplexity {own}{shown(lowest[0])} of {lowest[1]}, the lowest of the foundation models; "
+        f"per token of {named}"
     )
     if guard.worse_than is None:
         return text
