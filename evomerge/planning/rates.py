@@ -16,8 +16,10 @@ Knowledge = Literal["given", "measured", "stated", "unknown"]
 STATED_MERGE = 80 / 14.5e9
 """Seconds per byte of the child: mergekit, a 7B model on NVMe (5 GB/s read, 3 GB/s write)."""
 STATED_WUDI = {"cpu": 1900 / 14.5e9, "gpu": 5 / 14.5e9}
-"""Seconds per byte and parent of disentangling task vectors by `wudi`, for one CPU thread (measured
-for the shapes of a 7B model's layers) or an H100 (from the number of operations, not measured)."""
+"""Further seconds per byte and parent of a merge by `wudi`, for one CPU thread (measured for the
+shapes of a 7B model's layers) or an H100 (from the number of operations, not measured)."""
+STATED_DISENTANGLING = {"cpu": 3500 / 14.5e9, "gpu": 8 / 14.5e9}
+"""Seconds per byte and parent of all task vectors of a set: the same with n right sides for one."""
 STATED_EVALUATION = {"hf": 1500 / 14.5e9, "vllm": 140 / 14.5e9}
 """Seconds per byte: a 7B model on an H100, 2,000 to 3,500 items, one generative task; for vllm
 without the start of an engine (45 s), which is reused for most models."""
@@ -151,23 +153,23 @@ def _stated_merge(config: Config, size: int | None) -> Rate:
         kind.of_all for kind in config.strategy.kinds
     ):
         return _stated(size, STATED_MERGE, f"{source}, by size")
-    solving, where = _solving(config.merge)
+    solving, where = _solving(config.merge, STATED_WUDI)
     return _stated(size, STATED_MERGE + 2 * solving, f"{source}, wudi on {where}, by size")
 
 
 def _stated_task_vector(config: Config, size: int | None) -> Rate:
     if not isinstance(config.merge, WudiMerge):
         return _IN_THE_MERGES
-    solving, where = _solving(config.merge)
+    solving, where = _solving(config.merge, STATED_DISENTANGLING)
     return _stated(size, STATED_MERGE + solving, f"wudi on {where}, by size")
 
 
-def _solving(merge: WudiMerge) -> tuple[float, str]:
-    """Seconds per byte and parent of solving for task vectors, and where."""
+def _solving(merge: WudiMerge, stated: Mapping[str, float]) -> tuple[float, str]:
+    """Seconds per byte and parent on the config's device, and what that is."""
     if merge.options.on_gpu:
-        return STATED_WUDI["gpu"], "an H100"
+        return stated["gpu"], "an H100"
     threads = merge.options.threads
-    return STATED_WUDI["cpu"] / threads, f"{threads} CPU threads"
+    return stated["cpu"] / threads, f"{threads} CPU threads"
 
 
 def most_parents(config: Config) -> int:
