@@ -27,7 +27,7 @@ from evomerge.domain.events import RunResumed, RunStarted
 from evomerge.domain.model import Foundation, Model
 from evomerge.domain.state import Entry, RunState, apply, fold
 from evomerge.evolution import TestGains
-from evomerge.execution.calibration import calibration_id
+from evomerge.execution.calibration import calibration_of
 from evomerge.execution.evaluation import Evaluation
 from evomerge.gains import gains_of_best
 from evomerge.ports import Observer
@@ -174,7 +174,7 @@ def _started(
         versions=setting.versions,
         batch_size=evaluation.batch_size,
         data_sets=evaluation.data_sets,
-        calibration=calibration_id(config.merge, evaluation),
+        calibration=calibration_of(config, evaluation),
     )
     entry = Entry(at=time.time(), event=started)
     return run.start(entry, setting.config, setting.environment), entry
@@ -209,7 +209,7 @@ def _changes(
     if setting.config_id != state.start.config_id:
         changes.append(f"settings that can change results differ from the start ({run.config})")
         changes += removed_settings(run.config)
-    if state.start.calibration != calibration_id(config.merge, evaluation):
+    if state.start.calibration != calibration_of(config, evaluation):
         changes.append("what merges learn from changed: items of the tasks, or the anchor's text")
     return changes + evaluation_drift(state, evaluation.ids["selection"])
 

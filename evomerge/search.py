@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from evomerge.breeding import Breeding
 from evomerge.config import Config
+from evomerge.domain.calibration import Calibration
 from evomerge.domain.events import RunStarted
 from evomerge.domain.model import Foundation
 from evomerge.domain.state import RunState
@@ -27,7 +28,7 @@ def run_started(
     versions: Mapping[str, str] | None = None,
     batch_size: int | None = None,
     data_sets: Mapping[str, str] | None = None,
-    calibration: str | None = None,
+    calibration: Calibration | None = None,
 ) -> RunStarted:
     """The first event of a run of `config`.
 
@@ -36,7 +37,7 @@ def run_started(
         config_id: id of the settings that can change results.
         versions: versions of the libraries that determine results.
         data_sets: the hub commits of the tasks' data sets, by name.
-        calibration: content id of what merges learn from, if they do.
+        calibration: what merges learn from, if they do.
     """
     return RunStarted(
         name=config.run.name,
@@ -87,9 +88,8 @@ def search(
     """
     start, budget = ledger.state.start, ledger.state.budget
     extended = budget and (MaxEvaluations(max_evaluations=budget),)
-    breeding = Breeding(
-        config.merge, start.seed, start.base, start.foundation, engine, start.calibration
-    )
+    learnt = start.calibration.content_id if start.calibration else None
+    breeding = Breeding(config.merge, start.seed, start.base, start.foundation, engine, learnt)
     return evolve(
         ledger,
         config.strategy,

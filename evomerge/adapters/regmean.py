@@ -153,13 +153,14 @@ class _Regression:
             del left[layers.outer[key]]
             yield layers.outer[key], vectors
         self._start(outer, merged)
+        del outer  # embeddings are large
         for number, names in enumerate(layers.of_layer):
             progress(number, len(layers))
             for key, vectors in self._of_layer(number):
                 del left[names[key]]
                 yield names[key], vectors
         if layers.head is not None and layers.head in left:
-            yield self._of_head(layers.head, outer, merged)
+            yield self._of_head(layers.head, merged)
             del left[layers.head]
         for name in left:
             base = self._base.read(name)
@@ -238,12 +239,9 @@ class _Regression:
     def _passed(self, number: int, weights: Tensors, texts: Texts) -> Texts:
         return replace(texts, hidden=self._layers.run(number, weights, texts))
 
-    def _of_head(self, name: str, outer: Mapping[str, Tensors], merged: Tensors) -> Vectors:
+    def _of_head(self, name: str, merged: Tensors) -> Vectors:
         """The task vectors of an output matrix of its own."""
-        everyone = {self._base_id: self._base, **self._models}
-        weights = {
-            each: {**tensors, name: everyone[each].read(name)} for each, tensors in outer.items()
-        }
+        weights = self._weights({**self._layers.outer, name: name})
 
         def inputs(weights: Tensors, texts: Texts) -> torch.Tensor:
             return self._layers.finished({key: weights[key] for key in self._layers.outer}, texts)

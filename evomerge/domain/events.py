@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, TypeAdapter
 
+from evomerge.domain.calibration import Calibration
 from evomerge.domain.difference import Gains
 from evomerge.domain.guard import Guard
 from evomerge.domain.kinship import KinshipReading, Metric
@@ -46,7 +47,7 @@ class RunStarted(Value):
         skill_kept_at: see `evomerge.domain.skills`.
         data_sets: the hub commits of the tasks' data sets, by name.
         guard: None without one.
-        calibration: content id of the items and the text that merges learn from, if they do.
+        calibration: None where merges learn from no data.
     """
 
     type: Literal["run_started"] = "run_started"
@@ -72,7 +73,7 @@ class RunStarted(Value):
     skill_kept_at: float = 0.8
     data_sets: dict[str, str] = Field(default_factory=dict)
     guard: Guard | None = None
-    calibration: str | None = None
+    calibration: Calibration | None = None
 
     @property
     def disentangling(self) -> Disentangling | None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from evomerge.config import MergeConfig, RegmeanMerge
+from evomerge.config import Config, MergeConfig, RegmeanMerge
+from evomerge.domain.calibration import Calibration
 from evomerge.domain.errors import PreflightError
 from evomerge.domain.identity import content_id
 from evomerge.execution.evaluation import Evaluation
-
-CALIBRATION = "calibration"
-"""The kind of such artefacts, and the folder of the store that has them."""
+from evomerge.store.artefacts import CALIBRATION
 
 ITEMS, ANCHOR = "items.jsonl", "anchor.txt"
 """Files: a JSON object with `task` and `text` in each line; plain text, if there is an anchor."""
@@ -47,15 +46,20 @@ def anchor_text(merge: MergeConfig) -> str | None:
     return text
 
 
-def calibration_id(merge: MergeConfig, evaluation: Evaluation) -> str | None:
-    """The content id of a run's calibration; None if its merge method needs none.
+def calibration_of(config: Config, evaluation: Evaluation) -> Calibration | None:
+    """What the merges of a run learn from; None if its merge method needs no data.
 
     Raises:
         PreflightError: as `anchor_text`.
     """
-    if not isinstance(merge, RegmeanMerge) or evaluation.calibration is None:
+    if not isinstance(config.merge, RegmeanMerge) or evaluation.calibration is None:
         return None
-    return id_of(evaluation.calibration, anchor_text(merge))
+    anchor = anchor_text(config.merge)
+    return Calibration(
+        content_id=id_of(evaluation.calibration, anchor),
+        items=config.evaluation.split.calibration,
+        anchored=anchor is not None,
+    )
 
 
 def id_of(items: str, anchor: str | None) -> str:

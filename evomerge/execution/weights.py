@@ -12,12 +12,12 @@ from evomerge.domain.model import Model
 from evomerge.domain.recipe import Recipe
 from evomerge.domain.retention import needed, needed_task_vectors, task_vectors, unneeded
 from evomerge.domain.state import RunState
-from evomerge.execution.calibration import CALIBRATION, id_of
+from evomerge.execution.calibration import id_of
 from evomerge.execution.operations import disentangle, merge
 from evomerge.execution.pool import Pool
 from evomerge.execution.resources import Resources
 from evomerge.ports import Observer, Operation, Progress
-from evomerge.store.artefacts import TASK_VECTORS, WEIGHTS, Store
+from evomerge.store.artefacts import CALIBRATION, TASK_VECTORS, WEIGHTS, Store
 from evomerge.store.atomic import make_folder
 
 

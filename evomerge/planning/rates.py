@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from evomerge.config import Config, WudiMerge
+from evomerge.config import Config, RegmeanMerge, WudiMerge
 from evomerge.domain.events import Event, HeldOutScored, ModelMerged, ModelScored
 from evomerge.domain.scores import Split
+from evomerge.planning.models import BYTES
 
 Knowledge = Literal["given", "measured", "stated", "unknown"]
 
@@ -20,6 +21,13 @@ STATED_WUDI = {"cpu": 1900 / 14.5e9, "gpu": 5 / 14.5e9}
 shapes of a 7B model's layers) or an H100 (from the number of operations, not measured)."""
 STATED_DISENTANGLING = {"cpu": 3500 / 14.5e9, "gpu": 8 / 14.5e9}
 """Seconds per byte and parent of all task vectors of a set: the same with n right sides for one."""
+STATED_REGMEAN = {"cpu": 25e9, "gpu": 20e12}
+"""Operations per second of `regmean_pp`, for one CPU thread or an H100 (not measured)."""
+OPERATIONS_A_TOKEN = 15
+"""Of `regmean_pp`, for each weight of a model: the passages through the layers and the products of
+their inputs."""
+TOKENS_OF_AN_ITEM = 150
+TOKENS_OF_AN_ANCHOR = 800
 STATED_EVALUATION = {"hf": 1500 / 14.5e9, "vllm": 140 / 14.5e9}
 """Seconds per byte: a 7B model on an H100, 2,000 to 3,500 items, one generative task; for vllm
 without the start of an engine (45 s), which is reused for most models."""
@@ -158,10 +166,25 @@ def _stated_merge(config: Config, size: int | None) -> Rate:
 
 
 def _stated_task_vector(config: Config, size: int | None) -> Rate:
+    if isinstance(config.merge, RegmeanMerge):
+        return _stated_regression(config, config.merge, size)
     if not isinstance(config.merge, WudiMerge):
         return _IN_THE_MERGES
     solving, where = _solving(config.merge, STATED_DISENTANGLING)
     return _stated(size, STATED_MERGE + solving, f"wudi on {where}, by size")
+
+
+def _stated_regression(config: Config, merge: RegmeanMerge, size: int | None) -> Rate:
+    """Of one of a set that is made together, whose duration depends on the items that are seen."""
+    on_gpu, threads = merge.options.on_gpu, merge.options.threads
+    items = config.evaluation.split.calibration * len(config.evaluation.tasks)
+    tokens = items * TOKENS_OF_AN_ITEM + TOKENS_OF_AN_ANCHOR
+    speed = STATED_REGMEAN["gpu"] if on_gpu else STATED_REGMEAN["cpu"] * threads
+    weights_per_byte = 1 / BYTES.get(merge.dtype or "", 2)
+    regression = weights_per_byte * OPERATIONS_A_TOKEN * tokens / speed / most_parents(config)
+    where = "an H100" if on_gpu else f"{threads} CPU threads"
+    source = f"regmean_pp on {where}, by size, with {TOKENS_OF_AN_ITEM} tokens an item"
+    return _stated(size, STATED_MERGE + regression, source)
 
 
 def _solving(merge: WudiMerge, stated: Mapping[str, float]) -> tuple[float, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from evomerge.config import Config, WudiMerge
+from evomerge.config import Config, RegmeanMerge, WudiMerge
 from evomerge.domain.model import Retention
 from evomerge.planning.models import BYTES, ModelFacts
 from evomerge.planning.projections import (
@@ -23,6 +23,7 @@ _BATCH = 8  # requests of a batch, where a probe will choose it
 _WINDOW = 2048  # tokens of a scored sequence if the config has no `max_length`
 _LOGIT = 6  # bytes of one logit in half precision and of its float32 copy
 _LARGEST_SHARE = 0.02  # size of the embedding relative to a 7B model
+_LARGEST_LAYER = 1 / 24  # of a model
 _KINSHIP = 4e9  # limit of the memory of a measurement, without page cache
 
 
@@ -278,6 +279,8 @@ def memory_of(config: Config, models: Sequence[ModelFacts], child: int | None) -
     per_weight = BYTES.get(config.merge.dtype or "", 2)
     largest = max(model.largest or 0 for model in models) or child / per_weight * _LARGEST_SHARE
     tensors = 4 * largest * _tensors_of_merge(config)
+    if isinstance(config.merge, RegmeanMerge):
+        tensors = max(tensors, child / per_weight * _LARGEST_LAYER * 4 * _layers_of_merge(config))
     merge = _LIBRARIES + min(child, _shard(config.merge.options.shard_size)) + tensors
     rows = max(model.vocabulary or 0 for model in models) or 32_000
     batch = 0 if vllm else config.evaluation.fixed_batch_size or _BATCH
@@ -296,9 +299,20 @@ def _tensors_of_merge(config: Config) -> int:
     Two parents and the base, twice. `wudi`, from the code: every parent, its task vector, the same
     of norm 1, the right side and the solution; the base, its copy, a Gram matrix and its factor.
     """
+    if isinstance(config.merge, RegmeanMerge):
+        return 2 * most_parents(config) + 3
     if not isinstance(config.merge, WudiMerge):
         return 6
     return 5 * most_parents(config) + 4
+
+
+def _layers_of_merge(config: Config) -> int:
+    """How many layers, in float32, `regmean_pp` holds at its peak: an estimate.
+
+    From the code: the layer of every model and of the child, the task vectors; the products of the
+    inputs of the widest matrix, in part in float64, are about seven more.
+    """
+    return 2 * most_parents(config) + 9
 
 
 def _shard(text: str) -> int:

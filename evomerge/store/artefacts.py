@@ -37,6 +37,8 @@ from evomerge.store.lock import file_time, free, start_time, waiting
 MANIFEST = "manifest.json"
 PRUNED = "pruned.json"
 """The manifest of an artefact whose weights were pruned; its small files are kept."""
+CALIBRATION = "calibration"
+"""The folder of what merges learn from (`Recipe.calibration`)."""
 TASK_VECTORS = "task_vectors"
 """The folder of the sets of disentangled task vectors (`Recipe.task_vectors`)."""
 WEIGHTS = (".safetensors", ".bin")
@@ -190,7 +192,10 @@ class Store:
         the artefact's lock is free and nothing was written for a day.
         """
         refuse_links(
-            [self.root / each for each in ("models", "evaluations", TASK_VECTORS, "tmp", "locks")]
+            [
+                self.root / each
+                for each in ("models", "evaluations", TASK_VECTORS, CALIBRATION, "tmp", "locks")
+            ]
         )
         removed = 0
         for folder in sorted(self._temporary.glob("*--*")) if self._temporary.is_dir() else ():

@@ -11,7 +11,7 @@ from evomerge.domain.baseline import Baseline, baseline_of
 from evomerge.domain.errors import DamagedError
 from evomerge.domain.retention import needed, needed_task_vectors, task_vectors, unneeded
 from evomerge.domain.state import RunState, fold
-from evomerge.store.artefacts import TASK_VECTORS, WEIGHTS, Store
+from evomerge.store.artefacts import CALIBRATION, TASK_VECTORS, WEIGHTS, Store
 from evomerge.store.run_directory import RunDirectory, list_runs
 
 
@@ -109,7 +109,8 @@ def unreferenced(runs_dir: Path, store: Store) -> list[Unreferenced]:
     known |= {state.start.base.content_id for state in states}
     known = known.union(*map(task_vectors, states))
     found: list[Unreferenced] = []
-    for kind in ("models", "evaluations", TASK_VECTORS):
+    known |= {each.content_id for state in states if (each := state.start.calibration)}
+    for kind in ("models", "evaluations", TASK_VECTORS, CALIBRATION):
         folder = store.path(kind)
         present = sorted(folder.iterdir()) if folder.is_dir() else []
         found += [

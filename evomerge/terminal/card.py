@@ -94,6 +94,8 @@ def _introduction(model: Model, state: RunState, hub: Mapping[str, str]) -> Iter
         own = state.models[name]
         what = ", a LoRA adapter on the base model" if name in adapters else ""
         yield f"- {_link(name, hub)}{what}, {figures.score(own)} {unit}"
+    if recipe is not None and recipe.calibration and start.calibration:
+        yield f"\nThe merges {start.calibration.sentence}."
     yield "\nThe licences of all these models apply."
 
 
@@ -198,6 +200,11 @@ def _how_to_merge(model: Model, state: RunState) -> Iterator[str]:
         "Each document is the mergekit configuration of one merge, in the order of creation. "
         "Models that are not on the hub are given by name."
     )
+    if state.start.calibration is not None:
+        yield (
+            "\nThose of `regmean_pp` only sum task vectors, which evomerge makes of the parents "
+            "and the data that they learn from."
+        )
     for name in (*reversed(ancestors(model.name, state.models)), model.name):
         candidate = state.models[name].candidate
         if candidate is not None and candidate.recipe.seed is not None:

@@ -66,6 +66,8 @@ def outcome_facts(state: RunState, baseline: Baseline | None = None) -> list[tup
         facts.append(("skills", Text(figures.printable(kept_sentence(skills)))))
     if (guard := guard_sentence(state)) is not None:
         facts.append(("guard", Text(figures.printable(guard))))
+    if (learnt := state.start.calibration) is not None:
+        facts.append(("merges", Text(learnt.sentence)))
     if baseline is not None:
         facts.append(("baseline", Text(figures.printable(baseline_sentence(baseline, state)))))
     facts.append(("work", counts_text(state)))

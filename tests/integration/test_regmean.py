@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -19,8 +20,11 @@ from evomerge.adapters.lm_eval import worker as lm_eval
 from evomerge.config import EvaluationConfig, MergeOptions
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.recipe import Ingredient, Recipe
+from evomerge.domain.state import fold
 from evomerge.execution import operations
 from evomerge.execution.pool import Pool
+from evomerge.store.run_directory import RunDirectory
+from tests.integration.conftest import small_run
 from tests.integration.test_families import FAMILIES, SIZES
 
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -283,3 +287,49 @@ def test_the_base_answers_for_tasks_and_the_anchor(
     )
     alone = disentangled(workers, recipe(1.0, 1.0, parents=parents), folders, tmp_path / "alone")
     assert [each.name for each in alone.iterdir() if each.is_dir()] == ["sort"]
+
+
+def test_a_run_says_what_its_merges_learnt_from_and_makes_them_again(
+    tiny: Path, evomerge: Any, tmp_path: Path
+) -> None:
+    words = small_run(
+        tmp_path,
+        tiny,
+        "strategy={name: greedy, k: 2}",
+        "merge={method: regmean_pp}",
+        "evaluation.split={held_out: 0.5, calibration: 4}",
+        "stopping=[max_evaluations: 5]",
+    )
+    done = evomerge(*words)
+    assert done.returncode == 0, done.stderr
+    learnt = "learnt from 4 items of each task with their answers and a plain text"
+    assert learnt in done.stdout
+    run = tmp_path / "tiny-evolution"
+    state = fold(RunDirectory(run).read())
+    started = state.start
+    assert started.calibration is not None
+    (folder,) = (tmp_path / "store" / "calibration").iterdir()
+    assert folder.name == started.calibration.content_id
+    assert (folder / "anchor.txt").read_text(encoding="utf-8").startswith("The ferry")
+    child = next(model for model in state.models.values() if model.candidate and model.scores)
+    made = child.candidate.recipe
+    assert made.calibration == folder.name
+    assert {task for each in made.parents for task in each.parameters["tasks"]} == {
+        f"tiny_{skill}" for skill in ("reverse", "sort", "increment", "complement", "rotate")
+    }
+    shown = evomerge("show", run.name, child.name, "--dir", tmp_path).stdout
+    assert '"tasks":[' in shown
+    assert "sum_of_task_vectors" in shown
+    freed = json.loads(evomerge("gc", "--yes", "--json", "--dir", tmp_path).stdout)
+    assert not any("calibration" in each["name"] for each in freed["artefacts"])
+    exported = evomerge("export", run.name, child.name, "--to", tmp_path / "out", "--dir", tmp_path)
+    assert exported.returncode == 0, exported.stderr
+    assert learnt in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    weights = tmp_path / "store" / "models" / child.content_id / "model.safetensors"
+    before = weights.read_bytes() if weights.exists() else None
+    shutil.rmtree(folder)
+    shutil.rmtree(tmp_path / "store" / "task_vectors")
+    shutil.rmtree(weights.parent)
+    again = evomerge("rebuild", run.name, child.name, "--dir", tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert before is None or weights.read_bytes() == before

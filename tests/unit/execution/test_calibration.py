@@ -7,7 +7,7 @@ from evomerge.config import Config
 from evomerge.domain.errors import PreflightError
 from evomerge.domain.model import Coefficients, Foundation, Model, Proposal
 from evomerge.domain.scores import Scores, TaskScore
-from evomerge.execution.calibration import anchor_text, calibration_id
+from evomerge.execution.calibration import anchor_text, calibration_of
 from evomerge.execution.evaluation import Evaluation
 from evomerge.strategies.seed_grid import GRID
 
@@ -77,14 +77,15 @@ def test_weights_of_a_strategy_are_over_the_same_task_vectors():
 def test_another_anchor_is_another_calibration(tmp_path):
     (tmp_path / "anchor.txt").write_text("Some plain text.")
     ids = {
-        calibration_id(config(anchor=str(each)).merge, EVALUATION)
+        calibration_of(config(anchor=str(each)), EVALUATION)
         for each in ("default", "none", tmp_path / "anchor.txt")
     }
-    assert len(ids) == 3
+    assert len({each.content_id for each in ids}) == 3
+    assert {(each.items, each.anchored) for each in ids} == {(8, True), (8, False)}
     assert len(str(anchor_text(config().merge)).split()) > 500
     assert anchor_text(config(anchor="none").merge) is None
     wudi = Config.model_validate({**config().model_dump(), "merge": {"method": "wudi"}})
-    assert calibration_id(wudi.merge, EVALUATION) is None
+    assert calibration_of(wudi, EVALUATION) is None
 
 
 def test_an_anchor_that_cannot_be_used_is_named(tmp_path):

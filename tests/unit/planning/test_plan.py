@@ -429,3 +429,18 @@ def test_a_kept_engine_and_merges_on_its_gpu(
     changed = config.model_copy(update={"evaluation": evaluation, "merge": merge})
     lines = text(plan_of(changed)).splitlines()
     assert told in "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def test_regmean_is_estimated_by_the_items_that_it_sees() -> None:
+    def rates(items: int, *overrides: str) -> Rates:
+        given = ["merge.method=regmean_pp", "merge.parameters={}", *overrides]
+        given += [f"evaluation.split={{held_out: 0.5, calibration: {items}}}"]
+        return known_rates(load(CONFIGS / "mistral7b.yaml", given), 14_500_000_000, [])
+
+    few, many = (rates(items).task_vector.seconds or 0.0 for items in (16, 64))
+    assert 2 < many / few < 4.1
+    assert rates(64, "merge.options.threads=16").task_vector.seconds == pytest.approx(
+        many / 16, rel=0.3
+    )
+    assert (rates(64, "merge.options.device=cuda").task_vector.seconds or 0.0) < many / 20
+    assert "regmean_pp" in rates(64).task_vector.source
