@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -103,7 +102,8 @@ def main() -> int:
     parser.add_argument("--evaluations", type=int, metavar="N", choices=MARKS, default=MARKS[-1],
                         help="children per arm; another number needs another OUT_DIR")  # fmt: skip
     parser.add_argument("--numbers", help="the fixtures to try, comma-separated, instead of all")
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of every arm")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N",
+                        help="runs of every arm whose strategy draws")  # fmt: skip
     parser.add_argument("--parents", choices=get_args(Parents), default="specialists",
                         help="tuned on one skill each, on two each, or with LoRA")  # fmt: skip
     parser.add_argument("--arms", help="only these, comma-separated")
@@ -122,7 +122,9 @@ def main() -> int:
         if unknown := [name for name in wanted if name not in known]:
             parser.error(f"--arms: {unknown[0]!r} is none of {', '.join(known)}")
         arms = tuple(known[name] for name in wanted)
-    arms = tuple(replace(arm, seed=seed) for seed in range(1, options.seeds + 1) for arm in arms)
+    seeds = range(1, options.seeds + 1)
+    runs = [arm.seeded(seed) for seed in seeds for arm in arms]
+    arms = tuple({arm.name: arm for arm in runs}.values())
     numbers = [int(each) for each in options.numbers.split(",")] if options.numbers else None
     options.out.mkdir(parents=True, exist_ok=True)
     out = options.out.resolve()

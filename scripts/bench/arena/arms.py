@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import make_tiny_models as tiny
@@ -50,6 +50,8 @@ CRITERIA: dict[str, Criterion] = {
 }
 OF_PAIRS = ("greedy", "kinship", "random", "steady_state")
 OF_ALL = ("seed_grid", "coefficient_search")
+DRAWING = ("random", "coefficient_search")
+"""Strategies that draw; every run of another one makes the same children."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,10 @@ class Arm:
         chosen = self.strategy in OF_ALL and self.method not in get_args(Disentangling)
         words = [self.strategy] if chosen else [self.method, self.strategy]
         return "-".join([*words, *([self.variant] if self.variant else [])])
+
+    def seeded(self, seed: int) -> Self:
+        """The arm with another seed; itself if its strategy does not draw."""
+        return replace(self, seed=seed) if self.strategy in DRAWING else self
 
     @property
     def name(self) -> str:
@@ -112,8 +118,8 @@ class Arm:
 
 def arms_of(size: str) -> tuple[Arm, ...]:
     """`quick`: TIES for all, SLERP for the paper's question; `full`: every method and ablation."""
-    over_all = tuple(Arm(strategy, method) for method in ("wudi", "ties") for strategy in OF_ALL)
-    over_all += tuple(Arm(strategy, "regmean_pp") for strategy in OF_ALL[:2])
+    rules = (*get_args(Disentangling), "ties")
+    over_all = tuple(Arm(strategy, method) for method in rules for strategy in OF_ALL)
     ties = tuple(Arm(strategy) for strategy in OF_PAIRS)
     slerp = (Arm("greedy", "slerp"), Arm("kinship", "slerp"))
     wudi = tuple(Arm(strategy, "wudi") for strategy in OF_PAIRS)

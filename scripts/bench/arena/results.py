@@ -179,9 +179,10 @@ def _tests(
 ) -> list[dict[str, Any]]:
     """Test every arm of pairs against kinship by its method, the others against TIES's search.
 
-    Runs of the same seed are compared, on the same held-out items; every item's result is averaged
-    over the seeds. Its interval and p are valid for these fixtures, not for others; p is corrected
-    over all arms by Holm's method. The interval over the fixtures speaks of others.
+    Runs of the same seed are compared, on the same held-out items; a reference that does not draw
+    has one run for all. Every item's result is averaged over the seeds. Its interval and p are
+    valid for these fixtures, not for others; p is corrected over all arms by Holm's method. The
+    interval over the fixtures speaks of others.
 
     Args:
         arms: the seeds of every arm.
@@ -211,13 +212,13 @@ def _tests(
 
 def _reference(arm: Arm) -> Arm:
     if arm.strategy in OF_PAIRS:
-        return Arm("kinship", arm.method, seed=arm.seed)
-    return Arm("coefficient_search", seed=arm.seed)
+        return Arm("kinship", arm.method)
+    return Arm("coefficient_search")
 
 
 def _shared(seeds: Sequence[Arm], reference: Arm, played: Played) -> list[tuple[Arm, Arm]]:
     """The arm and its reference for every seed of which a fixture has both."""
-    pairs = [(arm, replace(reference, seed=arm.seed)) for arm in seeds]
+    pairs = [(arm, reference.seeded(arm.seed)) for arm in seeds]
     return [pair for pair in pairs if len(_runs(pair, played)) == len(pair)]
 
 

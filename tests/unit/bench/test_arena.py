@@ -60,9 +60,9 @@ def test_the_winner_at_a_mark_is_the_best_of_the_children_until_then(arena):
 
 
 def states_of(**right):
-    """A state with one child by arm; `_` stands for the hyphens of its name."""
+    """A state with one child by arm; `__` stands for the hyphens of its name."""
     return {
-        name.replace("_", "-"): RunState(models=Population.of([model(name, 1, *items)]))
+        name.replace("__", "-"): RunState(models=Population.of([model(name, 1, *items)]))
         for name, items in right.items()
     }
 
@@ -77,7 +77,7 @@ def test_a_choice_of_partners_that_is_worse_than_kinship_is_told_so(arena, tmp_p
     results, arms = arena["results"], arena["arms"]
     right = [True] * 60 + [False] * 40
     worse = [False] * 30 + right[30:]
-    played = played_of(arena, tmp_path, states_of(ties_kinship=right, ties_random=worse))
+    played = played_of(arena, tmp_path, states_of(ties__kinship=right, ties__random=worse))
     (test,) = results._tests([[arms.Arm("random")], [arms.Arm("kinship")]], [played], 40)
     assert (test["arm"], test["against"]) == ("ties-random", "ties-kinship")
     assert test["value"] == pytest.approx(-30.0)
@@ -87,36 +87,51 @@ def test_a_choice_of_partners_that_is_worse_than_kinship_is_told_so(arena, tmp_p
 
 
 def test_runs_of_the_same_seed_are_compared_and_their_items_averaged(arena, tmp_path):
-    results, arms = arena["results"], arena["arms"]
+    arm = arena["arms"].Arm
     right, half = [True] * 100, [True] * 50 + [False] * 50
     states = states_of(
-        ties_kinship=right, ties_random=half, ties_random_seed2=right, ties_kinship_seed2=right
+        ties__kinship=half,
+        ties__random=right,
+        ties__random__seed2=half,
+        coefficient_search=right,
+        coefficient_search__seed2=half,
+        wudi__coefficient_search=right,
+        wudi__coefficient_search__seed2=right,
+        wudi__coefficient_search__seed3=half,  # the other search has no third seed
     )
-    states |= states_of(ties_random_seed3=[False] * 100)  # kinship has no third seed
     played = played_of(arena, tmp_path, states)
-    seeds = {
-        name: [arms.Arm(name, seed=seed) for seed in (1, 2, 3)] for name in ("random", "kinship")
-    }
-    (test,) = results._tests(list(seeds.values()), [played], 40)
-    assert test["by_fixture"] == {0: [pytest.approx(-50.0), pytest.approx(0.0)]}
-    assert test["value"] == pytest.approx(-25.0)
+    once = [arm("kinship"), arm("coefficient_search")]
+    seeds = [[each.seeded(seed) for seed in (1, 2, 3)] for each in (arm("random"), once[1])]
+    seeds.append([arm("coefficient_search", "wudi").seeded(seed) for seed in (1, 2, 3)])
+    tests = arena["results"]._tests([[once[0]], *seeds], [played], 40)
+    found = {test["arm"]: (test["against"], test["value"], test["by_fixture"]) for test in tests}
+    assert found["ties-random"] == ("ties-kinship", pytest.approx(25.0), {0: [50.0, 0.0]})
+    search, value, by_seed = found["wudi-coefficient_search"]
+    assert (search, value) == ("coefficient_search", pytest.approx(25.0))
+    assert by_seed == {0: [0.0, 50.0]}
+
+
+def test_only_a_strategy_that_draws_has_several_seeds(arena):
+    arm = arena["arms"].Arm
+    assert arm("kinship").seeded(2) == arm("kinship")
+    assert arm("random").seeded(2).name == "ties-random-seed2"
 
 
 def test_an_arm_with_several_seeds_is_one_row_with_their_spread(arena, tmp_path, monkeypatch):
     results, arms = arena["results"], arena["arms"]
     monkeypatch.setattr(results, "prices", lambda fixture, states: {})
-    states = states_of(ties_kinship=[True] * 8 + [False] * 2, ties_kinship_seed2=[True] * 10)
+    states = states_of(ties__random=[True] * 8 + [False] * 2, ties__random__seed2=[True] * 10)
     played = played_of(arena, tmp_path, states)
     found = results.document(
-        [arms.Arm("kinship"), arms.Arm("kinship", seed=2)], [played], {}, (10,), 0
+        [arms.Arm("random"), arms.Arm("random", seed=2)], [played], {}, (10,), 0
     )
     (row,) = found["arms"]
-    assert row["name"] == "ties-kinship"
+    assert row["name"] == "ties-random"
     (entry,) = row["fixtures"]
     assert entry["seeds"] == 2
     assert entry["held_out@10"] == entry["weakest@10"] == pytest.approx(90.0)
     assert entry["between_seeds@10"] == pytest.approx(200**0.5)
-    assert "| ties-kinship | 90.0 | 90.0 |" in arena["table"].markdown(found)
+    assert "| ties-random | 90.0 | 90.0 |" in arena["table"].markdown(found)
 
 
 @pytest.mark.parametrize("size", ["quick", "full"])
