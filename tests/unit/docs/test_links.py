@@ -20,6 +20,7 @@ PAGES = [
     "runs/README.md",
     "scripts/bench/arena/RESULTS.md",
     "scripts/bench/arena/peers/README.md",
+    "scripts/bench/real_model/RESULTS.md",
 ]
 _LINK = re.compile(r"(?<!\\)\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
