@@ -6,17 +6,19 @@ Ray is imported only here and in `ray_worker`, and only with `execution.executor
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import platform
-import signal
 import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from evomerge import __version__
 from evomerge.adapters.machine import LIBRARIES, existing, installed
@@ -25,13 +27,19 @@ from evomerge.config import Config, ExecutionConfig, WorkerResources
 from evomerge.domain.errors import PreflightError, StoppedError
 from evomerge.domain.finding import Finding
 
+T = TypeVar("T")
+
+_POLL = 0.5
 _BEAT = 3.0
 """Seconds between looks at whether the head of the cluster still answers."""
-_PATIENCE = 30.0
+PATIENCE = 30.0
 """Seconds without an answer after which the run stops; after 60 Ray itself ends this process."""
+_CONNECTING = 30.0
+"""Seconds within which a cluster has to take the connection."""
 _LOOKING = 120.0
 """Seconds that a node has for answering the checks before a run."""
 _ROUNDING = 1e-6
+_TOKEN = "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"  # noqa: S105
 
 
 @dataclass(frozen=True)
@@ -114,20 +122,20 @@ class Cluster:
             ) from None
         if self.address != "auto":
             self._knock()
-        before = signal.getsignal(signal.SIGTERM)
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        connecting = partial(
+            ray.init,
+            self.address,
+            log_to_driver=False,
+            configure_logging=False,
+            logging_level="ERROR",
+            ignore_reinit_error=True,
+        )
+        # In a thread, where Ray leaves the driver's signal handlers alone.
         try:
-            ray.init(
-                self.address,
-                log_to_driver=False,
-                configure_logging=False,
-                logging_level="ERROR",
-                ignore_reinit_error=True,
-            )
+            in_thread(connecting).result(timeout=_CONNECTING)
         except Exception as error:
             raise self._refused(error) from error
-        finally:
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, before)  # Ray's own handler would end the driver
         self._ours = True
         self._hear()
         threading.Thread(target=self._watch, name="ray", daemon=True).start()
@@ -146,6 +154,12 @@ class Cluster:
     def _refused(self, error: Exception) -> PreflightError:
         """The error of a connection that failed, in one line."""
         text = " ".join(str(error).split())
+        if isinstance(error, TimeoutError) and not text:
+            return PreflightError(
+                f"execution.address: what listens at {self.address} did not answer "
+                f"as a Ray cluster within {_CONNECTING:.0f} s",
+                f"correct the address, or, if the cluster asks for a token: {_TOKEN}",
+            )
         if "Version mismatch" in text:
             found = text.partition("The cluster was started with:")[2] or text
             return PreflightError(
@@ -157,18 +171,19 @@ class Cluster:
             return PreflightError(
                 f"execution.address: the cluster at {self.address} refuses this process: "
                 f"{text.partition('. ')[0][:200]}",
-                "give it the token of the cluster: RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
-                "RAY_AUTH_TOKEN_PATH",
+                f"give it the token of the cluster: {_TOKEN}",
             )
         if "ray[client]" in text or "grpc" in text:
             return PreflightError(
                 "execution.address: ray:// needs Ray's client", "pip install 'ray[client]'"
             )
-        where = "on this machine or in RAY_ADDRESS" if self.address == "auto" else self.address
+        where = (
+            "on this machine or in RAY_ADDRESS" if self.address == "auto" else f"at {self.address}"
+        )
         return PreflightError(
             f"execution.address: no Ray cluster was found {where}: {text[:200]}",
-            "start one with `ray start --head`, and evomerge on one of its nodes; "
-            "or set `execution.address`",
+            "start one with `ray start --head`, and evomerge on one of its nodes; or set "
+            f"`execution.address`; if the cluster asks for a token: {_TOKEN}",
         )
 
     def _hear(self) -> None:
@@ -206,14 +221,29 @@ class Cluster:
         if self.is_gone:
             raise StoppedError(
                 f"the head of the Ray cluster ({self.address}) has not answered for "
-                f"{_PATIENCE:.0f} s; resume when there is a cluster again"
+                f"{PATIENCE:.0f} s; resume when there is a cluster again"
             )
+
+    def call(self, ask: Callable[[], T]) -> T:
+        """The result of a call that Ray may not return from while the head is gone.
+
+        Raises:
+            StoppedError: the cluster has not answered for a while.
+        """
+        answer = in_thread(ask)
+        while True:
+            try:
+                return answer.result(timeout=_POLL)
+            except TimeoutError:
+                if answer.done():
+                    raise
+                self.check()
 
     @property
     def is_gone(self) -> bool:
         """Whether the head has not answered for a while."""
         since = self._silent_since
-        return since is not None and time.monotonic() - since > _PATIENCE
+        return since is not None and time.monotonic() - since > PATIENCE
 
     def close(self) -> None:
         """Disconnect, which ends the actors of this driver."""
@@ -255,6 +285,20 @@ class Cluster:
         on_gpu = float(config.merge.options.on_gpu)
         merging = _share("merge", execution.merge_workers, execution.merge, on_gpu)
         return _room(nodes, scoring, merging), merging
+
+
+def in_thread(ask: Callable[[], T]) -> Future[T]:
+    """The coming result of a call in a thread that does not keep the process from ending."""
+    answer: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, name="ray call", daemon=True).start()
+    return answer
 
 
 def _share(what: str, count: int | None, wanted: WorkerResources, gpus: float) -> Share:
@@ -313,10 +357,10 @@ def findings(cluster: Cluster, config: Config, folders: Iterable[Path]) -> Itera
     try:
         scoring, merging = cluster.shares(config, nodes)
     except PreflightError as error:
-        yield Finding("problem", "cluster", error.message, error.remedy)
+        yield Finding("problem", "Ray", error.message, error.remedy)
     else:
         text = f"{scoring.count} workers for evaluation ({scoring}), {merging.count} for merges"
-        yield Finding("fine", "cluster", f"{len(nodes)} nodes; {text} ({merging})")
+        yield Finding("fine", "Ray", f"{len(nodes)} nodes; {text} ({merging})")
     libraries = (*LIBRARIES, *(["vllm"] if config.evaluation.backend == "vllm" else []))
     here = versions(libraries)
     with tempfile.NamedTemporaryFile(dir=existing(runs), prefix=".evomerge-cluster-") as marker:

@@ -6,6 +6,7 @@ detached: Ray ends it with its driver, and its child process ends with it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -158,7 +159,8 @@ class RayWorker:
                     "max_restarts": 0,  # made again here, when the pool asks for it
                     "max_concurrency": 8,
                 }
-                self._actor = ray.remote(Host).options(**options).remote(*self._words)
+                made = ray.remote(Host).options(**options)
+                self._actor = self._cluster.call(partial(made.remote, *self._words))
                 self.place = ""
             return self._actor
 
@@ -195,10 +197,12 @@ class RayWorker:
         """End the child process; a running operation raises CandidateError. The actor stays."""
         import ray
 
+        if self._cluster.is_gone:
+            return
         with self._lock:
             actor = self._actor
             self._closings += 1
-        if actor is None or self._cluster.is_gone:
+        if actor is None:
             return
         try:
             ray.get(actor.close.remote(), timeout=_GRACE if self.place else 0)
@@ -280,8 +284,5 @@ class RayWorker:
         with self._lock:
             if self._actor is actor:
                 self._actor = None
-        if not self._cluster.is_gone:
-            try:
-                ray.kill(actor)
-            except (ray.exceptions.RayError, ConnectionError, RuntimeError):
-                return
+        with contextlib.suppress(ray.exceptions.RayError, ConnectionError, StoppedError):
+            self._cluster.call(partial(ray.kill, actor))

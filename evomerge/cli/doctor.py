@@ -79,10 +79,14 @@ def _everything(config: Config, hub: Hub, quick: bool) -> Iterator[Finding]:
     from evomerge.cli.plan import planned
     from evomerge.planning.advice import advice
 
-    plan, devices = planned(config, hub), machine.devices(config.execution.devices)
+    local, plan = config.execution.executor == "local", planned(config, hub, cluster=False)
     yield machine.check_versions(config.evaluation.backend)
-    yield from machine.check_backend(config)
-    yield from machine.check_devices(devices, plan.memory.evaluation)
+    if local:
+        devices = machine.devices(config.execution.devices)
+        yield from machine.check_backend(config)
+        yield from machine.check_devices(devices, plan.memory.evaluation)
+    else:
+        yield from _nodes(config)
     wanted = [each for each in (plan.memory.merge, plan.memory.adapter) if each is not None]
     yield machine.check_memory(max(wanted, default=None))
     further = plan.adapted or 0
@@ -106,6 +110,19 @@ def _everything(config: Config, hub: Hub, quick: bool) -> Iterator[Finding]:
     yield from _models(config, hub)
     if not quick:
         yield _tasks(config)
+
+
+def _nodes(config: Config) -> Iterator[Finding]:
+    """Findings about the Ray cluster: room for the workers, and what each node sees and has."""
+    from evomerge.adapters.ray_cluster import Cluster, findings
+
+    models = [Path(each.model) for each in (config.base_model, *config.foundation_models)]
+    here = [each for each in (*config.evaluation.include, *models) if each.exists()]
+    with closing(Cluster(config.execution)) as cluster:
+        try:
+            yield from findings(cluster, config, [config.run.dir, *here])
+        except PreflightError as error:
+            yield Finding("problem", "Ray", error.message, error.remedy)
 
 
 def _models(config: Config, hub: Hub) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from contextlib import closing
 from dataclasses import replace
@@ -84,19 +85,31 @@ def planned(
     hours_per_evaluation: float | None = None,
     gpus: int | None = None,
     model_size: float | None = None,
+    *,
+    cluster: bool = True,
 ) -> Plan:
-    """The plan of an anchored config; `model_size` in GB replaces unknown sizes."""
-    from evomerge.adapters import machine
+    """The plan of an anchored config.
+
+    Args:
+        model_size: in GB, replaces unknown sizes.
+        cluster: ask the config's Ray cluster, if it has one, for its workers.
+
+    Raises:
+        PreflightError: the cluster cannot be reached, or has no room for the workers.
+    """
     from evomerge.adapters.survey import survey
 
     models = survey([config.base_model, *config.foundation_models], hub)
     if model_size is not None:
         size = round(model_size * 1e9)
         models = tuple(replace(m, size=size) if m.size is None else m for m in models)
-    devices = machine.devices(config.execution.devices)
-    # `auto` on a machine without a GPU: the run will probably execute on another machine.
-    elsewhere = config.execution.devices == ("auto",) and devices == ("cpu",)
-    on_gpu = gpus is not None or devices != ("cpu",) or elsewhere
+    if gpus is not None:
+        workers, on_gpu = gpus, True
+    elif config.execution.executor == "ray":
+        workers, gpus = _workers_of_cluster(config) if cluster else (1, 1)
+        on_gpu = gpus > 0
+    else:
+        workers, gpus, on_gpu = _workers_here(config)
     records = _records(config.run.dir)
 
     def plan_of(config: Config) -> Plan:
@@ -106,8 +119,8 @@ def planned(
             config,
             models,
             rates,
-            workers=gpus or len(machine.engines(config)),
-            gpus=gpus or len({*devices}),
+            workers=workers,
+            gpus=gpus or workers,
             price=price,
         )
 
@@ -118,6 +131,26 @@ def planned(
     return (
         plan if with_other.rates.evaluation.seconds is None else with_alternative(plan, with_other)
     )
+
+
+def _workers_here(config: Config) -> tuple[int, int, bool]:
+    """The evaluation workers of this machine, their GPUs, and whether a run will have GPUs."""
+    from evomerge.adapters import machine
+
+    devices = machine.devices(config.execution.devices)
+    # `auto` on a machine without a GPU: the run will probably execute on another machine.
+    elsewhere = config.execution.devices == ("auto",) and devices == ("cpu",)
+    return len(machine.engines(config)), len({*devices}), devices != ("cpu",) or elsewhere
+
+
+def _workers_of_cluster(config: Config) -> tuple[int, int]:
+    """The evaluation workers that the config's cluster has room for, and their GPUs."""
+    from evomerge.adapters.ray_cluster import Cluster
+
+    with closing(Cluster(config.execution)) as cluster:
+        scoring, _ = cluster.shares(config, cluster.nodes)
+    count = scoring.count or 1
+    return count, math.ceil(count * scoring.num_gpus)
 
 
 def _with_other_backend(config: Config) -> Config | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
@@ -148,6 +149,8 @@ class Pool:
         while not self._closed:
             try:
                 worker.start()
+            except WorkerLostError:
+                time.sleep(_POLL)  # it was placed on a node that was going
             except EvomergeError as error:
                 with self._changed:
                     self._missing[worker] = error

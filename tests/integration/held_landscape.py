@@ -1,11 +1,12 @@
 """A landscape whose operations can be held, and a driver of it over Ray, for `test_ray`.
 
 As a child module: while the folder `$HELD` has a file named like an operation's kind, the operation
-writes its process's pid to `<kind>.pid` there and waits.
+leaves a file `<kind>.<pid of its process>` there and waits.
 
-    python held_landscape.py ADDRESS FOLDER HELD
+    python held_landscape.py ADDRESS FOLDER HELD [PATIENCE]
 
 runs or resumes the landscape run in FOLDER on a cluster and prints its digest.
+PATIENCE is that with a head that does not answer, in seconds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from evomerge.adapters import ray_cluster
 from evomerge.adapters.ray_cluster import Cluster, Share
 from evomerge.adapters.ray_worker import RayWorker
 from evomerge.config import ExecutionConfig
@@ -36,7 +38,7 @@ def operations(device):
     def do(kind, operation, progress):
         progress(1, 3)
         while (held / kind).exists():
-            (held / f"{kind}.pid").write_text(str(os.getpid()))
+            (held / f"{kind}.{os.getpid()}").touch()
             time.sleep(0.02)
         return getattr(worker, kind)(operation, progress)
 
@@ -64,7 +66,9 @@ def run(cluster, root, held, observer=None, config=None):
 
 
 def main():
-    address, root, held = sys.argv[1:]
+    address, root, held, *patience = sys.argv[1:]
+    if patience:
+        ray_cluster.PATIENCE = float(*patience)
     with closing(Cluster(ExecutionConfig(address=address))) as cluster:
         try:
             state = run(cluster, Path(root), Path(held))

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from evomerge import __version__ as evomerge_version
 from evomerge.config import EvaluationConfig, ExecutionConfig
 from evomerge.domain.digest import decision_digest
+from evomerge.domain.errors import CandidateError, WorkerLostError
 from evomerge.domain.recipe import Ingredient, Recipe
 from evomerge.domain.state import fold
+from evomerge.execution import operations
 from evomerge.store.journal import read_journal
 from evomerge.testing.contracts import (
     MeasuringContract,
@@ -19,6 +27,7 @@ from evomerge.testing.contracts import (
     ScoringContract,
     WorkerContract,
     World,
+    ignore,
 )
 from evomerge.testing.landscape import make_base, make_foundation
 from evomerge.testing.landscape_run import landscape_config, run_landscape
@@ -28,9 +37,10 @@ from .conftest import NAME, small_run
 pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
-from evomerge.adapters.ray_cluster import Cluster  # noqa: E402
+from evomerge.adapters import ray_cluster  # noqa: E402
+from evomerge.adapters.ray_cluster import Cluster, findings  # noqa: E402
 
-from .held_landscape import ray_worker  # noqa: E402
+from .held_landscape import ray_worker, run  # noqa: E402
 
 HANGS = 300.0
 """Seconds after which a test is given up: long, because the machine may be busy."""
@@ -46,18 +56,63 @@ def until(condition, seconds=HANGS):
     return found
 
 
-def processes(*words):
-    """The pids of the processes with all these words in their command line or their log's name."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
+def parent(pid):
+    """The pid of the parent of a process: of a child process, its actor."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def runs(pid):
+    """Whether a process runs: it is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Held:
+    """Operations of some kinds wait in their child processes until they are let go."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir()
+
+    def hold(self, *kinds):
+        for kind in kinds:
+            (self.folder / kind).touch()
+
+    def let_go(self, kind):
+        (self.folder / kind).unlink()
+
+    def pids(self, kind):
+        """The living child processes that have waited in such an operation."""
+        found = (int(path.suffix[1:]) for path in self.folder.glob(f"{kind}.*"))
+        return [pid for pid in found if runs(pid)]
+
+    def wait_for(self, kind, count=1):
+        return until(lambda: len(pids := self.pids(kind)) >= count and pids)
+
+
+@pytest.fixture
+def held(tmp_path):
+    return Held(tmp_path / "held")
+
+
+@contextmanager
+def meanwhile(act):
+    """Run `act` in a thread beside the body; its errors are raised at the end."""
+    errors = []
+
+    def guarded():
         try:
-            text = (place / "cmdline").read_text().replace("\0", " ")
-            text += str((place / "fd" / "2").readlink())
-        except OSError:
-            continue
-        if all(word in text for word in words):
-            found.append(int(place.name))
-    return found
+            act()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=guarded)
+    thread.start()
+    yield
+    thread.join()
+    assert not errors
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +187,111 @@ def test_real_models_give_the_decisions_of_this_machine(nodes, finished, tiny, e
         "score-0",
         "kinship",
     }
+
+
+def test_what_stands_against_a_run_is_named_with_its_node(cluster, tmp_path, monkeypatch):
+    (tmp_path / "task").touch()
+    config = landscape_config(execution={"evaluation_workers": 9})
+    folders = [tmp_path / "runs", tmp_path / "task", tmp_path / "elsewhere"]
+    monkeypatch.setitem(ray_cluster.__dict__, "__version__", "0.0.1")
+    room, *first = [str(each) for each in findings(cluster, config, folders)]
+    assert "no room for 7 of 9 evaluation workers" in room
+    assert f"other versions there: evomerge {evomerge_version} (here 0.0.1)" in first[0]
+    assert f"it does not see {tmp_path / 'elsewhere'}" in first[1]
+    assert len(first) == 4, "both of each node"
+    monkeypatch.undo()
+    fine = [*findings(cluster, landscape_config(), folders[:2])]
+    assert [each.severity for each in fine] == ["fine"] * 3
+
+
+def check_decisions(root, state, uninterrupted):
+    assert decision_digest(state) == uninterrupted
+    assert not [model for model in state.models.values() if model.failure], "no attempt was counted"
+    assert not list((root / "runs/store/tmp").iterdir())
+
+
+def test_what_was_lost_and_what_died_by_itself_are_told_apart(cluster, held, tmp_path):
+    worker = ray_worker(cluster, tmp_path, held.folder)
+    base = make_base(tmp_path / "base")
+    measured = operations.measure(
+        base.content_id, [], [], lambda _: tmp_path / "base", (), tmp_path
+    )
+    held.hold("measure")
+    with meanwhile(lambda: os.kill(held.wait_for("measure")[0], signal.SIGKILL)):
+        with pytest.raises(CandidateError, match="was killed by SIGKILL") as died:
+            worker.run(measured, ignore)
+    assert not isinstance(died.value, WorkerLostError)
+    with meanwhile(lambda: os.kill(parent(held.wait_for("measure")[0]), signal.SIGKILL)):
+        with pytest.raises(WorkerLostError, match=r"was lost during 'measure': Actor\w+Error"):
+            worker.run(measured, ignore)
+    held.let_go("measure")
+    assert worker.run(measured, ignore) == {"readings": []}
+
+
+def test_actors_are_killed_in_every_kind_of_work_and_one_stands_still(
+    cluster, held, tmp_path, uninterrupted
+):
+    held.hold("score", "measure", "merge")
+
+    def disturb():
+        for kind in ("score", "measure", "merge"):
+            pid = held.wait_for(kind)[0]
+            os.kill(parent(pid), signal.SIGKILL)
+            until(lambda: not runs(pid))  # noqa: B023
+            slow = held.wait_for(kind)[0]
+            stopped = (slow, parent(slow)) if kind == "score" else ()
+            for each in stopped:
+                os.kill(each, signal.SIGSTOP)
+            held.let_go(kind)
+            time.sleep(2 if stopped else 0)  # another worker goes on
+            for each in stopped:
+                os.kill(each, signal.SIGCONT)
+
+    with meanwhile(disturb):
+        state = run(cluster, tmp_path, held.folder)
+    check_decisions(tmp_path, state, uninterrupted)
+
+
+def driver(address, root, held, *words):
+    return subprocess.Popen(
+        [sys.executable, str(DRIVER), address, str(root), str(held.folder), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_driver_is_killed_and_later_a_node_is_removed(nodes, held, tmp_path, uninterrupted):
+    held.hold("merge", "score")
+    process = driver(nodes.address, tmp_path, held)
+    children = held.wait_for("score", 2)
+    actors = [parent(pid) for pid in children]
+    process.kill()
+    process.communicate()
+    until(lambda: not any(runs(pid) for pid in (*children, *actors)))
+
+    def remove():
+        before = held.wait_for("score", 2)
+        nodes.remove_node(nodes.worker_nodes.copy().pop(), allow_graceful=False)
+        until(lambda: not all(runs(pid) for pid in before))
+        held.wait_for("score", 2)
+        for kind in ("score", "merge"):
+            held.let_go(kind)
+
+    with closing(Cluster(ExecutionConfig(address=nodes.address))) as cluster, meanwhile(remove):
+        state = run(cluster, tmp_path, held.folder)
+    check_decisions(tmp_path, state, uninterrupted)
+
+
+def test_the_head_is_gone(nodes, held, tmp_path, uninterrupted):
+    held.hold("merge")
+    process = driver(nodes.address, tmp_path, held, "3")
+    held.wait_for("merge")
+    nodes.head_node.kill_gcs_server(check_alive=False)
+    nodes.head_node.kill_raylet(check_alive=False)
+    output, errors = process.communicate(timeout=HANGS)
+    assert process.returncode == 75, errors
+    assert "the head of the Ray cluster" in errors
+    assert "has not answered for 3 s" in errors
+    assert not output
+    check_decisions(tmp_path, run_landscape(tmp_path), uninterrupted)

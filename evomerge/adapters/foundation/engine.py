@@ -38,9 +38,12 @@ class EngineLimits:
     @classmethod
     def of(cls, config: Config) -> EngineLimits | None:
         """The limits of a config on this machine; None for other backends."""
-        evaluation, devices = config.evaluation, machine.devices(config.execution.devices)
+        evaluation = config.evaluation
         if evaluation.backend != "vllm":
             return None
+        if config.execution.executor == "ray":  # its GPUs are those of other machines
+            return cls(evaluation.max_length, evaluation.gpus_per_engine, None, on_cpu=False)
+        devices = machine.devices(config.execution.devices)
         share = evaluation.gpu_share(merges_on_gpu=config.merge.options.on_gpu)
         found = machine.gpus() if devices != ("cpu",) else None
         room = min(gpu.memory for gpu in found) * share if found else None

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[3]
 PAGES = [
     "README.md",
     "CHANGELOG.md",
+    "configs/RAY.md",
     "configs/REFERENCE.md",
     "evomerge/ARCHITECTURE.md",
     "evomerge/kinship/README.md",

@@ -5,7 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from evomerge.domain.errors import CandidateError, PreflightError
+from evomerge.domain.errors import (
+    CandidateError,
+    PreflightError,
+    StoppedError,
+    WorkerLostError,
+)
+from evomerge.execution.attempts import retry
 from evomerge.execution.pool import Pool, no_progress
 from evomerge.ports import Operation
 from evomerge.testing.landscape import Fake
@@ -137,3 +143,80 @@ def test_who_waits_for_a_worker_is_told_of_the_end():
         assert isinstance(waiting.exception(20), CandidateError)
     with pytest.raises(CandidateError, match="the workers were closed"):
         pool.run(WORK)
+
+
+class Lost(Doing):
+    """Is lost with the first operations; `starts` are the outcomes of starting it again."""
+
+    def __init__(self, name, losses, starts=()):
+        super().__init__(name)
+        self.losses = losses
+        self.starts = list(starts)
+
+    def start(self):
+        super().start()
+        if self.starts and (error := self.starts.pop(0)):
+            raise error
+
+    def work(self, operation, progress):
+        if self.losses:
+            self.losses -= 1
+            raise WorkerLostError(f"{self.name} was lost")
+        return super().work(operation, progress)
+
+    look = work
+
+
+def test_work_of_a_lost_worker_is_done_again_and_the_worker_comes_back():
+    gone = WorkerLostError("again")
+    worker = Lost("one", losses=2, starts=[gone, None, gone, None])
+    assert Pool([worker]).run(WORK) == {"by": "one"}
+    assert worker.story == ["start"] * 4 + ["work"]
+
+
+def test_work_that_writes_is_left_to_the_caller_who_has_another_folder(tmp_path):
+    pool = Pool([Lost("one", losses=1), Doing("two")])
+    writing = Operation(kind="work", into=tmp_path)
+    with pytest.raises(WorkerLostError):
+        pool.run(writing)
+    assert pool.run(writing)["by"] in {"one", "two"}
+
+
+def test_a_run_without_workers_of_a_kind_stops():
+    class Impossible(Lost):
+        def start(self):
+            raise StoppedError("no node has room")
+
+    with pytest.raises(StoppedError, match="no node has room"):
+        Pool([Impossible("one", losses=1)]).run(WORK)
+
+
+def test_work_that_ends_its_workers_again_and_again_stops_the_run():
+    worker = Lost("one", losses=1000)
+    with pytest.raises(StoppedError, match="10 workers were lost in a row: one was lost"):
+        Pool([worker]).run(WORK)
+
+
+def test_losses_do_not_count_as_attempts():
+    outcomes = [WorkerLostError("lost"), CandidateError("bad"), WorkerLostError("lost"), None]
+
+    def work():
+        if outcome := outcomes.pop(0):
+            raise outcome
+        return "done"
+
+    assert retry(2, work) == "done"
+
+
+def test_workers_are_made_when_they_are_needed():
+    made = []
+
+    def making():
+        made.append(Doing("one"))
+        yield from made
+
+    pool = Pool(making())
+    pool.close()
+    assert not made
+    pool = Pool(making())
+    assert pool.run(WORK) == {"by": "one"}
