@@ -24,6 +24,13 @@ from evomerge.store.run_directory import RunDirectory
     "--arms greedy,kinship,random.",
 )
 @click.option(
+    "--arm",
+    "further",
+    metavar="'NAME: KEY=VALUE …'",
+    multiple=True,
+    help="A further arm, by what it overrides: --arm 'ties: merge.method=ties'. May be repeated.",
+)
+@click.option(
     "--repeats",
     type=click.IntRange(min=1, max=1000),
     default=1,
@@ -35,6 +42,7 @@ def command(
     config: Path,
     overrides: tuple[str, ...],
     arms: str | None,
+    further: tuple[str, ...],
     repeats: int,
     accept_drift: bool,
     plain: bool,
@@ -45,12 +53,12 @@ def command(
     The folder of the run is <run.dir>/<run.name>. An unfinished run is resumed; a finished run
     is not changed. Ctrl-C stops the run at any time; finished work is kept.
 
-    With --arms every arm is a separate run, <run.name>-<strategy> (with --repeats
-    <run.name>-<strategy>-seed<seed>), and the output of `evomerge compare` follows. The same
+    With --arms or --arm every arm is a separate run, <run.name>-<arm> (with --repeats
+    <run.name>-<arm>-seed<seed>), and the output of `evomerge compare` follows. The same
     command resumes after an interruption.
     """
-    if arms is not None:
-        _arms(config, overrides, arms, repeats, accept_drift, plain, as_json)
+    if arms is not None or further:
+        _arms(config, overrides, arms, further, repeats, accept_drift, plain, as_json)
         return
     if repeats > 1:
         raise UsageError("--repeats is for the arms of a comparison", "add --arms greedy,kinship")
@@ -63,7 +71,8 @@ def command(
 def _arms(
     config: Path,
     overrides: tuple[str, ...],
-    names: str,
+    strategies: str | None,
+    further: tuple[str, ...],
     repeats: int,
     accept_drift: bool,
     plain: bool,
@@ -72,7 +81,7 @@ def _arms(
     from evomerge.cli.arms import command_again, parsed_arms, planned, run_arms
     from evomerge.cli.compare import print_comparison
 
-    arms = planned(config, overrides, parsed_arms(names), repeats)
-    again = command_again(config, overrides, names, repeats)
+    arms = planned(config, overrides, parsed_arms(strategies, further), repeats)
+    again = command_again(config, overrides, strategies, further, repeats)
     runs = [*run_arms(arms, again, accept_drift=accept_drift, plain=plain)]
     print_comparison(runs, as_json=as_json)

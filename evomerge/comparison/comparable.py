@@ -11,6 +11,7 @@ from evomerge.domain.objective import MEANINGS
 
 _EVALUATION = "evaluation."
 _SHOWN = 70  # characters of a value
+_MOST = 5  # differences of two runs
 
 
 def require_comparable(members: Sequence[Member]) -> None:
@@ -29,7 +30,7 @@ def require_comparable(members: Sequence[Member]) -> None:
             )
     first = members[0]
     lines = [
-        f"{other.name} against {first.name}: {'; '.join(_differences(first, other))}"
+        f"{other.name} against {first.name}:{_few(_differences(first, other))}"
         for other in members[1:]
         if _evaluation_ids(other) != _evaluation_ids(first)
     ]
@@ -84,6 +85,13 @@ def _differences(first: Member, other: Member) -> list[str]:
     found += _unequal(first.state.start.versions, other.state.start.versions)
     found += _unequal(_tasks(first), _tasks(other)) if not found else []
     return found or ["the files or data of a task differ"]
+
+
+def _few(differences: list[str]) -> str:
+    shown = differences[:_MOST]
+    if more := len(differences) - len(shown):
+        shown.append(f"and {more} more")
+    return f" {shown[0]}" if len(shown) == 1 else "\n    ".join(["", *shown])
 
 
 def _tasks(member: Member) -> dict[str, object]:

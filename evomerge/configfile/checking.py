@@ -18,6 +18,13 @@ from evomerge.configfile.shape import Section, Spot, alternatives, fields, homes
 
 _MISSING = "is missing"
 _UNKNOWN = "unknown key"
+_SIMILAR, _VERY_SIMILAR = 0.6, 0.85
+"""A key that exists elsewhere is rather in the wrong place than misspelt."""
+_OF_MERGEKIT = {
+    "arcee_fusion", "breadcrumbs", "breadcrumbs_ties", "della_linear", "karcher", "model_stock",
+    "multislerp", "nearswap", "nuslerp", "ram", "ramplus_tl", "sce",
+}  # fmt: skip
+"""Merge methods of mergekit without a section of their own."""
 
 
 def checked(document: Document) -> Config:
@@ -160,6 +167,8 @@ def _wrong_value(error: ErrorDetails, path: KeyPath, document: Document) -> Faul
     remedy = None
     if error["type"] in {"literal_error", "enum", "union_tag_invalid"} and isinstance(got, str):
         remedy = wording.did_you_mean(wording.nearest([got], wording.choices(error)))
+        if error["type"] == "union_tag_invalid" and got in _OF_MERGEKIT:
+            remedy = f"write `method: mergekit` and `fragment: {{merge_method: {got}}}`"
     elif error["type"] == "string_type" and isinstance(got, bool | int | float):
         remedy = "put it in quotes"
     elif error["type"] in {"list_type", "tuple_type"} and isinstance(got, str | dict):
@@ -187,8 +196,8 @@ def _meant(key: str, where: Spot) -> str | None:
             belongs = f"it belongs to the {what} {wording.either(dict.fromkeys(owners))}"
             own = ", ".join(siblings)
             return f"{belongs}; the keys here are {own}" if what == "strategy" else belongs
-    if near := wording.did_you_mean(wording.nearest([key], siblings)):
-        return near
+    if near := wording.nearest([key], siblings, _VERY_SIMILAR if elsewhere else _SIMILAR):
+        return wording.did_you_mean(near)
     if elsewhere:
         return f"it belongs at {wording.either(f'`{path}`' for path, _ in elsewhere)}"
     if distant := wording.nearest([key], homes()):

@@ -123,13 +123,31 @@ def described(value: Any) -> str:
     return "a list" if isinstance(value, list) else "a mapping"
 
 
-def nearest(written: Iterable[Any], known: Iterable[str]) -> str | None:
-    """The known word that is most similar to one of `written`; None if none is close."""
+_OTHER_WORDS = {
+    "fp16": "float16",
+    "half": "float16",
+    "bf16": "bfloat16",
+    "fp32": "float32",
+    "pool_size": "k",
+    "population_size": "k",
+    "top_k": "k",
+}
+"""What other tools call it."""
+
+
+def nearest(written: Iterable[Any], known: Iterable[str], closeness: float = 0.6) -> str | None:
+    """The known word that is most similar to one of `written`; None if none is close.
+
+    Args:
+        closeness: the least similarity, from 0 to 1.
+    """
     words = {word.lower(): word for word in known}
     for text in written:
         plain = str(text).lower().replace("-", "_").replace(" ", "_")[:80]
+        if (other := _OTHER_WORDS.get(plain)) in words:
+            return words[other]
         parts = [word for word in words if plain and plain in word.split("_")]
-        found = difflib.get_close_matches(plain, words, n=1, cutoff=0.6)
+        found = difflib.get_close_matches(plain, words, n=1, cutoff=closeness)
         if guess := parts if len(parts) == 1 else found:
             return words[guess[0]]
     return None

@@ -139,12 +139,12 @@ def runs_table(statuses: Sequence[RunStatus]) -> Fitted:
         "score", (MISSING if model is None else figures.score(model) for model in bests)
     )
     gain = numbers("gain", (spelled(figures.gain(g), figures.gain_style(g)) for g in gains))
-    hours = numbers("hours", (f"{state.seconds / 3600:.2f}" for state in states))
+    spent = numbers("time", (figures.duration(state.seconds) for state in states))
     merges = numbers("merges", (str(state.merges) for state in states))
     failed = numbers("failed", (str(state.models.failures) for state in states))
     return Fitted(
-        [name, phase, strategy, generation, best, score, gain, merges, failed, hours],
-        [name, phase, strategy, generation, best, score, gain, hours],
+        [name, phase, strategy, generation, best, score, gain, merges, failed, spent],
+        [name, phase, strategy, generation, best, score, gain, spent],
         [name, phase, generation, score, gain],
     )
 

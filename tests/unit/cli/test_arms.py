@@ -12,6 +12,7 @@ from evomerge import wiring
 from evomerge.cli import cli
 from evomerge.configfile import config_id, dump
 from evomerge.domain.errors import SignalledError, UsageError
+from evomerge.domain.state import fold
 from evomerge.store.journal import read_journal
 from evomerge.testing.landscape import LandscapeMerger
 from evomerge.testing.landscape_run import LandscapeWorkplace, landscape_config
@@ -98,6 +99,22 @@ def test_repeats_count_the_seed_up(place, capsys):
     assert [[r["seed"] for r in arm["runs"]] for arm in document["arms"]] == [[1, 2], [1, 2]]
 
 
+def test_an_arm_can_be_any_override(place, capsys):
+    command, runs = place
+    words = [
+        "--arm",
+        "three: strategy.k=3",
+        "--arm",
+        "two elites: strategy.k=2 strategy.pool=elites",
+    ]
+    command("--arms", "greedy", *words, "--json")
+    document = json.loads(capsys.readouterr().out)
+    assert names(runs) == ["land-greedy", "land-three", "land-two-elites"]
+    assert len(document["arms"]) == 3
+    state = fold(read_journal(runs / "land-two-elites/journal.jsonl").entries)
+    assert (state.k, state.start.pool) == (2, "elites")
+
+
 def test_the_same_command_goes_on_after_a_signal(place, capsys):
     command, runs = place
     merger = Interrupted(9)
@@ -126,6 +143,8 @@ def test_the_same_command_goes_on_after_a_signal(place, capsys):
         (["--arms", "greedy"], "two arms or more"),
         (["--arms", "greedy,greedy"], "comes twice"),
         (["--arms", ""], "two arms or more"),
+        (["--arms", "greedy", "--arm", "two elites"], "expected 'NAME: KEY=VALUE"),
+        (["--arm", "a: strategy.k=2", "--arm", "a: strategy.k=3"], "'a' comes twice"),
         (["--repeats", "2"], "--repeats is for the arms"),
     ],
 )

@@ -18,6 +18,8 @@ EDITS = [
     ("{patience: 2}", "{patence: 2}", 26, "stopping.1.no_improvement.patence", "`patience`"),
     ("      default:", "      defualt:", 16, "merge.parameters.weight.defualt", "`default`"),
     ("{metric:", "{metrik:", 17, "kinship.metrik", "did you mean `metric`"),
+    ("  k: 3", "  pool_size: 3", 9, "strategy.pool_size", "did you mean `k`"),
+    ("{metric:", "{limit: 3, metric:", 17, "kinship.limit", "`evaluation.tasks.N.limit`"),
     ("run:", "k: 3\nrun:", 1, "k", "it belongs at `strategy.k`"),
     ("run:", "max_generations: 3\nrun:", 1, "max_generations", "`stopping.N.max_generations`"),
     ("run:", "batchsize: 3\nrun:", 1, "batchsize", "`evaluation.batch_size`"),
