@@ -149,6 +149,8 @@ class Weights:
 
     def prune(self, state: RunState) -> None:
         """Prune weights that neither this run nor another one of the runs folder needs."""
+        if state.retention == "all":
+            return
         gone = {state.models[name].content_id for name in unneeded(state)}
         gone |= task_vectors(state).keys() - needed_task_vectors(state)
         gone -= self._pruned
