@@ -73,7 +73,9 @@ _AIMS = {
   name: coefficient_search
 """,
         "@MERGE": """\
-  method: wudi  # keeps the skills of all parents; also slerp, linear, task_arithmetic, ties …
+  # Keeps the skills of all parents. Better still where all have one vocabulary: regmean_pp, which
+  # learns from some items of the tasks (evaluation.split.calibration: 64, with more items a task).
+  method: wudi  # also slerp, linear, task_arithmetic, ties …
   parameters:
     epsilon: 0.3  # ridge; the strategy chooses the weights
   options: {device: auto}  # merges on the GPU, if there is one

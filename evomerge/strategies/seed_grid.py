@@ -5,9 +5,9 @@ between them, while a sum of task vectors can keep the skills of all (Ilharco et
 with Task Arithmetic, arXiv 2212.04089; Yadav et al., TIES-Merging, arXiv 2306.01708). It is also
 the baseline of every search.
 
-When to use it: with few evaluations, and as a baseline. In the arena (README, "Which strategy?";
-five fixtures, held out) 46.3 with nine children, greedy 40.1 with ten: far better where skills add
-up, worse where they interfere most.
+When to use it: with few evaluations, and as a baseline. In the arena (`README.md` beside this file;
+five fixtures, held out) 81.1 with the three children of `wudi`, 46.3 with nine of TIES and task
+arithmetic, where greedy has 40.1 with ten.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Algorithm 1 spends n(n-1)/2 evaluations on the pairs of foundation models before
 Here, as in steady-state genetic algorithms (Syswerda 1991), generations alternate between the
 untried pair of the pool with the best mean score and the best model with its least related partner.
 
-When to use it: for merges of pairs with few evaluations. In the arena (README, "Which strategy?";
-five fixtures, TIES, held out) 52.4 at 10 children and 54.7 at 40, greedy 40.1 and 52.0.
+When to use it: for merges of pairs with few evaluations. In the arena (`README.md` beside this
+file; five fixtures, TIES, held out) 52.4 at 10 children and 54.7 at 40, greedy 40.1 and 52.0.
 """
 
 from __future__ import annotations

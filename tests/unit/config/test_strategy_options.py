@@ -26,7 +26,7 @@ IDS = {
     "mistral7b-slurm": "2c2de4c46675945c7d888a4ce5f95bad",
     "mistral7b-ties": "cadf94f7557a34f3fdc9f128b25c8776",
     "mistral7b": "2c2de4c46675945c7d888a4ce5f95bad",
-    "qwen2.5-7b": "495e8b13204dae815074044cb90c2511",
+    "qwen2.5-7b": "de93dfdcce019766d123fd2089fafee6",
     "tiny": "7c03650de7f08b483e5ddf05d6d685cf",
 }
 IDS_OF_LLAMA = {
