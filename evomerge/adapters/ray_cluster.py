@@ -190,14 +190,17 @@ class Cluster:
         """Write Ray's own messages to the log: it prints them to stdout, among a command's JSON."""
         from ray._private import worker
 
-        redact, log = Redactor(os.environ), self._log
-
         def to_log(data: dict[str, Any], *_: object, **__: object) -> None:
-            if log is not None:
-                with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
-                    file.writelines(redact(str(line)) + "\n" for line in data.get("lines", ()))
+            self.note(*map(str, data.get("lines", ())))
 
         worker.print_to_stdstream = to_log
+
+    def note(self, *lines: str) -> None:
+        """Append lines with the time to the log, if there is one; errors are ignored."""
+        if self._log is not None:
+            now, redact = time.strftime("%Y-%m-%d %H:%M:%S"), Redactor(os.environ)
+            with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as file:
+                file.writelines(f"{now} {redact(line)}\n" for line in lines)
 
     def _watch(self) -> None:
         """Note since when the head of the cluster has not answered."""

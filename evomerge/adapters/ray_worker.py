@@ -214,6 +214,7 @@ class RayWorker:
         actor = self._launched()
         if not self.place:
             self.place = self._awaited(actor, actor.place.remote, kind, _UP_WITHIN, None)
+            self._cluster.note(f"{self.name} (log: {Path(self._words[2]).name})")
         return actor
 
     def _awaited(
@@ -240,6 +241,7 @@ class RayWorker:
             self._cluster.check()
             first = str(error).strip().partition("\n")[0][:200]
             what = f"{self.name} was lost during {kind!r}: {type(error).__name__}: {first}"
+            self._cluster.note(what)
             raise WorkerLostError(what) from error
         except StoppedError:
             raise

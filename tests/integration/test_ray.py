@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -187,6 +188,8 @@ def test_real_models_give_the_decisions_of_this_machine(nodes, finished, tiny, e
         "score-0",
         "kinship",
     }
+    said = (tmp_path / NAME / "logs" / "ray.log").read_text()
+    assert f"mergekit child on {socket.gethostname()} (log: merge-0.log)" in said
 
 
 def test_what_stands_against_a_run_is_named_with_its_node(cluster, tmp_path, monkeypatch):

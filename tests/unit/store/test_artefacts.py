@@ -100,7 +100,7 @@ def test_a_flipped_bit_is_found_by_a_deep_look(tmp_path):
 def test_what_a_killed_process_left_is_swept(tmp_path):
     store = Store(tmp_path)
     store.obtain("models/x", build())
-    dead = tmp_path / "tmp" / f"models--y.{socket.gethostname()}.{_dead_pid()}"
+    dead = tmp_path / "tmp" / f"models--y.0a1b2c3d.{socket.gethostname()}.{_dead_pid()}"
     alive = tmp_path / "tmp" / f"models--z.{socket.gethostname()}.{os.getpid()}"
     for folder in (dead, alive):
         folder.mkdir()
