@@ -75,6 +75,43 @@ def tiny() -> Path:
 
 
 @pytest.fixture(scope="session")
+def landscape_world(tmp_path_factory):
+    """Models of the landscape, for the contract suites of workers."""
+    from evomerge.config import EvaluationConfig
+    from evomerge.domain.recipe import Ingredient, Recipe
+    from evomerge.testing.contracts import World
+    from evomerge.testing.landscape import make_base, make_foundation, read_vector
+
+    root = tmp_path_factory.mktemp("world")
+    base = make_base(root / "base")
+    models = [make_foundation(root / name, name, seed) for seed, name in enumerate("abc")]
+    folders = {model.content_id: root / model.name for model in models}
+    (root / "broken").mkdir()
+    parents = list(folders)[:2]
+    return World(
+        base=base.content_id,
+        folders={**folders, base.content_id: root / "base"},
+        recipe=Recipe(
+            method="dare_ties",
+            parents=tuple(Ingredient(model=name) for name in parents),
+            base=base.content_id,
+            seed=5,
+            engine="landscape 1",
+        ),
+        evaluation=EvaluationConfig.model_validate({"tasks": ["landscape"]}),
+        summed=Recipe(
+            method="wudi",
+            parents=tuple(Ingredient(model=each, parameters={"weight": 1.0}) for each in parents),
+            base=base.content_id,
+            disentangled=True,
+            engine="landscape 1",
+        ),
+        broken=root / "broken",
+        values=read_vector,
+    )
+
+
+@pytest.fixture(scope="session")
 def evomerge():
     """Run the command line as a user does, from the repository: (arguments) -> process."""
 

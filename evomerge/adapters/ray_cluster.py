@@ -199,8 +199,10 @@ class Cluster:
         """Append lines with the time to the log, if there is one; errors are ignored."""
         if self._log is not None:
             now, redact = time.strftime("%Y-%m-%d %H:%M:%S"), Redactor(os.environ)
-            with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as file:
-                file.writelines(f"{now} {redact(line)}\n" for line in lines)
+            with contextlib.suppress(OSError):
+                self._log.parent.mkdir(exist_ok=True)
+                with self._log.open("a", encoding="utf-8") as file:
+                    file.writelines(f"{now} {redact(line)}\n" for line in lines)
 
     def _watch(self) -> None:
         """Note since when the head of the cluster has not answered."""

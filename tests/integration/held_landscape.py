@@ -24,7 +24,12 @@ from evomerge.adapters.ray_worker import RayWorker
 from evomerge.config import ExecutionConfig
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import EvomergeError
-from evomerge.testing.landscape import LandscapeWorker
+from evomerge.testing.landscape import (
+    LandscapeEvaluator,
+    LandscapeMerger,
+    LandscapeMeter,
+    LandscapeWorker,
+)
 from evomerge.testing.landscape_run import LandscapeWorkplace, landscape_config, run_landscape
 
 SHARE = Share("landscape", 1, 0.25, 0.0, 0)
@@ -58,9 +63,9 @@ def run(cluster, root, held, observer=None, config=None):
     workplace = LandscapeWorkplace(
         root,
         config or landscape_config(execution={"attempts": 1}),
-        merger=start({"check", "merge"}, "merging"),
-        evaluators=tuple(start({"describe", "score"}, f"scoring-{n}") for n in (0, 1)),
-        meter=start({"measure", "sample"}, "measuring"),
+        merger=start(LandscapeMerger.kinds, "merging"),
+        evaluators=tuple(start(LandscapeEvaluator.kinds, f"scoring-{n}") for n in (0, 1)),
+        meter=start(LandscapeMeter.kinds, "measuring"),
     )
     return run_landscape(root, workplace.config, workplace, observer)
 

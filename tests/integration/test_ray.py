@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 
 from evomerge import __version__ as evomerge_version
-from evomerge.config import EvaluationConfig, ExecutionConfig
+from evomerge.config import ExecutionConfig
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import CandidateError, WorkerLostError
-from evomerge.domain.recipe import Ingredient, Recipe
 from evomerge.domain.state import fold
 from evomerge.execution import operations
 from evomerge.store.journal import read_journal
@@ -27,10 +26,9 @@ from evomerge.testing.contracts import (
     MergingContract,
     ScoringContract,
     WorkerContract,
-    World,
     ignore,
 )
-from evomerge.testing.landscape import make_base, make_foundation
+from evomerge.testing.landscape import make_base
 from evomerge.testing.landscape_run import landscape_config, run_landscape
 
 from .conftest import NAME, small_run
@@ -150,27 +148,7 @@ class TestContract(WorkerContract, MergingContract, ScoringContract, MeasuringCo
 
     operation = pytest.fixture(lambda self, world: world.describe())
 
-    @pytest.fixture(scope="class")
-    def world(self, tmp_path_factory):
-        root = tmp_path_factory.mktemp("world")
-        base = make_base(root / "base")
-        models = [make_foundation(root / name, name, seed) for seed, name in enumerate("abc")]
-        folders = {model.content_id: root / model.name for model in models}
-        (root / "broken").mkdir()
-        parents = tuple(Ingredient(model=name) for name in list(folders)[:2])
-        return World(
-            base=base.content_id,
-            folders={**folders, base.content_id: root / "base"},
-            recipe=Recipe(
-                method="dare_ties",
-                parents=parents,
-                base=base.content_id,
-                seed=5,
-                engine="landscape 1",
-            ),
-            evaluation=EvaluationConfig.model_validate({"tasks": ["landscape"]}),
-            broken=root / "broken",
-        )
+    world = pytest.fixture(lambda self, landscape_world: landscape_world, scope="class")
 
 
 def test_real_models_give_the_decisions_of_this_machine(nodes, finished, tiny, evomerge, tmp_path):
