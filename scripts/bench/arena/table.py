@@ -92,6 +92,8 @@ def _others(controls: Mapping[str, Any]) -> Iterator[float]:
 
 
 def _arms(found: Mapping[str, Any]) -> Iterator[str]:
+    if not found["arms"]:
+        return
     marks = found["marks"]
     yield "\n## Held-out score of the model that looked best, in points (mean over fixtures)\n"
     yield "Between seeds: standard deviation of the mean within a fixture. Kept: skills, of all.\n"
@@ -118,6 +120,8 @@ def _arms(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _by_fixture(found: Mapping[str, Any]) -> Iterator[str]:
     """The table of every arm's mean and weakest skill on every fixture."""
+    if not found["arms"]:
+        return
     marks = found["marks"]
     numbers = sorted({entry["fixture"] for arm in found["arms"] for entry in arm["fixtures"]})
     yield "\n## By fixture: mean / weakest, held out (means over the seeds)\n"
