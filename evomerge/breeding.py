@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,15 @@ from evomerge.config import (
 from evomerge.domain.identity import derived_seed
 from evomerge.domain.model import Coefficients, Foundation, Model, Proposal
 from evomerge.domain.recipe import WEIGHT, Ingredient, Recipe
+from evomerge.domain.references import best_by_task
 
 _OVER_WEIGHTS = {"slerp", "linear"}
 """Methods that merge weights; the others merge task vectors."""
 
 _AT_RANDOM = {"dare_ties", "dare_linear", "della", "mergekit"}
+
+_ABLE = 0.5
+"""The share of the best foundation model's score at which a model can do a task."""
 
 _OF_THE_RESULT = {"allow_crimes", "trust_remote_code", "device", "threads", "shard_size"}
 """Options that change the output of a merge, for example by rounding."""
@@ -35,6 +39,7 @@ class Breeding:
         seed: the seed of the run.
         engine: name and version of what executes the recipes.
         calibration: content id of what merges learn from, for methods that do.
+        holders: returns the scored foundation models, which show what a skill is.
     """
 
     merge: MergeConfig
@@ -43,6 +48,7 @@ class Breeding:
     foundation: tuple[Foundation, ...]
     engine: str
     calibration: str | None = None
+    holders: Callable[[], Sequence[Model]] = tuple
 
     def recipe(self, proposal: Proposal, parents: Sequence[Model]) -> Recipe:
         """The recipe of the child of `parents`, which are in merge order."""
@@ -74,6 +80,7 @@ class Breeding:
         """The recipe of a merge that learns from items of the tasks."""
         own, shared = self._parameters()
         del shared["anchor"]  # its text is part of the calibration
+        tasks_of_each = answering(parents, self.holders())
         return Recipe(
             method=self.merge.method,
             parents=tuple(
@@ -81,7 +88,7 @@ class Breeding:
                     model=parent.content_id,
                     parameters={**own, WEIGHT: weight, "tasks": list(tasks)},
                 )
-                for parent, weight, tasks in zip(parents, weights, answering(parents), strict=True)
+                for parent, weight, tasks in zip(parents, weights, tasks_of_each, strict=True)
             ),
             base=self.base.content_id,
             parameters=shared,
@@ -155,18 +162,30 @@ class Breeding:
         return derived_seed("merge", self.seed, *parents)
 
 
-def answering(parents: Sequence[Model]) -> tuple[tuple[str, ...], ...]:
+def answering(
+    parents: Sequence[Model], holders: Sequence[Model] = ()
+) -> tuple[tuple[str, ...], ...]:
     """The tasks that each of some models answers for: where no other has a better score.
 
-    The scores are those of selection. Equals answer together; models without scores for none.
+    The scores are those of selection. Equals answer together. A task that none of them can do
+    would only be in the way: nobody answers for it, unless there is no other.
+
+    Args:
+        holders: models whose best score on a task is that of somebody who can do it.
     """
-    scores = [
-        {task.task: task.value for task in parent.scores.tasks} if parent.scores else {}
-        for parent in parents
+    best, skilled = best_by_task(parents, "selection"), best_by_task(holders, "selection")
+    known = [
+        task
+        for task, (value, _) in best.items()
+        if task not in skilled or value >= _ABLE * skilled[task][0]
     ]
-    best = {task: max(each.get(task, 0.0) for each in scores) for each in scores for task in each}
     return tuple(
-        tuple(task for task, value in each.items() if value == best[task]) for each in scores
+        tuple(
+            task.task
+            for task in (parent.scores.tasks if parent.scores else ())
+            if task.value == best[task.task][0] and (task.task in known or not known)
+        )
+        for parent in parents
     )
 
 

@@ -89,7 +89,15 @@ def search(
     start, budget = ledger.state.start, ledger.state.budget
     extended = budget and (MaxEvaluations(max_evaluations=budget),)
     learnt = start.calibration.content_id if start.calibration else None
-    breeding = Breeding(config.merge, start.seed, start.base, start.foundation, engine, learnt)
+    breeding = Breeding(
+        config.merge,
+        start.seed,
+        start.base,
+        start.foundation,
+        engine,
+        learnt,
+        lambda: ledger.state.at_generation(0),
+    )
     return evolve(
         ledger,
         config.strategy,

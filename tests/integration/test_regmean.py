@@ -314,9 +314,8 @@ def test_a_run_says_what_its_merges_learnt_from_and_makes_them_again(
     child = next(model for model in state.models.values() if model.candidate and model.scores)
     made = child.candidate.recipe
     assert made.calibration == folder.name
-    assert {task for each in made.parents for task in each.parameters["tasks"]} == {
-        f"tiny_{skill}" for skill in ("reverse", "sort", "increment", "complement", "rotate")
-    }
+    parents = zip(child.parents, made.parents, strict=True)
+    assert all(f"tiny_{name}" in each.parameters["tasks"] for name, each in parents)
     shown = evomerge("show", run.name, child.name, "--dir", tmp_path).stdout
     assert '"tasks":[' in shown
     assert "sum_of_task_vectors" in shown

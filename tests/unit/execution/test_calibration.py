@@ -50,6 +50,15 @@ def test_the_best_on_a_task_answers_for_it_and_equals_together():
     assert answering((model("a"), model("b", x=1.0))) == ((), ("x",))
 
 
+def test_nobody_answers_for_a_task_that_none_of_them_can_do():
+    holders = (model("h", x=90.0, y=90.0, z=0.0),)
+    able = (model("a", x=80.0, y=40.0, z=0.0), model("b", x=10.0, y=44.0, z=0.0))
+    assert answering(able, holders) == (("x", "z"), ("z",))
+    assert answering(able) == (("x", "z"), ("y", "z"))
+    helpless = (model("a", x=8.0), model("b", x=9.0))
+    assert answering(helpless, holders) == ((), ("x",))
+
+
 def test_a_recipe_says_who_answers_for_what():
     made = breeding(ridge=0.01).of_config(PARENTS[:2])
     assert [parent.parameters for parent in made.parents] == [
