@@ -41,9 +41,9 @@ class Results:
         """The two tables."""
         return "\n".join([*self._winners(), "", *self._points()]) + "\n"
 
-    def _own(self, skill: str, *, held_out: bool) -> float:
-        """A specialist's score on its own task."""
-        return _values(self._scores(self.start[skill], held_out=held_out))[skill]
+    def _own(self, skill: str) -> float:
+        """A specialist's score on the held-out items of its own task."""
+        return _values(self._scores(self.start[skill], held_out=True))[skill]
 
     def _scores(self, model: Model, *, held_out: bool) -> Scores:
         scores = self.held_out[model.content_id] if held_out else model.scores
@@ -56,7 +56,7 @@ class Results:
             " | ".join(TEXTS) + " |"
         )
         yield "| --- | --: | --: | --: | --: | --: | --- | --: | --: | --: |"
-        ceiling = fmean(self._own(skill, held_out=True) for skill in SKILLS)
+        ceiling = fmean(self._own(skill) for skill in SKILLS)
         for name, model in self.start.items():
             values = _values(self._scores(model, held_out=True))
             shown = f"{fmean(values.values()):.1f}"
@@ -68,9 +68,7 @@ class Results:
             model = best(state)
             scores = self._scores(model, held_out=True)
             values = _values(scores)
-            kept = sum(
-                value >= KEPT * self._own(skill, held_out=True) for skill, value in values.items()
-            )
+            kept = sum(value >= KEPT * self._own(skill) for skill, value in values.items())
             mean = fmean(values.values())
             yield _row([
                 f"**{name}**: {_point(model)}",
@@ -94,7 +92,10 @@ class Results:
                 values = _values(self._scores(model, held_out=False))
                 skills = [parent for parent in model.parents if parent in values]
                 mean = fmean(values[skill] for skill in skills)
-                own = fmean(self._own(skill, held_out=False) for skill in skills)
+                own = fmean(
+                    _values(self._scores(state.models[skill], held_out=False))[skill]
+                    for skill in skills
+                )
                 shares.append((mean, own))
                 yield _row([
                     name, _point(model), f"{mean:.1f}", f"{100 * mean / own:.0f} %",
