@@ -50,6 +50,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt
 
 _INPUTS = ".inputs"
 _RANGES = {"density": (0.0, 1.0), "gamma": (0.0, 1.0), "epsilon": (0.0, 1.0)}
+_WIDER = {"wudi": {"epsilon": (0.0, 1000.0)}}
 _OWN_OPTIONS = frozenset({"device", "low_cpu_memory", "trust_remote_code"})
 
 transformers.utils.logging.disable_progress_bar()
@@ -256,7 +257,8 @@ def _check_parameters(content: Mapping[str, Any], known: set[str]) -> None:
                 "and would ignore it",
                 f"it has {', '.join(sorted(known)) or 'none'}",
             )
-        low, high = _RANGES.get(name, (float("-inf"), float("inf")))
+        own = _WIDER.get(content["merge_method"].removesuffix("_task_vectors"), {})
+        low, high = own.get(name) or _RANGES.get(name, (float("-inf"), float("inf")))
         outside = [number for number in _numbers(value) if not low <= number <= high]
         if outside:
             raise PreflightError(f"{name} {outside[0]:g} is not between {low:g} and {high:g}")

@@ -101,9 +101,10 @@ class WudiParameters(_Parameters):
     epsilon: float = identity(
         default=0.3,
         gt=0,
-        le=1,
+        le=1000,
         allow_inf_nan=False,
-        description="ridge regularisation, in (0, 1]; results for 0.3 to 1 are similar",
+        description="ridge regularisation; results for 0.3 to 1 are similar; parents of low rank "
+        "(LoRA) need 30 to 100",
     )
 
 

@@ -26,7 +26,7 @@ def error(found, expected):
     return float((found.double() - expected).norm() / expected.norm())
 
 
-@pytest.mark.parametrize("epsilon", [1e-4, 0.3, 1.0])
+@pytest.mark.parametrize("epsilon", [1e-4, 0.3, 1.0, 100.0])
 @pytest.mark.parametrize(
     ("shape", "count"),
     [((64, 40), 2), ((12, 300), 3), ((300, 12), 3), ((40, 40), 5), ((40, 80), 2), ((40, 120), 1)],
