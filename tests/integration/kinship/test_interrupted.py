@@ -113,7 +113,7 @@ def test_the_digest_is_the_same_after_passes_of_another_arm(tmp_path):
     alone = workplace(tmp_path / "alone", tmp_path / "weights")
     digest = decision_digest(run_landscape(tmp_path / "alone", workplace=alone))
     root = tmp_path / "both"
-    other = workplace(root, tmp_path / "weights", "steady_state", "other")
+    other = workplace(root, tmp_path / "weights", "random", "other")
     run_landscape(root, workplace=other)
     after = workplace(root, tmp_path / "weights")
     assert decision_digest(run_landscape(root, workplace=after)) == digest
