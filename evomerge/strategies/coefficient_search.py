@@ -8,7 +8,7 @@ and their scores from the run's state.
 
 When to use it: for the best model, with `max_evaluations` as the criterion (generations are too
 small for criteria that count generations). In the arena (`README.md` beside this file; five
-fixtures, held out) `bayes` has 96.2 at 10 children with `regmean_pp`, 85.8 at 20 with `wudi`, 61.3
+fixtures, held out) `bayes` has 96.1 at 10 children with `regmean_pp`, 85.8 at 20 with `wudi`, 61.3
 at 40 with TIES and task arithmetic, where greedy has 52.0.
 """
 
