@@ -35,6 +35,7 @@ from evomerge.adapters.mergekit import (
     CONFIG_FILE,
     RECIPE_FILE,
     REGMEAN,
+    WUDI_VECTORS,
     mergekit_yaml,
     recipe_yaml,
     sum_of,
@@ -50,7 +51,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt
 
 _INPUTS = ".inputs"
 _RANGES = {"density": (0.0, 1.0), "gamma": (0.0, 1.0), "epsilon": (0.0, 1.0)}
-_WIDER = {"wudi": {"epsilon": (0.0, 1000.0)}}
+_WIDER = {method: {"epsilon": (0.0, 1000.0)} for method in ("wudi", WUDI_VECTORS)}
 _OWN_OPTIONS = frozenset({"device", "low_cpu_memory", "trust_remote_code"})
 
 transformers.utils.logging.disable_progress_bar()
@@ -115,10 +116,18 @@ def disentangle(operation: Operation, progress: Progress) -> dict[str, Any]:
     Raises:
         PreflightError, CandidateError: as `merge`.
     """
-    recipe, into, folders = _recipe(operation), operation.output, operation.inputs
-    if recipe.method == REGMEAN:
-        return _by_regression(operation, progress)
-    rows, base = recipe.rows, into / recipe.base
+    recipe, into = _recipe(operation), operation.output
+    disentangled = _by_regression if recipe.method == REGMEAN else _by_mergekit
+    written = disentangled(recipe, operation, progress)
+    (into / RECIPE_FILE).write_text(recipe_yaml(recipe), encoding="utf-8")
+    _open_modes(into)
+    return {"tensors": len(written)}
+
+
+def _by_mergekit(recipe: Recipe, operation: Operation, progress: Progress) -> set[str]:
+    """Write the models of a set by a run of mergekit; returns the names of its tensors."""
+    into, folders, rows = operation.output, operation.inputs, recipe.rows
+    base = into / recipe.base
     with _inputs_by_name(into, folders):
         settings = _settings(recipe, operation)
         finite = _run(wudi_vectors(recipe), settings, folders, base, progress, rows)
@@ -128,15 +137,13 @@ def disentangle(operation: Operation, progress: Progress) -> dict[str, Any]:
             shutil.copyfile(base / "config.json", into / name / "config.json")
     if recipe.base not in rows:
         shutil.rmtree(base)
-    (into / RECIPE_FILE).write_text(recipe_yaml(recipe), encoding="utf-8")
-    _open_modes(into)
-    return {"tensors": len(finite)}
+    return finite
 
 
-def _by_regression(operation: Operation, progress: Progress) -> dict[str, Any]:
+def _by_regression(recipe: Recipe, operation: Operation, progress: Progress) -> set[str]:
     """The same for `regmean_pp`, layer by layer, without mergekit; progress is in layers."""
-    recipe, into, folders = _recipe(operation), operation.output, operation.inputs
-    settings, rows = _settings(recipe, operation), recipe.rows
+    into, folders, rows = operation.output, operation.inputs, recipe.rows
+    settings = _settings(recipe, operation)
     options = _options(recipe, settings)
     _refuse_pickle({name: folders[name] for name in (recipe.base, *rows)}, settings["allow_pickle"])
     torch.set_num_threads(settings["threads"])
@@ -152,9 +159,7 @@ def _by_regression(operation: Operation, progress: Progress) -> dict[str, Any]:
         writer.finalize()
         _check_weights(into / name, written)
         shutil.copyfile(folders[recipe.base] / "config.json", into / name / "config.json")
-    (into / RECIPE_FILE).write_text(recipe_yaml(recipe), encoding="utf-8")
-    _open_modes(into)
-    return {"tensors": len(written)}
+    return written
 
 
 def _run(
@@ -257,8 +262,8 @@ def _check_parameters(content: Mapping[str, Any], known: set[str]) -> None:
                 "and would ignore it",
                 f"it has {', '.join(sorted(known)) or 'none'}",
             )
-        own = _WIDER.get(content["merge_method"].removesuffix("_task_vectors"), {})
-        low, high = own.get(name) or _RANGES.get(name, (float("-inf"), float("inf")))
+        ranges = {**_RANGES, **_WIDER.get(content["merge_method"], {})}
+        low, high = ranges.get(name, (float("-inf"), float("inf")))
         outside = [number for number in _numbers(value) if not low <= number <= high]
         if outside:
             raise PreflightError(f"{name} {outside[0]:g} is not between {low:g} and {high:g}")

@@ -37,7 +37,7 @@ def wudi(group: TensorGroup, weight: PerNonBase[float], epsilon: float = 0.3) ->
 
 
 class _ForEveryParent(FunctionalGroupMergeMethod):  # type: ignore[misc]
-    """A method that returns tensors of many models, stacked, for `mergekit_vectors.Writers`."""
+    """A method that returns tensors of many models, stacked; `mergekit_child` splits them."""
 
     def _execute(
         self, groups: Sequence[TensorGroup], parameters: Sequence[Any], *_: Any, **__: Any

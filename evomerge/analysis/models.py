@@ -55,23 +55,23 @@ def model_rows(entries: Iterable[Entry], state: RunState) -> list[Row]:
     """
     spent = _spent(entries)
     tasks = _tasks(state)
-    best = best_by_task(state.at_generation(0), "selection")
+    best = {t: top for t, (top, _) in best_by_task(state.at_generation(0), "selection").items()}
     ranks = {model.name: place for place, model in enumerate(state.ranking, start=1)}
+    scores = [model.score for model in state.at_generation(0) if model.score is not None]
+    top = max(scores, default=None)
     pool = {model.name for model in state.pool} if state.started else set()
     rows = []
     for model in state.models.values():
-        row = {**_row(model, state), **spent.get(model.name, {})}
+        row = {**_row(model, state, top), **spent.get(model.name, {})}
         row |= {"rank": ranks.get(model.name), "in_pool": model.name in pool}
-        row |= _of_tasks(model, tasks, {task: top for task, (top, _) in best.items()})
+        row |= _of_tasks(model, tasks, best)
         rows.append({column: row.get(column) for column in (*COLUMNS, *_names(tasks))})
     return rows
 
 
-def _row(model: Model, state: RunState) -> Row:
+def _row(model: Model, state: RunState, top: float | None) -> Row:
     proposal = model.candidate and model.candidate.proposal
     chosen = proposal and proposal.coefficients
-    founders = [each.score for each in state.at_generation(0) if each.score is not None]
-    known = model.score is not None and bool(founders)
     return {
         "model": model.name,
         "generation": model.generation,
@@ -82,9 +82,9 @@ def _row(model: Model, state: RunState) -> Row:
         "stderr": model.stderr,
         "perplexity": model.perplexity,
         "gain": merge_gain(model, state.models),
-        "gain_over_foundation": (model.score or 0.0) - max(founders) if known else None,
-        "held_out": _value(model, "held_out"),
-        "final": _value(model, "final"),
+        "gain_over_foundation": None if top is None or model.score is None else model.score - top,
+        "held_out": model.score_on("held_out"),
+        "final": model.score_on("final"),
         "kinship": proposal and proposal.kinship,
         "method": model.candidate and model.candidate.recipe.method,
         "weights": list(chosen.weights) if chosen else None,
@@ -104,11 +104,6 @@ def _status(model: Model) -> str:
     if model.scores is not None:
         return "scored"
     return "merged" if model.merged else "waiting"
-
-
-def _value(model: Model, split: Split) -> float | None:
-    estimate = model.estimate(split)
-    return None if estimate is None else estimate.value
 
 
 def _spent(entries: Iterable[Entry]) -> dict[str, Row]:

@@ -22,7 +22,7 @@ from evomerge.api.results import Run
 from evomerge.config import Config, runs_folder
 from evomerge.configfile import anchored, parse
 from evomerge.configfile import load as load_config
-from evomerge.domain.errors import EvomergeError, UsageError
+from evomerge.domain.errors import EvomergeError
 from evomerge.domain.objective import ObjectiveName
 from evomerge.store.run_directory import RunDirectory, find_run, list_runs
 
@@ -102,8 +102,6 @@ def compare(several: Sequence[Run | str], objective: ObjectiveName | None = None
     from evomerge.api.comparing import comparison_of
 
     found = [each if isinstance(each, Run) else load(each) for each in several]
-    if len({each.path for each in found}) < 2:
-        raise UsageError("a comparison needs two runs or more", "see `evomerge.runs()`")
     return comparison_of([RunDirectory(each.path) for each in found], objective)
 
 

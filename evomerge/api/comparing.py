@@ -27,9 +27,13 @@ def comparison_of(
     """Compare runs on disk by `objective`, by default the objective of the first run.
 
     Raises:
-        UsageError: a run has no score yet.
+        UsageError: there are fewer than two, or a run has no score yet.
         IncomparableError: their scores were measured with different settings.
     """
+    if len({run.path for run in runs}) < 2:
+        raise UsageError(
+            "a comparison needs two runs or more", "list the runs with `evomerge list`"
+        )
     journals = [run.read() for run in runs]
     for run, entries in zip(runs, journals, strict=True):
         if not any(entry.event.type == "model_scored" for entry in entries):

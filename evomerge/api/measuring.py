@@ -16,6 +16,7 @@ from evomerge.adapters.kinship import KinshipTables, of_the_public_tool, tabulat
 from evomerge.config import MergeOptions, ModelConfig
 from evomerge.domain.errors import CandidateError, PreflightError, UsageError
 from evomerge.domain.state import RunState
+from evomerge.execution.pool import no_progress
 from evomerge.store.artefacts import Store
 from evomerge.store.run_directory import STORE_FOLDER, RunDirectory
 
@@ -133,7 +134,7 @@ def measured(
                     log,
                     metrics=tuple(metrics),
                     split=split,
-                    progress=_silently,
+                    progress=no_progress,
                 )
             else:
                 tables = tabulate(
@@ -146,7 +147,7 @@ def measured(
                     measure=exact or subject.passes is None,
                     passes=subject.passes,
                     base_id=subject.base_id,
-                    progress=_silently,
+                    progress=no_progress,
                 )
         except CandidateError as error:
             raise PreflightError(error.message, error.remedy) from error
@@ -159,7 +160,3 @@ def measured(
         warnings.append(told)
     models = tuple(names[each] for each in tables.models)
     return replace(tables, models=models, warnings=tuple(warnings))
-
-
-def _silently(done: int, total: int) -> None:
-    """No-op progress callback."""

@@ -11,7 +11,6 @@ import click
 
 from evomerge.api.comparing import comparison_of, distinct, winners
 from evomerge.cli.options import json_option, runs_dir_option
-from evomerge.domain.errors import UsageError
 from evomerge.domain.objective import ObjectiveName
 from evomerge.store.run_directory import RunDirectory, find_run
 from evomerge.terminal.screen import stdout_console
@@ -66,10 +65,6 @@ def command(
     SPREAD: {"median", "low", "high"}; MODEL as in `evomerge status --help`.
     """
     found = [find_run(run, runs_dir) for run in dict.fromkeys(runs)]
-    if len({run.path for run in found}) < 2:
-        raise UsageError(
-            "a comparison needs two runs or more", "list the runs with `evomerge list`"
-        )
     print_comparison(found, as_json=as_json, html=html, objective=objective)
 
 

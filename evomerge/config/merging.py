@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -247,6 +248,15 @@ class RegmeanMerge(_Merge):
 
     method: Literal["regmean_pp"] = identity(description="merge method")
     parameters: RegmeanParameters = RegmeanParameters()
+
+    def anchored(self, root: Path) -> Self:
+        """The same with an absolute path of the anchor's text: a relative one starts at `root`."""
+        text = self.parameters.anchor
+        if text in {"default", "none"}:
+            return self
+        path = str(root.absolute() / Path(text).expanduser())
+        parameters = self.parameters.model_copy(update={"anchor": path})
+        return self.model_copy(update={"parameters": parameters})
 
 
 _FRAGMENT_KEYS = ("merge_method", "parameters", "out_dtype")

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from evomerge.config import Config, ModelConfig
+from evomerge.config import Config, ModelConfig, RegmeanMerge
 from evomerge.config.models import is_path
 from evomerge.configfile import scalars
 
@@ -51,12 +51,13 @@ def anchored(config: Config, root: Path) -> Config:
     tokenizer = config.merge.tokenizer
     if tokenizer not in known and "/" in tokenizer:
         tokenizer = located(tokenizer)
+    merge = config.merge.model_copy(update={"tokenizer": tokenizer})
     return config.model_copy(
         update={
             "run": config.run.model_copy(update={"dir": absolute(config.run.dir)}),
             "base_model": model(config.base_model),
             "foundation_models": tuple(model(each) for each in config.foundation_models),
-            "merge": config.merge.model_copy(update={"tokenizer": tokenizer}),
+            "merge": merge.anchored(root) if isinstance(merge, RegmeanMerge) else merge,
             "evaluation": config.evaluation.model_copy(
                 update={
                     "include": tuple(absolute(path) for path in config.evaluation.include),

@@ -263,6 +263,11 @@ class Model:
         scores = self.on(split)
         return None if scores is None else self.objective(split).estimate(scores.tasks)
 
+    def score_on(self, split: Split) -> float | None:
+        """The objective's value on a split, in points; None if unknown."""
+        estimate = self.estimate(split)
+        return None if estimate is None else estimate.value
+
     @property
     def selection_gap(self) -> float | None:
         """Score on the selection split minus held-out score, in points.

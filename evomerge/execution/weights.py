@@ -138,7 +138,7 @@ class Weights:
                 raise CandidateError("nothing here can choose items to learn from")
             operation = self._calibrate(into)
             try:
-                answer = self._pool.run(operation, lambda *_: None)
+                answer = self._pool.run(operation)
             except PreflightError as error:  # the tasks are loaded again
                 raise CandidateError(error.message, error.remedy) from None
             if id_of(answer["calibration"], operation.arguments["anchor"]) != content_id:
@@ -151,15 +151,16 @@ class Weights:
         """Prune weights that neither this run nor another one of the runs folder needs."""
         if state.retention == "all":
             return
+        vectors = task_vectors(state).keys()
         gone = {state.models[name].content_id for name in unneeded(state)}
-        gone |= task_vectors(state).keys() - needed_task_vectors(state)
+        gone |= vectors - needed_task_vectors(state)
         gone -= self._pruned
         if not gone:
             return
         gone -= {state.models[name].content_id for name in needed(state)}
         gone -= self._needed_elsewhere()
         for content_id in sorted(gone):
-            kind = TASK_VECTORS if content_id in task_vectors(state) else "models"
+            kind = TASK_VECTORS if content_id in vectors else "models"
             self.store.prune(f"{kind}/{content_id}", *WEIGHTS)
             self._pruned.add(content_id)
 

@@ -13,7 +13,6 @@ from evomerge.domain.baseline import Baseline
 from evomerge.domain.difference import Gains
 from evomerge.domain.lineage import ancestors, merge_gain
 from evomerge.domain.model import Model, SkippedMerge
-from evomerge.domain.scores import Split
 from evomerge.domain.skills import Skills, lost_skills, skills_of
 from evomerge.domain.state import RunState
 from evomerge.domain.warnings import warning_summaries
@@ -48,7 +47,7 @@ def baseline_brief(baseline: Baseline) -> Document:
         "evaluations": baseline.evaluations,
         "model": baseline.best.name,
         "score": baseline.best.score,
-        "held_out": _value(baseline.best, "held_out"),
+        "held_out": baseline.best.score_on("held_out"),
     }
 
 
@@ -211,15 +210,10 @@ def model_brief(model: Model, state: RunState) -> Document:
         "perplexity": model.perplexity,
         "kept_out": model.kept_out,
         "failure": model.failure and model.failure.model_dump(mode="json"),
-        "held_out": _value(model, "held_out"),
+        "held_out": model.score_on("held_out"),
         "selection_gap": model.selection_gap,
-        "final": _value(model, "final"),
+        "final": model.score_on("final"),
     }
-
-
-def _value(model: Model, split: Split) -> float | None:
-    estimate = model.estimate(split)
-    return None if estimate is None else estimate.value
 
 
 def _generation(number: int, state: RunState) -> Document:

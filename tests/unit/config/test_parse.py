@@ -190,6 +190,21 @@ def test_the_order_of_filters_survives_the_way_to_yaml_and_back(good):
     assert list(again.merge.parameters.weight.filters) == ["b", "a", "b.c"]
 
 
+def test_anchored_makes_the_path_of_the_anchors_text_absolute(good, tmp_path):
+    """A run is resumed from any folder."""
+    merge = "{method: regmean_pp, parameters: {anchor: ANCHOR}}"
+    words = ["evaluation.split={held_out: 0.5, calibration: 8}"]
+    for anchor, expected in (
+        ("plain.txt", str(tmp_path / "plain.txt")),
+        ("/plain.txt", "/plain.txt"),
+        ("default", "default"),
+        ("none", "none"),
+    ):
+        override = f"merge={merge.replace('ANCHOR', anchor)}"
+        config = anchored(parse(good, "x", [*words, override]), tmp_path)
+        assert config.merge.parameters.anchor == expected
+
+
 def test_anchored_makes_local_paths_absolute(good, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     (tmp_path / "org" / "one").mkdir(parents=True)
