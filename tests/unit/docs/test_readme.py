@@ -1,4 +1,4 @@
-"""What the README tells to type is what evomerge takes."""
+"""What the README and its pages tell to type is what evomerge takes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,16 @@ from click.testing import CliRunner
 from evomerge.cli import COMMANDS, cli
 
 ROOT = Path(__file__).parents[3]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = (
+    "README.md",
+    "evomerge/README.md",
+    "evomerge/kinship/README.md",
+    "evomerge/significance/README.md",
+    "configs/README.md",
+)
+TEXT = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in PAGES)
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_PLAIN = re.sub(r"^```.*?^```$", "", README, flags=re.DOTALL | re.MULTILINE)
+_PLAIN = re.sub(r"^```.*?^```$", "", TEXT, flags=re.DOTALL | re.MULTILINE)
 RUN, MODEL = "paper-kinship", "model-2-1"
 # Quick, and they need neither weights nor a hub: these are really run.
 RUNNABLE = {
@@ -29,7 +36,7 @@ RUNNABLE = {
 
 
 def blocks(language: str) -> list[str]:
-    return [text for kind, text in _BLOCK.findall(README) if kind == language]
+    return [text for kind, text in _BLOCK.findall(TEXT) if kind == language]
 
 
 def words(line: str) -> list[str]:
@@ -39,7 +46,8 @@ def words(line: str) -> list[str]:
 
 def typed() -> list[list[str]]:
     lines = [line for block in blocks("sh") for line in block.splitlines()]
-    return [words(line) for line in lines if line.strip()]
+    once = dict.fromkeys(tuple(words(line)) for line in lines if line.strip())
+    return [list(line) for line in once]
 
 
 EVOMERGE = [line[1:] for line in typed() if line[0] == "evomerge"]
@@ -132,11 +140,11 @@ def test_other_commands_are_there(line):
 
 
 def test_scripts_and_extras_that_it_names_exist():
-    scripts = re.findall(r"`(?:python |\./)?(scripts/[\w./-]+)", README)
+    scripts = re.findall(r"`(?:python |\./)?(scripts/[\w./-]+)", TEXT)
     assert scripts
     assert [name for name in scripts if not (ROOT / name).exists()] == []
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = {name for text in re.findall(r"\[(\w+)\]'`", README) for name in text.split(",")}
+    extras = {name for text in re.findall(r"\[(\w+)\]'`", TEXT) for name in text.split(",")}
     assert extras
     assert extras <= set(project["optional-dependencies"])
 
