@@ -57,7 +57,7 @@ def command(
     JSON output: {"format": 1, "models": [{"name", "source", "where", "commit", "size",
      "parameters", "download", …}], "generations": [{"number", "merges": RANGE, "evaluations",
      "explored", "seconds"}], "at_the_end": {"evaluations": RANGE, "seconds": RANGE},
-     "merges": RANGE, "evaluations" (the end included), "length", "bounded", "child",
+     "merges": RANGE, "evaluations" (without the end), "length", "bounded", "child",
      "download", "unsized", "disk": {"all", "pool", "best"}, "peaks", "task_vectors", "adapters",
      "adapted", "memory", "rates", "backend", "hours", "workers", "retention", "price",
      "cost": RANGE or null,

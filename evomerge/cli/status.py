@@ -36,7 +36,7 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
      "best": MODEL, "best_foundation": MODEL, "gain_over_foundation",
      "held_out_gain_over_foundation", "held_out_splits": ["held_out|final"], "warnings": [text],
      "merges", "evaluations", "held_out_evaluations", "failures", "unscored", "hours",
-     "reused", "reused_merges", "reused_evaluations",
+     "reused", "reused_merges", "reused_evaluations", "reused_held_out",
      "gains": null or as in `evomerge gain --help`,
      "baseline": {"run", "evaluations", "model", "score", "held_out"} or null,
      "holder", "pool": [MODEL],

@@ -89,7 +89,7 @@ def compare(members: Sequence[Member], baseline: Baseline | None = None) -> Comp
 
 def _versus(first: Arm, second: Arm) -> Versus:
     couples = _couples(first, second)
-    evaluations = min(len(member.course) for couple in couples for member in couple)
+    evaluations = min(member.state.evaluations for couple in couples for member in couple)
     points = Spread.of(two.score - one.score for one, two in couples)
     at_equal = Spread.of(_ahead(one, two, evaluations) for one, two in couples)
     assert points is not None, "an arm has a member"  # noqa: S101
@@ -99,7 +99,9 @@ def _versus(first: Arm, second: Arm) -> Versus:
         points,
         at_equal,
         evaluations,
-        round(statistics.median(len(two.course) - len(one.course) for one, two in couples)),
+        round(
+            statistics.median(two.state.evaluations - one.state.evaluations for one, two in couples)
+        ),
         tuple(one.seed for one, two in couples if one.seed == two.seed),
         tuple(divergence(one, two) for one, two in couples),
     )

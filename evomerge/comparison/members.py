@@ -21,7 +21,7 @@ class ProgressPoint:
     """The state of a run right after a model was scored.
 
     Attributes:
-        evaluations: models scored so far, foundation models included.
+        evaluations: as `RunState.evaluations`.
         merges: children finished so far, scored or failed, one merge each.
         spent: elapsed seconds of the drivers, with reuse.
         work: seconds of work so far as if nothing had been reused; None if unknown.
@@ -127,7 +127,8 @@ def member_of(
         reused += isinstance(event, ModelMerged | ModelScored) and event.reused
         if isinstance(event, ModelScored):
             model = state.models[event.model]
-            course.append(ProgressPoint(len(course) + 1, merges, state.seconds, work, model))
+            point = ProgressPoint(state.evaluations, merges, state.seconds, work, model)
+            course.append(point)
     if not course:
         raise ValueError(f"no model of {name} is scored yet")
     if not work and not state.seconds:  # recorded results have no times

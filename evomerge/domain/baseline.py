@@ -20,12 +20,12 @@ class Baseline:
 
     Attributes:
         run: name of its run.
-        evaluations: number of scored merges of the grid.
+        merges: number of scored merges of the grid.
         best: the best of them on the selection split that is not kept out.
     """
 
     run: str
-    evaluations: int
+    merges: int
     best: Model
 
 
@@ -45,7 +45,7 @@ def baseline_of(state: RunState, others: Iterable[RunState] = ()) -> Baseline | 
 
 
 def _worth(grid: Baseline) -> tuple[int, bool]:
-    return grid.evaluations, grid.best.on("held_out") is not None
+    return grid.merges, grid.best.on("held_out") is not None
 
 
 def _grid(state: RunState) -> Baseline | None:

@@ -84,7 +84,8 @@ class RunState:
         objectives: the objective on each split.
         skill_kept_at: see `evomerge.domain.skills`.
         merges: number of merged models.
-        reused_merges, reused_evaluations: number of those that were already in the store.
+        reused_merges, reused_evaluations, reused_held_out: number of those merges, evaluations and
+            held-out evaluations that were already in the store.
         seconds: working time, without pauses between an interruption and a resume.
         last_at: time of the last event, in seconds since 1970.
     """
@@ -107,6 +108,7 @@ class RunState:
     merges: int = 0
     reused_merges: int = 0
     reused_evaluations: int = 0
+    reused_held_out: int = 0
     seconds: float = 0.0
     last_at: float | None = None
 
@@ -223,7 +225,11 @@ class RunState:
 
     @property
     def evaluations(self) -> int:
-        """Number of scored models, including foundation models and those that are kept out."""
+        """The number that `max_evaluations` counts, and the one that all output shows.
+
+        Models scored on the selection split, each once: foundation models, offspring, and those
+        that are kept out; reused scores too. Held-out evaluations are counted apart.
+        """
         return len(self.models.ranks) + self.models.kept_out
 
     @property
@@ -411,7 +417,7 @@ def _kept_out(event: ModelScored, state: RunState) -> str | None:
 
 @_apply.register
 def _(event: HeldOutScored, state: RunState) -> RunState:
-    state = replace(state, reused_evaluations=state.reused_evaluations + event.reused)
+    state = replace(state, reused_held_out=state.reused_held_out + event.reused)
     model = _known(state, event.model)
     held_out = {**model.held_out, event.split: event.scores}
     warnings = (*model.warnings, *event.warnings)

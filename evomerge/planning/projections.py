@@ -135,8 +135,8 @@ class Projection:
 
     @property
     def evaluations(self) -> int:
-        """Number of all evaluations, including foundation models and held-out evaluations."""
-        return sum(step.evaluations for step in self.steps) + self.end.evaluations
+        """Number of evaluations, as `RunState.evaluations`; those at the end are in `end`."""
+        return sum(step.evaluations for step in self.steps)
 
     @property
     def read(self) -> int:

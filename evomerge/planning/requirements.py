@@ -119,7 +119,7 @@ class Plan:
     """The requirements of a run.
 
     Attributes:
-        evaluations: including held-out evaluations.
+        evaluations: as `RunState.evaluations`; the held-out ones are in `at_the_end`.
         length: number of generations.
         bounded: whether the search ends in every projection.
         longest, shortest: why the longest and the shortest projection end.
@@ -352,8 +352,7 @@ def _hours(
         ),
         merges=Range.over(each.merges * rates.merge.or_zero / 3600 for each in projections),
         evaluations=Range.over(
-            ((each.evaluations - each.end.evaluations) * rates.evaluation.or_zero + each.end.work)
-            / 3600
+            (each.evaluations * rates.evaluation.or_zero + each.end.work) / 3600
             for each in projections
         ),
         kinship=Range.over(each.read * rates.kinship.or_zero / 3600 for each in projections),

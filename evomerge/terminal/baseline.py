@@ -18,7 +18,7 @@ def baseline_sentence(baseline: Baseline, state: RunState) -> str:
 
 def grid_text(baseline: Baseline) -> str:
     """`74.30 ± 1.2 by 9 merges of all models at once, held-out 73.10 ± 0.6 (run tiny-grid)`."""
-    grid, merges = baseline.best, figures.count(baseline.evaluations, "merge")
+    grid, merges = baseline.best, figures.count(baseline.merges, "merge")
     text = f"{figures.score(grid)} by {merges} of all models at once"
     if grid.on("held_out") is not None:
         text += f", held-out {figures.score(grid, 'held_out')}"

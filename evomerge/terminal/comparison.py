@@ -93,7 +93,7 @@ def arms_table(comparison: Comparison) -> Fitted:
         *perplexity_columns([arm.median.best for arm in arms]),
     ]
     evaluations = numbers(
-        "evaluations", (_median(len(m.course) for m in arm.members) for arm in arms)
+        "evaluations", (_median(m.state.evaluations for m in arm.members) for arm in arms)
     )
     merges = numbers("merges", (_median(m.state.merges for m in arm.members) for arm in arms))
     work = numbers("work", (_work(arm) for arm in arms))

@@ -68,7 +68,7 @@ def _member(member: Member) -> Document:
         "gain_over_foundation": member.gain,
         "skills": skills_brief(skills_of(state, member.best)),
         "generations": len(state.generations) - 1,
-        "evaluations": len(member.course),
+        "evaluations": member.state.evaluations,
         "merges": state.merges,
         "failures": state.models.failures,
         "reused": member.reused,

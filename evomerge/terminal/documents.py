@@ -44,7 +44,7 @@ def baseline_brief(baseline: Baseline) -> Document:
     """The baseline: merging all foundation models at once."""
     return {
         "run": baseline.run,
-        "evaluations": baseline.evaluations,
+        "evaluations": baseline.merges,
         "model": baseline.best.name,
         "score": baseline.best.score,
         "held_out": baseline.best.score_on("held_out"),
@@ -59,7 +59,9 @@ def run_document(status: RunStatus) -> Document:
         "path": str(status.path),
         "state": status.phase,
         "damage": status.damage,
-        "reused": status.state.reused_merges + status.state.reused_evaluations,
+        "reused": status.state.reused_merges
+        + status.state.reused_evaluations
+        + status.state.reused_held_out,
         **_result(status.state),
     }
 
@@ -161,6 +163,7 @@ def _result(state: RunState) -> Document:
         "held_out_evaluations": state.held_out_evaluations,
         "reused_merges": state.reused_merges,
         "reused_evaluations": state.reused_evaluations,
+        "reused_held_out": state.reused_held_out,
         "failures": state.models.failures,
         "guard": start and start.guard and start.guard.model_dump(mode="json"),
         "kept_out": state.models.kept_out,

@@ -58,6 +58,8 @@ def plan_document(plan: Plan) -> dict[str, Any]:
 def _headline(plan: Plan) -> Text:
     text = f"{_total(plan, plan.merges, _whole)} merges, "
     text += f"{_total(plan, plan.evaluations, _whole)} evaluations"
+    if plan.at_the_end.evaluations.high:
+        text += f", {_span(plan.at_the_end.evaluations, _whole)} held-out"
     if _timed(plan):
         text += f", {_total(plan, plan.hours.wall, _clock)}"
     if plan.cost is not None:
@@ -95,7 +97,7 @@ def _generations(plan: Plan) -> Fitted:
     if not plan.bounded:
         rows.append(("and so on", ("", "", "", "")))
     if plan.at_the_end.evaluations.high:
-        scored = _span(plan.at_the_end.evaluations, _whole)
+        scored = f"{_span(plan.at_the_end.evaluations, _whole)} held-out"
         rows.append(("at the end", ("0", "0", scored, _hour_span(plan.at_the_end.seconds))))
     label = [text for text, _ in rows]
     merges, explored, evaluations, clock = zip(*(cells for _, cells in rows), strict=True)

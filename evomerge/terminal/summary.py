@@ -71,18 +71,20 @@ def outcome_facts(state: RunState, baseline: Baseline | None = None) -> list[tup
     if baseline is not None:
         facts.append(("baseline", Text(figures.printable(baseline_sentence(baseline, state)))))
     facts.append(("work", counts_text(state)))
-    if state.reused_merges + state.reused_evaluations:
+    if state.reused_merges + state.reused_evaluations + state.reused_held_out:
         facts.append(("reused", Text(_reused_text(state))))
     facts += [("warnings", warned)] if warned is not None else []
     return facts
 
 
 def _reused_text(state: RunState) -> str:
-    scored = state.evaluations + state.held_out_evaluations
-    return (
-        f"{state.reused_merges} of {figures.count(state.merges, 'merge')} and "
-        f"{state.reused_evaluations} of {figures.count(scored, 'evaluation')}"
-    )
+    parts = [
+        f"{state.reused_merges} of {figures.count(state.merges, 'merge')}",
+        f"{state.reused_evaluations} of {figures.count(state.evaluations, 'evaluation')}",
+    ]
+    if state.held_out_evaluations:
+        parts.append(f"{state.reused_held_out} of {state.held_out_evaluations} held-out")
+    return ", ".join(parts)
 
 
 def result_text(state: RunState, baseline: Baseline | None = None) -> str:
@@ -125,8 +127,10 @@ def counts_text(state: RunState) -> Text:
     parts = [
         figures.count(len(state.generations) - 1, "generation"),
         figures.count(state.merges, "merge"),
-        figures.count(state.evaluations + state.held_out_evaluations, "evaluation"),
+        figures.count(state.evaluations, "evaluation"),
     ]
+    if state.held_out_evaluations:
+        parts.append(f"{state.held_out_evaluations} held-out")
     text = Text(", ".join(parts))
     if failures:
         text.append(", ").append(f"{failures} failed", "red")

@@ -147,7 +147,7 @@ def test_the_best_merge_of_a_grid_is_one_that_is_not_kept_out():
     state, _ = run({"worse_than": 1.3}, "seed_grid")
     grid = baseline_of(state)
     assert grid.best.kept_out is None
-    assert grid.evaluations == len([m for m in state.models.values() if m.kind == "grid"])
+    assert grid.merges == len([m for m in state.models.values() if m.kind == "grid"])
 
 
 def test_a_proposal_of_another_package_with_a_kept_out_parent_is_dropped():

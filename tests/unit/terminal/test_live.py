@@ -263,7 +263,7 @@ def test_the_end_says_what_was_reused(finished: Story) -> None:
     for entry in finished.entries:
         state = apply(state, entry)
         view.on_event(entry.event, state)
-    assert "reused    1 of 9 merges and 1 of 13 evaluations" in stream.getvalue()
+    assert "reused    1 of 9 merges, 1 of 13 evaluations" in stream.getvalue()
 
 
 def test_a_file_that_is_fetched_shows_bytes_rate_and_time_left() -> None:

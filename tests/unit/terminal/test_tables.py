@@ -205,7 +205,7 @@ def test_the_result_is_a_line_each(finished: Story) -> None:
         "held-out scores are measured on the selection items (evaluation.split is none)",
         "skills   4 of 4 kept, selection items",
         "work     2 generations, 9 merges, 13 evaluations, 1 failed, 3 min",
-        "reused   1 of 9 merges and 1 of 13 evaluations",
+        "reused   1 of 9 merges, 1 of 13 evaluations",
         "lineage  ((alpha × gamma) × delta)",
         "stop     max_generations: 2 generations done",
     ]
