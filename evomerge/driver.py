@@ -156,10 +156,10 @@ class _ProgressRelay:
     def on_event(self, event: object, state: RunState) -> None:
         """No-op: the ledger forwards events."""
 
-    def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
+    def on_progress(self, model: str, activity: str, done: int, total: int, host: str = "") -> None:
         """Forward to every observer."""
         for observer in self._observers:
-            observer.on_progress(model, activity, done, total)
+            observer.on_progress(model, activity, done, total, host)
 
 
 def _started(

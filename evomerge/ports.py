@@ -19,6 +19,14 @@ from evomerge.domain.value import Value
 Progress = Callable[[int, int], None]
 """Callback for progress: (done, total) in units of the operation."""
 
+
+class HostedProgress(Protocol):
+    """Callback for progress that is also told on which host, empty on this machine."""
+
+    def __call__(self, done: int, total: int, host: str = "") -> None:
+        """`done` of `total` units of the operation are done on `host`."""
+
+
 Folder = Annotated[Path, AfterValidator(Path.resolve)]
 """An absolute path, since workers can have other working directories."""
 
@@ -63,6 +71,10 @@ class Worker(Protocol):
     @property
     def kinds(self) -> AbstractSet[str]:
         """The supported kinds of operations."""
+
+    @property
+    def host(self) -> str:
+        """The machine on which it runs; empty for this one, or if it is not known yet."""
 
     def start(self) -> None:
         """Start in the background; optional, since `run` does so if needed."""
@@ -129,8 +141,11 @@ class Observer(Protocol):
     def on_event(self, event: Event, state: RunState) -> None:
         """An event was recorded; `state` is the state after it."""
 
-    def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
-        """`activity` (`merge`, `score`, `kinship`) has progressed; called from any thread."""
+    def on_progress(self, model: str, activity: str, done: int, total: int, host: str = "") -> None:
+        """`activity` (`merge`, `score`, `kinship`) has progressed; called from any thread.
+
+        `host` is the machine on which it runs, empty for this one.
+        """
 
 
 def record_all(ledger: Ledger, events: Iterable[Event]) -> None:

@@ -25,6 +25,7 @@ class CachedWorker:
     ) -> None:
         self.name = child.name
         self.kinds = child.kinds
+        self.host = child.host
         self.start = child.start
         self.close = child.close
         self._child = child

@@ -76,6 +76,7 @@ class Child:
     ) -> None:
         self.name = name or module.rpartition(".")[2]
         self.kinds = frozenset(kinds)
+        self.host = ""
         self.device = device
         self._module = module
         self._log = log

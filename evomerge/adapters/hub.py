@@ -274,7 +274,7 @@ class Hub:
             raise UnreachableError(IS_OFFLINE)
         patience, damaged = self._patience(), 0
 
-        def moving(done: int, total: int) -> None:
+        def moving(done: int, total: int, host: str = "") -> None:
             patience.renew()
             progress(done, total)
 

@@ -21,7 +21,7 @@ from evomerge.domain.model import Foundation
 from evomerge.execution.attempts import retry
 from evomerge.execution.pool import Pool, no_progress
 from evomerge.execution.resources import Resources
-from evomerge.ports import Operation, Progress, Worker
+from evomerge.ports import HostedProgress, Operation, Worker
 from evomerge.store.artefacts import Store
 from evomerge.store.atomic import make_folder
 
@@ -63,7 +63,7 @@ def merge_adapters(
     store: Store,
     pool: Pool,
     resources: Resources,
-    progress: Callable[[str], Progress],
+    progress: Callable[[str], HostedProgress],
     options: MergeOptions,
     seconds: float | None = None,
 ) -> None:

@@ -60,7 +60,7 @@ class Host:
         self._progress = (0, 0)
         self._busy = False
 
-    def place(self) -> str:
+    def hostname(self) -> str:
         """The host of this node."""
         return socket.gethostname()
 
@@ -121,7 +121,7 @@ class RayWorker:
         device: str = "cpu",
     ) -> None:
         self.kinds = frozenset(kinds)
-        self.place = ""
+        self.host = ""
         self._title = name or module.rpartition(".")[2]
         self._cluster = cluster
         self._share = share
@@ -142,7 +142,7 @@ class RayWorker:
     @property
     def name(self) -> str:
         """What it is and, once it is there, on which host."""
-        return f"{self._title} on {self.place}" if self.place else self._title
+        return f"{self._title} on {self.host}" if self.host else self._title
 
     def _launched(self) -> Any:
         """The actor, which Ray places as soon as a node has room."""
@@ -161,7 +161,7 @@ class RayWorker:
                 }
                 made = ray.remote(Host).options(**options)
                 self._actor = self._cluster.call(partial(made.remote, *self._words))
-                self.place = ""
+                self.host = ""
             return self._actor
 
     def start(self) -> None:
@@ -205,15 +205,15 @@ class RayWorker:
         if actor is None:
             return
         try:
-            ray.get(actor.close.remote(), timeout=_GRACE if self.place else 0)
+            ray.get(actor.close.remote(), timeout=_GRACE if self.host else 0)
         except (ray.exceptions.RayError, ConnectionError):
             self._drop(actor)
 
     def _placed(self, kind: str) -> Any:
         """The actor, once it is on a node."""
         actor = self._launched()
-        if not self.place:
-            self.place = self._awaited(actor, actor.place.remote, kind, _UP_WITHIN, None)
+        if not self.host:
+            self.host = self._awaited(actor, actor.hostname.remote, kind, _UP_WITHIN, None)
             self._cluster.note(f"{self.name} (log: {Path(self._words[2]).name})")
         return actor
 
@@ -272,7 +272,7 @@ class RayWorker:
                 raise self._late(kind, seconds or 0)
 
     def _late(self, kind: str, seconds: float) -> EvomergeError:
-        if self.place:
+        if self.host:
             return WorkerLostError(f"{self.name} has not answered {kind!r} within {seconds:g} s")
         return StoppedError(
             f"no node had room for {self._title} ({self._share}) within {seconds:g} s",

@@ -97,7 +97,7 @@ class _Observed:
                 name = getattr(self._callback, "__name__", repr(self._callback))
                 _warn(f"the callback {name} raised {type(error).__name__}: {error}")
 
-    def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
+    def on_progress(self, model: str, activity: str, done: int, total: int, host: str = "") -> None:
         """No-op: callbacks get events."""
 
 

@@ -39,7 +39,8 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
      "reused", "reused_merges", "reused_evaluations", "reused_held_out",
      "gains": null or as in `evomerge gain --help`,
      "baseline": {"run", "evaluations", "model", "score", "held_out"} or null,
-     "holder", "pool": [MODEL],
+     "holder", "tasks": [{"model", "activity": "merge|score|kinship", "done", "total", "seconds",
+                          "host": "" for the driver's}], "pool": [MODEL],
      "objective": "mean|worst|relative|geometric",
      "guard": {"text", "worse_than"} or null, "kept_out": number of models that it keeps out,
      "skills": {"model", "part", "kept_at", "kept", "tasks": [{"task", "holder", "best", "value",
@@ -50,7 +51,8 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
      "skipped": [{"generation", "kind", "parents": [name], "kinship", "above", "reason"}],
      "last_event", "last_event_at", "last_event_age_seconds", "resume": "command"}
     MODEL: {"name", "kind": "foundation|greedy|exploration|grid|search", "generation", "content_id",
-     "parents": [name], "parents_kinship", "merged", "score", "stderr", "gain",
+     "parents": [name], "parents_kinship", "merged",
+     "merged_on", "scored_on": host of a worker, "score", "stderr", "gain",
      "failure": {"stage", "reason", "attempts"}, "held_out", "selection_gap", "final",
      "perplexity", "kept_out": reason or null}
     """
@@ -61,7 +63,8 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
     status = RunStatus.of(directory.name, directory.path, directory.read(), directory.holder())
     baseline = baseline_beside(directory, status.state)
     shown = with_estimates(directory, status.state, pool_pairs(status.state))
-    status = replace(status, state=shown, baseline=baseline)
+    tasks = read_progress(directory.progress)[1] if status.phase == "running" else ()
+    status = replace(status, state=shown, baseline=baseline, tasks=tasks)
     resume = directory.command("resume") if status.phase == "stopped" else None
     if as_json:
         document = status_document(status, resume, time.time())

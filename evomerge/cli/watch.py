@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -93,9 +94,7 @@ class Watcher:
             model = self._state.models.get(task.model)
             undone = model is None or (model.scores is None and model.failure is None)
             if undone or self._state.stop is not None:
-                self._view.on_progress(
-                    task.model, task.activity, task.done, task.total, seconds=task.seconds
-                )
+                self._view.on_progress(**asdict(task))
 
 
 def _located(run: str, runs_dir: Path) -> RunDirectory:

@@ -1,11 +1,13 @@
 """The events of a run. The journal is a list of them; the state is their fold.
 
 Events record completed work: artefact first, event second. `seconds` (duration) and `reused` (the
-artefact was already in the store) are for reports; no decision depends on them.
+artefact was already in the store) are for reports; no decision depends on them. Neither on `host`,
+the machine of the worker, which is empty, and not in the journal, for the driver's own.
 """
 
 from __future__ import annotations
 
+from operator import not_
 from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, TypeAdapter
@@ -30,6 +32,8 @@ from evomerge.domain.objective import ObjectiveName
 from evomerge.domain.race import Race
 from evomerge.domain.scores import SPLIT_NAMES, EvaluationWarning, Scores, Split
 from evomerge.domain.value import Value
+
+Host = Annotated[str, Field(exclude_if=not_)]
 
 
 class RunStarted(Value):
@@ -103,6 +107,7 @@ class ModelMerged(Value):
     model: str
     seconds: float
     reused: bool = False
+    host: Host = ""
 
 
 class ModelScored(Value):
@@ -116,6 +121,7 @@ class ModelScored(Value):
     scores: Scores
     seconds: float
     reused: bool = False
+    host: Host = ""
     warnings: tuple[EvaluationWarning, ...] = ()
     race: Race | None = None
 
@@ -135,6 +141,7 @@ class KinshipMeasured(Value):
     readings: tuple[KinshipReading, ...]
     seconds: float
     reused: bool = False
+    host: Host = ""
 
 
 class GenerationProposed(Value):
@@ -178,6 +185,7 @@ class HeldOutScored(Value):
     scores: Scores
     seconds: float
     reused: bool = False
+    host: Host = ""
     warnings: tuple[EvaluationWarning, ...] = ()
 
 

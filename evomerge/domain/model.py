@@ -214,6 +214,7 @@ class Model:
         kind: `foundation`, or the kind of its merge.
         generation: 0 for foundation models.
         content_id: id of its weights; of offspring, the id of the recipe.
+        merged_on, scored_on: the hosts of the workers, empty for that of the driver.
         scores: on the selection split.
         held_out: results of held-out evaluation, by split.
         race: a lost race (earlier versions); `scores` then cover only some of the items.
@@ -228,7 +229,9 @@ class Model:
     parents: tuple[str, ...] = ()
     candidate: Candidate | None = None
     merged: bool = False
+    merged_on: str = ""
     scores: Scores | None = None
+    scored_on: str = ""
     failure: Failure | None = None
     held_out: Mapping[Split, Scores | Failure] = field(default_factory=dict)
     warnings: tuple[EvaluationWarning, ...] = ()

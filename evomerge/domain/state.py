@@ -392,7 +392,7 @@ def _(event: ModelMerged, state: RunState) -> RunState:
         merges=state.merges + (not _known(state, event.model).merged),
         reused_merges=state.reused_merges + event.reused,
     )
-    return _change(state, event.model, merged=True)
+    return _change(state, event.model, merged=True, merged_on=event.host)
 
 
 @_apply.register
@@ -402,6 +402,7 @@ def _(event: ModelScored, state: RunState) -> RunState:
         state,
         event.model,
         scores=event.scores,
+        scored_on=event.host,
         warnings=event.warnings,
         race=event.race,
         kept_out=_kept_out(event, state),

@@ -130,14 +130,15 @@ class StoreExecutor:
         )
         progress = partial(self._observer.on_progress, f"{len(pairs)} pairs", "kinship")
         try:
-            answer = self._pool.run(operation, progress)
+            answer, host = self._pool.run_near("", operation, progress)
         except CandidateError as error:
             raise StoppedError(f"kinship cannot be measured: {error.message}") from error
         readings = tuple(
             KinshipReading.model_validate({**reading, "models": pair})
             for pair, reading in zip(pairs, answer["readings"], strict=True)
         )
-        yield KinshipMeasured(readings=readings, seconds=time.monotonic() - started)
+        seconds = time.monotonic() - started
+        yield KinshipMeasured(readings=readings, seconds=seconds, host=host)
 
     def score_held_out(self, finalists: Sequence[Model], split: Split) -> Iterator[Event]:
         """Score models on `split`; failures are events."""
@@ -217,7 +218,8 @@ class StoreExecutor:
             return None
         started = time.monotonic()
         reused = self._attempt("merge", partial(self._weights.make, model))
-        return ModelMerged(model=model.name, seconds=time.monotonic() - started, reused=reused)
+        seconds, host = time.monotonic() - started, self._weights.hosts.get(model.content_id, "")
+        return ModelMerged(model=model.name, seconds=seconds, reused=reused, host=host)
 
     def _score(self, model: Model) -> Event:
         return ModelScored(model=model.name, **self._outcome(model, "selection"))
@@ -232,24 +234,30 @@ class StoreExecutor:
     def _outcome(self, model: Model, split: Split) -> dict[str, Any]:
         """The fields of the event of an evaluation."""
         started = time.monotonic()
-        made, scores = self._attempt("evaluation", partial(self._scored, model, split))
+        made, scores, host = self._attempt("evaluation", partial(self._scored, model, split))
         return {
             "scores": scores,
             "seconds": time.monotonic() - started,
             "reused": made.reused,
+            "host": host,
             "warnings": _warnings(made.path),
         }
 
-    def _scored(self, model: Model, split: Split) -> tuple[Made, Scores]:
-        """The artefact of the evaluation, and those of its scores that count."""
+    def _scored(self, model: Model, split: Split) -> tuple[Made, Scores, str]:
+        """The artefact of the evaluation, those of its scores that count, and who did it."""
         name = evaluation_name(model.content_id, self._evaluation.ids[split])
-        build = partial(self._evaluate, model, split)
+        host = ""
+
+        def build(into: Path) -> None:
+            nonlocal host
+            host = self._evaluate(model, split, into)
+
         made = self._store.obtain(name, build, lambda: self._pool.closed)
         measured = Scores.model_validate_json(read_checked(made.path, SCORES))
-        return made, self._evaluation.chosen(measured, split)
+        return made, self._evaluation.chosen(measured, split), host
 
-    def _evaluate(self, model: Model, split: Split, into: Path) -> None:
-        """Score a model and write scores and logs to the folder `into`."""
+    def _evaluate(self, model: Model, split: Split, into: Path) -> str:
+        """Score a model, write scores and logs to the folder `into`, and return the host."""
         config, evaluation_id = self._config, self._evaluation.ids[split]
         self._pool.start("merge", "score")
         operation = operations.score(
@@ -262,8 +270,10 @@ class StoreExecutor:
             self._evaluation.data_sets,
         )
         try:
-            answer = self._pool.run(
-                operation, partial(self._observer.on_progress, model.name, "score")
+            answer, host = self._pool.run_near(
+                self._weights.hosts.get(model.content_id, ""),
+                operation,
+                partial(self._observer.on_progress, model.name, "score"),
             )
         except PreflightError as error:  # a restarted worker loads the tasks again
             raise CandidateError(error.message, error.remedy) from None
@@ -273,6 +283,7 @@ class StoreExecutor:
             )
         scores = Scores.model_validate(answer)
         write_atomic(into / SCORES, scores.model_dump_json(indent=1))
+        return host
 
 
 def _warnings(evaluation: Path) -> tuple[EvaluationWarning, ...]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from evomerge.domain.errors import CandidateError, EvomergeError, StoppedError, WorkerLostError
 from evomerge.execution.attempts import retry
-from evomerge.ports import Operation, Progress, Worker
+from evomerge.ports import HostedProgress, Operation, Worker
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ _POLL = 0.5
 """Seconds between polls: a signal that arrives just before a wait does not interrupt it."""
 
 
-def no_progress(done: int, total: int) -> None:
+def no_progress(done: int, total: int, host: str = "") -> None:
     """No-op callback."""
 
 
@@ -70,17 +70,29 @@ class Pool:
             if not worker.kinds.isdisjoint(kinds):
                 worker.start()
 
-    def run(self, operation: Operation, progress: Progress = no_progress) -> dict[str, Any]:
-        """Run an operation on the first idle worker of its kind.
+    def run(self, operation: Operation, progress: HostedProgress = no_progress) -> dict[str, Any]:
+        """The result of an operation; see `run_near`."""
+        return self.run_near("", operation, progress)[0]
+
+    def run_near(
+        self, host: str, operation: Operation, progress: HostedProgress = no_progress
+    ) -> tuple[dict[str, Any], str]:
+        """Run an operation on an idle worker of its kind, of `host` if there is one.
+
+        A host that has read or written the inputs may still have them in memory. It is never waited
+        for, and no result depends on it.
 
         It is done again on another one if the worker is lost, except if it writes into a folder.
+
+        Returns:
+            The result, and the host of the worker.
 
         Raises:
             CandidateError, PreflightError, StoppedError: as `Worker.run`.
             CandidateError: the pool is closed.
             StoppedError: all workers of its kind were lost and cannot be started again.
         """
-        return self._run(self.of(operation.kind), operation, progress)
+        return self._run(self.of(operation.kind), operation, progress, host)
 
     def on_each(self, *operations: Operation) -> list[list[tuple[str, dict[str, Any]]]]:
         """Run every operation on all workers of its kind, concurrently.
@@ -95,11 +107,11 @@ class Pool:
         workers = [[(worker, each) for worker in self.of(each.kind)] for each in operations]
         with ThreadPoolExecutor(sum(map(len, workers)), "ask") as threads:
             coming = [
-                [(w.name, threads.submit(self._run, [w], each, no_progress)) for w, each in one]
+                [(w.name, threads.submit(self._run, [w], each)) for w, each in one]
                 for one in workers
             ]
             try:
-                return [[(name, awaited(answer)) for name, answer in one] for one in coming]
+                return [[(name, awaited(answer)[0]) for name, answer in one] for one in coming]
             except BaseException:
                 self.close()
                 raise
@@ -117,27 +129,33 @@ class Pool:
             list(threads.map(lambda worker: worker.close(), known))
 
     def _run(
-        self, fit: Sequence[Worker], operation: Operation, progress: Progress
-    ) -> dict[str, Any]:
+        self,
+        fit: Sequence[Worker],
+        operation: Operation,
+        progress: HostedProgress = no_progress,
+        host: str = "",
+    ) -> tuple[dict[str, Any], str]:
         if not fit:
             raise LookupError(f"no worker supports {operation.kind!r}")
-        once = partial(self._run_once, fit, operation, progress)
+        once = partial(self._run_once, fit, operation, progress, host)
         # What was lost may still be writing into the folder, so the caller has to give another one.
         return once() if operation.into else retry(1, once, lambda: self._closed)
 
     def _run_once(
-        self, fit: Sequence[Worker], operation: Operation, progress: Progress
-    ) -> dict[str, Any]:
-        worker = self._take(fit)
+        self, fit: Sequence[Worker], operation: Operation, progress: HostedProgress, host: str
+    ) -> tuple[dict[str, Any], str]:
+        worker = self._take(fit, host)
         lost = False
         try:
-            return worker.run(operation, progress)
+            answer = worker.run(operation, lambda done, of: progress(done, of, worker.host))
         except WorkerLostError:
             lost = True
             raise
         except CandidateError:
             worker.close()  # the next operation starts it anew
             raise
+        else:
+            return answer, worker.host
         finally:
             if lost:
                 threading.Thread(target=self._restart, args=(worker,), daemon=True).start()
@@ -159,13 +177,14 @@ class Pool:
                 self._give_back(worker)
                 return
 
-    def _take(self, fit: Sequence[Worker]) -> Worker:
+    def _take(self, fit: Sequence[Worker], host: str) -> Worker:
         with self._changed:
             while not self._closed:
-                for worker in self._idle:
-                    if worker in fit:
-                        self._idle.remove(worker)
-                        return worker
+                idle = [worker for worker in self._idle if worker in fit]
+                if idle:
+                    worker = next((each for each in idle if host and each.host == host), idle[0])
+                    self._idle.remove(worker)
+                    return worker
                 if all(worker in self._missing for worker in fit):
                     raise StoppedError(self._missing[fit[0]].message)
                 self._changed.wait(_POLL)

@@ -16,7 +16,7 @@ from evomerge.execution.calibration import id_of
 from evomerge.execution.operations import disentangle, merge
 from evomerge.execution.pool import Pool
 from evomerge.execution.resources import Resources
-from evomerge.ports import Observer, Operation, Progress
+from evomerge.ports import HostedProgress, Observer, Operation
 from evomerge.store.artefacts import CALIBRATION, TASK_VECTORS, WEIGHTS, Store
 from evomerge.store.atomic import make_folder
 
@@ -25,6 +25,9 @@ class Weights:
     """The folders of foundation models and, in the store, of offspring.
 
     Any offspring with a known recipe can be recreated, after its missing ancestors.
+
+    Attributes:
+        hosts: where the weights that were made since the start were, by content id.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Weights:
         self._calibrate = calibrate
         self._recipes: dict[str, Recipe] = {}
         self._pruned: set[str] = set()
+        self.hosts: dict[str, str] = {}
 
     def remember(self, models: Iterable[Model]) -> None:
         """Record recipes, so that any ancestor can be recreated."""
@@ -96,19 +100,19 @@ class Weights:
             model.candidate.recipe, partial(self._observer.on_progress, model.name, "merge")
         )
 
-    def _made(self, recipe: Recipe, progress: Progress) -> bool:
+    def _made(self, recipe: Recipe, progress: HostedProgress) -> bool:
         def build(into: Path) -> None:
             self._make_inputs(recipe, progress)
             self.resources.check_disk(1)
             self._pool.start("merge", "score")
             operation = merge(recipe, self._options, self.folder, into, self._seconds)
-            self._pool.run(operation, progress)
+            _, self.hosts[recipe.id] = self._pool.run_near("", operation, progress)
 
         made = self.store.obtain(f"models/{recipe.id}", build, lambda: self._pool.closed)
         self._pruned.discard(recipe.id)
         return made.reused
 
-    def _make_inputs(self, recipe: Recipe, progress: Progress) -> None:
+    def _make_inputs(self, recipe: Recipe, progress: HostedProgress) -> None:
         """Make the missing ancestors of a merge, or the task vectors that it sums."""
         for each in recipe.inputs:
             if each in self._recipes:

@@ -57,7 +57,7 @@ class ReportRefresher:
             self._due, self._next = False, time.monotonic() + self._pace
             self._start("--background", "--no-plots")
 
-    def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
+    def on_progress(self, model: str, activity: str, done: int, total: int, host: str = "") -> None:
         """Do nothing: reports are not updated during a step."""
 
     def _drawing(self) -> bool:

@@ -28,6 +28,7 @@ class Underway:
 
     Attributes:
         seconds: from its start to its last progress report.
+        host: the machine on which it runs; empty for that of the driver.
     """
 
     model: str
@@ -35,6 +36,7 @@ class Underway:
     done: int
     total: int
     seconds: float
+    host: str = ""
 
 
 class ProgressFile:
@@ -65,7 +67,7 @@ class ProgressFile:
                 case GenerationFinished():
                     self._forget(lambda _: True)
 
-    def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
+    def on_progress(self, model: str, activity: str, done: int, total: int, host: str = "") -> None:
         """Update a task's progress; from any thread."""
         key = (model, activity)
         with self._lock:
@@ -73,7 +75,8 @@ class ProgressFile:
             before = self._tasks.get(key)
             if before is None or done < before.done:
                 self._began[key] = now
-            self._tasks[key] = Underway(model, activity, done, total, now - self._began[key])
+            seconds = now - self._began[key]
+            self._tasks[key] = Underway(model, activity, done, total, seconds, host)
             if 0 < total <= done:
                 self._forget(lambda each: each == key)
             if now - self._written >= _EVERY:
@@ -105,6 +108,7 @@ def read_progress(path: Path) -> tuple[float, tuple[Underway, ...]]:
                 int(task["done"]),
                 int(task["total"]),
                 float(task["seconds"]),
+                str(task.get("host", "")),
             )
             for task in document["tasks"]
         )

@@ -23,6 +23,7 @@ from evomerge.domain.events import (
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
 
+DOING = {"merge": "merging", "score": "scoring", "kinship": "kinship"}
 _REMEMBERED = 16  # durations: enough for a stable mean, few enough to follow a change
 _TELLING = 0.05  # below this fraction of a job, its rate does not predict its duration
 
@@ -35,6 +36,7 @@ class Job:
         activity: `merge`, `score`, `kinship` or `fetch` (in bytes).
         seconds: time since its first progress report.
         first: what was done before, of a download that goes on.
+        host: the machine on which it runs; empty for that of the driver.
     """
 
     model: str
@@ -43,6 +45,7 @@ class Job:
     total: int
     seconds: float = 0.0
     first: int = 0
+    host: str = ""
 
     @property
     def share(self) -> float | None:
@@ -84,7 +87,13 @@ class Activity:
         return self._widest
 
     def on_progress(
-        self, model: str, activity: str, done: int, total: int, seconds: float = 0.0
+        self,
+        model: str,
+        activity: str,
+        done: int,
+        total: int,
+        host: str = "",
+        seconds: float = 0.0,
     ) -> None:
         """Record progress on `model`; if `done` decreases, the job was restarted.
 
@@ -99,7 +108,7 @@ class Activity:
                 self._began[key] = self._now() - seconds
             first = before.first if before and not restarted else done
             first = first if activity == "fetch" and not seconds else 0
-            self._jobs[key] = Job(model, activity, done, total, first=first)
+            self._jobs[key] = Job(model, activity, done, total, first=first, host=host)
             self._widest = max(self._widest, len(self._jobs))
             if activity == "fetch" and 0 < total <= done:
                 self._end(lambda job: job == key)

@@ -15,13 +15,12 @@ from rich.text import Text
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
-from evomerge.terminal.activity import Job
+from evomerge.terminal.activity import DOING, Job
 from evomerge.terminal.figures import spelled
 from evomerge.terminal.sentences import Sentence
 from evomerge.terminal.summary import best_text
 from evomerge.terminal.tables import choices_table, pool_table
 
-_DOING = {"merge": "merging", "score": "scoring", "kinship": "kinship"}
 _EVENTS = 6
 _BAR = (10, 40)
 
@@ -157,7 +156,7 @@ def work(scene: Scene, rows: int, width: int) -> RenderableType:
 
 def _bar(grid: Table, job: Job, width: int, left: float | None) -> None:
     done, total = job.done, job.total
-    doing = _DOING.get(job.activity, job.activity)
+    doing = DOING.get(job.activity, job.activity)
     rate = "" if job.rate is None else figures.rate(job.rate)
     bar = ProgressBar(
         total=total or None,
@@ -168,10 +167,11 @@ def _bar(grid: Table, job: Job, width: int, left: float | None) -> None:
         pulse=total <= 0,
     )
     counted = figures.progress(done, total)
-    eta = "" if left is None or done >= total > 0 else f"{figures.clock(left)} left"
+    ends = "" if left is None or done >= total > 0 else f"{figures.clock(left)} left"
+    last = "  ".join(filter(None, (ends, f"on {figures.printable(job.host)}" * bool(job.host))))
     name = spelled(job.model)
     pace = spelled(rate, "dim")
-    grid.add_row(spelled(doing, "dim"), name, bar, spelled(counted), pace, spelled(eta, "dim"))
+    grid.add_row(spelled(doing, "dim"), name, bar, spelled(counted), pace, spelled(last, "dim"))
 
 
 def _choices(scene: Scene, rows: int) -> RenderResult:
@@ -191,7 +191,7 @@ def _choices(scene: Scene, rows: int) -> RenderResult:
 
 def _outcome(job: Job) -> Text:
     share = "" if job.share is None else f" {job.share:.0%}"
-    return spelled(f"{_DOING.get(job.activity, job.activity)}{share}", "yellow")
+    return spelled(f"{DOING.get(job.activity, job.activity)}{share}", "yellow")
 
 
 def last_events(events: Sequence[tuple[float, Sentence]]) -> RenderableType:

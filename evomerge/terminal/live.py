@@ -90,10 +90,16 @@ class LiveReporter:
             self._events.append((state.seconds, gist))
 
     def on_progress(
-        self, model: str, activity: str, done: int, total: int, seconds: float = 0.0
+        self,
+        model: str,
+        activity: str,
+        done: int,
+        total: int,
+        host: str = "",
+        seconds: float = 0.0,
     ) -> None:
         """Record progress. Thread-safe."""
-        self._activity.on_progress(model, activity, done, total, seconds)
+        self._activity.on_progress(model, activity, done, total, host, seconds)
 
     def render(self) -> RenderableType:
         """The current frame."""

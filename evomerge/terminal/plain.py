@@ -88,7 +88,13 @@ class PlainReporter:
                 self._write("\n" + self._rendered(state))
 
     def on_progress(
-        self, model: str, activity: str, done: int, total: int, seconds: float = 0.0
+        self,
+        model: str,
+        activity: str,
+        done: int,
+        total: int,
+        host: str = "",
+        seconds: float = 0.0,
     ) -> None:
         """Write a progress line for long tasks, once per heartbeat."""
         with self._lock:
@@ -98,20 +104,23 @@ class PlainReporter:
                 self._mentioned.pop(key, None)
             elif now - self._mentioned.setdefault(key, now) >= heartbeat:
                 self._mentioned[key] = now
-                self._write(self._still(model, activity, done, total, now) + "\n")
+                self._write(self._still(model, activity, done, total, now, host) + "\n")
 
     def _make_room(self, models: Iterable[Model]) -> None:
         """Let the column of names be as wide as the names of these models, within reason."""
         widths = (cell_len(printable(model.name)) for model in models)
         self._name_width = min(24, max(self._name_width, *widths, 0))
 
-    def _still(self, model: str, activity: str, done: int, total: int, now: float) -> str:
+    def _still(
+        self, model: str, activity: str, done: int, total: int, now: float, host: str
+    ) -> str:
         state = self._state
         member = None if state is None else state.models.get(model)
         generation = f"gen {member.generation}" if member else "run"
         elapsed = 0.0 if state is None else state.seconds + now - self._state_at
         share = f"{done * 100 // total} %  ({done} of {total})" if total > 0 else str(done)
         detail = f"{activity} {fetched(done, total) if activity == 'fetch' else share}"
+        detail += f" on {printable(host)}" if host else ""
         return line(Sentence(generation, "working", model, detail), elapsed, self._name_width)
 
     def _rendered(self, state: RunState) -> str:

@@ -146,7 +146,7 @@ def _(event: MergesSkipped, state: RunState) -> list[Sentence]:
 
 @_said.register
 def _(event: ModelMerged, state: RunState) -> list[Sentence]:
-    return [_about(event.model, state, "merged", _cost(event.seconds, event.reused))]
+    return [_about(event.model, state, "merged", _cost(event))]
 
 
 @_said.register
@@ -161,7 +161,7 @@ def _(event: ModelScored, state: RunState) -> list[Sentence]:
     if len(event.scores.tasks) > 1:
         tasks = (f"{task.task} {figures.task_points(task)}" for task in event.scores.tasks)
         parts.append(f"({', '.join(tasks)})")
-    parts.append(_cost(event.seconds, event.reused))
+    parts.append(_cost(event))
     if model.generation and state.best is model:
         parts.append("best so far")
     kept_out = [] if model.kept_out is None else [printable(model.kept_out)]
@@ -178,7 +178,7 @@ def _(event: HeldOutScored, state: RunState) -> list[Sentence]:
     parts = [f"{SPLITS[event.split]} {figures.score(model, event.split)}"]
     if event.split == "held_out":
         parts.append(f"gap {figures.gain(model.selection_gap)}")
-    parts.append(_cost(event.seconds, event.reused))
+    parts.append(_cost(event))
     detail = "  ".join(parts)
     return [
         Sentence("end", "scored", event.model, detail, "green"),
@@ -215,7 +215,7 @@ def _(event: KinshipMeasured, state: RunState) -> list[Sentence]:
     undefined = len(event.readings) - len(values)
     if undefined:
         detail += f"  {undefined} undefined"
-    detail += f"  {_cost(event.seconds, event.reused)}"
+    detail += f"  {_cost(event)}"
     return [Sentence(_generation(len(state.generations) - 1), "kinship", "", detail)]
 
 
@@ -266,5 +266,6 @@ def _generation(number: int) -> str:
     return f"gen {number}"
 
 
-def _cost(seconds: float, reused: bool) -> str:
-    return "reused" if reused else figures.duration(seconds)
+def _cost(event: ModelMerged | ModelScored | HeldOutScored | KinshipMeasured) -> str:
+    took = "reused" if event.reused else figures.duration(event.seconds)
+    return f"{took} on {printable(event.host)}" if event.host else took

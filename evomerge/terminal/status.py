@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ from rich.text import Text
 from evomerge.domain.baseline import Baseline
 from evomerge.domain.skills import lost_skills
 from evomerge.domain.state import Entry, RunState, fold
+from evomerge.store.progress_file import Underway
 from evomerge.terminal import figures
+from evomerge.terminal.activity import DOING
 from evomerge.terminal.columns import Fitted, numbers, words
 from evomerge.terminal.figures import MISSING, printable, spelled
 from evomerge.terminal.held_out import held_out_table
@@ -41,6 +44,7 @@ class RunStatus:
         last_event: the type of the last event.
         damage: why the journal could not be read; the state is then empty.
         baseline: the result of merging all foundation models at once, if known.
+        tasks: what is in progress.
     """
 
     name: str
@@ -50,6 +54,7 @@ class RunStatus:
     last_event: str | None = None
     damage: str | None = None
     baseline: Baseline | None = None
+    tasks: tuple[Underway, ...] = ()
 
     @classmethod
     def of(
@@ -107,6 +112,8 @@ def status_panel(
         *outcome_facts(state, status.baseline),
         ("last event", Text(_last_event(status, time.time() if now is None else now))),
     ]
+    if hosts := _hosts(status):
+        facts.append(("hosts", Text("\n".join(hosts))))
     if lost := lost_skills(state):
         facts.append(("coverage", Text(printable(lost_by_pool(lost)), "yellow")))
     if state.skipped:
@@ -166,6 +173,21 @@ def _progress(state: RunState) -> str:
     done = sum(m.scores is not None or m.failure is not None for m in born)
     what = "models" if number else "foundation models"
     return f"{number}, {done} of {len(born)} {what} done"
+
+
+def _hosts(status: RunStatus) -> list[str]:
+    """What each machine of the run has done and does; empty if all of it was the driver's."""
+    models = status.state.models.values()
+    merged = Counter(model.merged_on for model in models)
+    scored = Counter(model.scored_on for model in models)
+    doing = defaultdict(list)
+    for task in status.tasks:
+        doing[task.host].append(f"{DOING.get(task.activity, task.activity)} {task.model}")
+    return [
+        printable(f"{host}: {merged[host]} merged, {scored[host]} scored")
+        + printable(f"; now {', '.join(doing[host])}" if doing[host] else "")
+        for host in sorted({*merged, *scored, *doing} - {""})
+    ]
 
 
 def _last_event(status: RunStatus, now: float) -> str:

@@ -81,6 +81,7 @@ class Fake:
     """
 
     kinds: frozenset[str] = frozenset()
+    host = ""
 
     @property
     def name(self) -> str:

@@ -46,7 +46,7 @@ class SilentObserver:
     def on_event(self, event: Event, state: RunState) -> None:
         """Do nothing."""
 
-    def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
+    def on_progress(self, model: str, activity: str, done: int, total: int, host: str = "") -> None:
         """Do nothing."""
 
 

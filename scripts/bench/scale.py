@@ -168,7 +168,7 @@ class Stopwatch:
         if not self._marks:
             raise StoppedError("enough")
 
-    def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
+    def on_progress(self, model: str, activity: str, done: int, total: int, host: str = "") -> None:
         """Do nothing."""
 
     def _mark(self, mark: int) -> None:

@@ -86,7 +86,7 @@ class Mirror:
         except Exception as error:
             self._fail(error)
 
-    def on_progress(self, model: str, activity: str, done: int, total: int) -> None:
+    def on_progress(self, model: str, activity: str, done: int, total: int, host: str = "") -> None:
         """Do nothing: only results are forwarded."""
 
     def _work(self, identity: str, name: str, settings: Mapping[str, str | int]) -> None:

@@ -82,11 +82,11 @@ def test_it_changes_nothing(run, whole):
 def test_progress_reaches_the_watcher(run, whole):
     with ProgressFile(run.progress) as progress_file, exclusive(run.path / "lock", "run"):
         run.journal.write_bytes(b"".join(whole[:2]))
-        progress_file.on_progress("birch", "score", 30, 400)
+        progress_file.on_progress("birch", "score", 30, 400, "node-b")
         screen = Screen()
         watcher = Watcher(run, screen.view)
         watcher.look()
-        assert "score 7 %  (30 of 400)" in screen.new()
+        assert "score 7 %  (30 of 400) on node-b" in screen.new()
     assert read_progress(run.progress) == (0.0, ())
 
 

@@ -20,6 +20,30 @@ def test_workers_that_do_everything_decide_as_one_for_each_kind(tmp_path, worker
     assert decision_digest(state) == decision_digest(run_landscape(tmp_path / "each", CONFIG))
 
 
+def test_children_are_scored_where_they_were_merged_and_the_journal_says_where(tmp_path):
+    """One child a generation, so that both evaluators are idle when it is merged."""
+
+    class Elsewhere(LandscapeEvaluator):
+        host = "b"
+
+    class Merger(LandscapeMerger):
+        host = "b"
+
+    config = landscape_config(strategy={"name": "steady_state", "k": 3})
+    evaluators = (LandscapeEvaluator(), Elsewhere())
+    workplace = LandscapeWorkplace(tmp_path, config, merger=Merger(), evaluators=evaluators)
+    state = run_landscape(tmp_path, config, workplace)
+    children = [model for model in state.models.values() if model.generation]
+    assert children
+    assert {(child.merged_on, child.scored_on) for child in children} == {("b", "b")}
+    lines = workplace.run.journal.read_text().splitlines()
+    assert sum('"host":"b"' in line for line in lines) >= 2 * len(children)
+    assert not any('"host":""' in line for line in lines)
+    alone = run_landscape(tmp_path / "alone", config)
+    assert decision_digest(alone) == decision_digest(state)
+    assert "host" not in (tmp_path / "alone/runs/landscape/journal.jsonl").read_text()
+
+
 def test_workers_that_disagree_are_named_before_anything_is_recorded(tmp_path):
     class Other(LandscapeEvaluator):
         name = "the other one"

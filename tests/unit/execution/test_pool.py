@@ -208,6 +208,33 @@ def test_losses_do_not_count_as_attempts():
     assert retry(2, work) == "done"
 
 
+def test_work_goes_to_the_host_that_has_its_inputs_if_a_worker_there_is_idle():
+    near, far, busy = Doing("near"), Doing("far"), threading.Event()
+    near.host, far.host = "a", "b"
+    pool = Pool([far, near])
+    assert pool.run_near("a", WORK) == ({"by": "near"}, "a")
+    assert pool.run_near("", WORK) == ({"by": "far"}, "b")
+    assert pool.run_near("gone", WORK)[1] in {"a", "b"}
+
+    class Held(Doing):
+        host = "a"
+
+        def work(self, operation, progress):
+            progress(1, 2)
+            assert busy.wait(20)
+            return super().work(operation, progress)
+
+    pool, told = Pool([far, Held("held")]), threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        held = threads.submit(
+            pool.run_near, "a", WORK, lambda done, of, host="": host == "a" and told.set()
+        )
+        assert told.wait(20), "progress comes with the host"
+        assert pool.run_near("a", WORK) == ({"by": "far"}, "b"), "it does not wait"
+        busy.set()
+        assert held.result(20)[1] == "a"
+
+
 def test_workers_are_made_when_they_are_needed():
     made = []
 

@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from evomerge.domain.errors import UsageError
+from evomerge.domain.events import ModelMerged, ModelScored
+from evomerge.store.progress_file import ProgressFile
 from evomerge.store.run_directory import RunDirectory
 
 from .conftest import Story, first_generation, second_generation, whole_run
@@ -69,6 +71,26 @@ def test_status_of_a_run_at_work(runs: Path) -> None:
     assert found["state"] == "running"
     assert found["holder"]
     assert found["resume"] is None
+
+
+def test_status_tells_what_each_host_did_and_does(runs: Path) -> None:
+    story = first_generation(Story(name="far"))
+    merged, scored = (
+        next(entry.event for entry in story.entries if isinstance(entry.event, kind))
+        for kind in (ModelMerged, ModelScored)
+    )
+    story.tell(merged.model_copy(update={"host": "node-b"}))
+    story.tell(scored.model_copy(update={"model": merged.model, "host": "node-a"}))
+    directory = RunDirectory(write(story, runs / "far"))
+    assert "node-a: 0 merged, 1 scored " in call("status", directory.path).stdout
+    with directory.driven(), ProgressFile(directory.progress) as progress_file:
+        progress_file.on_progress("model-2-1", "score", 3, 10, "node-b")
+        text, found = call("status", directory.path).stdout, document("status", directory.path)
+    assert "node-b: 1 merged, 0 scored; now scoring model-2-1" in text
+    (task,) = found["tasks"]
+    assert (task["model"], task["done"], task["host"]) == ("model-2-1", 3, "node-b")
+    shown = document("show", directory.path, merged.model)
+    assert (shown["merged_on"], shown["scored_on"]) == ("node-b", "node-a")
 
 
 def test_status_as_json(runs: Path) -> None:
