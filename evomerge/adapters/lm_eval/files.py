@@ -77,13 +77,13 @@ def _read_folder(key: str, folder: Path, found: TaskFiles) -> None:
     included: set[Path] = set()
     for path in _yaml_files(folder):
         try:
-            config, file = _read(path)
+            file = read_task_file(path)
         except (yaml.YAMLError, OSError, ValueError) as error:
             found.problems.append(f"{key}: {path}: {_one_line(error)}")
             continue
         included |= file.includes
         if file.name is None:
-            fragments += [path] if _TASK_KEYS & config.keys() else []
+            fragments += [path] if _TASK_KEYS & file.config.keys() else []
             continue
         other = found.by_name.get(file.name)
         if other is not None:
@@ -102,13 +102,17 @@ def _yaml_files(folder: Path) -> Iterable[Path]:
     )
 
 
-def _read(path: Path) -> tuple[dict[str, Any], TaskFile]:
+def read_task_file(path: Path) -> TaskFile:
+    """Read one file and those that it includes.
+
+    Raises:
+        yaml.YAMLError, OSError, ValueError: one cannot be read, or is no task file.
+    """
     config, includes, runs_code = _merged(path.resolve(), frozenset())
     name = config.get("group", config.get("task"))
     if name is not None and not isinstance(name, str):
         raise ValueError(f"the name of a task must be a string, not {name!r}")
-    file = TaskFile(path, name, runs_code or "class" in config, frozenset(includes), config)
-    return config, file
+    return TaskFile(path, name, runs_code or "class" in config, frozenset(includes), config)
 
 
 def _merged(path: Path, above: frozenset[Path]) -> tuple[dict[str, Any], set[Path], bool]:

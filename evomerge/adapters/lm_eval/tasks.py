@@ -6,15 +6,13 @@ loaded one by one, and only those whose code the config allows.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-import lm_eval.tasks
 from lm_eval.tasks import TaskManager
 
 from evomerge.adapters.hub_errors import Trouble, known_refusal, trouble
+from evomerge.adapters.lm_eval.catalogue import defining_files
 from evomerge.adapters.lm_eval.data import DataSets
 from evomerge.adapters.lm_eval.files import read_task_files
 from evomerge.adapters.lm_eval.guards import (
@@ -111,16 +109,10 @@ def _folders_of_own(names: Iterable[str]) -> list[str]:
 
     Groups and tags, whose members may be anywhere, have none.
     """
-    files: dict[bytes, list[Path]] = {name.encode(): [] for name in names}
-    lines = {name: re.compile(rb"^task: *%b *$" % re.escape(name), re.MULTILINE) for name in files}
-    for file in Path(lm_eval.tasks.__file__).parent.rglob("*.yaml"):
-        text = file.read_bytes()
-        for name, line in lines.items():
-            if name in text and line.search(text):
-                files[name].append(file)
-    if any(len(found) != 1 for found in files.values()):
+    files = [defining_files(name) for name in names]
+    if any(len(found) != 1 for found in files):
         return []
-    return sorted({str(found[0].parent) for found in files.values()})
+    return sorted({str(found[0].parent) for found in files})
 
 
 class DataSetTroubleError(Exception):

@@ -122,7 +122,9 @@ def _add(
             (folder / "model.safetensors").unlink()
             torch.save(model.state_dict(), folder / "pytorch_model.bin")
         files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    hub.add("models", name, {**files, "README.md": b"---\nlicense: apache-2.0\n---\n"})
+    made_from = f"base_model: {BASE}\n" if name in {MATHS, PICKLED, CHAT} else ""
+    card = f"---\nlicense: apache-2.0\n{made_from}---\n"
+    hub.add("models", name, {**files, "README.md": card.encode()})
 
 
 def _adapter(origin: Mapping[str, torch.Tensor]) -> dict[str, bytes]:
