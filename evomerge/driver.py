@@ -15,6 +15,7 @@ from types import FrameType
 
 from evomerge.config import Config
 from evomerge.configfile import removed_settings
+from evomerge.domain.budget import Budget
 from evomerge.domain.difference import Gains
 from evomerge.domain.errors import (
     PluginError,
@@ -32,6 +33,7 @@ from evomerge.execution.evaluation import Evaluation
 from evomerge.gains import gains_of_best
 from evomerge.ports import Observer
 from evomerge.search import run_started, search
+from evomerge.stopping import budget_of
 from evomerge.store.artefacts import Store
 from evomerge.store.atomic import storage_faults
 from evomerge.store.journal import Journal, JournalContent, read_journal
@@ -45,7 +47,7 @@ def drive(
     observers: Sequence[Observer],
     *,
     accept_drift: bool = False,
-    more: int | None = None,
+    more: Budget | None = None,
     test_gains: TestGains | None = None,
 ) -> RunState:
     """Start or resume the run of a workplace and drive it to its end; the final state.
@@ -55,7 +57,7 @@ def drive(
 
     Args:
         accept_drift: resume although models, config or libraries have changed since the start.
-        more: extend a finished run by so many evaluations, which replace the stopping criteria.
+        more: extend a finished run by so much, which replaces the stopping criteria.
         test_gains: tests the gains at the end; default: from the per-item results in the store.
 
     Raises:
@@ -79,13 +81,13 @@ def drive(
             return state
         workplace.started = state.started
         with closing(workplace), signals_stop():
-            budget = None if more is None else state.evaluations + more
+            extended = None if more is None else _extended(state, more, workplace.gpus)
             evaluation, setting = workplace.check(), workplace.setting
             versions = {**setting.versions, **config.plugin_versions()}
             environment = {**setting.environment, "versions": versions}
             setting = replace(setting, versions=versions, environment=environment)
             if content is None:
-                journal, entry = _started(run, setting, config, evaluation)
+                journal, entry = _started(workplace, setting, evaluation)
             else:
                 changes = _changes(run, state, config, setting, evaluation)
                 if changes and not accept_drift:
@@ -94,7 +96,7 @@ def drive(
                         "restore what changed, start a new run, or pass --accept-drift to resume "
                         "anyway (it is recorded)",
                     )
-                journal, entry = _resumed(run, content, setting, config, changes, budget)
+                journal, entry = _resumed(workplace, content, setting, changes, extended)
             del content  # frees the memory of its events; the state has all of them folded
             with journal:
                 ledger = JournalLedger(run, journal, apply(state, entry), observers)
@@ -163,9 +165,10 @@ class _ProgressRelay:
 
 
 def _started(
-    run: RunDirectory, setting: Setting, config: Config, evaluation: Evaluation
+    workplace: Workplace, setting: Setting, evaluation: Evaluation
 ) -> tuple[Journal, Entry]:
     """The journal of a new run and its first entry."""
+    run, config = workplace.run, workplace.config
     started = run_started(
         config,
         setting.base,
@@ -175,26 +178,43 @@ def _started(
         batch_size=evaluation.batch_size,
         data_sets=evaluation.data_sets,
         calibration=calibration_of(config, evaluation),
+        gpus=workplace.gpus,
     )
     entry = Entry(at=time.time(), event=started)
     return run.start(entry, setting.config, setting.environment), entry
 
 
+def _extended(state: RunState, more: Budget, gpus: int) -> Budget:
+    """The budget of a run that goes on for `more`.
+
+    Raises:
+        UsageError: it would never end.
+    """
+    if not gpus and more.max_evaluations is None and more.max_hours is None:
+        raise UsageError(
+            "the run uses no GPU, so a limit of its cost is never reached",
+            "extend it by evaluations (--more 20) or hours (--hours 2)",
+        )
+    return state.after(more)
+
+
 def _resumed(
-    run: RunDirectory,
+    workplace: Workplace,
     content: JournalContent,
     setting: Setting,
-    config: Config,
     changes: Sequence[str],
-    budget: int | None,
+    extended: Budget | None,
 ) -> tuple[Journal, Entry]:
     """The journal of an existing run and its new last entry."""
+    run, config = workplace.run, workplace.config
     resumed = RunResumed(
         versions=setting.versions,
         drift=tuple(changes),
         retention=config.retention,
         skill_kept_at=config.evaluation.skill_kept_at,
-        max_evaluations=budget,
+        budget=extended or budget_of(config.stopping),
+        extends=extended is not None,
+        gpus=workplace.gpus,
     )
     journal, entry = Journal(run.journal, content), Entry(at=time.time(), event=resumed)
     journal.append(entry)

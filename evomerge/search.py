@@ -15,7 +15,7 @@ from evomerge.domain.model import Foundation
 from evomerge.domain.state import RunState
 from evomerge.evolution import NameChild, TestGains, WriteRecipe, child_name, evolve, untested
 from evomerge.ports import Executor, Ledger
-from evomerge.stopping import MaxEvaluations
+from evomerge.stopping import budget_of, criteria_of
 from evomerge.strategies import new_kinds
 
 
@@ -29,6 +29,7 @@ def run_started(
     batch_size: int | None = None,
     data_sets: Mapping[str, str] | None = None,
     calibration: Calibration | None = None,
+    gpus: int = 0,
 ) -> RunStarted:
     """The first event of a run of `config`.
 
@@ -38,6 +39,7 @@ def run_started(
         versions: versions of the libraries that determine results.
         data_sets: the hub commits of the tasks' data sets, by name.
         calibration: what merges learn from, if they do.
+        gpus: the number in use.
     """
     return RunStarted(
         name=config.run.name,
@@ -61,6 +63,8 @@ def run_started(
         data_sets=dict(data_sets or {}),
         guard=config.evaluation.guard and config.evaluation.guard.recorded,
         calibration=calibration,
+        budget=budget_of(config.stopping),
+        gpus=gpus,
     )
 
 
@@ -76,7 +80,7 @@ def search(
 ) -> RunState:
     """Run Algorithm 1 (`evolve`) with the config's strategy, merge method and criteria.
 
-    A run that was extended ends at its new budget of evaluations instead.
+    A run that was extended ends at its new budget instead.
 
     Args:
         ledger: has at least the first event.
@@ -86,8 +90,7 @@ def search(
     Raises:
         StoppedError: the run cannot continue; all finished work is recorded.
     """
-    start, budget = ledger.state.start, ledger.state.budget
-    extended = budget and (MaxEvaluations(max_evaluations=budget),)
+    start, extended = ledger.state.start, ledger.state.extended
     learnt = start.calibration.content_id if start.calibration else None
     breeding = Breeding(
         config.merge,
@@ -101,7 +104,7 @@ def search(
     return evolve(
         ledger,
         config.strategy,
-        extended or config.stopping,
+        criteria_of(ledger.state.budget) if extended else config.stopping,
         write_recipe or breeding.recipe,
         executor,
         name_child,

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
+from evomerge.domain.budget import Budget, CostLimit
 from evomerge.domain.kinship import Pair, all_pairs
 from evomerge.domain.settings import identity, named
 from evomerge.domain.state import RunState, risen
@@ -159,6 +160,19 @@ class MaxHours(Criterion):
         return None if hours < self.max_hours else f"max_hours: {hours:.2f} hours spent"
 
 
+class MaxCost(Criterion):
+    """Maximum price of the GPU-hours: hours of work of each session, times the GPUs it used."""
+
+    name: Literal["max_cost"] = named("max_cost")
+    price_per_gpu_hour: float = identity(gt=0, description="price of one GPU-hour, such as 2.5")
+    limit: float = identity(gt=0, description="the run stops when this much is spent")
+
+    def reached(self, state: RunState) -> str | None:
+        """Compare the money spent."""
+        cost = state.cost(self.price_per_gpu_hour)
+        return None if cost < self.limit else f"max_cost: {cost:.2f} spent of {self.limit:g}"
+
+
 CRITERIA: Registry[Criterion] = Registry(
     "a stopping criterion",
     Criterion,  # type: ignore[type-abstract]
@@ -171,6 +185,7 @@ CRITERIA: Registry[Criterion] = Registry(
             MaxGenerations,
             MaxEvaluations,
             MaxHours,
+            MaxCost,
         )
     },
     "evomerge.stopping",
@@ -204,7 +219,34 @@ def pairs_read(criteria: Sequence[Criterion], state: RunState) -> list[Pair]:
     return pairs
 
 
+def budget_of(criteria: Sequence[Criterion]) -> Budget:
+    """The limits among the criteria; of several on the same, the lowest."""
+    evaluations = [each.max_evaluations for each in criteria if isinstance(each, MaxEvaluations)]
+    hours = [each.max_hours for each in criteria if isinstance(each, MaxHours)]
+    costs = [each for each in criteria if isinstance(each, MaxCost)]
+    costs.sort(key=lambda each: each.limit / each.price_per_gpu_hour)
+    return Budget(
+        max_evaluations=min(evaluations, default=None),
+        max_hours=min(hours, default=None),
+        max_cost=CostLimit(price_per_gpu_hour=costs[0].price_per_gpu_hour, limit=costs[0].limit)
+        if costs
+        else None,
+    )
+
+
+def criteria_of(budget: Budget) -> tuple[Criterion, ...]:
+    """The criteria of a run that was extended to `budget`."""
+    found: list[Criterion] = []
+    if budget.max_evaluations is not None:
+        found.append(MaxEvaluations(max_evaluations=budget.max_evaluations))
+    if budget.max_hours is not None:
+        found.append(MaxHours(max_hours=budget.max_hours))
+    if (cost := budget.max_cost) is not None:
+        found.append(MaxCost(price_per_gpu_hour=cost.price_per_gpu_hour, limit=cost.limit))
+    return tuple(found)
+
+
 def evaluations_left(criteria: Sequence[Criterion], state: RunState) -> int | None:
     """The remaining budget of evaluations; None without `max_evaluations`."""
-    budgets = [c.max_evaluations for c in criteria if isinstance(c, MaxEvaluations)]
-    return None if not budgets else max(0, min(budgets) - state.evaluations)
+    most = budget_of(criteria).max_evaluations
+    return None if most is None else max(0, most - state.evaluations)

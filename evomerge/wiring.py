@@ -98,6 +98,13 @@ class LocalWorkplace(Workplace):
             environment=machine.environment(devices, versions),
         )
 
+    @cached_property
+    def gpus(self) -> int:
+        """The GPUs of its evaluation workers, on this machine or the cluster."""
+        if self._cluster is None:
+            return machine.gpus_of(self._as_given)
+        return self._cluster.gpus(self._as_given)
+
     def check(self) -> Evaluation:
         """Check headers of models, devices, recipe, tasks, metrics and disk, without weights.
 

@@ -61,6 +61,11 @@ class Workplace(ABC):
         """The first event of an existing run; set by whoever read its journal."""
 
     @property
+    def gpus(self) -> int:
+        """The number of GPUs in use; default: none."""
+        return 0
+
+    @property
     @abstractmethod
     def setting(self) -> Setting:
         """The resolved config; models are found, pinned and checked on first access.

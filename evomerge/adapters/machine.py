@@ -74,6 +74,11 @@ def devices(configured: tuple[str, ...]) -> tuple[str, ...]:
     return _visible_gpus() or ("cpu",) if configured == ("auto",) else spread(configured)
 
 
+def gpus_of(config: Config) -> int:
+    """The number of GPUs that a run on this machine uses."""
+    return len({*devices(config.execution.devices)} - {"cpu"})
+
+
 def engines(config: Config) -> tuple[str, ...]:
     """What each evaluation worker has: a device, or GPUs for one engine, as `cuda:0+cuda:1`.
 

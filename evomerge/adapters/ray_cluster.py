@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import platform
 import socket
@@ -290,6 +291,11 @@ class Cluster:
         on_gpu = float(config.merge.options.on_gpu)
         merging = _share("merge", execution.merge_workers, execution.merge, on_gpu)
         return _room(nodes, scoring, merging), merging
+
+    def gpus(self, config: Config) -> int:
+        """The GPUs of the evaluation workers; raises as `shares`."""
+        scoring, _ = self.shares(config, self.nodes)
+        return math.ceil((scoring.count or 1) * scoring.num_gpus)
 
 
 def in_thread(ask: Callable[[], T]) -> Future[T]:

@@ -10,10 +10,11 @@ import click
 
 from evomerge.config import Config
 from evomerge.configfile import differences, load_recorded
+from evomerge.domain.budget import Budget, CostLimit
 from evomerge.domain.errors import UsageError
 from evomerge.domain.events import Event
 from evomerge.domain.finding import Finding
-from evomerge.domain.state import RunState
+from evomerge.domain.state import RunState, fold
 from evomerge.driver import drive
 from evomerge.ports import Observer
 from evomerge.store.progress_file import ProgressFile
@@ -38,6 +39,37 @@ def refuse_another_config(run: RunDirectory, config: Config) -> None:
         )
 
 
+def extension(
+    run: RunDirectory,
+    evaluations: int | None = None,
+    hours: float | None = None,
+    cost: float | None = None,
+    price: float | None = None,
+) -> Budget | None:
+    """By how much a finished run is extended; None if by nothing.
+
+    Args:
+        price: of a GPU-hour; default: that of the run's `max_cost`.
+
+    Raises:
+        UsageError: there is no price for `cost`, or `price` alone is given.
+    """
+    if cost is not None and price is None:
+        before = fold(run.read()).budget.max_cost if run.exists else None
+        if before is None:
+            raise UsageError(
+                "a limit of the cost needs the price of a GPU-hour",
+                f"name it: {run.command('resume', '--cost', f'{cost:g}', '--price', '2.5')}",
+            )
+        price = before.price_per_gpu_hour
+    elif price is not None and cost is None:
+        raise UsageError("a price alone is no limit", "add --cost, such as --cost 20")
+    if evaluations is None and hours is None and cost is None:
+        return None
+    limit = None if cost is None else CostLimit(price_per_gpu_hour=price or 0.0, limit=cost)
+    return Budget(max_evaluations=evaluations, max_hours=hours, max_cost=limit)
+
+
 def driven(
     run: RunDirectory,
     config: Config,
@@ -45,7 +77,7 @@ def driven(
     accept_drift: bool = False,
     plain: bool = False,
     silent: bool = False,
-    more: int | None = None,
+    more: Budget | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> RunState:
     """Drive `run` to its end with progress on stderr, unless `silent`.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evomerge.analysis.models import model_rows
-from evomerge.api.driving import Callback, driven
+from evomerge.api.driving import Callback, driven, extension
 from evomerge.domain.errors import UsageError
 from evomerge.domain.kinship import Metric, all_pairs
 from evomerge.domain.model import Model
@@ -238,14 +238,19 @@ class Run:
         self,
         more: int | None = None,
         *,
+        hours: float | None = None,
+        cost: float | None = None,
+        price: float | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
         accept_drift: bool = False,
     ) -> Run:
-        """Go on from the run's copy of its config; a finished run is only changed by `more`.
+        """Go on from the run's copy of its config; a finished run only if it is extended.
 
         Args:
-            more: extend a finished run by so many evaluations.
+            more, hours, cost: extend a finished run by so many evaluations or hours of work, or
+                until its GPU-hours have cost so much more; the first that is reached ends it.
+            price: of a GPU-hour; default: that of the run's `max_cost`.
             callbacks: as `evomerge.run`.
             progress: show progress on stderr.
             accept_drift: go on although models or library versions have changed.
@@ -264,7 +269,7 @@ class Run:
             accept_drift=accept_drift,
             callbacks=callbacks,
             silent=not progress,
-            more=more,
+            more=extension(directory, more, hours, cost, price),
         )
         return self
 

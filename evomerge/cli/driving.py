@@ -12,6 +12,7 @@ import click
 from evomerge.api.driving import driven
 from evomerge.cli.options import json_option
 from evomerge.config import Config
+from evomerge.domain.budget import Budget
 from evomerge.domain.errors import StoppedError
 from evomerge.domain.state import RunState, fold
 from evomerge.store.gc_roots import baseline_beside
@@ -38,7 +39,7 @@ def drive_and_report(
     accept_drift: bool,
     plain: bool,
     as_json: bool,
-    more: int | None = None,
+    more: Budget | None = None,
 ) -> RunState:
     """Drive `run` to its end with progress on stderr, then print its result to stdout."""
     from evomerge.terminal.documents import result_document

@@ -23,7 +23,7 @@ def command(runs_dir: Path, as_json: bool) -> None:
     """List all runs of the runs folder, one line each, damaged runs included.
 
     \b
-    JSON output: {"format": 1, "runs": [RUN]}, RUN as in `evomerge status --help` up to "hours";
+    JSON output: {"format": 1, "runs": [RUN]}, RUN as in `evomerge status --help` up to "cost";
     "state" may also be "damaged", "damage" says why then.
     """
     statuses = [status_of(directory) for directory in list_runs(runs_dir)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from contextlib import closing
 from dataclasses import replace
@@ -27,7 +26,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @set_option
-@click.option("--price", type=click.FloatRange(0), help="Price of one GPU-hour, for example 2.5.")
+@click.option(
+    "--price",
+    type=click.FloatRange(0),
+    help="Price of one GPU-hour, for example 2.5. Default: that of `max_cost`, if there is one.",
+)
 @click.option(
     "--hours-per-evaluation", type=click.FloatRange(0, min_open=True),
     help="For one model on one GPU. Default: from earlier runs, else an estimate.",
@@ -140,7 +143,7 @@ def _workers_here(config: Config) -> tuple[int, int, bool]:
     devices = machine.devices(config.execution.devices)
     # `auto` on a machine without a GPU: the run will probably execute on another machine.
     elsewhere = config.execution.devices == ("auto",) and devices == ("cpu",)
-    return len(machine.engines(config)), len({*devices}), devices != ("cpu",) or elsewhere
+    return len(machine.engines(config)), machine.gpus_of(config), devices != ("cpu",) or elsewhere
 
 
 def _workers_of_cluster(config: Config) -> tuple[int, int]:
@@ -149,8 +152,7 @@ def _workers_of_cluster(config: Config) -> tuple[int, int]:
 
     with closing(Cluster(config.execution)) as cluster:
         scoring, _ = cluster.shares(config, cluster.nodes)
-    count = scoring.count or 1
-    return count, math.ceil(count * scoring.num_gpus)
+        return scoring.count or 1, cluster.gpus(config)
 
 
 def _with_other_backend(config: Config) -> Config | None:

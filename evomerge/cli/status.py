@@ -36,6 +36,8 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
      "best": MODEL, "best_foundation": MODEL, "gain_over_foundation",
      "held_out_gain_over_foundation", "held_out_splits": ["held_out|final"], "warnings": [text],
      "merges", "evaluations", "held_out_evaluations", "failures", "unscored", "hours",
+     "gpu_hours", "budget": {"max_evaluations", "max_hours", "max_cost": {"price_per_gpu_hour",
+     "limit"} or null}, "cost": null without a price,
      "reused", "reused_merges", "reused_evaluations", "reused_held_out",
      "gains": null or as in `evomerge gain --help`,
      "baseline": {"run", "evaluations", "model", "score", "held_out"} or null,

@@ -8,10 +8,11 @@ the machine of the worker, which is empty, and not in the journal, for the drive
 from __future__ import annotations
 
 from operator import not_
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, TypeAdapter
+from pydantic import AliasChoices, Field, TypeAdapter, model_validator
 
+from evomerge.domain.budget import Budget
 from evomerge.domain.calibration import Calibration
 from evomerge.domain.difference import Gains
 from evomerge.domain.guard import Guard
@@ -52,6 +53,8 @@ class RunStarted(Value):
         data_sets: the hub commits of the tasks' data sets, by name.
         guard: None without one.
         calibration: None where merges learn from no data.
+        budget: the limits among the stopping criteria; empty in journals of earlier versions.
+        gpus: the number that this session of the run uses.
     """
 
     type: Literal["run_started"] = "run_started"
@@ -78,6 +81,8 @@ class RunStarted(Value):
     data_sets: dict[str, str] = Field(default_factory=dict)
     guard: Guard | None = None
     calibration: Calibration | None = None
+    budget: Budget = Budget()
+    gpus: int = 0
 
     @property
     def disentangling(self) -> Disentangling | None:
@@ -88,8 +93,11 @@ class RunStarted(Value):
 class RunResumed(Value):
     """The run was resumed; the clock of `max_hours` continues here.
 
-    `drift` lists accepted changes since the start, such as library versions. `max_evaluations`
-    extends a run that was finished: from here on it replaces the config's stopping criteria.
+    Attributes:
+        drift: accepted changes since the start, such as library versions.
+        budget: the limits from here on; None in journals of earlier versions.
+        extends: a finished run goes on, and `budget` replaces the config's stopping criteria.
+        gpus: the number that this session of the run uses.
     """
 
     type: Literal["run_resumed"] = "run_resumed"
@@ -97,7 +105,23 @@ class RunResumed(Value):
     drift: tuple[str, ...] = ()
     retention: Retention | None = None
     skill_kept_at: float | None = None
-    max_evaluations: int | None = None
+    budget: Budget | None = None
+    extends: bool = False
+    gpus: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, event: Any) -> Any:
+        """Extensions were told as `max_evaluations` alone."""
+        if not isinstance(event, dict) or "max_evaluations" not in event:
+            return event
+        most = event["max_evaluations"]
+        rest = {key: value for key, value in event.items() if key != "max_evaluations"}
+        return (
+            rest
+            if most is None
+            else rest | {"extends": True, "budget": Budget(max_evaluations=most)}
+        )
 
 
 class ModelMerged(Value):

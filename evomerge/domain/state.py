@@ -13,6 +13,7 @@ from functools import cached_property, singledispatch
 
 from immutables import Map
 
+from evomerge.domain.budget import Budget, CostLimit
 from evomerge.domain.difference import Gains
 from evomerge.domain.events import (
     CandidateFailed,
@@ -79,7 +80,7 @@ class RunState:
         skipped: merges skipped for a high kinship of the parents, in order; `given_up` has their
             sets of parents.
         stop: the criterion that ended the search.
-        budget: number of scored models at which an extended run ends; None if it was not extended.
+        budget: the limits; of a run that was `extended` they replace its stopping criteria.
         gains: significance of the best model's gains; None until tested.
         objectives: the objective on each split.
         skill_kept_at: see `evomerge.domain.skills`.
@@ -87,6 +88,8 @@ class RunState:
         reused_merges, reused_evaluations, reused_held_out: number of those merges, evaluations and
             held-out evaluations that were already in the store.
         seconds: working time, without pauses between an interruption and a resume.
+        gpus: the number in use in the last session.
+        gpu_seconds: working time of every session times the GPUs that it used.
         last_at: time of the last event, in seconds since 1970.
     """
 
@@ -99,7 +102,8 @@ class RunState:
     skipped: tuple[SkippedMerge, ...] = ()
     given_up: Map[Parents, None] = field(default_factory=Map)
     stop: str | None = None
-    budget: int | None = None
+    budget: Budget = field(default_factory=Budget)
+    extended: bool = False
     gains: Gains | None = None
     objectives: Mapping[Split, Objective] = field(default_factory=dict)
     finished: bool = False
@@ -110,6 +114,8 @@ class RunState:
     reused_evaluations: int = 0
     reused_held_out: int = 0
     seconds: float = 0.0
+    gpus: int = 0
+    gpu_seconds: float = 0.0
     last_at: float | None = None
 
     @property
@@ -241,6 +247,23 @@ class RunState:
             for split in model.held_out
         )
 
+    def cost(self, price_per_gpu_hour: float) -> float:
+        """The price of the GPU-hours so far."""
+        return self.gpu_seconds / 3600 * price_per_gpu_hour
+
+    def after(self, more: Budget) -> Budget:
+        """The budget at which a run ends that goes on for `more`."""
+        evaluations, hours, cost = more.max_evaluations, more.max_hours, more.max_cost
+        return Budget(
+            max_evaluations=evaluations and self.evaluations + evaluations,
+            max_hours=hours and self.seconds / 3600 + hours,
+            max_cost=cost
+            and CostLimit(
+                price_per_gpu_hour=cost.price_per_gpu_hour,
+                limit=self.cost(cost.price_per_gpu_hour) + cost.limit,
+            ),
+        )
+
     @property
     def finalists(self) -> tuple[Model, ...]:
         """The models for held-out evaluation: the best model, then the foundation models."""
@@ -309,7 +332,12 @@ def apply(state: RunState, entry: Entry) -> RunState:
         raise ValueError(f"a journal starts with run_started, not with {entry.event.type}")
     paused = isinstance(entry.event, RunStarted | RunResumed) or state.last_at is None
     step = 0.0 if paused else max(0.0, entry.at - (state.last_at or 0.0))
-    return replace(_apply(entry.event, state), seconds=state.seconds + step, last_at=entry.at)
+    return replace(
+        _apply(entry.event, state),
+        seconds=state.seconds + step,
+        gpu_seconds=state.gpu_seconds + step * state.gpus,
+        last_at=entry.at,
+    )
 
 
 @singledispatch
@@ -333,16 +361,21 @@ def _(event: RunStarted, state: RunState) -> RunState:
             generations=(Generation(0),),
             retention=event.retention,
             skill_kept_at=event.skill_kept_at,
+            budget=event.budget,
+            gpus=event.gpus,
         )
     )
 
 
 @_apply.register
 def _(event: RunResumed, state: RunState) -> RunState:
-    if event.max_evaluations is not None:
-        state = replace(state, budget=event.max_evaluations, finished=False, stop=None, gains=None)
+    if event.extends:
+        state = replace(state, extended=True, finished=False, stop=None, gains=None)
+    told = event.budget if event.extends or not state.extended else None
     return replace(
         state,
+        budget=told or state.budget,
+        gpus=event.gpus,
         retention=event.retention or state.retention,
         skill_kept_at=event.skill_kept_at or state.skill_kept_at,
     )

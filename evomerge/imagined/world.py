@@ -74,18 +74,19 @@ class ImaginedExecutor:
         """No-op: there are no weights."""
 
 
-def imagined_start(config: Config, names: Sequence[str] = ()) -> RunStarted:
+def imagined_start(config: Config, names: Sequence[str] = (), gpus: int = 0) -> RunStarted:
     """The first event of an imagined run, with the names of models as content ids.
 
     Args:
         names: of the foundation models; default: those of the config.
+        gpus: the number that the run is to use.
     """
     names = names or [model.short_name for model in config.foundation_models]
     base, *models = (
         Foundation(name=name, source=name, content_id=name, vocabulary=1)
         for name in ("base", *names)
     )
-    return run_started(config, base, models, config_id=ENGINE)
+    return run_started(config, base, models, config_id=ENGINE, gpus=gpus)
 
 
 def points(value: float) -> Scores:

@@ -21,7 +21,7 @@ from evomerge.domain.model import Model, Retention
 from evomerge.domain.retention import needed, needed_task_vectors, task_vectors
 from evomerge.domain.scores import Scores, Split, TaskScore
 from evomerge.domain.state import RunState
-from evomerge.imagined.world import ImaginedExecutor, MemoryLedger, imagine
+from evomerge.imagined.world import ImaginedExecutor, MemoryLedger, imagine, imagined_start
 from evomerge.stopping import MaxEvaluations, MaxGenerations
 
 HORIZON = 20
@@ -47,6 +47,7 @@ class Durations:
         task_vector: of disentangling the task vector of one parent.
         kinship: per model that is read.
         workers, mergers: number of parallel evaluations and merges.
+        gpus: number of GPUs that are paid for.
         splits: of one evaluation on each held-out split.
     """
 
@@ -56,6 +57,7 @@ class Durations:
     task_vector: float = 0.0
     workers: int = 1
     mergers: int = 1
+    gpus: int = 0
     splits: Mapping[Split, float] = field(default_factory=dict)
 
     def wall(self, merges: int, evaluations: int, split: Split = "selection") -> float:
@@ -230,7 +232,9 @@ def _drive(
     }
     executor = _Clocked(work, len(config.evaluation.tasks), score, kinship)
     ledger = MemoryLedger(now=lambda: executor.clock)
-    state = imagine(config.model_copy(update=changes), executor, ledger=ledger)
+    changed = config.model_copy(update=changes)
+    ledger.record(imagined_start(changed, gpus=work.gpus))
+    state = imagine(changed, executor, ledger=ledger)
     stop = state.stop or ""
     return Projection(name, tuple(executor.steps), stop, stop != "horizon", executor.end)
 

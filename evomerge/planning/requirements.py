@@ -16,6 +16,7 @@ from evomerge.planning.projections import (
     projections_of,
 )
 from evomerge.planning.rates import STATED_DOWNLOAD, Rate, Rates, most_parents
+from evomerge.stopping import budget_of
 
 _LIBRARIES = 1.0e9  # resident bytes of torch and mergekit
 _ENGINE = 1.5e9  # of a GPU: context, kernels, activations of one layer
@@ -190,8 +191,12 @@ def make_plan(
         models: the base, then the foundation models in the order of the config.
         workers: number of evaluation workers.
         gpus: number of GPUs that are paid for; default: one per worker.
+        price: of a GPU-hour; default: that of the config's `max_cost`, if it has one.
         price: price of a GPU-hour, in any currency.
     """
+    gpus = workers if gpus is None else gpus
+    limit = budget_of(config.stopping).max_cost
+    price = limit.price_per_gpu_hour if price is None and limit else price
     work = Durations(
         rates.merge.or_zero,
         rates.evaluation.or_zero,
@@ -199,12 +204,12 @@ def make_plan(
         rates.task_vector.or_zero,
         workers,
         config.execution.merge_workers,
+        gpus,
         {
             split: rates.of_split(split, config).or_zero
             for split in config.evaluation.held_out_splits
         },
     )
-    gpus = workers if gpus is None else gpus
     adapted = [model.size for model in models if model.adapter is not None]
     projections = projections_of(config, work)
     child = child_size(config, models[1:])

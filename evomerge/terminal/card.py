@@ -17,10 +17,12 @@ from evomerge.domain.objective import MEANINGS, TITLES
 from evomerge.domain.skills import skills_of
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
+from evomerge.terminal.budget import budget_text
 from evomerge.terminal.figures import printable
 from evomerge.terminal.graph import members_of, mermaid
 from evomerge.terminal.sentences import SPLITS
 from evomerge.terminal.skills import kept_means, lost_list
+from evomerge.terminal.summary import counts_text
 
 TAGS = ("merge", "mergekit", "evomerge")
 _FLATTERED = """\
@@ -214,6 +216,8 @@ def _how_to_merge(model: Model, state: RunState) -> Iterator[str]:
 def _origin(model: Model, state: RunState) -> Iterator[str]:
     versions = ", ".join(f"{name} {number}" for name, number in state.start.versions.items())
     yield f"Made with {versions}." if versions else ""
+    used = budget_text(state)
+    yield f"The search: {counts_text(state).plain}" + (f"; budget: {used}." if used else ".")
     yield f"Content id `{model.content_id}`, config id `{state.start.config_id}`."
 
 

@@ -16,6 +16,7 @@ from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
 from evomerge.terminal.activity import DOING, Job
+from evomerge.terminal.budget import budget_text
 from evomerge.terminal.figures import spelled
 from evomerge.terminal.sentences import Sentence
 from evomerge.terminal.summary import best_text
@@ -125,6 +126,8 @@ def header(scene: Scene) -> RenderableType:
     grid = Table.grid(expand=True, padding=(0, 0, 0, 2), pad_edge=False)
     grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     grid.add_column(justify="right", no_wrap=True)
+    used = budget_text(scene.state)
+    left.append(f"  {used}" if used else "", "dim")
     grid.add_row(left, Text(f"{where}  {figures.clock(scene.elapsed)}"))
     return grid
 

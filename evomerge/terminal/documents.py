@@ -170,6 +170,9 @@ def _result(state: RunState) -> Document:
         "kept_out": state.models.kept_out,
         "unscored": len(state.unscored),
         "hours": state.seconds / 3600,
+        "gpu_hours": state.gpu_seconds / 3600,
+        "budget": state.budget.model_dump(mode="json"),
+        "cost": (limit := state.budget.max_cost) and state.cost(limit.price_per_gpu_hour),
     }
 
 

@@ -113,6 +113,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86_400:.0f} days"
 
 
+def money(amount: float) -> str:
+    """An amount of money in the currency of its price: `4.10`, `1200`."""
+    return f"{amount:.2f}" if amount < 100 else f"{amount:.0f}"
+
+
 def rate(per_second: float) -> str:
     """A rate in at most seven columns: `24 G/s`, `1234/s`, `12.3/s`, `4.2/min`, `3.1/h`."""
     for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):

@@ -63,7 +63,7 @@ def _headline(plan: Plan) -> Text:
     if _timed(plan):
         text += f", {_total(plan, plan.hours.wall, _clock)}"
     if plan.cost is not None:
-        text += f", cost {_total(plan, plan.cost, _money)}"
+        text += f", cost {_total(plan, plan.cost, figures.money)}"
     return Text(text)
 
 
@@ -254,7 +254,7 @@ def _backends(plan: Plan) -> Iterator[RenderableType]:
     ]
     if plan.cost is not None and other.cost is not None:
         costs = (plan.cost, other.cost)
-        columns.append(numbers("cost", [_total(plan, each, _money) for each in costs]))
+        columns.append(numbers("cost", [_total(plan, each, figures.money) for each in costs]))
     yield ""
     yield Fitted(columns)
 
@@ -295,10 +295,6 @@ def _span(span: Range, spell: Spell) -> str:
 
 def _whole(value: float) -> str:
     return str(int(value))
-
-
-def _money(value: float) -> str:
-    return f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
 def _clock(hours: float) -> str:

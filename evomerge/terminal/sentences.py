@@ -31,6 +31,7 @@ from evomerge.domain.scores import Split
 from evomerge.domain.skills import lost_skills
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
+from evomerge.terminal.budget import budget_text
 from evomerge.terminal.differences import gains_line
 from evomerge.terminal.figures import printable
 from evomerge.terminal.skills import lost_by_pool
@@ -101,8 +102,8 @@ def _(event: RunResumed, state: RunState) -> list[Sentence]:
         f"{figures.count(state.evaluations, 'model')} scored so far, "
         f"{len(state.unscored)} open in generation {len(state.generations) - 1}"
     )
-    if event.max_evaluations is not None:
-        detail += f"; extended to {event.max_evaluations} evaluations"
+    if event.extends:
+        detail += f"; extended: {budget_text(state)}"
     if event.drift:
         detail += f"; changes accepted: {printable('; '.join(event.drift))}"
     return [Sentence("run", "resumed", state.start.name, detail)]

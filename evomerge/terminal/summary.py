@@ -13,6 +13,7 @@ from evomerge.domain.skills import skills_of
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
 from evomerge.terminal.baseline import baseline_sentence
+from evomerge.terminal.budget import budget_text
 from evomerge.terminal.differences import gains_line
 from evomerge.terminal.guard import guard_sentence
 from evomerge.terminal.held_out import (
@@ -71,6 +72,8 @@ def outcome_facts(state: RunState, baseline: Baseline | None = None) -> list[tup
     if baseline is not None:
         facts.append(("baseline", Text(figures.printable(baseline_sentence(baseline, state)))))
     facts.append(("work", counts_text(state)))
+    if used := budget_text(state):
+        facts.append(("budget", Text(used)))
     if state.reused_merges + state.reused_evaluations + state.reused_held_out:
         facts.append(("reused", Text(_reused_text(state))))
     facts += [("warnings", warned)] if warned is not None else []

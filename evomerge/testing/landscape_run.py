@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from evomerge.config import Config
+from evomerge.domain.budget import Budget
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import EvomergeError
 from evomerge.domain.events import Event
@@ -124,13 +125,13 @@ def run_landscape(
     observer: Observer | None = None,
     *,
     accept_drift: bool = False,
-    more: int | None = None,
+    more: int | Budget | None = None,
     test_gains: TestGains | None = untested,
 ) -> RunState:
     """Run or resume a landscape run below `root`; returns the final state.
 
     Args:
-        more: extend a finished run by so many evaluations.
+        more: extend a finished run by so much, or by so many evaluations.
         test_gains: None for the real tests, which take longer than all the rest.
     """
     workplace = workplace or LandscapeWorkplace(root, config)
@@ -139,7 +140,7 @@ def run_landscape(
         workplace,
         [observer or SilentObserver()],
         accept_drift=accept_drift,
-        more=more,
+        more=Budget(max_evaluations=more) if isinstance(more, int) else more,
         test_gains=test_gains,
     )
 

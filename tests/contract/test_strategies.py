@@ -27,6 +27,7 @@ CRITERIA_TRIED = TypeAdapter(list[AnyCriterion]).validate_python(
         {"max_generations": 2},
         {"max_evaluations": 12},
         {"max_hours": 1.0},
+        {"max_cost": {"price_per_gpu_hour": 2.0, "limit": 5.0}},
     ]
 )
 

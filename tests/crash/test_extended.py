@@ -62,7 +62,7 @@ def test_an_extension_that_is_interrupted_goes_on(tmp_path):
         run_landscape(tmp_path / "stopped", config, observer=StopsAfter(2), more=5)
     stopped = fold(RunDirectory(tmp_path / "stopped/runs/landscape").read())
     assert not stopped.finished
-    assert stopped.budget == 13
+    assert stopped.budget.max_evaluations == 13
     resumed = run_landscape(tmp_path / "stopped", config)
     assert decision_digest(resumed) == decision_digest(whole)
 

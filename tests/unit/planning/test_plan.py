@@ -193,6 +193,19 @@ def stopping(*criteria: Any) -> Config:
     return Config.model_validate(document)
 
 
+def test_a_budget_of_money_ends_the_search_and_prices_the_plan() -> None:
+    """Two workers on a GPU each, at 2 an hour: 4 an hour."""
+    free = plan_of(stopping({"max_generations": 5}), workers=2)
+    plan = plan_of(stopping({"max_cost": {"price_per_gpu_hour": 2.0, "limit": 5.0}}), workers=2)
+    assert plan.price == 2.0
+    assert plan.longest.startswith("max_cost: ")
+    assert plan.bounded
+    assert plan.cost is not None
+    assert plan.cost.high == pytest.approx(plan.hours.wall.high * 2 * 2.0)
+    assert plan.cost.high >= 5.0
+    assert plan.evaluations.high < free.evaluations.high
+
+
 def test_a_budget_of_evaluations_is_never_exceeded() -> None:
     plan = plan_of(stopping({"max_evaluations": 9}))
     assert plan.evaluations.high == 9
