@@ -32,7 +32,7 @@ pass_on() {{
 run=
 trap 'pass_on USR1' USR1
 trap 'pass_on TERM' TERM
-
+{before}
 {command} &
 run=$!
 [ -z "$ending" ] || {{ sleep 1 && pass_on "$ending"; }}  # it came before the run had started
@@ -43,7 +43,7 @@ while kill -0 "$run" 2>/dev/null; do  # a signal ends `wait` before the run has 
     wait "$run"
     code=$?
 done
-
+{after}
 # 138: USR1 came while Python was starting.
 case "$ending:$code" in
 USR1:75 | USR1:138)
@@ -58,13 +58,51 @@ exit "$code"
 """
 
 
+BEFORE = """
+# A Ray cluster over the nodes of this job, with the head on the first one, where this shell runs.
+# Only who has the token can use it. A node that fails does not end the job (--no-kill).
+address=$(hostname --ip-address | cut -d' ' -f1):$((20000 + SLURM_JOB_ID % 20000))
+RAY_AUTH_TOKEN=$(od -An -tx1 -N32 /dev/urandom | tr -d ' \\n')
+export address ray={ray} RAY_AUTH_TOKEN RAY_AUTH_MODE=token
+export RAY_USAGE_STATS_ENABLED=0 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
+srun --nodes={nodes} --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" \\
+    --kill-on-bad-exit=0 bash -c '
+    start() {{ "$ray" start --num-cpus="$SLURM_CPUS_PER_TASK" --disable-usage-stats --block "$@"; }}
+    if [ "$SLURM_NODEID" = 0 ]; then
+        start --head --port="${{address##*:}}" --node-ip-address="${{address%:*}}" \\
+            --include-dashboard=false
+    else
+        until start --address="$address"; do sleep 5; done
+    fi' &
+cluster=$!
+{python} -c '
+import sys, time, ray
+for _ in range(150):
+    try:
+        ray.init(sys.argv[1], logging_level="ERROR", log_to_driver=False, ignore_reinit_error=True)
+        if sum(node["Alive"] for node in ray.nodes()) >= int(sys.argv[2]):
+            sys.exit()
+    except ConnectionError:
+        pass
+    time.sleep(2)
+sys.exit("not all nodes joined the Ray cluster within five minutes; going on without them")
+' "$address" {nodes}
+"""
+AFTER = """kill "$cluster" 2>/dev/null
+"""
+
+
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @set_option
 @click.option("--partition", help="Partition of the cluster.")
+@click.option(
+    "--nodes", type=click.IntRange(1), default=1, show_default=True,
+    help="With two or more, the job starts a Ray cluster over them.",
+)  # fmt: skip
 @click.option("--gpus", type=click.IntRange(0), help="Default: one per device in the config.")
 @click.option("--cpus", type=click.IntRange(1), default=8, show_default=True, help="CPU cores.")
-@click.option("--memory", help="RAM of the job, for example 64G. Default: the cluster's.")
+@click.option("--memory", help="RAM, for example 64G. Default: the cluster's.")
 @click.option("--time", "limit", default="24:00:00", show_default=True, help="Of one allocation.")
 @click.option(
     "--warning", type=click.IntRange(30, 65535), default=120, show_default=True,
@@ -82,6 +120,7 @@ def command(
     config: Path,
     overrides: tuple[str, ...],
     partition: str | None,
+    nodes: int,
     gpus: int | None,
     cpus: int,
     memory: str | None,
@@ -97,6 +136,9 @@ def command(
     \b
         evomerge slurm my.yaml --partition gpu --time 08:00:00 > my.sbatch
         sbatch my.sbatch
+
+    --gpus, --cpus and --memory are of each node. With several nodes the run has
+    `execution.executor: ray`; run.dir has to be on a file system that all of them mount.
 
     If compute nodes have no network, download models and tasks on the login node first and
     set HF_HUB_OFFLINE=1: the job inherits the environment.
@@ -114,8 +156,8 @@ def command(
         f"chdir={_quoted(str(Path.cwd()))}",
         f"output={loaded.run.name}-%j.log",
         "open-mode=append",
-        "nodes=1",
-        "ntasks=1",
+        f"nodes={nodes}",
+        *(["ntasks-per-node=1", "no-kill"] if nodes > 1 else ["ntasks=1"]),
         *([f"partition={_quoted(partition)}"] if partition else []),
         *([f"gpus-per-node={wanted}"] if wanted else []),
         f"cpus-per-task={cpus}",
@@ -127,11 +169,18 @@ def command(
     ]
     words = [*evomerge_command(), "run", str(config), "--plain"]
     words += [word for override in overrides for word in ("--set", override)]
-    click.echo(batch_script(directives, words, warning=warning, requeues=requeues), nl=False)
+    click.echo(
+        batch_script(directives, words, warning=warning, requeues=requeues, nodes=nodes), nl=False
+    )
 
 
 def batch_script(
-    directives: Sequence[str], words: Sequence[str], *, warning: int, requeues: int
+    directives: Sequence[str],
+    words: Sequence[str],
+    *,
+    warning: int,
+    requeues: int,
+    nodes: int = 1,
 ) -> str:
     """A batch script that forwards USR1 and TERM to the command `words`.
 
@@ -140,12 +189,21 @@ def batch_script(
         warning: seconds between USR1 and the end of the allocation.
         requeues: how often the job may requeue itself; without a limit, a run whose single steps
             exceed an allocation would loop forever.
+        nodes: with two or more, of a Ray cluster that the command runs on.
     """
     lines = ["#!/bin/bash", *(f"#SBATCH --{directive}" for directive in directives), ""]
+    command, before, after = shlex.join(words), "", ""
+    if nodes > 1:
+        python, ray = Path(sys.executable), Path(sys.executable).with_name("ray")
+        quoted = {"python": shlex.quote(str(python)), "ray": shlex.quote(str(ray))}
+        before, after = BEFORE.format(nodes=nodes, **quoted), AFTER
+        command += ' --set execution.executor=ray --set execution.address="$address"'
     return (
         "\n".join(lines)
         + "\n"
-        + BODY.format(command=shlex.join(words), warning=warning, requeues=requeues)
+        + BODY.format(
+            command=command, warning=warning, requeues=requeues, before=before, after=after
+        )
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, TypeVar
@@ -45,6 +45,8 @@ class Pool:
 
     @property
     def _workers(self) -> tuple[Worker, ...]:
+        if self._known is not None:  # without the lock, for which a thousand threads would wait
+            return self._known
         with self._changed:
             if self._known is None:
                 self._known = tuple(self._coming)
@@ -62,6 +64,8 @@ class Pool:
 
     def start(self, *kinds: str) -> None:
         """Start the workers of these kinds in the background; only the first call has an effect."""
+        if self._started:
+            return
         with self._changed:
             if self._started or self._closed:
                 return
@@ -92,7 +96,7 @@ class Pool:
             CandidateError: the pool is closed.
             StoppedError: all workers of its kind were lost and cannot be started again.
         """
-        return self._run(self.of(operation.kind), operation, progress, host)
+        return self._run(frozenset(self.of(operation.kind)), operation, progress, host)
 
     def on_each(self, *operations: Operation) -> list[list[tuple[str, dict[str, Any]]]]:
         """Run every operation on all workers of its kind, concurrently.
@@ -107,7 +111,7 @@ class Pool:
         workers = [[(worker, each) for worker in self.of(each.kind)] for each in operations]
         with ThreadPoolExecutor(sum(map(len, workers)), "ask") as threads:
             coming = [
-                [(w.name, threads.submit(self._run, [w], each)) for w, each in one]
+                [(w.name, threads.submit(self._run, frozenset([w]), each)) for w, each in one]
                 for one in workers
             ]
             try:
@@ -130,7 +134,7 @@ class Pool:
 
     def _run(
         self,
-        fit: Sequence[Worker],
+        fit: frozenset[Worker],
         operation: Operation,
         progress: HostedProgress = no_progress,
         host: str = "",
@@ -142,7 +146,7 @@ class Pool:
         return once() if operation.into else retry(1, once, lambda: self._closed)
 
     def _run_once(
-        self, fit: Sequence[Worker], operation: Operation, progress: HostedProgress, host: str
+        self, fit: frozenset[Worker], operation: Operation, progress: HostedProgress, host: str
     ) -> tuple[dict[str, Any], str]:
         worker = self._take(fit, host)
         lost = False
@@ -177,7 +181,7 @@ class Pool:
                 self._give_back(worker)
                 return
 
-    def _take(self, fit: Sequence[Worker], host: str) -> Worker:
+    def _take(self, fit: frozenset[Worker], host: str) -> Worker:
         with self._changed:
             while not self._closed:
                 idle = [worker for worker in self._idle if worker in fit]
@@ -185,8 +189,8 @@ class Pool:
                     worker = next((each for each in idle if host and each.host == host), idle[0])
                     self._idle.remove(worker)
                     return worker
-                if all(worker in self._missing for worker in fit):
-                    raise StoppedError(self._missing[fit[0]].message)
+                if fit <= self._missing.keys():
+                    raise StoppedError(self._missing[next(iter(fit))].message)
                 self._changed.wait(_POLL)
         raise CandidateError("the workers were closed")
 

@@ -46,8 +46,8 @@ class Search(Value):
     children: int = identity(
         default=1,
         ge=1,
-        le=64,
-        description="merges per generation; use one per device",
+        le=10_000,
+        description="merges per generation; one to three per device",
     )
 
     @property

@@ -49,11 +49,11 @@ class Cluster:
         scontrol.chmod(0o755)
         self._path = f"{scontrol.parent}:{os.environ['PATH']}"
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             ["bash", self._script],
             cwd=ROOT,
-            env={**os.environ, **OFFLINE, "PATH": self._path, "SLURM_JOB_ID": JOB},
+            env=os.environ | OFFLINE | environment | {"PATH": self._path, "SLURM_JOB_ID": JOB},
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -145,6 +145,60 @@ def test_what_is_queued_again(tmp_path: Path, code: int, requeues: int, requeued
     job.communicate(timeout=300)
     assert job.returncode == (0 if requeued else code)
     assert cluster.asked.exists() is requeued
+
+
+SRUN = """\
+#!{python}
+import os, signal, subprocess, sys
+nodes = int(sys.argv[1].removeprefix("--nodes="))
+words = sys.argv[sys.argv.index("bash"):]
+steps = [
+    subprocess.Popen(words, env=os.environ | {{"SLURM_NODEID": str(n)}}, start_new_session=True)
+    for n in range(nodes)
+]
+def stop(*_):
+    for step in steps:
+        os.killpg(step.pid, signal.SIGTERM)
+signal.signal(signal.SIGTERM, stop)
+for step in steps:
+    step.wait()
+open({ended!r}, "w").close()
+"""
+COUNTS_NODES = """
+import ray, signal, sys
+ray.init(sys.argv[-1].partition("=")[2], log_to_driver=False, logging_level="ERROR")
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))
+print("nodes:", sum(node["Alive"] for node in ray.nodes()), file=sys.stderr, flush=True)
+signal.pause()
+"""
+
+
+def test_several_nodes_are_a_ray_cluster_for_the_time_of_the_job(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    words = ["--nodes", "2", "--gpus", "8"]
+    printed = CliRunner().invoke(slurm.command, [str(ROOT / "configs" / "tiny.yaml"), *words])
+    for directive in ("nodes=2", "ntasks-per-node=1", "no-kill", "gpus-per-node=8", "requeue"):
+        assert f"#SBATCH --{directive}\n" in printed.stdout
+    words = [sys.executable, "-c", COUNTS_NODES]
+    cluster = Cluster(tmp_path, slurm.batch_script([], words, warning=120, requeues=9, nodes=2))
+    ended = tmp_path / "ended"
+    for name, text in (
+        ("scontrol", f'#!/bin/bash\necho "$@" >> {cluster.asked}\n'),
+        ("srun", SRUN.format(python=sys.executable, ended=str(ended))),
+    ):
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    job = cluster.start(SLURM_CPUS_PER_TASK="1", RAY_OBJECT_STORE_MEMORY="80000000")
+    assert job.stderr is not None
+    said = []
+    while "nodes: 2\n" not in said:
+        said.append(job.stderr.readline())
+        assert said[-1], said
+    job.send_signal(signal.SIGUSR1)
+    job.communicate(timeout=300)
+    assert cluster.asked.read_text() == f"requeue {JOB}\n"
+    until(ended.exists)
+    assert not [line for line in said if "token" in line.lower()]
 
 
 @pytest.mark.parametrize("code", [0, 2, 75])
