@@ -36,7 +36,7 @@ from evomerge.search import run_started, search
 from evomerge.stopping import budget_of
 from evomerge.store.artefacts import Store
 from evomerge.store.atomic import storage_faults
-from evomerge.store.journal import Journal, JournalContent, read_journal
+from evomerge.store.journal import Journal, JournalContent
 from evomerge.store.ledger import JournalLedger, derive
 from evomerge.store.run_directory import RunDirectory
 from evomerge.workplace import Setting, Workplace
@@ -69,7 +69,7 @@ def drive(
     run, config = workplace.run, workplace.config
     with storage_faults(run.path), run.driven():
         run.check()
-        content = read_journal(run.journal) if run.exists else None
+        content = run.content() if run.exists else None
         state = fold(content.entries) if content else RunState()
         if more is not None and not state.finished:
             raise UsageError(

@@ -15,6 +15,8 @@ from evomerge.domain.model import Model
 from evomerge.domain.scores import Split
 from evomerge.domain.state import Entry, RunState, fold
 from evomerge.store.artefacts import Store
+from evomerge.store.removal import Removal, removal_of
+from evomerge.store.renaming import rename
 from evomerge.store.run_directory import RunDirectory
 from evomerge.store.samples import NoItemsError
 from evomerge.terminal.naming import model_named
@@ -272,6 +274,33 @@ class Run:
             more=extension(directory, more, hours, cost, price),
         )
         return self
+
+    def rename(self, name: str) -> Run:
+        """Give the run another name, which is its folder's; returns it in its new folder.
+
+        Raises:
+            UsageError: the name is invalid or taken.
+            LockedError: a process drives the run.
+        """
+        renamed = Run(rename(self._directory, name).path)
+        if (renamed.path / "report.html").exists():
+            renamed.report()
+        return renamed
+
+    def remove(self, *, dry_run: bool = True) -> Removal:
+        """Delete the run and what only it needs in the store; returns what that is.
+
+        Args:
+            dry_run: only find out what would be deleted; `freed` has the bytes.
+
+        Raises:
+            LockedError: a process drives the run.
+            UsageError: it is the baseline of another run.
+        """
+        removal = removal_of(self._directory)
+        if not dry_run:
+            removal.carry_out()
+        return removal
 
     def export(self, to: Path | str, model: str | None = None, *, copy: bool = False) -> list[Path]:
         """Write a model as a Hugging Face folder with its model card; returns its files.

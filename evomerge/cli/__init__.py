@@ -38,6 +38,8 @@ COMMANDS = {
     "verify": "check every byte of a run",
     "export": "write a model as a Hugging Face folder with its model card",
     "rebuild": "recreate pruned weights",
+    "rename": "give a run another name",
+    "rm": "show what removing a run frees, then remove it",
     "gc": "delete artefacts that no run needs",
     "validate": "check a config",
     "slurm": "print a batch script that requeues and resumes itself",

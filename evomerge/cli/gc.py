@@ -10,7 +10,7 @@ import click
 
 from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.store.artefacts import Store
-from evomerge.store.gc_roots import unreferenced
+from evomerge.store.gc_roots import states_of, unreferenced
 from evomerge.store.run_directory import STORE_FOLDER
 
 
@@ -26,7 +26,7 @@ def command(runs_dir: Path, yes: bool, as_json: bool) -> None:
     JSON output: {"freed": true|false, "bytes", "artefacts": [{"name", "size", "weights_only"}]}.
     """
     store = Store(runs_dir / STORE_FOLDER)
-    found = unreferenced(runs_dir, store)
+    found = unreferenced(states_of(runs_dir), store)
     if yes:
         store.sweep()
         for artefact in found:

@@ -57,7 +57,7 @@ class Watcher:
         Raises:
             DamagedError: the journal is damaged, or was replaced by another one.
         """
-        entries = self._tail.read()
+        entries = [*self._run.named(self._tail.read())]
         for entry in entries:
             self._state = apply(self._state, entry)
             self._view.on_event(entry.event, self._state)

@@ -29,7 +29,7 @@ from evomerge.config.merging import (
 )
 from evomerge.config.models import TOKENIZERS, FoundationModels, ModelConfig
 from evomerge.config.parameters import Filtered, Gradient, Number, Parameter
-from evomerge.config.texts import Device, FilePath, ModelName, NonEmpty
+from evomerge.config.texts import Device, FilePath, ModelName, NonEmpty, is_file_name
 from evomerge.domain.kinship import Metric
 from evomerge.domain.model import Retention
 from evomerge.domain.settings import Fault, identity, refuse, refuse_any, runtime
@@ -70,6 +70,11 @@ def runs_folder() -> Path:
     return Path(os.environ.get("EVOMERGE_RUNS") or "runs")
 
 
+def is_run_name(name: str) -> bool:
+    """Whether a run may have this name."""
+    return is_file_name(name) and name.lower() != "store"
+
+
 class RunConfig(Value):
     """Name, location and random seed of the run."""
 
@@ -83,7 +88,7 @@ class RunConfig(Value):
 
     @model_validator(mode="after")
     def _not_the_store(self) -> Self:
-        if self.name.lower() == "store":
+        if not is_run_name(self.name):
             refuse((("name",), "`store` is the folder shared by all runs; choose another name"))
         return self
 

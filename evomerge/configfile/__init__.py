@@ -18,7 +18,7 @@ from evomerge.configfile.identity import Differences, config_id, differences, id
 from evomerge.configfile.overrides import override
 from evomerge.configfile.reading import MAX_BYTES, read
 from evomerge.configfile.removed import drop_removed
-from evomerge.configfile.writing import anchored, dump
+from evomerge.configfile.writing import anchored, dump, placed
 from evomerge.domain.errors import ConfigError, Problem
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "load",
     "load_recorded",
     "parse",
+    "placed",
     "removed_settings",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,18 @@ def dump(config: Config) -> str:
     merge = tree["merge"]
     tree["merge"] = {"method": merge.pop("method"), **merge}
     return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def placed(text: str, **values: str) -> str:
+    """A text of `dump` with other values of `run`, such as its `name`; all else stays as it is.
+
+    A text without them is returned unchanged.
+    """
+    for key, value in values.items():
+        line = yaml.dump({key: value}, Dumper=_Dumper, allow_unicode=True, width=10_000)
+        old = rf"^(run:\n(?:  .*\n)*?)  {key}: .*\n(?:    .*\n)*"
+        text = re.sub(old, lambda found, line=line: f"{found[1]}  {line}", text, flags=re.MULTILINE)  # type: ignore[misc]
+    return text
 
 
 def anchored(config: Config, root: Path) -> Config:

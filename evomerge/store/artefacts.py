@@ -43,6 +43,8 @@ TASK_VECTORS = "task_vectors"
 """The folder of the sets of disentangled task vectors (`Recipe.task_vectors`)."""
 WEIGHTS = (".safetensors", ".bin")
 """Suffixes of the files of a model that are pruned."""
+KINDS = ("models", "evaluations", TASK_VECTORS, CALIBRATION)
+"""The folders of a store whose artefacts belong to runs."""
 _ABANDONED = 24 * 3600.0
 """Seconds without writes after which a temporary folder of another host counts as abandoned."""
 _BLOCK = 1 << 22
@@ -67,7 +69,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._temporary = root / "tmp"
+        self.temporary = root / "tmp"
         self._locks = root / "locks"
         self._trusted: set[str] = set()
 
@@ -127,11 +129,11 @@ class Store:
 
     @contextlib.contextmanager
     def _temporary_folder(self, name: str) -> Iterator[Path]:
-        make_folder(self._temporary)
+        make_folder(self.temporary)
         # A name of its own for each attempt: a worker of another machine that was given up may
         # still be writing to that of its own.
         attempt = f"{secrets.token_hex(4)}.{socket.gethostname()}.{os.getpid()}"
-        folder = self._temporary / f"{name.replace('/', '--')}.{attempt}"
+        folder = self.temporary / f"{name.replace('/', '--')}.{attempt}"
         folder.mkdir()
         try:
             with storage_faults(folder):
@@ -191,14 +193,9 @@ class Store:
         A process of this host is looked up by pid. A process of another host counts as killed if
         the artefact's lock is free and nothing was written for a day.
         """
-        refuse_links(
-            [
-                self.root / each
-                for each in ("models", "evaluations", TASK_VECTORS, CALIBRATION, "tmp", "locks")
-            ]
-        )
+        refuse_links([self.root / each for each in (*KINDS, "tmp", "locks")])
         removed = 0
-        for folder in sorted(self._temporary.glob("*--*")) if self._temporary.is_dir() else ():
+        for folder in sorted(self.temporary.glob("*--*")) if self.temporary.is_dir() else ():
             if self._is_abandoned(folder):
                 shutil.rmtree(folder, ignore_errors=True)
                 reached("sweep.removed")
@@ -214,7 +211,7 @@ class Store:
             written = max(each.lstat().st_mtime for each in (folder, *folder.rglob("*")))
         except FileNotFoundError:  # its process is still writing
             return False
-        return free(self._locks / name) and file_time(self._temporary) - written > _ABANDONED
+        return free(self._locks / name) and file_time(self.temporary) - written > _ABANDONED
 
 
 def _delete(place: Path) -> None:

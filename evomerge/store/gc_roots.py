@@ -11,7 +11,7 @@ from evomerge.domain.baseline import Baseline, baseline_of
 from evomerge.domain.errors import DamagedError
 from evomerge.domain.retention import needed, needed_task_vectors, task_vectors, unneeded
 from evomerge.domain.state import RunState, fold
-from evomerge.store.artefacts import CALIBRATION, TASK_VECTORS, WEIGHTS, Store
+from evomerge.store.artefacts import KINDS, TASK_VECTORS, WEIGHTS, Store
 from evomerge.store.run_directory import RunDirectory, list_runs
 
 
@@ -96,21 +96,24 @@ def needed_weights(states: list[RunState]) -> set[str]:
     return models.union(*map(needed_task_vectors, states))
 
 
-def unreferenced(runs_dir: Path, store: Store) -> list[Unreferenced]:
+def known_artefacts(state: RunState) -> set[str]:
+    """Content ids of all that a run refers to: models, its base, task vectors, calibration."""
+    models = {model.content_id for model in state.models.values()}
+    learnt = {state.start.calibration.content_id} if state.start.calibration else set()
+    return models | {state.start.base.content_id} | learnt | task_vectors(state).keys()
+
+
+def unreferenced(states: list[RunState], store: Store) -> list[Unreferenced]:
     """Artefacts that belong to no run, then weights that no run needs, each sorted by name.
 
-    Runs prune weights themselves (`retention`), except one that was killed at its end.
+    Args:
+        states: of all runs that use the store.
 
-    Raises:
-        DamagedError: a journal cannot be read, so it is unknown what is unreferenced.
+    Runs prune weights themselves (`retention`), except one that was killed at its end.
     """
-    states = states_of(runs_dir)
-    known = {model.content_id for state in states for model in state.models.values()}
-    known |= {state.start.base.content_id for state in states}
-    known = known.union(*map(task_vectors, states))
+    known = set[str]().union(*map(known_artefacts, states))
     found: list[Unreferenced] = []
-    known |= {each.content_id for state in states if (each := state.start.calibration)}
-    for kind in ("models", "evaluations", TASK_VECTORS, CALIBRATION):
+    for kind in KINDS:
         folder = store.path(kind)
         present = sorted(folder.iterdir()) if folder.is_dir() else []
         found += [

@@ -9,18 +9,19 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evomerge.config import runs_folder
 from evomerge.configfile import load
 from evomerge.domain.errors import DamagedError, UsageError
+from evomerge.domain.events import RunStarted
 from evomerge.domain.state import Entry
 from evomerge.store.atomic import make_folder, refuse_links, settle, write_atomic
 from evomerge.store.faults import reached
-from evomerge.store.journal import Journal, read_journal
+from evomerge.store.journal import Journal, JournalContent, read_journal
 from evomerge.store.lock import exclusive, holder
 
 STORE_FOLDER = "store"
@@ -95,7 +96,22 @@ class RunDirectory:
         Raises:
             DamagedError: the journal is damaged.
         """
-        return list(read_journal(self.journal).entries)
+        return list(self.content().entries)
+
+    def content(self) -> JournalContent:
+        """The content of the journal; raises as `read`."""
+        content = read_journal(self.journal)
+        return replace(content, entries=tuple(self.named(content.entries)))
+
+    def named(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """The entries with the run's name: it is its folder's, which can be renamed or copied."""
+        for entry in entries:
+            event = entry.event
+            if isinstance(event, RunStarted) and event.name != self.name:
+                event = event.model_copy(update={"name": self.name})
+                yield entry.model_copy(update={"event": event})
+            else:
+                yield entry
 
     def holder(self) -> str | None:
         """The process that drives the run now, for messages; None if there is none."""
@@ -109,7 +125,7 @@ class RunDirectory:
             LockedError: another process drives the run.
         """
         make_folder(self.path)
-        with exclusive(self.path / "lock", f"run {self.name}"):
+        with self.locked():
             reached("lock.taken")
             try:
                 settle(self.journal, above=self.path.parent.parent)
@@ -117,6 +133,16 @@ class RunDirectory:
             finally:
                 if not self.exists:
                     self._delete_traces()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of an existing run, which may be moved away meanwhile.
+
+        Raises:
+            LockedError: another process drives the run.
+        """
+        with exclusive(self.path / "lock", f"run {self.name}"):
+            yield
 
     def _delete_traces(self) -> None:
         """Delete the traces of a run that could not start; files of the user stay."""
@@ -187,9 +213,14 @@ def list_runs(runs_dir: Path) -> list[RunDirectory]:
 def places_of(run: str, runs_dir: Path) -> tuple[Path, ...]:
     """Where the run `run` can be, in order: a config file tells, else it is a name or a folder.
 
+    A run's own copy of its config stands for the run whose folder it is in, wherever that is.
+
     Raises:
         ConfigError: the config file is invalid.
     """
+    owner = RunDirectory(Path(run).absolute().parent)
+    if Path(run).name == owner.config.name and "\0" not in run and owner.exists:
+        return (owner.path,)
     if Path(run).suffix in {".yaml", ".yml"} and Path(run).is_file():
         own = load(Path(run)).run
         return (own.dir / own.name,)

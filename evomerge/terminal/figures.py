@@ -118,6 +118,16 @@ def money(amount: float) -> str:
     return f"{amount:.2f}" if amount < 100 else f"{amount:.0f}"
 
 
+def size(count: float | None) -> str:
+    """A number of bytes: `1.2 GB`, `3.4 kB`."""
+    if count is None:
+        return MISSING
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count / 1e3:.1f} kB" if count else "0"
+
+
 def rate(per_second: float) -> str:
     """A rate in at most seven columns: `24 G/s`, `1234/s`, `12.3/s`, `4.2/min`, `3.1/h`."""
     for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):

@@ -72,8 +72,8 @@ def _models(plan: Plan) -> Fitted:
     name = words("model", [model.name for model in plan.models])
     source = words("from", [_source(model) for model in plan.models])
     where = words("where", [_where(model) for model in plan.models])
-    size = numbers("weights", [_bytes(model.size) for model in plan.models])
-    fetch = numbers("to fetch", [_bytes(model.download) for model in plan.models])
+    size = numbers("weights", [figures.size(model.size) for model in plan.models])
+    fetch = numbers("to fetch", [figures.size(model.download) for model in plan.models])
     return Fitted(
         [role, name, source, where, size, fetch],
         [role, name, where, size, fetch],
@@ -160,21 +160,21 @@ def _end(generation: float, stop: str) -> str:
 
 def _disk(plan: Plan, free: int | None) -> Iterator[Fact]:
     yield "", Text("")
-    parts = [_bytes(plan.download)] if plan.download else []
+    parts = [figures.size(plan.download)] if plan.download else []
     if plan.unsized:
         parts.append(f"{figures.count(len(plan.unsized), 'model')} of unknown size")
     if parts:
         yield "download", Text(" and ".join(parts))
     if plan.adapters:
         count = figures.count(plan.adapters, "adapter is", "adapters are")
-        size = MISSING if plan.adapted is None else _bytes(plan.adapted)
+        size = MISSING if plan.adapted is None else figures.size(plan.adapted)
         yield "disk, adapters", Text(f"{size}: {count} merged onto the base, once")
     for retention in plan.disk:
         yield f"disk, {retention}", _kept(plan, retention)
     if free is not None:
         wanted = plan.disk[plan.retention]
         short = wanted is not None and free < wanted + plan.download + (plan.adapted or 0)
-        text = Text(f"{_bytes(free)} in the runs folder")
+        text = Text(f"{figures.size(free)} in the runs folder")
         yield "free", text.append("; this config may need more", "red") if short else text
 
 
@@ -186,12 +186,12 @@ def _kept(plan: Plan, retention: Retention) -> Text:
         children += f" and {plan.task_vectors} task vectors"
     if not plan.bounded and retention == "all":
         text = Text(
-            "every child" if plan.child is None else f"{_bytes(plan.child)} for every child"
+            "every child" if plan.child is None else f"{figures.size(plan.child)} for every child"
         )
     elif plan.child is None:
         text = Text(f"{children} at once at most")
     else:
-        text = Text(f"{_bytes(plan.disk[retention])} at most: {children} at once")
+        text = Text(f"{figures.size(plan.disk[retention])} at most: {children} at once")
     text.stylize("" if chosen else "dim")
     return text.append("  this config", "bold") if chosen else text
 
@@ -200,16 +200,19 @@ def _memory(plan: Plan) -> Iterator[Fact]:
     yield "", Text("")
     memory = plan.memory
     if plan.child is not None:
-        yield "a merge", Text(f"about {_bytes(memory.merge)} of RAM")
+        yield "a merge", Text(f"about {figures.size(memory.merge)} of RAM")
         if memory.adapter is not None:
-            yield "an adapter", Text(f"about {_bytes(memory.adapter)} of RAM while it is merged")
+            yield (
+                "an adapter",
+                Text(f"about {figures.size(memory.adapter)} of RAM while it is merged"),
+            )
         least = "about" if memory.engine_share is None else "at least"
-        yield "an evaluation", Text(f"{least} {_bytes(memory.evaluation)} on its device")
+        yield "an evaluation", Text(f"{least} {figures.size(memory.evaluation)} on its device")
     if memory.engine_share is not None:
         text = f"{memory.engine_share:.0%} of a GPU's memory, kept for the run"
         rest = "; merges have the rest" if memory.beside_merges else ""
         yield "an engine", Text(text + rest)
-    yield "kinship", Text(f"below {_bytes(memory.kinship)} of RAM, page cache aside")
+    yield "kinship", Text(f"below {figures.size(memory.kinship)} of RAM, page cache aside")
 
 
 def _hours(plan: Plan) -> Fitted:
@@ -299,12 +302,3 @@ def _whole(value: float) -> str:
 
 def _clock(hours: float) -> str:
     return figures.duration(hours * 3600) if hours else "0"
-
-
-def _bytes(size: float | None) -> str:
-    if size is None:
-        return MISSING
-    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if size >= scale:
-            return f"{size / scale:.1f} {unit}"
-    return f"{size / 1e3:.1f} kB" if size else "0"
