@@ -18,7 +18,7 @@ from evomerge.adapters.hub import Fetched, Hub, Patience
 from evomerge.adapters.lm_eval import worker as lm_eval
 from evomerge.adapters.trackers.backends import BACKENDS
 from evomerge.adapters.trackers.mirror import Mirror
-from evomerge.config import Config
+from evomerge.config import Config, EvaluationConfig, MergeOptions
 from evomerge.configfile import config_id, dump
 from evomerge.domain.finding import Finding, refuse_problems
 from evomerge.domain.model import Foundation
@@ -227,7 +227,7 @@ def workers(config: Config, logs: Path, cache: Cache | None = None) -> list[Work
             for number in range(execution.merge_workers)
         ),
         *(
-            _scorer(config, device, logs / f"score-{number}.log", cache)
+            _scorer(config.evaluation, device, logs / f"score-{number}.log", cache)
             for number, device in enumerate(machine.engines(config))
         ),
         kinship.worker(logs / "kinship.log"),
@@ -252,7 +252,7 @@ def ray_workers(config: Config, logs: Path, cluster: Cluster) -> list[Worker]:
     return [  # first those that need most, so that they find room
         *(
             _scorer(
-                config,
+                config.evaluation,
                 device,
                 logs / f"score-{number}.log",
                 start=partial(RayWorker, cluster, scoring),
@@ -279,26 +279,31 @@ def _cluster(config: Config, log: Path | None = None) -> Cluster | None:
 
 
 def _scorer(
-    config: Config,
+    evaluation: EvaluationConfig,
     device: str,
     log: Path,
     cache: Cache | None = None,
     start: Callable[..., Worker] = Child,
 ) -> Worker:
-    evaluation = config.evaluation
     invariant = evaluation.batch_invariant
     return lm_eval.worker(evaluation.backend, device, log, cache, start, batch_invariant=invariant)
 
 
-def described(config: Config) -> Evaluation:
-    """The evaluation of a config, as lm-eval describes it on the CPU.
+def described(
+    evaluation: EvaluationConfig, options: MergeOptions | None = None, examples: int = 0
+) -> Evaluation:
+    """An evaluation as lm-eval describes it on the CPU.
+
+    Args:
+        options: default: those of a config that sets none.
+        examples: number of each task's items to be shown.
 
     Raises:
         PreflightError, CandidateError: a task, metric or filter is invalid.
     """
-    operation = operations.describe(config.evaluation, config.merge.options)
+    operation = operations.describe(evaluation, options or MergeOptions(), examples=examples)
     with tempfile.TemporaryDirectory() as logs:
-        scorer = _scorer(config, "cpu", Path(logs) / "tasks.log")
+        scorer = _scorer(evaluation, "cpu", Path(logs) / "tasks.log")
         with closing(Pool([scorer])) as pool:
             return agreed(pool.on_each(operation)[0])
 

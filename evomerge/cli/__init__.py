@@ -44,6 +44,7 @@ COMMANDS = {
     "validate": "check a config",
     "slurm": "print a batch script that requeues and resumes itself",
     "init": "write a commented config to start from",
+    "task": "write a task over your own data, checked by lm-eval",
     "schema": "print the JSON Schema of configs",
 }
 

@@ -143,7 +143,7 @@ def _tasks(config: Config) -> Finding:
 
     names = ", ".join(task.name for task in config.evaluation.every_task.values())
     try:
-        described(config)
+        described(config.evaluation, config.merge.options)
     except (PreflightError, CandidateError) as error:
         return Finding("problem", "tasks", error.message, error.remedy)
     return Finding("fine", "tasks", names)

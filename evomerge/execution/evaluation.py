@@ -25,6 +25,14 @@ class Counted(Value):
     weight: float = 1.0
 
 
+class Example(Value):
+    """An item of a task as lm-eval sends it."""
+
+    task: str
+    prompt: str
+    target: str
+
+
 class Evaluation(Value):
     """An evaluation as workers describe it before it runs.
 
@@ -34,6 +42,7 @@ class Evaluation(Value):
         batch_size: where a probe chose it; else that of the config.
         data_sets: the hub commits of the tasks' data sets, by name.
         calibration: the content id of the items that merge rules see; None if there are none.
+        examples: the first items of each task, if they were asked for.
     """
 
     ids: dict[Split, str]
@@ -41,6 +50,7 @@ class Evaluation(Value):
     batch_size: int | None = None
     data_sets: dict[str, str] = Field(default_factory=dict)
     calibration: str | None = None
+    examples: tuple[Example, ...] = ()
 
     def chosen(self, measured: Scores, split: Split) -> Scores:
         """The metrics that count, with their weights, out of all measured ones.

@@ -61,14 +61,21 @@ def disentangle(
 
 
 def describe(
-    evaluation: EvaluationConfig, options: MergeOptions, data_sets: Mapping[str, str] = _NONE
+    evaluation: EvaluationConfig,
+    options: MergeOptions,
+    data_sets: Mapping[str, str] = _NONE,
+    examples: int = 0,
 ) -> Operation:
     """Load and check the tasks, and describe what the scores of each split depend on.
 
     Args:
         data_sets: the hub commits of the data sets to use; others are used at their newest one.
+        examples: number of each task's items to be shown with the description.
     """
-    return Operation(kind="describe", arguments=_of_evaluation(evaluation, options, data_sets))
+    arguments = _of_evaluation(evaluation, options, data_sets)
+    if examples:
+        arguments["examples"] = examples
+    return Operation(kind="describe", arguments=arguments)
 
 
 def probe(evaluation: EvaluationConfig, options: MergeOptions, model: Path) -> Operation:

@@ -35,6 +35,7 @@ from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.scores import EvaluationWarning, Scores
 from evomerge.execution.evaluation import Evaluation
 from evomerge.ports import Operation, Progress
+from tests.conftest import command
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789=+:?. \n"
 VOCABULARY = {text: i for i, text in enumerate(["<pad>", "<s>", "</s>", "<unk>", *CHARACTERS])}
@@ -659,6 +660,11 @@ def test_an_unknown_task_is_looked_for_among_lm_evals_own(payload: Payload) -> N
         (
             "doc_to_target: label",
             "doc_to_target: lable",
+            "`doc_to_target: lable` is no column of its data (prompt, answer, choices, label)",
+        ),
+        (
+            "doc_to_target: label",
+            "doc_to_target: 'no {{label}}'",
             f"{ITEMS} of {ITEMS} items have an answer",
         ),
         ("{{prompt}}", "{{prompts}}", "cannot be loaded"),
@@ -760,3 +766,22 @@ def test_a_copy_of_a_request_shares_nothing_that_can_change():
     copy["a"][1][1]["y"].append(3)
     copy["b"]["z"].append(4)
     assert original == {"a": [1, ("x", {"y": [None, True]})], "b": Odd(z=[2.5])}
+
+
+def test_a_task_over_own_data_is_checked_and_shown(tmp_path, monkeypatch):
+    """In a child process, as `evomerge task new` does."""
+    monkeypatch.chdir(tmp_path)
+    rows = [{"q": f"{n}+1=", "of": ["none", str(n + 1)], "right": 1} for n in range(4)]
+    Path("d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ("task", "new", "d.jsonl", "--prompt", "q", "--answer", "right", "--choices", "of")
+    done = command(*words)
+    assert done.code == 0, done.err
+    assert [f"{n}+1=" in done.out for n in range(4)] == [True, True, True, False]
+    assert "--- target\n 3" in done.out
+    assert "- {name: d, metric: acc}" in done.out
+    assert "tasks/d.yaml exists" in command(*words).err
+    assert "is one of acc, acc_norm" in command(*words, "--metric", "accuracy").err
+    done = command(*words[:-2], "--force", "--metric", "exact_mach")
+    assert done.code == 3
+    assert "lm-eval lacks a metric or an aggregation of its metric_list (exact_mach)" in done.err
+    assert "evaluation.tasks" not in done.err

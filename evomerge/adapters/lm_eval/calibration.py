@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def write_items(suite: Suite, model: Path, trust: bool, into: Path) -> None:
         before = len(lines)
         for name, task in entry.leaves.items():
             try:
-                texts = list(_texts(suite, name, task, model, template))
+                texts = ["".join(pair) for pair in _pairs(suite, name, task, model, template)]
             except Exception as error:  # templates and task code can raise anything
                 raise CandidateError(
                     f"{entry.key}: the answers of task {name!r} cannot be built: {one_line(error)}"
@@ -78,12 +79,23 @@ def _chat_template(model: Path, trust: bool) -> Callable[..., str]:
     return apply
 
 
-def _texts(
-    suite: Suite, name: str, task: Any, model: Path, template: Callable[..., str] | None
-) -> Iterator[str]:
+def examples(suite: Suite, count: int) -> Iterator[dict[str, str]]:
+    """The first items of every task as lm-eval sends them, without a chat template."""
+    for name, task in suite.tasks.items():
+        for prompt, answer in islice(_pairs(suite, name, task), count):
+            yield {"task": name, "prompt": prompt, "target": answer}
+
+
+def _pairs(
+    suite: Suite,
+    name: str,
+    task: Any,
+    model: Path | None = None,
+    template: Callable[..., str] | None = None,
+) -> Iterator[tuple[str, str]]:
     """Prompt and right answer of each item of a task; items without one are left out."""
     requests, config = suite.requests[name], suite.config
-    requests.template = tokenizer_fingerprint(model) if template else None
+    requests.template = tokenizer_fingerprint(model) if template and model else None
     requests(
         samples=suite.samples.get(name),
         system_instruction=config.system_instruction,
@@ -94,9 +106,10 @@ def _texts(
     delimiter = "" if template else str(task.config.target_delimiter)
     for request in task.instances:
         if task.OUTPUT_TYPE == "generate_until":
-            yield f"{request.args[0]}{delimiter}{_answer(task, request.doc)}"
+            yield request.args[0], f"{delimiter}{_answer(task, request.doc)}"
         elif task.OUTPUT_TYPE != "multiple_choice" or request.idx == _right(task, request.doc):
-            yield "".join(part for part in request.args if isinstance(part, str))
+            prompt, *answer = (part for part in request.args if isinstance(part, str))
+            yield prompt, "".join(answer)
 
 
 def _answer(task: Any, document: Any) -> str:

@@ -28,7 +28,7 @@ from evomerge.adapters.lm_eval.backends import (
     loaded_model,
     refuse_non_finite,
 )
-from evomerge.adapters.lm_eval.calibration import calibration_id, write_items
+from evomerge.adapters.lm_eval.calibration import calibration_id, examples, write_items
 from evomerge.adapters.lm_eval.data import DataSets, description, seed_everything
 from evomerge.adapters.lm_eval.engine_log import log_end, real_reason
 from evomerge.adapters.lm_eval.form import read_form, tokenizer_fingerprint
@@ -55,7 +55,7 @@ from evomerge.ports import Operation, Progress
 # Metrics without a closed form are resampled this often; lm-eval's 100,000 takes minutes for each.
 _BOOTSTRAPS = 1000
 _COMPARED = 2  # texts of a task
-_OF_AN_OPERATION = frozenset({"split", "data_sets", "anchor"})
+_OF_AN_OPERATION = frozenset({"split", "data_sets", "anchor", "examples"})
 """Arguments that do not change the tasks."""
 
 
@@ -113,6 +113,8 @@ class _Scorer:
     def describe(self, operation: Operation, progress: Progress) -> dict[str, Any]:
         """Load and check the tasks; the answer is an `Evaluation` as JSON.
 
+        With `examples` it has so many prompts and targets of each task of the selection too.
+
         Raises:
             PreflightError: every task, metric, filter, item or device that cannot be used, a line
                 each, with its key of the config.
@@ -121,12 +123,14 @@ class _Scorer:
             session = self._of(operation)
         except DataSetTroubleError as error:
             return {"trouble": error.met._asdict(), "task": error.task}
+        count = operation.arguments.get("examples", 0)
         counted = {split: [*map(_counted, session.suites[split].entries)] for split in session.ids}
         return {
             "ids": session.ids,
             "counted": counted,
             "data_sets": session.data_sets,
             "calibration": session.calibration,
+            **({"examples": [*examples(session.suites["selection"], count)]} if count else {}),
         }
 
     def calibrate(self, operation: Operation, progress: Progress) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from evomerge.adapters.lm_eval.perplexity import (
     read_text,
     text_of_task,
 )
+from evomerge.adapters.lm_eval.plain_words import reason, unusable_fields
 from evomerge.adapters.lm_eval.suite import LoadedTask, Part, Suite, suites
 from evomerge.config import EvaluationConfig, TaskConfig
 from evomerge.domain.errors import PreflightError
@@ -50,7 +51,8 @@ def load_suites(config: EvaluationConfig, data_sets: DataSets) -> dict[Part, Sui
         faults = faults_of_name(key, name, manager)
         faults += [] if faults else faults_of_code(key, name, config, manager, files.by_name)
         problems.extend(faults)
-        return None if faults else _load(key, name, manager, data_sets, problems)
+        own = files.by_name[name].config if name in files.by_name else {}
+        return None if faults else _load(key, name, own, manager, data_sets, problems)
 
     for key, task in config.every_task.items():
         loaded = load(f"{key}.name", task.name)
@@ -124,10 +126,18 @@ class DataSetTroubleError(Exception):
         self.met = met
 
 
-def _load(key: str, task: str, manager: Any, data_sets: DataSets, problems: list[str]) -> Any:
+def _load(
+    key: str,
+    task: str,
+    own: Mapping[str, Any],
+    manager: Any,
+    data_sets: DataSets,
+    problems: list[str],
+) -> Any:
+    """The loaded task; None if a problem was added. `own` has the keys of the user's task file."""
     try:
         with data_sets.used():
-            return manager.load([task])
+            loaded = manager.load([task])
     except Exception as error:  # task code and data loaders can raise anything
         cause: Exception = error
         if trouble(error) or type(error).__name__ == "DatasetNotFoundError":
@@ -135,7 +145,7 @@ def _load(key: str, task: str, manager: Any, data_sets: DataSets, problems: list
         met = trouble(cause)
         if met is not None and not met.refused:
             raise DataSetTroubleError(task, met) from None
-        why = one_line(error)
+        why = reason(error, own)
         if met is not None:
             why = (
                 f"its data are not on this machine and the hub {met.text}; download them once "
@@ -145,6 +155,9 @@ def _load(key: str, task: str, manager: Any, data_sets: DataSets, problems: list
             why = f"{refused.message} ({data_sets.last}); {refused.remedy}"
         problems.append(f"{key}: task {task!r} cannot be loaded: {why}")
         return None
+    unusable = [each for leaf in loaded["tasks"].values() for each in unusable_fields(leaf)]
+    problems += [f"{key}: task {task!r}: {each}" for each in unusable if own]
+    return None if own and unusable else loaded
 
 
 def _entry(
