@@ -11,6 +11,7 @@ import math
 import os
 import platform
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -132,11 +133,15 @@ class Cluster:
             logging_level="ERROR",
             ignore_reinit_error=True,
         )
+        said: list[str] = []
         # In a thread, where Ray leaves the driver's signal handlers alone.
         try:
-            in_thread(connecting).result(timeout=_CONNECTING)
+            with _stderr_into(said):
+                in_thread(connecting).result(timeout=_CONNECTING)
         except Exception as error:
-            raise self._refused(error) from error
+            raise self._refused(error, " ".join(said)) from error
+        finally:
+            self.note(*said)
         self._ours = True
         self._hear()
         threading.Thread(target=self._watch, name="ray", daemon=True).start()
@@ -152,10 +157,12 @@ class Cluster:
                 "start it with `ray start --head --port 6379`, or correct the address",
             ) from None
 
-    def _refused(self, error: Exception) -> PreflightError:
-        """The error of a connection that failed, in one line."""
+    def _refused(self, error: Exception, said: str) -> PreflightError:
+        """The error of a connection that failed, in one line; Ray `said` the rest to stderr."""
         text = " ".join(str(error).split())
-        if isinstance(error, TimeoutError) and not text:
+        if "InvalidAuthToken" in said:
+            text = "its token is missing or incorrect"
+        elif isinstance(error, TimeoutError) and not text:
             return PreflightError(
                 f"execution.address: what listens at {self.address} did not answer "
                 f"as a Ray cluster within {_CONNECTING:.0f} s",
@@ -168,7 +175,7 @@ class Cluster:
                 f"{found.strip().replace(' This process', '; this process')}",
                 "install the same versions of Python, ray and evomerge on every node",
             )
-        if type(error).__name__ == "AuthenticationError" or "uthentication" in text:
+        if "InvalidAuthToken" in said or "uthentication" in text + type(error).__name__:
             return PreflightError(
                 f"execution.address: the cluster at {self.address} refuses this process: "
                 f"{text.partition('. ')[0][:200]}",
@@ -296,6 +303,22 @@ class Cluster:
         """The GPUs of the evaluation workers; raises as `shares`."""
         scoring, _ = self.shares(config, self.nodes)
         return math.ceil((scoring.count or 1) * scoring.num_gpus)
+
+
+@contextlib.contextmanager
+def _stderr_into(said: list[str]) -> Iterator[None]:
+    """Append what is written to stderr to `said`, by Ray's C++ part too, which no setting mutes."""
+    with tempfile.TemporaryFile("w+", errors="replace") as file:
+        sys.stderr.flush()
+        stderr = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            file.seek(0)
+            said += file.read().splitlines()
 
 
 def in_thread(ask: Callable[[], T]) -> Future[T]:

@@ -1,5 +1,6 @@
 """Room for workers in a cluster, and addresses at which there is none; no cluster is needed."""
 
+import os
 import socket
 
 import pytest
@@ -66,3 +67,22 @@ def test_no_cluster_at_the_address_is_one_line(address):
             Cluster(ExecutionConfig(address=place)).connect()
     assert f"no Ray cluster answers at {place}" in refused.value.message
     assert refused.value.exit_code == 3
+
+
+def test_a_refused_token_is_one_line_and_ray_says_the_rest_in_the_log(monkeypatch, capfd, tmp_path):
+    """Ray's C++ part repeats the reason on stderr, every second; its exception has none."""
+    ray = pytest.importorskip("ray")
+
+    reason = "Unauthenticated: RPC error: InvalidAuthToken: missing or incorrect\n"
+
+    def refusing(*_, **__):
+        os.write(2, 2 * reason.encode())
+        raise ConnectionError("Failed to connect to Ray cluster")
+
+    monkeypatch.setattr(ray, "init", refusing)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(PreflightError, match="refuses this process: its token is missing"):
+            Cluster(ExecutionConfig(address=address), tmp_path / "logs/ray.log").connect()
+    assert capfd.readouterr().err == ""
+    assert (tmp_path / "logs/ray.log").read_text().count("InvalidAuthToken") == 2
