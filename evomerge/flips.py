@@ -5,15 +5,22 @@ The term is from arXiv 2407.09141 (*Accuracy is not all you need*), there for tw
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic_core import from_json
+
 from evomerge.domain.model import Model
 from evomerge.domain.scores import Split, TaskScore
 from evomerge.store.artefacts import Store, read_checked
-from evomerge.store.samples import NoItemsError, evaluation_name, item_values, samples_file
+from evomerge.store.samples import (
+    NoItemsError,
+    evaluation_name,
+    item_rows,
+    item_values,
+    samples_file,
+)
 
 RIGHT = 0.5
 """Items with at least this value of the metric, from 0 to 1, count as solved."""
@@ -117,11 +124,9 @@ def answers(
     score = next((s for s in scores.tasks if s.task == task), None) if scores else None
     if scores is None or score is None:
         raise NoItemsError(f"{model.name} was not scored on task {task!r}")
-    values = item_values(
-        store, evaluation_name(model.content_id, scores.evaluation_id), score, chosen
-    )
-    rows = _rows(store, model.content_id, scores.evaluation_id, task, chosen)
-    return tuple(_answer(item, rows[item], values[item]) for item in sorted(rows))
+    name = evaluation_name(model.content_id, scores.evaluation_id)
+    rows = item_rows(store, name, score, chosen)
+    return tuple(_answer(item, row, value) for item, (value, row) in sorted(rows.items()))
 
 
 def _answer(item: int, row: Mapping[str, Any], value: float) -> Answer:
@@ -179,8 +184,8 @@ def _rows(
     store: Store, content_id: str, evaluation_id: str, task: str, chosen: str | None
 ) -> dict[int, dict[str, Any]]:
     folder = store.path(evaluation_name(content_id, evaluation_id))
-    lines = read_checked(folder, samples_file(task)).decode().splitlines()
-    rows = (json.loads(line) for line in lines)
+    lines = read_checked(folder, samples_file(task)).splitlines()
+    rows = (from_json(line) for line in lines)
     return {row["doc_id"]: row for row in rows if chosen is None or row["filter"] == chosen}
 
 

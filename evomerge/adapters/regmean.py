@@ -288,7 +288,7 @@ def _tokens(
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     longest = min(config.get("max_position_embeddings") or _LONGEST, _LONGEST)
     texts: dict[str, list[list[int]]] = {}
-    for line in (calibration / ITEMS).read_text(encoding="utf-8").splitlines():
+    for line in (calibration / ITEMS).read_bytes().splitlines():
         item = json.loads(line)
         begun = tokenizer.bos_token is not None and item["text"].startswith(tokenizer.bos_token)
         found = tokenizer.encode(item["text"], add_special_tokens=not begun)

@@ -36,24 +36,38 @@ def export(
         UsageError: there is no such offspring, or `to` is in the way.
         EvomergeError: pruned weights cannot be merged again.
     """
-    from evomerge.adapters.export import CARD, export_folder, lineage_yaml
-    from evomerge.terminal.card import model_card
+    from evomerge.adapters.export import CARD, export_folder
 
     state = fold(run.read())
     subject = _offspring(model, state, run)
-    related = ancestors(subject.name, state.models)
-    state = with_estimates(run, state, [pair(subject.name, name) for name in related])
+    text = card(run, state, subject, title)
+    if repeated and (to / CARD).is_file() and (to / CARD).read_text(encoding="utf-8") == text:
+        return sorted(path for path in to.iterdir() if path.is_file())
+    return export_folder(_weights(subject, state, run), to, text, copy=copy)
+
+
+def card(run: RunDirectory, state: RunState, model: Model, title: str | None = None) -> str:
+    """The model card of an offspring, as it is exported.
+
+    Args:
+        title: heading of the card; default: the names of run and model.
+
+    Raises:
+        ConfigError: the run has no readable config.
+    """
+    from evomerge.adapters.export import lineage_yaml
+    from evomerge.terminal.card import model_card
+
+    related = ancestors(model.name, state.models)
+    state = with_estimates(run, state, [pair(model.name, name) for name in related])
     hub = {
         each.name: each.source.partition("@")[0]
         for each in (state.start.base, *state.start.foundation)
         if each.commit is not None
     }
-    lineage = lineage_yaml(state, [subject, *(state.models[name] for name in related)], hub)
-    config, title = load_recorded(run.config), title or f"{state.start.name} {subject.name}"
-    card = model_card(subject, state, config, hub, lineage, title)
-    if repeated and (to / CARD).is_file() and (to / CARD).read_text(encoding="utf-8") == card:
-        return sorted(path for path in to.iterdir() if path.is_file())
-    return export_folder(_weights(subject, state, run), to, card, copy=copy)
+    lineage = lineage_yaml(state, [model, *(state.models[name] for name in related)], hub)
+    title = title or f"{state.start.name} {model.name}"
+    return model_card(model, state, load_recorded(run.config), hub, lineage, title)
 
 
 def _offspring(name: str | None, state: RunState, run: RunDirectory) -> Model:

@@ -29,6 +29,7 @@ COMMANDS = {
     "show": "show details of one model",
     "compare": "compare several runs",
     "gain": "test whether gains are statistically significant",
+    "ui": "show all runs in a browser, also while they go on",
     "report": "write a run as one page: figures, lineage, all models",
     "analyze": "correlate kinship with merge gain",
     "kinship": "measure how similarly models changed from their base",

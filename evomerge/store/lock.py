@@ -131,6 +131,23 @@ def holder(path: Path) -> str | None:
         os.close(descriptor)
 
 
+def named_holder(path: Path) -> Owner | None:
+    """The living holder that the lock file `path` names; None if there is none.
+
+    For readers that leave a run untouched: nothing is locked, opened for writing or created. A
+    holder on another host lives as long as its heartbeat is recent by the clock of this one.
+    """
+    owner = Owner.of(path)
+    if owner is None:
+        return None
+    if owner.host == socket.gethostname():
+        return owner if owner.lives(path) else None
+    try:
+        return owner if time.time() - path.stat().st_mtime < 6 * HEARTBEAT else None
+    except OSError:
+        return None
+
+
 def _open(path: Path, flags: int = 0) -> int:
     """Open a lock file without following a symbolic link, whose target would be truncated."""
     try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
+
+from pydantic_core import from_json
 
 from evomerge.domain.scores import TaskScore
 from evomerge.store.artefacts import Store, problems, read_checked
@@ -29,7 +30,14 @@ def evaluation_name(content_id: str, evaluation_id: str) -> str:
 
 
 def item_values(store: Store, name: str, score: TaskScore, chosen: str | None) -> dict[int, float]:
-    """A task's score on each item, in [0, 1], by the item's index in the task.
+    """A task's score on each item, in [0, 1], by the item's index in the task; see `item_rows`."""
+    return {item: value for item, (value, _) in item_rows(store, name, score, chosen).items()}
+
+
+def item_rows(
+    store: Store, name: str, score: TaskScore, chosen: str | None
+) -> dict[int, tuple[float, dict[str, Any]]]:
+    """A task's score on each item, in [0, 1], and what lm-eval logged of it, by its index.
 
     The mean over items is checked against the recorded score.
 
@@ -48,25 +56,27 @@ def item_values(store: Store, name: str, score: TaskScore, chosen: str | None) -
         raise NoItemsError(
             f"no sample log of task {score.task!r} (a group logs its member tasks only)"
         )
-    values = _values(read_checked(folder, samples_file(score.task)), score, chosen)
-    mean = _POINTS * math.fsum(values.values()) / len(values)
+    found = _rows(read_checked(folder, samples_file(score.task)), score, chosen)
+    mean = _POINTS * math.fsum(value for value, _ in found.values()) / len(found)
     if abs(mean - score.value) > _SAME:
         raise NoItemsError(
             f"task {score.task!r} scored {score.value:.4f} points but its items average "
             f"{mean:.4f}: {score.metric} is not a mean over items"
         )
-    return values
+    return found
 
 
-def _values(log: bytes, score: TaskScore, chosen: str | None) -> dict[int, float]:
-    rows = [json.loads(line) for line in log.decode().splitlines()]
+def _rows(
+    log: bytes, score: TaskScore, chosen: str | None
+) -> dict[int, tuple[float, dict[str, Any]]]:
+    rows = [from_json(line) for line in log.splitlines()]
     filters = {row["filter"] for row in rows}
     if chosen is None and len(filters) > 1:
         raise NoItemsError(f"task {score.task!r} was logged under {len(filters)} filters")
     wanted = [row for row in rows if chosen is None or row["filter"] == chosen]
     if not wanted:
         raise NoItemsError(f"the log of task {score.task!r} has no filter {chosen!r}")
-    return {int(row["doc_id"]): _value(row["metrics"], score) for row in wanted}
+    return {int(row["doc_id"]): (_value(row["metrics"], score), row) for row in wanted}
 
 
 def _value(metrics: Mapping[str, Any], score: TaskScore) -> float:

@@ -1,0 +1,61 @@
+"""One run, and what may be done with it."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from evomerge.domain.errors import EvomergeError
+from evomerge.terminal.sentences import best_over_foundation
+from evomerge.ui.pages.runs import doing, progress
+from evomerge.ui.site import Site, link
+
+
+def page(request: Request) -> Response:
+    """`/runs/RUN`."""
+    site: Site = request.app.state.site
+    seen = site.run(request)
+    state = seen.state
+    over = best_over_foundation(state)
+    models = [*state.ranking, *(m for m in state.models.values() if not m.selectable)]
+    return site.page(
+        request,
+        "run.html",
+        seen=seen,
+        state=state,
+        over=over,
+        models=models,
+        doing=doing(seen),
+        progress=progress(state),
+        told=site.control.told(seen),
+    )
+
+
+async def change(request: Request) -> Response:
+    """`POST /runs/RUN/control`: stop, resume or extend; then back to its page."""
+    site: Site = request.app.state.site
+    seen = site.run(request)
+    form = await site.access.form_of(request)
+    back = link(seen.name)
+    if form is None:
+        return _refused(site, request, "the form is not of this server", "load its page again")
+    try:
+        match form.get("do"):
+            case "stop":
+                site.control.stop(seen)
+            case "resume":
+                site.control.resume(seen)
+            case "extend" if form.get("more", "").isdecimal() and int(form["more"]) > 0:
+                site.control.resume(seen, int(form["more"]))
+            case _:
+                return _refused(site, request, "nothing that can be done", "")
+    except EvomergeError as error:
+        return _refused(site, request, error.message, error.remedy or "")
+    return RedirectResponse(back, 303)
+
+
+def _refused(site: Site, request: Request, text: str, remedy: str) -> Response:
+    back = link(request.path_params["run"])
+    return site.page(
+        request, "message.html", status=409, title="Not done", text=text, remedy=remedy, back=back
+    )

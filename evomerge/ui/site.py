@@ -1,0 +1,108 @@
+"""What every page needs: the runs, the answers, what is allowed, and the templates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from evomerge.domain.model import Model
+from evomerge.report.page import environment
+from evomerge.ui import wording
+from evomerge.ui.access import Access
+from evomerge.ui.answers import Answers
+from evomerge.ui.control import Control
+from evomerge.ui.watching import RunsFolder, Seen
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+SCRIPTS = {
+    "theme.css": "text/css",
+    "page.css": "text/css",
+    "ui.css": "text/css",
+    "page.js": "text/javascript",
+    "ui.js": "text/javascript",
+}
+"""The files that pages load, with their types."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """The state of a server."""
+
+    folder: RunsFolder
+    access: Access
+    control: Control = field(default_factory=Control)
+    answers: Answers = field(default_factory=Answers)
+
+    def run(self, request: Request) -> Seen:
+        """The run that the path names.
+
+        Raises:
+            HTTPException: there is none (404).
+        """
+        name = request.path_params["run"]
+        seen = self.folder.run(name)
+        if seen is None:
+            raise HTTPException(404, f"no run named {name!r} in {self.folder.path}")
+        return seen
+
+    def model(self, seen: Seen, name: str | None) -> Model:
+        """A model of a run.
+
+        Raises:
+            HTTPException: there is none (404).
+        """
+        model = seen.state.models.get(name or "")
+        if model is None:
+            raise HTTPException(404, f"no model named {name!r} in {seen.name}")
+        return model
+
+    def page(
+        self, request: Request, template: str, /, *, status: int = 200, **context: Any
+    ) -> Response:
+        """A page; all values of `context` are escaped."""
+        text = (
+            _templates()
+            .get_template(template)
+            .render(folder=self.folder.path, access=self.access, here=request.url.path, **context)
+        )
+        return HTMLResponse(text, status)
+
+
+def script(name: str) -> str:
+    """The content of one of SCRIPTS."""
+    return _templates().get_template(name).render()
+
+
+def link(run: str, page: str = "", /, **query: str | int | None) -> str:
+    """The address of a page of a run."""
+    from urllib.parse import quote
+
+    wanted = {name: value for name, value in query.items() if value not in {None, ""}}
+    path = f"/runs/{quote(run, safe='')}" + (f"/{page}" if page else "")
+    return path + (f"?{urlencode(wanted)}" if wanted else "")
+
+
+@cache
+def _templates() -> Environment:
+    """Those of this package over those of the report: same globals, filters and escaping."""
+    from jinja2 import ChoiceLoader, PackageLoader
+
+    reports = environment()
+    loaders = [PackageLoader("evomerge.ui"), *([reports.loader] if reports.loader else [])]
+    templates = reports.overlay(loader=ChoiceLoader(loaders), cache_size=100)
+    templates.globals = {**reports.globals, **_globals()}
+    templates.filters = {**reports.filters, **wording.FILTERS}
+    return templates
+
+
+def _globals() -> Mapping[str, Any]:
+    return {"link": link}
