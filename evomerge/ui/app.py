@@ -18,9 +18,9 @@ from evomerge.ui.access import Gate
 from evomerge.ui.pages import compare, kinship, model, run, runs, samples
 from evomerge.ui.site import SCRIPTS, Site, script
 
-_EVERY = 1.0
+_EVERY = 0.5
 """Seconds between two looks at the runs that a page shows."""
-_ALIVE = 15
+_ALIVE = 30
 """Looks without news after which a sign of life is sent, so that proxies keep the connection."""
 
 
@@ -53,7 +53,7 @@ async def events(request: Request) -> Response:
 
     async def stream() -> AsyncIterator[str]:
         last, quiet = None, 0
-        while not await request.is_disconnected():
+        while not (site.closing.is_set() or await request.is_disconnected()):
             version = await run_in_threadpool(site.folder.version, name)
             if version != last or quiet >= _ALIVE:
                 yield f"data: {version}\n\n" if version != last else ": nothing new\n\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import os
@@ -40,21 +41,36 @@ def serve(
     token = token_for(host, control=control)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}/"
-    tell(address if token is None else f"{address}?token={token}")
-    access = Access(token, control, names_of(host))
-    server = uvicorn.Server(
-        uvicorn.Config(
-            application(Site(RunsFolder(runs.resolve()), access)),
-            log_level="warning",
-            access_log=False,  # the token would be in it
-            timeout_graceful_shutdown=1,  # pages that follow a run keep their connection
-            server_header=False,
-        )
-    )
-    try:
+    site = Site(RunsFolder(runs.resolve()), Access(token, control, names_of(host)))
+    server = Server(site, lambda: tell(address if token is None else f"{address}?token={token}"))
+    with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
-    except KeyboardInterrupt:
-        return
+
+
+class Server(uvicorn.Server):
+    """A server of a site; `ready` is called when it answers."""
+
+    def __init__(self, site: Site, ready: Callable[[], object] = lambda: None) -> None:
+        super().__init__(
+            uvicorn.Config(
+                application(site),
+                log_level="warning",
+                access_log=False,  # the token would be in it
+                server_header=False,
+            )
+        )
+        self._site = site
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let go of the pages that follow a run, then end."""
+        self._site.closing.set()
+        await super().shutdown(sockets)
 
 
 def checked(runs: Path) -> None:
@@ -97,7 +113,6 @@ def _bound(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
-        listening.listen()  # who comes before the server is ready waits
     except (OSError, OverflowError) as error:
         listening.close()
         if getattr(error, "errno", None) == errno.EADDRINUSE:

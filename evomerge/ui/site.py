@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from threading import Event
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -35,12 +36,17 @@ SCRIPTS = {
 
 @dataclass(frozen=True)
 class Site:
-    """The state of a server."""
+    """The state of a server.
+
+    Attributes:
+        closing: set when the server ends; pages that follow a run are then left.
+    """
 
     folder: RunsFolder
     access: Access
     control: Control = field(default_factory=Control)
     answers: Answers = field(default_factory=Answers)
+    closing: Event = field(default_factory=Event)
 
     def run(self, request: Request) -> Seen:
         """The run that the path names.
@@ -84,8 +90,6 @@ def script(name: str) -> str:
 
 def link(run: str, page: str = "", /, **query: str | int | None) -> str:
     """The address of a page of a run."""
-    from urllib.parse import quote
-
     wanted = {name: value for name, value in query.items() if value not in {None, ""}}
     path = f"/runs/{quote(run, safe='')}" + (f"/{page}" if page else "")
     return path + (f"?{urlencode(wanted)}" if wanted else "")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from evomerge.domain.errors import DamagedError
 from evomerge.domain.state import Entry, RunState, apply
@@ -17,7 +17,11 @@ from evomerge.store.run_directory import RunDirectory, list_runs
 
 Phase = Literal["running", "stopped", "finished", "damaged"]
 
-_Stamp = tuple[int, int, int]
+
+class _Stamp(NamedTuple):
+    inode: int
+    size: int
+    changed: int
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ class Follower:
         with self._lock:
             stamp = _stamp(self._run.journal)
             if stamp != self._stamp:
+                if stamp and self._stamp and stamp.size <= self._stamp.size:
+                    self._start_over()  # changed, and not by an append
                 self._read()
                 self._stamp = stamp
             if stamp is None:
@@ -156,4 +162,4 @@ def _stamp(path: Path) -> _Stamp | None:
         found = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return _Stamp(found.st_ino, found.st_size, found.st_mtime_ns)

@@ -35,7 +35,7 @@ class Browser:
              "--no-first-run", "--disable-background-networking", "--disable-component-update",
              "--disable-sync", "--hide-scrollbars", "--remote-debugging-pipe",
              f"--user-data-dir={profile}", "about:blank"],
-            preexec_fn=connect, pass_fds=(3, 4), stderr=subprocess.DEVNULL,
+            preexec_fn=connect, pass_fds=(3, 4), stderr=subprocess.DEVNULL,  # noqa: PLW1509
         )  # fmt: skip
         os.close(theirs_in)
         os.close(theirs_out)
@@ -61,7 +61,7 @@ class Browser:
     def open(self, url):
         """Go to a page and wait until it is loaded."""
         self._send("Page.navigate", url=url)
-        self.wait(f"document.readyState === 'complete' && location.href !== 'about:blank'")
+        self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def run(self, script):
         """The value of an expression of JavaScript in the page."""
@@ -86,7 +86,8 @@ class Browser:
             return None  # between two pages
 
     def click(self, selector):
-        """Click an element; a link or a button of a form leads to another page."""
+        """Click an element when it is there."""
+        self.wait(f"document.querySelector({json.dumps(selector)}) !== null")
         self.run(f"document.querySelector({json.dumps(selector)}).click()")
 
     def screenshot(self, path, whole=True):

@@ -10,6 +10,10 @@ from evomerge.domain.errors import EvomergeError
 from evomerge.report.comparison import page as comparison_page
 from evomerge.ui.site import Site
 
+_SELF_CONTAINED = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+)
+
 
 def page(request: Request) -> Response:
     """`/compare?run=A&run=B`."""
@@ -19,7 +23,8 @@ def page(request: Request) -> Response:
     try:
         runs = {seen.name: seen.run for seen in found}
         comparison = comparison_of([*runs.values()])
-        return HTMLResponse(comparison_page(comparison, winners(comparison, runs)))
+        text = comparison_page(comparison, winners(comparison, runs))
+        return HTMLResponse(text, headers={"content-security-policy": _SELF_CONTAINED})
     except EvomergeError as error:
         return site.page(
             request,

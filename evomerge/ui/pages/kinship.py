@@ -34,7 +34,7 @@ def page(request: Request) -> Response:
     if state.started is None:
         return site.page(request, "kinship_matrix.html", seen=seen, names=[], rows=[], metric=None)
     asked = request.query_params.get("metric")
-    metric = Metric(asked) if asked in {*Metric} else state.start.metric
+    metric = Metric(asked) if asked and asked in {*Metric} else state.start.metric
     ranked = [model.name for model in state.ranking]
     foundation = [model.name for model in state.at_generation(0) if model.scores]
     names = [*foundation, *(name for name in ranked if name not in foundation)][:MOST]

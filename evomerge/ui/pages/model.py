@@ -95,8 +95,8 @@ def download(request: Request) -> Response:
     try:
         text = {
             "card": lambda: card(seen.run, seen.state, model),
-            "recipe": lambda: recipe_yaml(model.candidate.recipe),  # type: ignore[union-attr]
-            "mergekit": lambda: mergekit_yaml(model.candidate.recipe),  # type: ignore[union-attr]
+            "recipe": lambda: recipe_yaml(model.candidate.recipe),
+            "mergekit": lambda: mergekit_yaml(model.candidate.recipe),
         }[what]()
     except EvomergeError as error:
         return site.page(

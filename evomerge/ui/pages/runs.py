@@ -20,7 +20,7 @@ _HEIGHT, _WIDTH = 22.0, 100.0
 
 
 @dataclass(frozen=True)
-class Row:
+class RunRow:
     """A run in the table.
 
     Attributes:
@@ -53,10 +53,10 @@ def page(request: Request) -> Response:
     )
 
 
-def _row(seen: Seen) -> Row:
+def _row(seen: Seen) -> RunRow:
     state, best = seen.state, seen.state.best
     over = best_over_foundation(state)
-    return Row(
+    return RunRow(
         seen,
         state.started.strategy if state.started else figures.MISSING,
         best,

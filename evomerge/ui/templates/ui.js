@@ -31,7 +31,9 @@
         const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
         page.version = fresh.body.dataset.version || "";
         if (!fresh.body.dataset.events) { source?.close(); delete page.events; }
-        for (const part of fresh.querySelectorAll("[data-live]")) exchange(part);
+        const parts = [...fresh.querySelectorAll("[data-live]")];
+        if (parts.some((part) => !document.getElementById(part.id))) { location.reload(); return; }
+        parts.forEach(exchange);
         document.dispatchEvent(new Event("refreshed"));
       } finally {
         busy = false;
@@ -40,7 +42,7 @@
     };
     const exchange = (part) => {
       const old = document.getElementById(part.id);
-      if (!old || old.innerHTML === part.innerHTML) return;
+      if (old.innerHTML === part.innerHTML) return;
       const marked = new Set([...old.querySelectorAll("input:checked")].map((each) => each.value));
       if (old.tBodies) {
         old.tBodies[0].replaceChildren(...part.tBodies[0].rows);

@@ -21,6 +21,7 @@ PAGES = [
     "evomerge/merge_rules/README.md",
     "evomerge/significance/README.md",
     "evomerge/strategies/README.md",
+    "evomerge/ui/README.md",
     "runs/README.md",
     "scripts/bench/arena/RESULTS.md",
     "scripts/bench/arena/peers/README.md",

@@ -22,6 +22,7 @@ PAGES = (
     "evomerge/README.md",
     "evomerge/kinship/README.md",
     "evomerge/significance/README.md",
+    "evomerge/ui/README.md",
     "configs/README.md",
 )
 TEXT = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in PAGES)

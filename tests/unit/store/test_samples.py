@@ -40,6 +40,16 @@ def test_values_by_item_under_the_filter_that_counts(store):
     assert item_values(store, NAME, score(100.0), "loose") == {0: 1.0, 1: 1.0}
 
 
+def test_line_separators_in_a_text_do_not_end_a_line(store):
+    def build(into):
+        rows = [{**row(i, i), "target": "one\u2028two\x85three"} for i in (0, 1)]
+        text = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in rows)
+        (into / samples_file("t")).write_text(text, encoding="utf-8")
+
+    store.obtain(NAME, build)
+    assert item_values(store, NAME, score(50.0), None) == {0: 0.0, 1: 1.0}
+
+
 @pytest.mark.parametrize(
     ("rows", "asked", "chosen", "reason"),
     [
