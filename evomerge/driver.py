@@ -15,7 +15,6 @@ from types import FrameType
 
 from evomerge.config import Config
 from evomerge.configfile import removed_settings
-from evomerge.domain.budget import Budget
 from evomerge.domain.difference import Gains
 from evomerge.domain.errors import (
     PluginError,
@@ -25,6 +24,7 @@ from evomerge.domain.errors import (
     UsageError,
 )
 from evomerge.domain.events import RunResumed, RunStarted
+from evomerge.domain.limits import Limits
 from evomerge.domain.model import Foundation, Model
 from evomerge.domain.state import Entry, RunState, apply, fold
 from evomerge.evolution import TestGains
@@ -47,7 +47,7 @@ def drive(
     observers: Sequence[Observer],
     *,
     accept_drift: bool = False,
-    more: Budget | None = None,
+    more: Limits | None = None,
     test_gains: TestGains | None = None,
 ) -> RunState:
     """Start or resume the run of a workplace and drive it to its end; the final state.
@@ -184,7 +184,7 @@ def _started(
     return run.start(entry, setting.config, setting.environment), entry
 
 
-def _extended(state: RunState, more: Budget, gpus: int) -> Budget:
+def _extended(state: RunState, more: Limits, gpus: int) -> Limits:
     """The budget of a run that goes on for `more`.
 
     Raises:
@@ -203,7 +203,7 @@ def _resumed(
     content: JournalContent,
     setting: Setting,
     changes: Sequence[str],
-    extended: Budget | None,
+    extended: Limits | None,
 ) -> tuple[Journal, Entry]:
     """The journal of an existing run and its new last entry."""
     run, config = workplace.run, workplace.config

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
-from evomerge.domain.budget import Budget, CostLimit
 from evomerge.domain.kinship import Pair, all_pairs
+from evomerge.domain.limits import CostLimit, Limits
 from evomerge.domain.settings import identity, named
 from evomerge.domain.state import RunState, risen
 from evomerge.domain.value import Value
@@ -219,13 +219,13 @@ def pairs_read(criteria: Sequence[Criterion], state: RunState) -> list[Pair]:
     return pairs
 
 
-def budget_of(criteria: Sequence[Criterion]) -> Budget:
+def budget_of(criteria: Sequence[Criterion]) -> Limits:
     """The limits among the criteria; of several on the same, the lowest."""
     evaluations = [each.max_evaluations for each in criteria if isinstance(each, MaxEvaluations)]
     hours = [each.max_hours for each in criteria if isinstance(each, MaxHours)]
     costs = [each for each in criteria if isinstance(each, MaxCost)]
     costs.sort(key=lambda each: each.limit / each.price_per_gpu_hour)
-    return Budget(
+    return Limits(
         max_evaluations=min(evaluations, default=None),
         max_hours=min(hours, default=None),
         max_cost=CostLimit(price_per_gpu_hour=costs[0].price_per_gpu_hour, limit=costs[0].limit)
@@ -234,7 +234,7 @@ def budget_of(criteria: Sequence[Criterion]) -> Budget:
     )
 
 
-def criteria_of(budget: Budget) -> tuple[Criterion, ...]:
+def criteria_of(budget: Limits) -> tuple[Criterion, ...]:
     """The criteria of a run that was extended to `budget`."""
     found: list[Criterion] = []
     if budget.max_evaluations is not None:

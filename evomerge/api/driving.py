@@ -10,10 +10,10 @@ import click
 
 from evomerge.config import Config
 from evomerge.configfile import differences, load_recorded
-from evomerge.domain.budget import Budget, CostLimit
 from evomerge.domain.errors import UsageError
 from evomerge.domain.events import Event
 from evomerge.domain.finding import Finding
+from evomerge.domain.limits import CostLimit, Limits
 from evomerge.domain.state import RunState, fold
 from evomerge.driver import drive
 from evomerge.ports import Observer
@@ -45,7 +45,7 @@ def extension(
     hours: float | None = None,
     cost: float | None = None,
     price: float | None = None,
-) -> Budget | None:
+) -> Limits | None:
     """By how much a finished run is extended; None if by nothing.
 
     Args:
@@ -67,7 +67,7 @@ def extension(
     if evaluations is None and hours is None and cost is None:
         return None
     limit = None if cost is None else CostLimit(price_per_gpu_hour=price or 0.0, limit=cost)
-    return Budget(max_evaluations=evaluations, max_hours=hours, max_cost=limit)
+    return Limits(max_evaluations=evaluations, max_hours=hours, max_cost=limit)
 
 
 def driven(
@@ -77,7 +77,7 @@ def driven(
     accept_drift: bool = False,
     plain: bool = False,
     silent: bool = False,
-    more: Budget | None = None,
+    more: Limits | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> RunState:
     """Drive `run` to its end with progress on stderr, unless `silent`.

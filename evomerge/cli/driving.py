@@ -12,8 +12,8 @@ import click
 from evomerge.api.driving import driven
 from evomerge.cli.options import json_option
 from evomerge.config import Config
-from evomerge.domain.budget import Budget
 from evomerge.domain.errors import StoppedError
+from evomerge.domain.limits import Limits
 from evomerge.domain.state import RunState, fold
 from evomerge.store.gc_roots import baseline_beside
 from evomerge.store.run_directory import RunDirectory
@@ -39,7 +39,7 @@ def drive_and_report(
     accept_drift: bool,
     plain: bool,
     as_json: bool,
-    more: Budget | None = None,
+    more: Limits | None = None,
 ) -> RunState:
     """Drive `run` to its end with progress on stderr, then print its result to stdout."""
     from evomerge.terminal.documents import result_document

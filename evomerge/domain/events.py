@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, TypeAdapter, model_validator
 
-from evomerge.domain.budget import Budget
 from evomerge.domain.calibration import Calibration
 from evomerge.domain.difference import Gains
 from evomerge.domain.guard import Guard
 from evomerge.domain.kinship import KinshipReading, Metric
+from evomerge.domain.limits import Limits
 from evomerge.domain.model import (
     Candidate,
     CandidateSet,
@@ -81,7 +81,7 @@ class RunStarted(Value):
     data_sets: dict[str, str] = Field(default_factory=dict)
     guard: Guard | None = None
     calibration: Calibration | None = None
-    budget: Budget = Budget()
+    budget: Limits = Limits()
     gpus: int = 0
 
     @property
@@ -105,7 +105,7 @@ class RunResumed(Value):
     drift: tuple[str, ...] = ()
     retention: Retention | None = None
     skill_kept_at: float | None = None
-    budget: Budget | None = None
+    budget: Limits | None = None
     extends: bool = False
     gpus: int = 0
 
@@ -120,7 +120,7 @@ class RunResumed(Value):
         return (
             rest
             if most is None
-            else rest | {"extends": True, "budget": Budget(max_evaluations=most)}
+            else rest | {"extends": True, "budget": Limits(max_evaluations=most)}
         )
 
 

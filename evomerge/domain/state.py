@@ -13,7 +13,6 @@ from functools import cached_property, singledispatch
 
 from immutables import Map
 
-from evomerge.domain.budget import Budget, CostLimit
 from evomerge.domain.difference import Gains
 from evomerge.domain.events import (
     CandidateFailed,
@@ -32,6 +31,7 @@ from evomerge.domain.events import (
     RunStarted,
 )
 from evomerge.domain.kinship import KinshipMatrix, KinshipReading, Metric, Pair, pair
+from evomerge.domain.limits import CostLimit, Limits
 from evomerge.domain.model import Candidate, Model, Retention, SkippedMerge
 from evomerge.domain.objective import Objective, ObjectiveName, Worth
 from evomerge.domain.population import Parents, Population, rank
@@ -102,7 +102,7 @@ class RunState:
     skipped: tuple[SkippedMerge, ...] = ()
     given_up: Map[Parents, None] = field(default_factory=Map)
     stop: str | None = None
-    budget: Budget = field(default_factory=Budget)
+    budget: Limits = field(default_factory=Limits)
     extended: bool = False
     gains: Gains | None = None
     objectives: Mapping[Split, Objective] = field(default_factory=dict)
@@ -251,10 +251,10 @@ class RunState:
         """The price of the GPU-hours so far."""
         return self.gpu_seconds / 3600 * price_per_gpu_hour
 
-    def after(self, more: Budget) -> Budget:
+    def after(self, more: Limits) -> Limits:
         """The budget at which a run ends that goes on for `more`."""
         evaluations, hours, cost = more.max_evaluations, more.max_hours, more.max_cost
-        return Budget(
+        return Limits(
             max_evaluations=evaluations and self.evaluations + evaluations,
             max_hours=hours and self.seconds / 3600 + hours,
             max_cost=cost

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from evomerge.config import Config
-from evomerge.domain.budget import Budget
 from evomerge.domain.digest import decision_digest
 from evomerge.domain.errors import EvomergeError
 from evomerge.domain.events import Event
+from evomerge.domain.limits import Limits
 from evomerge.domain.state import RunState
 from evomerge.driver import drive
 from evomerge.evolution import TestGains, untested
@@ -125,7 +125,7 @@ def run_landscape(
     observer: Observer | None = None,
     *,
     accept_drift: bool = False,
-    more: int | Budget | None = None,
+    more: int | Limits | None = None,
     test_gains: TestGains | None = untested,
 ) -> RunState:
     """Run or resume a landscape run below `root`; returns the final state.
@@ -140,7 +140,7 @@ def run_landscape(
         workplace,
         [observer or SilentObserver()],
         accept_drift=accept_drift,
-        more=Budget(max_evaluations=more) if isinstance(more, int) else more,
+        more=Limits(max_evaluations=more) if isinstance(more, int) else more,
         test_gains=test_gains,
     )
 

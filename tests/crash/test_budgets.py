@@ -3,9 +3,9 @@
 import pytest
 
 from evomerge.api.driving import extension
-from evomerge.domain.budget import Budget, CostLimit
 from evomerge.domain.errors import UsageError
 from evomerge.domain.events import EVENT, RunResumed, RunStarted
+from evomerge.domain.limits import CostLimit, Limits
 from evomerge.domain.state import Entry, fold
 from evomerge.stopping import MaxCost, MaxEvaluations, MaxHours, budget_of, criteria_of
 from evomerge.store.run_directory import RunDirectory
@@ -62,9 +62,9 @@ def test_a_run_stops_when_its_money_is_spent(tmp_path):
 def test_a_finished_run_goes_on_for_so_many_hours_or_so_much_money(tmp_path):
     config = landscape_config(stopping=[{"max_evaluations": 6}])
     before = run_landscape(tmp_path, config)
-    assert before.budget == Budget(max_evaluations=6)
+    assert before.budget == Limits(max_evaluations=6)
     assert not before.extended
-    more = Budget(max_hours=1e-9, max_cost=CostLimit(price_per_gpu_hour=2.0, limit=3.0))
+    more = Limits(max_hours=1e-9, max_cost=CostLimit(price_per_gpu_hour=2.0, limit=3.0))
     after = run_landscape(tmp_path, config, OnGpus(tmp_path, config), more=more)
     assert after.stop.startswith("max_hours"), "the first that is reached"
     assert after.extended
@@ -72,8 +72,8 @@ def test_a_finished_run_goes_on_for_so_many_hours_or_so_much_money(tmp_path):
     assert after.budget.max_hours == pytest.approx(before.seconds / 3600 + 1e-9)
     assert after.budget.max_cost.limit == pytest.approx(3.0), "no GPU was in use before"
     with pytest.raises(UsageError, match="uses no GPU"):
-        run_landscape(tmp_path, config, more=Budget(max_cost=more.max_cost))
-    both = Budget(max_evaluations=2, max_hours=5.0)
+        run_landscape(tmp_path, config, more=Limits(max_cost=more.max_cost))
+    both = Limits(max_evaluations=2, max_hours=5.0)
     again = run_landscape(tmp_path, config, more=both)
     assert again.stop == f"max_evaluations: {after.evaluations + 2} models scored"
 
@@ -98,7 +98,7 @@ def test_the_price_is_that_of_the_run_or_has_to_be_named(tmp_path):
 def test_extensions_of_earlier_journals_are_read():
     event = EVENT.validate_python({"type": "run_resumed", "max_evaluations": 13})
     assert event.extends
-    assert event.budget == Budget(max_evaluations=13)
+    assert event.budget == Limits(max_evaluations=13)
     assert not EVENT.validate_python({"type": "run_resumed", "max_evaluations": None}).extends
     assert EVENT.validate_json(event.model_dump_json()) == event
 
@@ -108,5 +108,5 @@ def test_limits_and_criteria_are_the_same():
     assert criteria_of(budget_of(criteria)) == criteria
     dearer = MaxCost(price_per_gpu_hour=1.0, limit=3.0)
     assert budget_of([dearer, *criteria]).max_cost.limit == 5.0, "2.5 GPU-hours come first"
-    assert criteria_of(Budget()) == ()
-    assert RunStarted.model_fields["budget"].default == Budget()
+    assert criteria_of(Limits()) == ()
+    assert RunStarted.model_fields["budget"].default == Limits()

@@ -1,4 +1,4 @@
-"""Budgets of a run: how much it may do before it ends."""
+"""Limits of a run: how much it may do before it ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class CostLimit(Value):
     limit: float = Field(gt=0)
 
 
-class Budget(Value):
+class Limits(Value):
     """The limits of a run; None where there is none.
 
     Attributes:
