@@ -16,9 +16,29 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from evomerge.api import Callback, EvomergeError, Run, compare, kinship, load, run, runs
+    from evomerge.api import (
+        Callback,
+        EvomergeError,
+        Run,
+        compare,
+        kinship,
+        load,
+        run,
+        runs,
+        unbundle,
+    )
 
-__all__ = ["Callback", "EvomergeError", "Run", "compare", "kinship", "load", "run", "runs"]
+__all__ = [
+    "Callback",
+    "EvomergeError",
+    "Run",
+    "compare",
+    "kinship",
+    "load",
+    "run",
+    "runs",
+    "unbundle",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -34,6 +35,30 @@ def read_passes(folder: Path, models: Collection[str]) -> list[Pass]:
             # Ignored: its products are measured again.
             sys.stderr.write(f"{path} is left out: {error}\n")
     return passes
+
+
+def files_of(folder: Path, models: Collection[str]) -> list[Path]:
+    """The stored passes and samples that tell of at least one of `models`, sorted by name."""
+    found = [folder / f"{model}{_SAMPLED}" for model in models]
+    for path in folder.glob(f"*{_MEASURED}"):
+        with suppress(OSError, PassFormatError):
+            if not _measured(path).isdisjoint(models):
+                found.append(path)
+    return sorted(path for path in found if path.is_file())
+
+
+def check_file(name: str, data: bytes) -> None:
+    """Check the content of a kinship file.
+
+    Raises:
+        PassFormatError: it is neither a pass of this name nor a sample.
+    """
+    if name.endswith(_SAMPLED):
+        Sample.from_bytes(data)
+    elif name == _name(data):
+        Pass.from_bytes(data)
+    else:
+        raise PassFormatError("its content has changed since it was written")
 
 
 @cache

@@ -31,7 +31,17 @@ if TYPE_CHECKING:
 
     from evomerge.comparison.compared import Comparison
 
-__all__ = ["Callback", "EvomergeError", "Run", "compare", "kinship", "load", "run", "runs"]
+__all__ = [
+    "Callback",
+    "EvomergeError",
+    "Run",
+    "compare",
+    "kinship",
+    "load",
+    "run",
+    "runs",
+    "unbundle",
+]
 
 
 def run(
@@ -86,6 +96,24 @@ def load(name: str | Path, runs_dir: str | Path | None = None) -> Run:
 def runs(runs_dir: str | Path | None = None) -> list[Run]:
     """All runs of a runs folder, by name."""
     return [Run(each.path) for each in list_runs(Path(runs_dir or runs_folder())) if each.exists]
+
+
+def unbundle(
+    file: str | Path, runs_dir: str | Path | None = None, *, name: str | None = None
+) -> Run:
+    """Unpack a run that `Run.bundle` wrote.
+
+    Args:
+        runs_dir: default: the environment variable EVOMERGE_RUNS, else `runs`.
+        name: of the run; default: its own.
+
+    Raises:
+        UsageError: the file is no bundle, or a run of this name exists.
+        DamagedError: the file is damaged.
+    """
+    from evomerge.adapters.bundle import unpack
+
+    return Run(unpack(Path(file), Path(runs_dir or runs_folder()), name).path)
 
 
 def compare(several: Sequence[Run | str], objective: ObjectiveName | None = None) -> Comparison:

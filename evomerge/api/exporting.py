@@ -43,7 +43,7 @@ def export(
     text = card(run, state, subject, title)
     if repeated and (to / CARD).is_file() and (to / CARD).read_text(encoding="utf-8") == text:
         return sorted(path for path in to.iterdir() if path.is_file())
-    return export_folder(_weights(subject, state, run), to, text, copy=copy)
+    return export_folder(weights_of(run, subject), to, text, copy=copy)
 
 
 def card(run: RunDirectory, state: RunState, model: Model, title: str | None = None) -> str:
@@ -87,8 +87,13 @@ def _offspring(name: str | None, state: RunState, run: RunDirectory) -> Model:
     return model
 
 
-def _weights(model: Model, state: RunState, run: RunDirectory) -> Path:
-    """The folder of a complete model; pruned weights are recreated."""
+def weights_of(run: RunDirectory, model: Model) -> Path:
+    """The folder in the store of an offspring's weights; pruned ones are recreated.
+
+    Raises:
+        UsageError: it is a foundation model, whose weights are not the run's.
+        EvomergeError: they cannot be merged again.
+    """
     import sys
 
     from evomerge.driver import rebuild
@@ -96,7 +101,12 @@ def _weights(model: Model, state: RunState, run: RunDirectory) -> Path:
     from evomerge.terminal.screen import reporter
     from evomerge.wiring import LocalWorkplace
 
-    store = Store(run.store)
+    if model.candidate is None:
+        raise UsageError(
+            f"{model.name} is a foundation model: its weights are not the run's",
+            "leave them out, or name an offspring",
+        )
+    state, store = fold(run.read()), Store(run.store)
     name = f"models/{model.content_id}"
     if store.holds(name):
         return store.path(name)

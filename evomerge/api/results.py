@@ -275,6 +275,30 @@ class Run:
         )
         return self
 
+    def bundle(self, to: Path | str, *, weights: bool = False) -> Path:
+        """Write the run to a new file, with its report; `evomerge.unbundle` unpacks it elsewhere.
+
+        Args:
+            weights: pack the weights of the best model too; pruned ones are made again.
+
+        Raises:
+            UsageError: there is a file `to`, or the best model is a foundation model.
+            DamagedError: the run is damaged.
+        """
+        from evomerge.adapters.bundle import pack
+        from evomerge.api.exporting import weights_of
+
+        state = self.state
+        if weights:
+            weights_of(self._directory, self.best)
+        self.report()
+        pack(self._directory, Path(to), state.best.content_id if weights and state.best else None)
+        return Path(to)
+
+    def command(self, name: str, *words: str) -> str:
+        """The command line `evomerge <name> <run> <words>` that works in the current folder."""
+        return self._directory.command(name, *words)
+
     def rename(self, name: str) -> Run:
         """Give the run another name, which is its folder's; returns it in its new folder.
 

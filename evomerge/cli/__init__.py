@@ -39,6 +39,8 @@ COMMANDS = {
     "verify": "check every byte of a run",
     "export": "write a model as a Hugging Face folder with its model card",
     "rebuild": "recreate pruned weights",
+    "bundle": "write a run to one file",
+    "unbundle": "unpack a run from a bundle",
     "rename": "give a run another name",
     "rm": "show what removing a run frees, then remove it",
     "gc": "delete artefacts that no run needs",

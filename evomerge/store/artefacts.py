@@ -109,7 +109,7 @@ class Store:
             if self._is_intact(name):
                 return Made(self.path(name), reused=True, seconds=0.0)
             started = time.monotonic()
-            with self._temporary_folder(name) as folder:
+            with self.temporary_folder(name) as folder:
                 reached("artefact.started")
                 build(folder)
                 reached("artefact.built")
@@ -127,13 +127,20 @@ class Store:
         self._trusted.add(name)
         return True
 
-    @contextlib.contextmanager
-    def _temporary_folder(self, name: str) -> Iterator[Path]:
+    def aside(self, name: str) -> Path:
+        """A place for `name` on the store's disk, which `sweep` empties if this process is killed.
+
+        It is another one each time: a worker of another machine that was given up may still be
+        writing to that of its own.
+        """
         make_folder(self.temporary)
-        # A name of its own for each attempt: a worker of another machine that was given up may
-        # still be writing to that of its own.
         attempt = f"{secrets.token_hex(4)}.{socket.gethostname()}.{os.getpid()}"
-        folder = self.temporary / f"{name.replace('/', '--')}.{attempt}"
+        return self.temporary / f"{name.replace('/', '--')}.{attempt}"
+
+    @contextlib.contextmanager
+    def temporary_folder(self, name: str) -> Iterator[Path]:
+        """An empty folder for `name`, deleted at the end if it is still there."""
+        folder = self.aside(name)
         folder.mkdir()
         try:
             with storage_faults(folder):
@@ -141,9 +148,35 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def receive(self, name: str, unpack: Callable[[Path], None]) -> None:
+        """Take over an artefact, whole or pruned, that `unpack` writes with its own manifest.
+
+        One that is here stays, except if only the other one has its weights.
+
+        Raises:
+            DamagedError: it is not what its manifest says, so nothing is taken over.
+        """
+        make_folder(self.path(name).parent)
+        make_folder(self._locks)
+        with waiting(self._lock_of(name)):
+            if self._is_intact(name):
+                return
+            with self.temporary_folder(name) as folder:
+                unpack(folder)
+                if (folder / MANIFEST).is_file():
+                    if found := problems(folder, deep=True):
+                        raise DamagedError(f"{name} is damaged: {found[0]}")
+                elif self.path(name).exists():
+                    return
+                self._place(folder, name)
+
     def _commit(self, folder: Path, name: str) -> None:
         write_atomic(folder / MANIFEST, json.dumps(manifest_of(folder), indent=1))
         reached("artefact.listed")
+        self._place(folder, name)
+
+    def _place(self, folder: Path, name: str) -> None:
+        """Put a complete folder in its place, durably."""
         sync_tree(folder)
         reached("artefact.synced")
         target = self.path(name)
@@ -181,6 +214,7 @@ class Store:
 
     def remove(self, name: str) -> None:
         """Delete an artefact."""
+        make_folder(self._locks)
         with waiting(self._lock_of(name)):
             _delete(self.path(name))
 

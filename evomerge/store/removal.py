@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 import shutil
-import socket
 from dataclasses import dataclass
 
 from evomerge.domain.errors import DamagedError, LockedError, UsageError
 from evomerge.domain.state import RunState, fold
 from evomerge.store.artefacts import KINDS, Store
-from evomerge.store.atomic import make_folder, storage_faults, sync_folder
+from evomerge.store.atomic import storage_faults, sync_folder
 from evomerge.store.gc_roots import (
     Unreferenced,
     baseline_beside,
@@ -52,8 +49,7 @@ class Removal:
             LockedError: a process drives the run.
         """
         store = Store(self.run.store)
-        make_folder(store.temporary)
-        aside = store.temporary / _unique(self.run.name)
+        aside = store.aside(f"runs/{self.run.name}")
         with self.run.locked(), storage_faults(self.run.path):
             self.run.path.rename(aside)
             sync_folder(self.run.path.parent)
@@ -102,8 +98,3 @@ def _state(run: RunDirectory) -> RunState | None:
     with contextlib.suppress(DamagedError, ValueError):
         return fold(run.read())
     return None
-
-
-def _unique(name: str) -> str:
-    """A name that `Store.sweep` knows as the temporary folder of this process."""
-    return f"runs--{name}.{secrets.token_hex(4)}.{socket.gethostname()}.{os.getpid()}"

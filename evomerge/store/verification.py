@@ -28,24 +28,28 @@ class Inspection:
 
 
 def verify(state: RunState, store: Store) -> list[Inspection]:
-    """Check every artefact of a run, byte by byte.
+    """Check every artefact of a run, byte by byte."""
+    return [_judge(store, name, whose) for name, whose in artefacts_of(state, store)]
+
+
+def artefacts_of(state: RunState, store: Store) -> list[tuple[str, str]]:
+    """The name of every artefact that a run refers to, and whose it is.
 
     For each model its weights, then evaluations; then sets of task vectors, where there are any:
     a run that found all their sums in the store made none.
     """
     adapters = {each.name for each in state.start.foundation if each.adapter}
-    inspections = []
+    found = []
     for model in state.models.values():
         if model.merged or model.name in adapters:
-            inspections.append(_judge(store, f"models/{model.content_id}", model.name))
-        inspections += [
-            _judge(store, _evaluation(store, model, scores), model.name)
+            found.append((f"models/{model.content_id}", model.name))
+        found += [
+            (_evaluation(store, model, scores), model.name)
             for scores in (model.scores, *model.held_out.values())
             if isinstance(scores, Scores)
         ]
     names = {each: f"{TASK_VECTORS}/{each}" for each in task_vectors(state)}
-    vectors = {each: name for each, name in names.items() if store.path(name).exists()}
-    return [*inspections, *(_judge(store, name, each) for each, name in vectors.items())]
+    return [*found, *((name, each) for each, name in names.items() if store.path(name).exists())]
 
 
 def _evaluation(store: Store, model: Model, scores: Scores) -> str:

@@ -1,13 +1,16 @@
-"""Killed at any change while a run is renamed or removed: it is there as a whole, or not at all."""
+"""Killed while a run is renamed, removed or unpacked: it is there as a whole, or not at all."""
 
 import os
 import shutil
+import zipfile
+from itertools import count
 
 import pytest
 from laboratory import interpose
 
+from evomerge.adapters.bundle import pack, unpack
 from evomerge.domain.digest import decision_digest
-from evomerge.domain.errors import LockedError, UsageError
+from evomerge.domain.errors import DamagedError, LockedError, UsageError
 from evomerge.domain.state import fold
 from evomerge.store.artefacts import KINDS, Store
 from evomerge.store.gc_roots import states_of, unreferenced
@@ -58,11 +61,9 @@ def killed(folder, number, act):
     return os.waitpid(child, 0)[1] == 9
 
 
-def kills(two, tmp_path, act):
-    """The runs folder after a kill at the first, the second, … change, until there are no more."""
-    number = 0
-    while True:
-        number += 1
+def kills(two, tmp_path, act, every=1):
+    """The runs folder after a kill at each, or each so-manieth, change that `act` makes."""
+    for number in count(1, every):
         runs = copied(two, tmp_path / "killed")
         if not killed(tmp_path / "killed", number, lambda runs=runs: act(runs)):
             return
@@ -94,7 +95,7 @@ def collected(runs):
     store.sweep()
     for each in unreferenced(states_of(runs), store):
         each.free(store)
-    assert not [*store.temporary.iterdir()]
+    assert not [*store.temporary.glob("*")]
     return artefacts(runs)
 
 
@@ -140,15 +141,15 @@ def test_a_run_that_goes_on_stays(runs):
 
 
 def test_killed_while_it_is_renamed(two, tmp_path):
-    before, count = digest(two / "runs", "one"), 0
+    before, tried = digest(two / "runs", "one"), 0
     for runs in kills(two, tmp_path, lambda runs: rename(RunDirectory(runs / "one"), "uno")):
         (run,) = (each for each in list_runs(runs) if each.name != "two")
         assert run.name in {"one", "uno"}
         assert digest(runs, run.name) == before
         assert faults(run) == []
         assert find_run(str(run.config), runs).name == run.name
-        count += 1
-    assert count >= 4
+        tried += 1
+    assert tried >= 4
 
 
 def test_only_what_no_other_run_has_is_freed(runs):
@@ -169,9 +170,9 @@ def test_only_what_no_other_run_has_is_freed(runs):
 def test_killed_while_it_is_removed(two, tmp_path):
     clean = copied(two, tmp_path / "clean")
     removal_of(RunDirectory(clean / "one")).carry_out()
-    left, count = collected(clean), 0
+    left, tried = collected(clean), 0
     for runs in kills(
-        two, tmp_path, lambda runs: removal_of(RunDirectory(runs / "one")).carry_out()
+        two, tmp_path, lambda runs: removal_of(RunDirectory(runs / "one")).carry_out(), every=7
     ):
         assert faults(RunDirectory(runs / "two")) == []
         if RunDirectory(runs / "one").exists:
@@ -179,8 +180,189 @@ def test_killed_while_it_is_removed(two, tmp_path):
             removal_of(RunDirectory(runs / "one")).carry_out()
         assert [each.name for each in list_runs(runs)] == ["two"]
         assert collected(runs) == left
-        count += 1
-    assert count >= 20
+        tried += 1
+    assert tried >= 10
+
+
+@pytest.fixture(scope="module")
+def bundled(two):
+    file = two / "one.zip"
+    pack(RunDirectory(two / "runs/one"), file)
+    return file
+
+
+def test_a_bundle_unpacks_to_the_same_run(two, bundled, tmp_path):
+    run = unpack(bundled, tmp_path / "runs", "uno")
+    state, before = fold(run.read()), fold(RunDirectory(two / "runs/one").read())
+    assert decision_digest(state) == decision_digest(before)
+    assert state.start.name == "uno"
+    assert run.config.read_text().startswith(f"run:\n  name: uno\n  dir: {tmp_path / 'runs'}\n")
+    inspected = verify(state, Store(run.store))
+    assert {each.verdict for each in inspected} == {"whole", "pruned"}
+    assert verify_links(run, state, Store(run.store)) != []
+    assert faults(run) == []
+    assert sorted(path.name for path in run.generations.iterdir()) == sorted(
+        path.name for path in (two / "runs/one/generations").iterdir()
+    )
+    for model in state.models.values():
+        name = f"evaluations/{model.content_id}/{model.scores.evaluation_id}"
+        assert holding(run.path.parent / "store" / name) == holding(two / "runs/store" / name)
+
+
+def holding(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_it_is_the_same_to_the_byte_wherever_it_is_made(two, bundled, tmp_path):
+    unpack(bundled, tmp_path / "runs")
+    again = tmp_path / "again.zip"
+    pack(RunDirectory(tmp_path / "runs/one"), again)
+    config = "run/config.yaml"  # has the folder
+    with zipfile.ZipFile(bundled) as a, zipfile.ZipFile(again) as b:
+        assert {x.filename: x.CRC for x in a.infolist() if x.filename != config} == {
+            x.filename: x.CRC for x in b.infolist() if x.filename != config
+        }
+    pack(RunDirectory(two / "runs/one"), tmp_path / "twice.zip")
+    assert (tmp_path / "twice.zip").read_bytes() == bundled.read_bytes()
+
+
+def test_with_weights_the_best_is_whole(two, tmp_path):
+    run = RunDirectory(two / "runs/one")
+    best = next(m for m in fold(run.read()).ranking if m.merged)
+    pack(run, tmp_path / "weights.zip", best.content_id)
+    there = unpack(tmp_path / "weights.zip", tmp_path / "runs")
+    store = Store(there.store)
+    assert store.holds(f"models/{best.content_id}")
+    whole = [
+        each.name
+        for each in (store.root / "models").iterdir()
+        if store.holds(f"models/{each.name}")
+    ]
+    assert whole == [best.content_id]
+
+
+def test_what_the_store_has_stays(runs, bundled):
+    before = artefacts(runs)
+    inodes = {each.stat().st_ino for each in (runs / "store").rglob("*") if each.is_file()}
+    unpack(bundled, runs, "uno")
+    assert artefacts(runs) == before
+    after = {each.stat().st_ino for each in (runs / "store").rglob("*") if each.is_file()}
+    assert inodes <= after
+    assert faults(RunDirectory(runs / "two")) == []
+
+
+def test_an_unfinished_run_goes_on_where_it_was_unpacked(two, tmp_path):
+    root = tmp_path / "stopped"
+    shutil.copytree(two, root, symlinks=True)
+    run = RunDirectory(root / "runs/one")
+    lines = run.journal.read_bytes().splitlines(keepends=True)
+    run.journal.write_bytes(b"".join(lines[:-6]) + lines[-6][:20])
+    pack(run, tmp_path / "open.zip")
+    unpack(tmp_path / "open.zip", tmp_path / "there/runs")
+    shutil.copytree(two / "foundation", tmp_path / "there/foundation")
+    config = landscape_config(run={"name": "one", "seed": 0}, stopping=[{"max_generations": 2}])
+    state = run_landscape(tmp_path / "there", config, accept_drift=True)
+    assert state.finished
+    assert [m.name for m in state.ranking] == [
+        m.name for m in fold(RunDirectory(two / "runs/one").read()).ranking
+    ]
+
+
+def test_a_name_that_exists_is_refused_with_the_command(runs, bundled):
+    with pytest.raises(UsageError, match="there is already a run") as refused:
+        unpack(bundled, runs)
+    assert f"--as one-2 --dir {runs}" in refused.value.remedy
+    with pytest.raises(UsageError, match="exists already"):
+        pack(RunDirectory(runs / "one"), bundled)
+
+
+def changed(bundled, to, **members):
+    """A copy of the bundle with other members: bytes, or None to leave one out."""
+    with zipfile.ZipFile(bundled) as old, zipfile.ZipFile(to, "w") as new:
+        for info in old.infolist():
+            if info.filename not in members:
+                new.writestr(info, old.read(info))
+        for name, content in members.items():
+            if content is not None:
+                new.writestr(name, content)
+    return to
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../outside", "/tmp/outside", "run/../../outside", "store/../outside/a/b", "run/lock",
+        "store/models/../../../outside", "run/plots/a/b", "store/tmp/a/b", "run\\..\\outside",
+        "store/models/merge1-0/../x", "elsewhere/journal.jsonl", "run//journal.jsonl", "run/x\n",
+        "store/models/foreign/model.safetensors", "store/kinship/foreign/x.sample",
+    ],
+)  # fmt: skip
+def test_a_member_that_is_not_of_its_run_is_refused(bundled, tmp_path, name):
+    file = changed(bundled, tmp_path / "bad.zip", **{name: b"x"})
+    with pytest.raises(DamagedError):
+        unpack(file, tmp_path / "runs")
+    assert list_runs(tmp_path / "runs") == []
+    assert sorted(each.name for each in tmp_path.iterdir()) in (["bad.zip"], ["bad.zip", "runs"])
+
+
+def test_a_link_is_refused(bundled, tmp_path):
+    link = zipfile.ZipInfo("run/report.html")
+    link.create_system, link.external_attr = 3, 0o120777 << 16
+    file = changed(bundled, tmp_path / "bad.zip")
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(DamagedError, match="nothing was unpacked"):
+        unpack(file, tmp_path / "runs")
+
+
+def test_damage_is_refused_and_leaves_nothing(bundled, tmp_path):
+    with zipfile.ZipFile(bundled) as archive:
+        names = archive.namelist()
+        scores = next(name for name in names if name.endswith("scores.json"))
+        other = archive.read(scores).replace(b"0", b"1")
+        journal = archive.read("run/journal.jsonl")
+    for members in (
+        {scores: other},
+        {"run/journal.jsonl": journal.replace(b"ash", b"oak", 1)},
+        {"run/journal.jsonl": None},
+    ):
+        file = changed(bundled, tmp_path / "bad.zip", **members)
+        with pytest.raises(DamagedError):
+            unpack(file, tmp_path / "runs")
+        assert list_runs(tmp_path / "runs") == []
+    torn = tmp_path / "torn.zip"
+    torn.write_bytes(bundled.read_bytes()[:-100])
+    with pytest.raises(DamagedError, match="not a zip"):
+        unpack(torn, tmp_path / "runs")
+    for content in ({"bundle.json": b'{"format": 1}'}, {"bundle.json": None}):
+        with pytest.raises(UsageError, match="not a bundle"):
+            unpack(changed(bundled, tmp_path / "none.zip", **content), tmp_path / "runs")
+    newer = changed(bundled, tmp_path / "new.zip", **{"bundle.json": b'{"format": 9, "run": "x"}'})
+    with pytest.raises(UsageError, match="newer evomerge"):
+        unpack(newer, tmp_path / "runs")
+    with pytest.raises(UsageError, match="No such file"):
+        unpack(tmp_path / "missing.zip", tmp_path / "runs")
+
+
+def test_killed_while_it_is_unpacked(two, bundled, tmp_path):
+    tried = 0
+    root = tmp_path / "killed"
+    for number in range(1, 5000, 17):
+        shutil.rmtree(root, ignore_errors=True)
+        root.mkdir()
+        if not killed(root, number, lambda: unpack(bundled, root / "runs")):
+            break
+        tried += 1
+        for run in list_runs(root / "runs"):
+            assert faults(run) == []
+            shutil.rmtree(run.path)
+        if (root / "runs/store").is_dir():
+            assert collected(root / "runs") == set(), "no half of it is left"
+        run = unpack(bundled, root / "runs")
+        assert faults(run) == []
+        assert digest(root / "runs", "one") == digest(two / "runs", "one")
+    assert tried >= 10
+    assert faults(RunDirectory(root / "runs/one")) == []
 
 
 def test_a_baseline_of_another_run_stays(tmp_path):
