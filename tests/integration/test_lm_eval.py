@@ -783,5 +783,5 @@ def test_a_task_over_own_data_is_checked_and_shown(tmp_path, monkeypatch):
     assert "is one of acc, acc_norm" in command(*words, "--metric", "accuracy").err
     done = command(*words[:-2], "--force", "--metric", "exact_mach")
     assert done.code == 3
-    assert "lm-eval lacks a metric or an aggregation of its metric_list (exact_mach)" in done.err
+    assert "task 'd': lm-eval has no metric 'exact_mach'" in done.err
     assert "evaluation.tasks" not in done.err

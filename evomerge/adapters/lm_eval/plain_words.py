@@ -63,9 +63,17 @@ def _is_custom(config: Mapping[str, Any]) -> bool:
 
 
 def unusable_fields(leaf: Any) -> Iterable[str]:
-    """Fields of a loaded task that are missing, or one word for all items: a misspelt column."""
+    """What a loaded task cannot be scored with: missing fields, unknown metrics, no columns.
+
+    A misspelt column is one word for all items.
+    """
     if leaf.OUTPUT_TYPE == "multiple_choice" and leaf.config.doc_to_choice is None:
         yield "its file has no `doc_to_choice`"
+    if not callable(leaf.config.process_results):
+        functions = getattr(leaf, "_metric_fn_list", {})
+        yield from (
+            f"lm-eval has no metric {name!r}" for name, each in functions.items() if each is None
+        )
     columns = list(leaf.features or ())
     for field in _FIELDS:
         value = getattr(leaf.config, field, None)
