@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +23,7 @@ from evomerge.api.results import Run
 from evomerge.config import Config, runs_folder
 from evomerge.configfile import anchored, parse
 from evomerge.configfile import load as load_config
+from evomerge.configfile.citing import citing
 from evomerge.domain.errors import EvomergeError
 from evomerge.domain.objective import ObjectiveName
 from evomerge.store.run_directory import RunDirectory, find_run, list_runs
@@ -68,16 +70,18 @@ def run(
         PreflightError: something that would fail later; nothing was started.
         StoppedError: it stopped before its end, by Ctrl-C too; the same call goes on.
     """
-    settings = anchored(_config(config, overrides), Path.cwd())
+    told = _as_words(overrides)
+    settings = anchored(_config(config, told), Path.cwd())
     directory = RunDirectory(settings.run.dir / settings.run.name)
     refuse_another_config(directory, settings)
-    driven(
-        directory,
-        settings,
-        accept_drift=accept_drift,
-        callbacks=callbacks,
-        silent=progress is False,
-    )
+    with citing(Path(config), told) if isinstance(config, str | Path) else nullcontext():
+        driven(
+            directory,
+            settings,
+            accept_drift=accept_drift,
+            callbacks=callbacks,
+            silent=progress is False,
+        )
     return Run(directory.path)
 
 
@@ -162,11 +166,14 @@ def kinship(
     return pd.DataFrame(tables.parts[""][chosen], index=names, columns=names, dtype=float)
 
 
-def _config(config: object, overrides: Mapping[str, Any] | Sequence[str]) -> Config:
+def _as_words(overrides: Mapping[str, Any] | Sequence[str]) -> list[str]:
+    """Overrides as on the command line."""
     if isinstance(overrides, Mapping):
-        told = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
-    else:
-        told = list(overrides)
+        return [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
+    return list(overrides)
+
+
+def _config(config: object, told: Sequence[str]) -> Config:
     if isinstance(config, str | Path):
         return load_config(Path(config), told)
     if isinstance(config, Config):

@@ -262,17 +262,19 @@ class Run:
             PreflightError: it cannot go on.
         """
         from evomerge.configfile import load_recorded
+        from evomerge.configfile.citing import citing
         from evomerge.store.recorded import find_own_run
 
         directory = find_own_run(str(self.path), self.path.parent)
-        driven(
-            directory,
-            load_recorded(directory.config),
-            accept_drift=accept_drift,
-            callbacks=callbacks,
-            silent=not progress,
-            more=extension(directory, more, hours, cost, price),
-        )
+        with citing(directory.config):
+            driven(
+                directory,
+                load_recorded(directory.config),
+                accept_drift=accept_drift,
+                callbacks=callbacks,
+                silent=not progress,
+                more=extension(directory, more, hours, cost, price),
+            )
         return self
 
     def bundle(self, to: Path | str, *, weights: bool = False) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from rich.text import Text
 from evomerge.cli.options import json_option, set_option
 from evomerge.config import Config
 from evomerge.configfile import anchored, load
+from evomerge.configfile.citing import cited
 from evomerge.domain.errors import CandidateError, PreflightError
 from evomerge.domain.finding import Finding
 
@@ -49,7 +50,10 @@ def command(config: Path | None, overrides: tuple[str, ...], quick: bool, as_jso
 
         settings = anchored(load(config, overrides), Path.cwd())
         with closing(Hub()) as hub:
-            findings = list(_everything(settings, hub, quick))
+            findings = [
+                replace(each, message=cited(each.message, config, overrides))
+                for each in _everything(settings, hub, quick)
+            ]
     if as_json:
         document = {"format": 1, "findings": [asdict(each) for each in findings]}
         click.echo(json.dumps(document, ensure_ascii=False))

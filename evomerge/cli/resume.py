@@ -10,6 +10,7 @@ from evomerge.api.driving import extension
 from evomerge.cli.driving import drive_and_report, driving_options
 from evomerge.cli.options import runs_dir_option
 from evomerge.configfile import load_recorded
+from evomerge.configfile.citing import citing
 from evomerge.store.recorded import find_own_run
 
 
@@ -57,11 +58,12 @@ def command(
     reached ends it. What extended it stands in its journal.
     """
     found = find_own_run(run, runs_dir)
-    drive_and_report(
-        found,
-        load_recorded(found.config),
-        accept_drift=accept_drift,
-        plain=plain,
-        as_json=as_json,
-        more=extension(found, more, hours, cost, price),
-    )
+    with citing(found.config):
+        drive_and_report(
+            found,
+            load_recorded(found.config),
+            accept_drift=accept_drift,
+            plain=plain,
+            as_json=as_json,
+            more=extension(found, more, hours, cost, price),
+        )

@@ -10,6 +10,7 @@ from evomerge.api.driving import refuse_another_config
 from evomerge.cli.driving import drive_and_report, driving_options
 from evomerge.cli.options import set_option
 from evomerge.configfile import anchored, load
+from evomerge.configfile.citing import citing
 from evomerge.domain.errors import UsageError
 from evomerge.store.run_directory import RunDirectory
 
@@ -58,14 +59,16 @@ def command(
     command resumes after an interruption.
     """
     if arms is not None or further:
-        _arms(config, overrides, arms, further, repeats, accept_drift, plain, as_json)
+        with citing(config, overrides):
+            _arms(config, overrides, arms, further, repeats, accept_drift, plain, as_json)
         return
     if repeats > 1:
         raise UsageError("--repeats is for the arms of a comparison", "add --arms greedy,kinship")
     settings = anchored(load(config, overrides), Path.cwd())
     run = RunDirectory(settings.run.dir / settings.run.name)
     refuse_another_config(run, settings)
-    drive_and_report(run, settings, accept_drift=accept_drift, plain=plain, as_json=as_json)
+    with citing(config, overrides):
+        drive_and_report(run, settings, accept_drift=accept_drift, plain=plain, as_json=as_json)
 
 
 def _arms(

@@ -11,6 +11,7 @@ import click
 from evomerge.cli.options import json_option, set_option
 from evomerge.config import Config
 from evomerge.configfile import config_id, load
+from evomerge.configfile.citing import refusal
 from evomerge.domain.errors import ConfigError
 
 
@@ -21,10 +22,15 @@ from evomerge.domain.errors import ConfigError
 def command(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Check a config file and summarise it.
 
-    All problems are shown at once, with their lines. Nothing is downloaded and no model is read.
+    All problems are shown at once, with their lines: also folders, files, tasks and metrics that
+    are not there. Nothing is downloaded and no model is read.
     """
+    from evomerge.adapters.named import missing
+
     try:
         loaded = load(config, overrides)
+        if faults := [*missing(loaded)]:
+            raise refusal(config, overrides, faults)
     except ConfigError as error:
         if not as_json:
             raise

@@ -99,12 +99,12 @@ def find(
             listing = hub.listing(model.repo, pin or model.revision)
         except PreflightError as error:
             if "/" not in model.repo:  # more likely a misspelt folder than a legacy hub id
-                error.remedy = _nearest(local)
+                error.remedy = nearest(local)
             raise
         patterns = SIDE_FILES + (CODE_FILES if options.trust_remote_code else ())
         folder = hub.fetch(model.short_name, listing, matching(listing.files, patterns))
     else:
-        raise PreflightError("there is no such folder", _nearest(local))
+        raise PreflightError("there is no such folder", nearest(local))
     if is_adapter(set(listing.files) if listing else names_in(folder)):
         return Source(model, folder, listing, {}, folder, read_lora(folder))
     config = read_config(folder)
@@ -147,7 +147,7 @@ def has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in TOKENIZERS)
 
 
-def _nearest(path: Path) -> str:
+def nearest(path: Path) -> str:
     """A remedy for a path that does not exist."""
     parent = next((each for each in path.parents if each.is_dir()), Path())
     missing = path.relative_to(parent).parts[0] if path.parts else ""

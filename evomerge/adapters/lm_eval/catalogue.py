@@ -94,8 +94,11 @@ def known_task(name: str) -> TaskFile | None:
 
 
 def is_unknown(name: str) -> bool:
-    """Whether no file of lm-eval's has this name anywhere: as a task, group, tag or member."""
-    if name in _defined():
+    """Whether no file of lm-eval's has this name anywhere: as a task, group, tag or member.
+
+    False where lm-eval is not installed.
+    """
+    if name in _defined() or not _defined():
         return False
     word = re.compile(rb"(?<![\w.-])%b(?![\w.-])" % re.escape(name.encode()))
     return not any(word.search(path.read_bytes()) for path in task_folder().rglob("*.yaml"))

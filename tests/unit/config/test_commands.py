@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from evomerge.cli import init, schema, validate
 from evomerge.configfile import json_schema, load
-from evomerge.domain.errors import ConfigError, UsageError
+from evomerge.configfile.citing import citing
+from evomerge.domain.errors import ConfigError, PreflightError, UsageError
 from evomerge.planning.advice import advice
 
 
@@ -18,9 +19,13 @@ def run(command, *arguments):
 
 
 @pytest.fixture
-def path(good, tmp_path):
+def path(good, tmp_path, monkeypatch):
+    """A config whose folder and tasks are there."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "three").mkdir(parents=True)
+    (tmp_path / "models" / "three" / "config.json").write_text("{}")
     path = tmp_path / "c.yaml"
-    path.write_text(good)
+    path.write_text(good.replace("- first", "- winogrande").replace("name: second", "name: copa"))
     return path
 
 
@@ -28,7 +33,7 @@ def test_a_valid_config_is_summed_up_in_one_line(path):
     result = run(validate.command, str(path))
     assert result.output == (
         f"{path} is valid: 3 foundation models over org/base; strategy kinship (k = 3); merge "
-        "ties; scored on first, second; stops at pool_unchanged or no_improvement\n"
+        "ties; scored on winogrande, copa; stops at pool_unchanged or no_improvement\n"
     )
 
 
@@ -52,6 +57,42 @@ def test_json_tells_the_problems(path):
             }
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "told"),
+    [
+        ("./models/three", "./models/thre", 6, "foundation_models.2: there is no folder ./models"),
+        ("./models/three", "./models", 6, "is no model folder: it has no config.json"),
+        ("- winogrande", "- winogrand", 20, "there is no task 'winogrand' (did you mean winogran"),
+        ("weight: 2", "metric: acc_nrm", 22, "there is no metric 'acc_nrm'; did you mean 'acc'?"),
+        ("weight: 2", "filter: strict", 22, "there is no filter 'strict' (filters: none)"),
+        ("- winogrande", "- {name: gsm8k, metric: exact_match}", 20,
+         "filter: task 'gsm8k' has several; choose one of strict-match, flexible-extract"),
+        ("  model_args", "  include: [tasks]\n  model_args", 23, "there is no folder tasks"),
+        ("  model_args", "  guard: ./text.txt\n  model_args", 23, "there is no file text.txt"),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_told_with_its_line(path, old, new, line, told):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    result = run(validate.command, str(path))
+    assert isinstance(result.exception, ConfigError)
+    (problem,) = str(result.exception).splitlines()
+    assert problem.startswith(f"{path}:{line}: ")
+    assert told in problem
+
+
+def test_a_fault_found_later_is_told_with_its_line(path):
+    message = "evaluation.tasks.1.metric: task 'copa': none\nevaluation.include[0]: no folder\nelse"
+    with pytest.raises(PreflightError) as caught, citing(path, ["evaluation.include=[x]"]):
+        raise PreflightError(message)
+    assert caught.value.message.splitlines() == [
+        f"{path}:21: evaluation.tasks.1.metric: task 'copa': none",
+        "--set evaluation.include=[x]: evaluation.include[0]: no folder",
+        "else",
+    ]
 
 
 def test_schema_is_printed():
