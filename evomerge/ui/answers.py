@@ -7,7 +7,6 @@ the runs folder.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,14 @@ PAGE = 20
 """Items on a page."""
 _MOST_LOGS = 40
 """Logs kept in the database; those used longest ago go first."""
+
+_TABLE = """
+PRAGMA page_size = 16384;
+PRAGMA cache_size = -256000;
+CREATE TABLE answers (log, item, value, answer, target, prompt);
+CREATE INDEX items ON answers (log, item);
+"""
+"""Texts lie in the order of the log, in pages that hold a few; up to 256 MB stay in memory."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +87,8 @@ class Answers:
         self._logs: OrderedDict[tuple[str, ...], _Log] = OrderedDict()
         self._database = sqlite3.connect("", check_same_thread=False)
         self._database.create_function("has", -1, _has, deterministic=True)
-        self._database.execute(
-            "CREATE TABLE answers (log, item, value, prompt, target, answer,"
-            " PRIMARY KEY (log, item)) WITHOUT ROWID"
-        )
+        self._database.executescript(_TABLE)
+        self._searched: tuple[object, frozenset[int]] = (None, frozenset())
 
     def page(
         self,
@@ -134,7 +139,7 @@ class Answers:
             with self._database:
                 self._database.executemany(
                     "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)",
-                    ((self._count, a.item, a.value, a.prompt, a.target, a.answer) for a in read),
+                    ((self._count, a.item, a.value, a.answer, a.target, a.prompt) for a in read),
                 )
             solved = frozenset(each.item for each in read if each.value >= RIGHT)
             self._logs[key] = _Log(self._count, frozenset(each.item for each in read), solved)
@@ -148,13 +153,13 @@ class Answers:
                 self._database.execute("DELETE FROM answers WHERE log = ?", (log.number,))
 
     def _having(self, logs: Sequence[_Log], words: Sequence[str]) -> frozenset[int]:
-        """The items with all words in prompt, target or an answer."""
-        found = self._database.execute(
-            "SELECT DISTINCT item FROM answers WHERE log IN (SELECT value FROM json_each(?))"
-            " AND has(?, prompt, target, answer)",
-            (json.dumps([log.number for log in logs]), " ".join(words)),
-        )
-        return frozenset(item for (item,) in found)
+        """The items with all words in prompt, target or an answer; the last search is kept."""
+        asked = (tuple(log.number for log in logs), tuple(words))
+        if self._searched[0] != asked:
+            select = "SELECT item FROM answers WHERE log = ? AND has(?, prompt, target, answer)"
+            rows = (self._database.execute(select, (n, " ".join(words))) for n in asked[0])
+            self._searched = asked, frozenset(item for found in rows for (item,) in found)
+        return self._searched[1]
 
     def _item(self, item: int, logs: Sequence[_Log], models: Sequence[Model]) -> Item:
         select = "SELECT value, answer, prompt, target FROM answers WHERE log = ? AND item = ?"
