@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -12,6 +13,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from evomerge.analysis.budget import BudgetUse, budget_use
 from evomerge.domain.model import Model
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
@@ -23,6 +25,7 @@ from evomerge.terminal.summary import best_text
 from evomerge.terminal.tables import choices_table, pool_table
 
 _EVENTS = 6
+_LOW = 10  # lines of a terminal in which the budget has no bar
 _BAR = (10, 40)
 
 
@@ -69,22 +72,27 @@ class Dashboard:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         scene, state = self._scene, self._scene.state
         last = state.generations[-1].number
-        # the two lines of the header, the rule, the bar of the generation
-        fixed = 5 if scene.note else 4
+        height = options.height or console.size.height
+        use = budget_use(state, scene.elapsed) if height >= _LOW else None
+        # the two lines of the header, the rule, the bars of the generation and the budget
+        fixed = 4 + bool(scene.note) + (use is not None)
         sections = [
             Section(0, max(scene.slots, len(scene.jobs))),
             Section(2, len(state.pool)),
             Section(2, len(state.at_generation(last))),
             Section(1, min(_EVENTS, len(scene.events))),
         ]
-        height = options.height or console.size.height
-        jobs, pool, choices, events = allot(height - 1 - fixed, sections)
+        rows = height - 1 - fixed
+        given = allot(rows, sections)
+        jobs, pool, choices, events = given
+        if choices:  # what is left shows the merges before
+            choices += max(0, rows - taken(given, sections))
         yield header(scene)
         yield Text.assemble(("best  ", "dim"), best_text(state), no_wrap=True, overflow="ellipsis")
         if scene.note:
             yield spelled(scene.note, "yellow")
         yield Rule(style="dim")
-        yield work(scene, jobs, options.max_width)
+        yield work(scene, use, jobs, options.max_width)
         if pool:
             yield ""
             yield pool_table(state, rows=pool)
@@ -115,6 +123,12 @@ def allot(rows: int, sections: Sequence[Section]) -> list[int]:
     return given
 
 
+def taken(given: Sequence[int], sections: Sequence[Section]) -> int:
+    """The rows that sections take with what they were given."""
+    pairs = zip(given, sections, strict=True)
+    return sum(rows + section.overhead for rows, section in pairs if rows)
+
+
 def header(scene: Scene) -> RenderableType:
     """The run (name, strategy, metric) and its progress (generation, elapsed time)."""
     start = scene.state.start
@@ -132,8 +146,8 @@ def header(scene: Scene) -> RenderableType:
     return grid
 
 
-def work(scene: Scene, rows: int, width: int) -> RenderableType:
-    """The bar of the generation and one per job, padded so that the layout does not move."""
+def work(scene: Scene, use: BudgetUse | None, rows: int, width: int) -> RenderableType:
+    """The bars of the budget, the generation and each job, padded so that nothing moves."""
     state = scene.state
     born = state.at_generation(state.generations[-1].number)
     done = sum(m.scores is not None or m.failure is not None for m in born)
@@ -149,6 +163,9 @@ def work(scene: Scene, rows: int, width: int) -> RenderableType:
     grid.add_column(no_wrap=True, justify="right", width=9)
     grid.add_column(no_wrap=True, justify="right", width=7)
     grid.add_column(no_wrap=True)
+    if use is not None:
+        left = None if scene.note or state.stop else use.left
+        _bar(grid, Job("budget", "run", round(100 * use.share), 100), bar_width, left, "%")
     _bar(grid, Job(whole, "models", done, len(born)), bar_width, scene.left)
     for job in jobs:
         _bar(grid, job, bar_width, job.left)
@@ -157,7 +174,7 @@ def work(scene: Scene, rows: int, width: int) -> RenderableType:
     return grid
 
 
-def _bar(grid: Table, job: Job, width: int, left: float | None) -> None:
+def _bar(grid: Table, job: Job, width: int, left: float | None, unit: str = "") -> None:
     done, total = job.done, job.total
     doing = DOING.get(job.activity, job.activity)
     rate = "" if job.rate is None else figures.rate(job.rate)
@@ -169,7 +186,7 @@ def _bar(grid: Table, job: Job, width: int, left: float | None) -> None:
         finished_style="green",
         pulse=total <= 0,
     )
-    counted = figures.progress(done, total)
+    counted = f"{done} {unit}" if unit else figures.progress(done, total)
     ends = "" if left is None or done >= total > 0 else f"{figures.clock(left)} left"
     last = "  ".join(filter(None, (ends, f"on {figures.printable(job.host)}" * bool(job.host))))
     name = spelled(job.model)
@@ -178,7 +195,10 @@ def _bar(grid: Table, job: Job, width: int, left: float | None) -> None:
 
 
 def _choices(scene: Scene, rows: int) -> RenderResult:
-    """The merges of the generation; if not all fit, those in progress and the best ones."""
+    """The merges of the generation; if not all fit, those in progress and the best ones.
+
+    Where there is room, those of earlier generations follow, the latest first.
+    """
     state = scene.state
     busy = {job.model: job for job in scene.jobs}
     born = state.at_generation(state.generations[-1].number)
@@ -186,10 +206,18 @@ def _choices(scene: Scene, rows: int) -> RenderResult:
     if len(born) > rows:
         shown = sorted(born, key=lambda m: (m.name not in busy, m.scores is None, -(m.score or 0)))
         shown = shown[: max(1, rows - 1)]
+    elif state.generations[-1].number:
+        shown = [*born, *islice(_earlier(state), rows - len(born))]
     outcomes = {name: _outcome(job) for name, job in busy.items()}
     yield choices_table(state, outcomes, shown)
     if rows > 1 and len(shown) < len(born):
         yield Text(f"and {len(born) - len(shown)} more", style="dim")
+
+
+def _earlier(state: RunState) -> Iterator[Model]:
+    """The merges of the generations before the last, the latest generation first."""
+    for generation in state.generations[-2:0:-1]:
+        yield from state.at_generation(generation.number)
 
 
 def _outcome(job: Job) -> Text:

@@ -12,9 +12,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from evomerge.domain.events import ModelScored
+from evomerge.domain.limits import Limits
 from evomerge.domain.state import RunState, apply
 from evomerge.terminal.activity import Activity, Job, seconds_left
 from evomerge.terminal.dashboard import Dashboard, Scene, Section, allot
+from evomerge.terminal.figures import clock
 from evomerge.terminal.live import LiveReporter
 from evomerge.terminal.plain import PlainReporter
 from evomerge.terminal.screen import reporter
@@ -65,6 +67,38 @@ def test_the_picture_fits_at_every_moment(finished: Story, width: int, height: i
         lines = text.splitlines()
         assert len(lines) <= max(4, height - 1)
         assert all(cell_len(line) <= width for line in lines), text
+
+
+def budgeted(story: Story, **limits) -> Story:
+    """The same story with a budget."""
+    first = story.entries[0].event.model_copy(update={"budget": Limits(**limits)})
+    told = Story()
+    told.entries, told.state = [], RunState()
+    for event in (first, *(entry.event for entry in story.entries[1:])):
+        told.tell(event)
+    return told
+
+
+@pytest.mark.parametrize("height", [5, 10, 16, 24, 50])
+def test_the_budget_has_a_bar_and_a_time_where_there_is_room(working: Story, height: int) -> None:
+    told = budgeted(working, max_evaluations=20, max_hours=1000)
+    text = drawn(Dashboard(scene(told, SCORING, MERGING)), 80, height)
+    assert len(text.splitlines()) <= max(4, height - 1)
+    if height < 10:
+        return
+    [bar] = [line for line in text.splitlines() if line.startswith("run ")]
+    done = told.state.evaluations
+    measured = done - told.state.reused_evaluations
+    left = clock(told.state.seconds / measured * (20 - done))
+    assert (f"{100 * done // 20} %" in bar, f"{left} left" in bar) == (True, True), bar
+
+
+def test_a_high_terminal_shows_the_merges_before(working: Story) -> None:
+    low, high = (drawn(Dashboard(scene(working, SCORING)), 100, rows) for rows in (18, 60))
+    earlier = [m.name for m in working.state.at_generation(1)]
+    table = high.split("generation 2 ")[-1]
+    assert all(name in table for name in earlier)
+    assert not all(f"\n{name} " in low for name in earlier)
 
 
 def test_a_large_generation_shows_what_goes_on_first() -> None:
