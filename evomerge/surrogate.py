@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _ANYWHERE, _NEAR, _SPREADS = 1500, 500, (0.05, 0.1, 0.25)
 _DIGITS = 3
 _SAMPLES = 96
+_FORECASTS, _FEWEST = 512, 3
+_SOBOL = 9  # 2^9 points
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -86,6 +88,97 @@ def kriging_believer(seen: Sequence[Observation], point: Coefficients) -> Observ
     columns = np.array([each.scores for each in seen]).T
     expected = [float(_process(known, column).predict(at)[0] + column.mean()) for column in columns]
     return Observation(point, tuple(min(max(each, 0.0), 1.0) for each in expected))
+
+
+class Forecast(NamedTuple):
+    """An expected score in points, with its standard deviation."""
+
+    value: float
+    deviation: float
+
+
+def hindcast(
+    seen: Sequence[Observation], born: Sequence[int], objective: Combination
+) -> list[Forecast | None]:
+    """The score that the processes expect at each point from the points of earlier generations.
+
+    Their length scales are those fitted to all points. The deviation includes the noise of a score.
+
+    Args:
+        born: the generation of each observation; None is returned where fewer than three are
+            earlier.
+    """
+    known = np.array([_features(each.point) for each in seen])
+    columns = np.array([each.scores for each in seen]).T
+    fitted = [_process(known, column) for column in columns]
+    draw = np.random.default_rng(0).standard_normal((len(columns), _FORECASTS))
+    generations = np.array(born)
+    forecasts: list[Forecast | None] = []
+    for place, generation in enumerate(born):
+        before = generations < generation
+        if before.sum() < _FEWEST:
+            forecasts.append(None)
+            continue
+        at = known[place : place + 1]
+        sampled = []
+        for process, column, noise in zip(fitted, columns, draw, strict=True):
+            mean, deviation = _again(process, known[before], column[before]).predict(
+                at, return_std=True
+            )
+            expected = column[before].mean() + mean[0] + deviation[0] * noise
+            sampled.append(expected.clip(0.0, 1.0))
+        points = values(objective, 100.0 * np.array(sampled))
+        forecasts.append(Forecast(float(points.mean()), float(points.std())))
+    return forecasts
+
+
+def importances(seen: Sequence[Observation], objective: Combination) -> list[float]:
+    """The total Sobol index of each weight: which share of the variance depends on it.
+
+    Of the variance of the processes' mean score where all weights vary independently over the range
+    of the observations, with the best observation's method and density. Since weights act together,
+    the shares can add up to more than 1. Estimator of Jansen (1999) over a Sobol sequence, so there
+    is no randomness. All 0 if the mean score does not vary.
+    """
+    from scipy.stats import qmc
+
+    known = np.array([_features(each.point) for each in seen])
+    columns = np.array([each.scores for each in seen]).T
+    fitted = [_process(known, column) for column in columns]
+    best = known[int(np.argmax(values(objective, 100.0 * columns)))]
+    n = known.shape[1] - 2
+    low, high = known[:, :n].min(axis=0), known[:, :n].max(axis=0)
+    units = qmc.Sobol(2 * n, scramble=False).random_base2(_SOBOL)
+    one, two = (low + (high - low) * half for half in (units[:, :n], units[:, n:]))
+
+    def expected(weights: Floats) -> Floats:
+        points = np.hstack([weights, np.tile(best[n:], (len(weights), 1))])
+        means = [
+            (process.predict(points) + column.mean()).clip(0.0, 1.0)
+            for process, column in zip(fitted, columns, strict=True)
+        ]
+        return values(objective, 100.0 * np.array(means))
+
+    at = expected(one)
+    variance = float(at.var())
+    if variance < 1e-9:
+        return [0.0] * n
+    shares = []
+    for weight in range(n):
+        mixed = one.copy()
+        mixed[:, weight] = two[:, weight]
+        shares.append(float(((at - expected(mixed)) ** 2).mean() / (2.0 * variance)))
+    return shares
+
+
+def _again(
+    process: GaussianProcessRegressor, known: Floats, scores: Floats
+) -> GaussianProcessRegressor:
+    """A process with the same length scales over other observations."""
+    from sklearn.gaussian_process import GaussianProcessRegressor
+
+    anew = GaussianProcessRegressor(process.kernel_, optimizer=None)
+    return anew.fit(known, scores - scores.mean())
 
 
 def _features(point: Coefficients) -> list[float]:

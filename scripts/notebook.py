@@ -7,7 +7,7 @@
 # %%
 from pathlib import Path
 
-import matplotlib.pyplot as plt
+import altair as alt
 
 import evomerge
 from evomerge.domain.model import MergeKind
@@ -68,14 +68,17 @@ print(changes[changes["change"] == "lost"][["task", "prompt", "target", best.nam
 
 # %%
 skills = [name for name in models.columns if name.endswith(" kept")]
-figure, axes = plt.subplots(figsize=(7, 3))
-models.set_index("model")[skills].plot.bar(ax=axes, width=0.8)
-axes.set_ylabel("share of the best specialist's score")
-figure.savefig(run.path / "skills.png", bbox_inches="tight")
+shares = models.melt("model", skills, "task", "share of the specialist's score")
+bars = (
+    alt.Chart(shares)
+    .mark_bar()
+    .encode(x="model", y="share of the specialist's score", xOffset="task", color="task")
+)
+bars.save(run.path / "skills.png")
 
 # %%
 curve = run.plot.best_so_far()  # shows itself when it is the last line of a cell
-(run.path / "best.svg").write_text(curve.svg)
+curve.save(run.path / "best.svg")
 
 # %% [markdown]
 # ## A strategy of one's own

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from evomerge.analysis.stages import Point
+from evomerge.domain.lineage import merge_gain
 from evomerge.domain.model import Model
 from evomerge.domain.population import rank
 from evomerge.domain.state import RunState
@@ -55,3 +57,16 @@ def steps(state: RunState) -> tuple[Step, ...]:
             )
         )
     return tuple(found)
+
+
+def stage_points(state: RunState) -> list[Point]:
+    """Input of the stage rule by generation: best child, mean gain and pool kinship."""
+    points = []
+    for step in steps(state):
+        gains = [merge_gain(model, state.models) for model in step.born]
+        known = [abs(gain) for gain in gains if gain is not None]
+        scores = [model.score for model in step.born if model.selectable]
+        score = max((score for score in scores if score is not None), default=None)
+        gain = math.fsum(known) / len(known) if known else None
+        points.append(Point(step.generation, score, step.pool_kinship, gain))
+    return points

@@ -6,6 +6,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from evomerge.analysis.curves import stage_points
+from evomerge.analysis.series import Series
 from evomerge.domain.kinship import KinshipReading, Metric, all_pairs
 from evomerge.domain.lineage import merge_gain
 from evomerge.domain.model import Model
@@ -41,6 +43,15 @@ def merges(state: RunState, leave_out: Collection[str] = ()) -> tuple[Merge, ...
                 Merge(model.name, model.generation, model.kind, model.parents, kinship, gain)
             )
     return tuple(found)
+
+
+def series_of_run(name: str, state: RunState, leave_out: Collection[str] = ()) -> Series:
+    """The scored merges of a run as a table."""
+    rows = tuple(
+        {"gain": merge.gain, **{m.value: value for m, value in merge.kinship.items()}}
+        for merge in merges(state, leave_out)
+    )
+    return Series(name, rows, tuple(stage_points(state)))
 
 
 def parents_kinship(model: Model, state: RunState) -> dict[Metric, float]:

@@ -22,10 +22,10 @@ from evomerge.store.samples import NoItemsError
 from evomerge.terminal.naming import model_named
 
 if TYPE_CHECKING:
+    import altair as alt
     import pandas as pd
 
-    from evomerge.report.figure import Drawing
-    from evomerge.report.subject import Subject
+    from evomerge.views.run import RunView
 
 
 class Run:
@@ -225,10 +225,10 @@ class Run:
 
     @property
     def plot(self) -> Plots:
-        """The figures of the report; each shows itself in a notebook."""
-        from evomerge.report.subject import read_subject
+        """The figures of the report as Altair charts, which notebooks show."""
+        from evomerge.report.reading import read_view
 
-        return Plots(read_subject(self._directory))
+        return Plots(read_view(self._directory))
 
     def report(self) -> Path:
         """Write `report.html` and `plots/` anew; returns the path of the page."""
@@ -345,55 +345,74 @@ class Run:
 
 
 class Plots:
-    """The figures of a run's report, each as `svg`, `png` and `csv`; notebooks show them."""
+    """The figures of a run's report as Altair charts: `chart.save("x.svg")`, `chart.to_json()`.
 
-    def __init__(self, subject: Subject) -> None:
-        self._subject = subject
+    `view` has the values that they show. A chart whose data a run lacks raises UsageError.
+    """
 
-    def best_so_far(self) -> Drawing:
-        """The best score by evaluations, with 95 % intervals."""
-        from evomerge.report.curves import best_so_far
+    def __init__(self, view: RunView) -> None:
+        self.view = view
 
-        return self._drawn(best_so_far)
+    def gained_and_lost(self) -> alt.LayerChart:
+        """The best model against the specialist on each task."""
+        return self._chart("tasks", "gained_and_lost")
 
-    def family_tree(self) -> Drawing:
+    def model_by_task(self) -> alt.LayerChart:
+        """Models × tasks as a heatmap, with the specialists as reference."""
+        return self._chart("tasks", "model_by_task")
+
+    def trade_off(self) -> alt.LayerChart:
+        """Two tasks against each other, with the Pareto front."""
+        return self._chart("tasks", "trade_off")
+
+    def best_so_far(self) -> alt.LayerChart:
+        """All scores in the order of evaluations, with 95 % intervals, and the best so far."""
+        return self._chart("scores", "best_so_far")
+
+    def coefficients(self) -> alt.LayerChart:
+        """The coefficients of a search as parallel coordinates."""
+        return self._chart("search", "coefficients")
+
+    def coefficients_and_score(self) -> alt.FacetChart:
+        """Each coefficient of a search against the score."""
+        return self._chart("search", "coefficients_and_score")
+
+    def coefficient_importance(self) -> alt.LayerChart:
+        """The share of the score's variance that depends on each coefficient."""
+        return self._chart("search", "coefficient_importance")
+
+    def expected_and_measured(self) -> alt.LayerChart:
+        """The path of a search over coefficients: expected and measured scores."""
+        return self._chart("search", "expected_and_measured")
+
+    def family_tree(self) -> alt.LayerChart:
         """All models by generation, with the best model's line."""
-        from evomerge.report.tree import family_tree
+        return self._chart("family", "family_tree")
 
-        return self._drawn(family_tree)
-
-    def kinship(self) -> Drawing:
+    def kinship(self) -> alt.LayerChart:
         """The kinship of all models as a clustered heatmap."""
-        from evomerge.report.heatmap import kinship_of_run
+        return self._chart("kinship", "kinship_matrix")
 
-        return self._drawn(kinship_of_run)
+    def kinship_and_gain(self) -> alt.LayerChart:
+        """Kinship of the parents against the gain over them."""
+        return self._chart("kinship", "kinship_and_gain")
 
-    def kinship_and_gain(self) -> Drawing:
-        """Kinship of the parents against the merge gain."""
-        from evomerge.report.gain import kinship_and_gain
-
-        return self._drawn(kinship_and_gain)
-
-    def pool_kinship(self) -> Drawing:
+    def pool_kinship(self) -> alt.LayerChart:
         """The mean kinship of the pool by generation."""
-        from evomerge.report.curves import pool_kinship
+        return self._chart("kinship", "pool_kinship")
 
-        return self._drawn(pool_kinship)
-
-    def weight_change(self) -> Drawing:
+    def weight_change(self) -> alt.FacetChart:
         """How far each layer of the best model is from its parents'."""
-        from evomerge.report.weights import weight_change
+        return self._chart("layers", "weight_change")
 
-        return self._drawn(weight_change)
+    def _chart(self, module: str, declare: str) -> Any:
+        from importlib import import_module
 
-    def _drawn(self, paint: Callable[[Subject], Any]) -> Drawing:
-        from evomerge.report.figure import draw
-
-        figure = paint(self._subject) if self._subject.state.best else None
+        figure = getattr(import_module(f"evomerge.report.charts.{module}"), declare)(self.view)
         if figure is None:
-            name = paint.__name__.replace("_", " ")
-            raise UsageError(f"{self._subject.name} has nothing to show as {name} yet")
-        return draw(figure)
+            name = declare.replace("_", " ")
+            raise UsageError(f"{self.view.name} has nothing to show as {name}")
+        return figure.chart
 
 
 def _generation(number: int, state: RunState) -> dict[str, Any]:

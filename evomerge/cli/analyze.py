@@ -74,9 +74,12 @@ def _read(source: str, runs_dir: Path) -> list[Series]:
     """
     path = Path(source)
     if path.suffix not in {".csv", ".json"} or not path.is_file():
-        from evomerge.report.subject import read_subject
+        from evomerge.analysis.merges import series_of_run
+        from evomerge.report.reading import read_state
 
-        return [read_subject(find_run(source, runs_dir)).series]
+        run = find_run(source, runs_dir)
+        state, recorded = read_state(run)
+        return [series_of_run(run.name, state, recorded.assumed_parents if recorded else ())]
     try:
         tables = _tables(path)
         found = [series_of(name, rows) for name, rows in tables.items()]

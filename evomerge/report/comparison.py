@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 from evomerge.comparison.budgets import Unit, spent_at
 from evomerge.comparison.compared import Comparison
-from evomerge.comparison.members import Member
 from evomerge.domain.objective import MEANINGS
-from evomerge.report import palette
-from evomerge.report.figure import Figure, axes_grid, draw
+from evomerge.report.figure import Figure
 from evomerge.report.page import render
 from evomerge.terminal.baseline import grid_text
 from evomerge.terminal.comparison import arms_table, budgets_table, lost_sentences, merges_table
@@ -17,11 +15,7 @@ from evomerge.terminal.differences import split_note, verdict_sentence
 from evomerge.terminal.verdicts import verdict, verdict_sentences
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
-
     from evomerge.domain.difference import Gains
-
-_DASHES = ("solid", "dashed", "dotted", "dashdot")
 
 
 def page(comparison: Comparison, winners: Gains) -> str:
@@ -43,7 +37,7 @@ def page(comparison: Comparison, winners: Gains) -> str:
         winners=[verdict_sentence(each) for each in winners.comparisons],
         missing=winners.missing,
         note=split_note(winners.split) if winners.comparisons else "",
-        drawings=[draw(figure, png=False) for figure in curves(comparison)],
+        figures=curves(comparison),
         budgets=budgets_table(comparison),
         repeats=_repeats(comparison),
         merges=merges_table(comparison.arms, rows_each=None),
@@ -52,71 +46,14 @@ def page(comparison: Comparison, winners: Gains) -> str:
 
 def curves(comparison: Comparison) -> list[Figure]:
     """Best score so far against evaluations, merges and hours of work, if all runs have them."""
+    from evomerge.report.charts.comparison import best_by
+
     units: tuple[Unit, ...] = ("evaluations", "merges", "hours")
     return [
-        _curve(comparison, unit)
+        best_by(comparison, unit, *_axis(comparison, unit))
         for unit in units
         if all(spent_at(m.course[-1], unit) is not None for m in comparison.members)
     ]
-
-
-def _curve(comparison: Comparison, unit: Unit) -> Figure:
-    named, scale = _axis(comparison, unit)
-    lines = [
-        (place, arm, member, _points(member, unit, scale))
-        for place, arm in enumerate(comparison.arms)
-        for member in arm.members
-    ]
-
-    def paint(canvas: Canvas) -> None:
-        axes = canvas.subplots()
-        axes_grid(axes, "both")
-        end = max(points[-1][0] for *_, points in lines)
-        for place, arm, member, points in lines:
-            first = member is arm.members[0]
-            axes.step(
-                [*(x for x, _ in points), end],
-                [*(y for _, y in points), points[-1][1]],
-                where="post",
-                color=palette.SERIES[place % len(palette.SERIES)],
-                linestyle=_DASHES[place % len(_DASHES)],
-                # Arms often coincide, so the line below must be visible on both sides.
-                linewidth=(1.8 + 1.4 * (len(comparison.arms) - 1 - place))
-                * (1.0 if member is arm.median else 0.5),
-                alpha=1.0 if member is arm.median else 0.55,
-                label=arm.label if first else None,
-            )
-            axes.plot(
-                [points[-1][0]],
-                [points[-1][1]],
-                marker="o",
-                markersize=9,
-                markeredgecolor=palette.PAPER,
-                color=palette.SERIES[place % len(palette.SERIES)],
-                zorder=5,
-            )
-        axes.set_xlabel(named)
-        axes.set_ylabel("best score so far")
-        axes.legend(loc="lower right")
-
-    return Figure(
-        name=f"best-by-{unit}",
-        title=f"Best score so far against {'work' if unit == 'hours' else unit}",
-        caption="A dot marks the end of a run; its line continues horizontally. "
-        + ("The thick line is an arm's median run. " if _repeats(comparison) else "")
-        + ("Reused work counts with the time it took originally."
-           if unit == "hours" else ""),
-        alt="; ".join(f"{m.name} reaches {m.score:.2f}" for _, _, m, _ in lines),
-        columns=("run", named.partition(" ")[0], "best_score"),
-        rows=[(member.name, x, y) for _, _, member, points in lines for x, y in points],
-        size=(11.5, 3.8),
-        paint=paint,
-    )  # fmt: skip
-
-
-def _points(member: Member, unit: Unit, scale: float) -> list[tuple[float, float]]:
-    """(cost, best score) after every event that changed them."""
-    return [(scale * (spent_at(m, unit) or 0.0), m.best.score or 0.0) for m in member.course]
 
 
 def _axis(comparison: Comparison, unit: Unit) -> tuple[str, float]:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from evomerge.domain.kinship import KinshipMatrix, Metric, pair
-from evomerge.report.figure import Drawing, draw
-from evomerge.report.heatmap import heatmap
+from evomerge.report.figure import Figure
 from evomerge.report.page import render
+from evomerge.views.kinship import kinship_view
 
 Matrix = Sequence[Sequence[float | None]]
 
@@ -56,15 +56,17 @@ def _by_pair(
 
 def _section(
     part: str, metric: str, models: Sequence[str], kinship: KinshipMatrix
-) -> tuple[Drawing, list[tuple[str, str, float | None, str]]]:
+) -> tuple[Figure, list[tuple[str, str, float | None, str]]]:
+    from evomerge.report.charts.kinship import matrix
+
     title = f"{metric}, {part}" if part else metric
     slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in title.lower())
-    figure = heatmap(f"kinship-{slug}", title, _SAYS[metric], models, kinship)
+    figure = matrix(f"kinship-{slug}", title, _SAYS[metric], kinship_view(models, kinship))
     rows = [
         (a, b, kinship.between(a, b), _exact(kinship.between(a, b), kinship.error(a, b)))
         for a, b in combinations(models, 2)
     ]
-    return draw(figure, png=False), rows
+    return figure, rows
 
 
 def _exact(value: float | None, error: float | None = None) -> str:

@@ -7,26 +7,10 @@ needed.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 from evomerge.domain.state import RunState
-
-
-@dataclass(frozen=True)
-class LayerChange:
-    """The difference of one layer between the best model and another model.
-
-    Attributes:
-        other: a parent, or the base model.
-        layer: index from 0; `kind` is attention or mlp.
-        rms: root mean square of the difference of weights, sqrt(Σ(a − b)² / n).
-    """
-
-    other: str
-    layer: int
-    kind: str
-    rms: float
+from evomerge.views.run import LayerChange
 
 
 def layer_changes(state: RunState, samples: Path) -> tuple[LayerChange, ...]:

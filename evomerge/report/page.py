@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from evomerge import __version__
 from evomerge.report import palette
+from evomerge.report.figure import scripts
+from evomerge.terminal import figures
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -26,16 +28,19 @@ _CLASSES = {
 def render(template: str, /, **context: Any) -> str:
     """Render a template of this package; all values of `context` are escaped.
 
-    A template extends `base.html` and fills its blocks `title`, `header` and `content`. It shows a
-    drawing with `{{ shown(drawing) }}` and a terminal's table with `{{ tabled(table) }}`, both from
-    `figures.html`.
+    A template extends `base.html`, fills its blocks `title`, `header` and `content`, and shows a
+    figure with `{{ shown(figure) }}` from `figures.html`.
     """
     return environment().get_template(template).render(**context)
 
 
 @cache
 def environment() -> Environment:
-    """The Jinja2 environment, which escapes everything but our own markup."""
+    """The Jinja2 environment, which escapes everything but our own markup.
+
+    Filters for numbers: `points` (a score, with half its 95 % interval), `signed` (a difference),
+    `between` (an interval), `probability`, `counted` and `duration`.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -50,9 +55,20 @@ def environment() -> Environment:
     templates.globals.update(
         light=Markup(palette.variables()),  # noqa: S704 - constants
         dark=Markup(palette.variables(palette.DARK)),  # noqa: S704
+        scripts=scripts,
         version=__version__,
     )
-    templates.filters.update(markup=Markup, rows=_rows, looks=_looks)
+    templates.filters.update(
+        markup=Markup,
+        rows=_rows,
+        looks=_looks,
+        points=_points,
+        signed=lambda value: figures.gain(value).replace("-", "−"),
+        between=_between,
+        probability=_probability,
+        counted=figures.count,
+        duration=figures.duration,
+    )
     return templates
 
 
@@ -65,6 +81,21 @@ def _rows(columns: Sequence[Column]) -> Iterator[list[tuple[Column, Text]]]:
 def _looks(cell: Text) -> str:
     """The CSS classes of a cell, each after a space."""
     return "".join(f" {_CLASSES[word]}" for word in str(cell.style).split() if word in _CLASSES)
+
+
+def _points(value: float | None, error: float | None = None) -> str:
+    if value is None:
+        return figures.MISSING
+    return f"{value:.2f}" if error is None else f"{value:.2f} ± {error:.1f}"
+
+
+def _between(each: Any) -> str:
+    """The interval of a value with `low` and `high`: `[−1.0, +3.3]`."""
+    return f"[{each.low:+.1f}, {each.high:+.1f}]".replace("-", "−")
+
+
+def _probability(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _a_value(value: object) -> object:

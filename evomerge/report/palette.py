@@ -1,19 +1,18 @@
 """Colour-blind-safe colours, one set for the light and one for the dark theme.
 
-Figures are drawn once, in the light colours. In an SVG each colour then becomes a CSS variable
-with the light colour as its fallback (`figure`), so that it follows the page's theme and is also
-correct as a separate file. Hues are those of Okabe and Ito (2008), darkened or lightened for
-contrast on either background; sequential maps are cividis and viridis (matplotlib).
+Charts are declared in the light colours. On a page each colour becomes the CSS variable of its
+name (`figure`), so that figures follow the page's theme. Hues are those of Okabe and Ito (2008),
+darkened or lightened for contrast on either background. `SCALE` and `CHANGES` are steps of a
+sequential and a diverging scale: text in `INK` is readable on all but the last two steps (the two
+ends), where it is in `PAPER`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from evomerge.domain.model import Colour
-from evomerge.domain.state import RunState
-from evomerge.strategies import merge_kinds
 
 INK = "#1b2129"
 MUTED = "#5b6672"
@@ -28,6 +27,14 @@ SKY = "#3a96cf"
 YELLOW = "#a87900"
 RED = "#b3261e"
 
+SCALE = (
+    "#f1f4f7", "#dbe8f2", "#bfd8ea", "#9bc3df", "#6fa8d0", "#4189bd", "#1c669d", "#0a4675",
+)  # fmt: skip
+"""From the lowest to the highest value."""
+
+CHANGES = ("#a8321d", "#e0937a", "#f5d9cd", "#eceff2", "#cfe4f4", "#8fc1e6", "#17639f")
+"""From the largest loss over no change to the largest gain."""
+
 DARK = {
     INK: "#e6eaef",
     MUTED: "#9aa7b4",
@@ -41,11 +48,36 @@ DARK = {
     SKY: "#8fd0f7",
     YELLOW: "#e5b93c",
     RED: "#ff8a80",
+    **dict(
+        zip(
+            SCALE,
+            (
+                "#1e262e",
+                "#1f3040",
+                "#213c52",
+                "#244a67",
+                "#28597d",
+                "#2f6b97",
+                "#6fb4e4",
+                "#a9d7f6",
+            ),
+            strict=True,
+        )
+    ),
+    **dict(
+        zip(
+            CHANGES,
+            ("#f28b6e", "#8c4a38", "#4c322c", "#27303a", "#24455f", "#2c6a99", "#79c0f2"),
+            strict=True,
+        )
+    ),
 }
 
 NAMES = {
     INK: "ink", MUTED: "muted", FAINT: "faint", GRID: "grid", PAPER: "paper", BLUE: "blue",
     ORANGE: "orange", GREEN: "green", PINK: "pink", SKY: "sky", YELLOW: "yellow", RED: "red",
+    **{colour: f"scale-{step}" for step, colour in enumerate(SCALE)},
+    **{colour: f"change-{step}" for step, colour in enumerate(CHANGES)},
 }  # fmt: skip
 
 SERIES = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY)
@@ -53,53 +85,43 @@ SERIES = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY)
 
 
 class Look(NamedTuple):
-    """Label, colour and marker of a kind of model; markers also distinguish similar colours."""
+    """Label, colour and shape of a kind of model; shapes also distinguish similar colours."""
 
     label: str
     colour: str
-    marker: str
+    shape: str
 
 
-_MARKERS: Mapping[Colour, tuple[str, str]] = {
-    "blue": (BLUE, "o"),
-    "orange": (ORANGE, "D"),
-    "green": (GREEN, "P"),
-    "pink": (PINK, "^"),
-    "sky": (SKY, "v"),
-    "yellow": (YELLOW, "X"),
+_SHAPES: Mapping[Colour, tuple[str, str]] = {
+    "blue": (BLUE, "circle"),
+    "orange": (ORANGE, "diamond"),
+    "green": (GREEN, "cross"),
+    "pink": (PINK, "triangle-up"),
+    "sky": (SKY, "triangle-down"),
+    "yellow": (YELLOW, "triangle-right"),
 }
-_FOUNDATION = Look("foundation model", MUTED, "s")
-
-SCORES = "viridis"
-KINSHIP = "cividis"
+_FOUNDATION = Look("foundation model", MUTED, "square")
+KEPT_OUT = Look("kept out by the guard", RED, "stroke")
 
 
-def looks(state: RunState) -> dict[str, Look]:
-    """The look of every kind of model in a run; a neutral look for unknown kinds."""
-    known = merge_kinds(state.start)
-    found = {}
-    for kind in dict.fromkeys(model.kind for model in state.models.values()):
-        described = known.get(kind)
-        found[kind] = (
-            Look(described.label, *_MARKERS[described.colour])
-            if described
-            else Look(kind.replace("_", " "), MUTED, "d")
-        )
-    return {**found, "foundation": _FOUNDATION}
+def looks(kinds: Mapping[str, tuple[str, Colour]], occurring: Iterable[str]) -> dict[str, Look]:
+    """The look of every kind that occurs; a neutral look for unknown kinds.
+
+    Args:
+        kinds: label and colour of the known kinds of merges.
+    """
+    found = {"foundation": _FOUNDATION}
+    for kind in dict.fromkeys(occurring):
+        if kind in kinds:
+            label, colour = kinds[kind]
+            found[kind] = Look(label, *_SHAPES[colour])
+        elif kind != "foundation":
+            found[kind] = Look(kind.replace("_", " "), MUTED, "triangle-left")
+    return found
 
 
-def variables(colours: dict[str, str] | None = None) -> str:
+def variables(colours: Mapping[str, str] | None = None) -> str:
     """The palette as CSS declarations: the light palette, or the values of `colours`."""
     return "; ".join(
         f"--{name}: {(colours or {}).get(colour, colour)}" for colour, name in NAMES.items()
     )
-
-
-def readable_on(red: float, green: float, blue: float) -> str:
-    """Black or white, whichever has more contrast (WCAG) to a colour in sRGB from 0 to 1."""
-    linear = [
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-        for part in (red, green, blue)
-    ]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "#000000" if luminance > 0.179 else "#ffffff"

@@ -101,7 +101,7 @@ class CoefficientSearch(Strategy):
     ) -> Iterator[Coefficients]:
         from evomerge.surrogate import kriging_believer, suggest
 
-        seen = list(_observations(state, foundation))
+        seen = [observation for _, observation in observations(state, foundation)]
         tasks = foundation[0].scores.tasks if foundation[0].scores else ()
         objective = (
             foundation[0]
@@ -128,7 +128,9 @@ class CoefficientSearch(Strategy):
             yield Coefficients.at(weights, rng.choice([*densities, None]))
 
 
-def _observations(state: RunState, foundation: Sequence[Model]) -> Iterator[Observation]:
+def observations(
+    state: RunState, foundation: Sequence[Model]
+) -> Iterator[tuple[Model, Observation]]:
     """All weighted sums of foundation models by generation and name; failed or kept out: 0 points.
 
     Over disentangled task vectors only their sums; foundation models are not among them.
@@ -147,11 +149,11 @@ def _observations(state: RunState, foundation: Sequence[Model]) -> Iterator[Obse
         chosen = model.candidate.proposal.coefficients if model.candidate else None
         if model.generation == 0 and model.name in names and method is None:
             alone = [float(name == model.name) for name in names]
-            yield Observation(Coefficients.at(alone, None), scores)
+            yield model, Observation(Coefficients.at(alone, None), scores)
         elif chosen and set(model.parents) <= set(names) and chosen.disentangling == method:
             weights = dict(zip(model.parents, chosen.weights, strict=True))
             every = [weights.get(name, 0.0) for name in names]
-            yield Observation(Coefficients.at(every, chosen.density), scores)
+            yield model, Observation(Coefficients.at(every, chosen.density), scores)
 
 
 def _merge_of_all(foundation: Sequence[Model], point: Coefficients) -> Proposal:

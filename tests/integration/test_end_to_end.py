@@ -98,7 +98,8 @@ def test_the_report_is_there_at_the_end_of_the_run(whole):
     page = (run / "report.html").read_text()
     assert result["best"]["name"] in page
     assert "against its parents, by layer" in page, "the change of weights is told from the store"
-    assert len(list((run / "plots").glob("*.png"))) == 6
+    names = {file.stem for file in (run / "plots").glob("*.png")}
+    assert {"gained-and-lost", "model-by-task", "family-tree", "weight-change"} <= names
     assert (run / "logs" / "report.log").read_text().splitlines() == [str(run / "report.html")]
 
 

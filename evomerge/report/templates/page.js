@@ -44,4 +44,62 @@
       }
     });
   }
+
+  // Figures become interactive when they are near the window; without scripts they are the SVG.
+  const views = new Map();
+  let selected = "";
+  const chip = document.querySelector(".chosen");
+  const select = (name) => {
+    selected = name === selected ? "" : name;
+    for (const view of views.values()) view.signal("selected", selected).runAsync();
+    for (const row of document.querySelectorAll("tr[data-model]"))
+      row.classList.toggle("selected", row.dataset.model === selected);
+    chip.hidden = selected === "";
+    chip.firstChild.textContent = selected;
+  };
+  chip.querySelector("button").addEventListener("click", () => select(selected));
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && selected) select(selected);
+  });
+  for (const row of document.querySelectorAll("tr[data-model]"))
+    row.addEventListener("click", () => {
+      if (!String(getSelection())) select(row.dataset.model);
+    });
+
+  const fitted = (spec, room) => {
+    if (spec.facet) {
+      const least = Math.min(240, room - 70);
+      spec.columns = Math.max(1, Math.min(spec.columns || 1, Math.floor(room / (least + 70))));
+      spec.spec.width = Math.floor(room / spec.columns) - 62;
+    } else {
+      spec.width = "container";
+      spec.autosize = {type: "fit-x", contains: "padding"};
+    }
+    return spec;
+  };
+  const embed = async (figure) => {
+    const spec = JSON.parse(figure.querySelector(".spec").textContent);
+    const place = figure.querySelector(".live");
+    if (!figure.classList.contains("fixed")) fitted(spec, figure.clientWidth);
+    const options = {actions: false, renderer: "svg", ast: true, tooltip: {theme: "custom"}};
+    const {view} = await vegaEmbed(place, spec, options);
+    views.set(figure, view);
+    figure.classList.add("live-now");
+    if (!figure.classList.contains("fixed")) view.resize();
+    if (selected) view.signal("selected", selected);
+    view.addEventListener("click", (_, item) => {
+      const name = item && item.datum && item.datum.model;
+      if (name) select(name);
+      else if (selected) select(selected);
+    });
+    view.runAsync();
+  };
+  const watch = new IntersectionObserver((entries) => {
+    for (const {isIntersecting, target} of entries)
+      if (isIntersecting) {
+        watch.unobserve(target);
+        embed(target).catch((error) => console.error(error));
+      }
+  }, {rootMargin: "600px"});
+  for (const spec of document.querySelectorAll(".spec")) watch.observe(spec.closest("figure"));
 })();

@@ -100,9 +100,12 @@ def test_generations_and_kinship(run):
 
 
 def test_figures_show_themselves_in_a_notebook(run):
-    figure = run.plot.best_so_far()
-    assert figure._repr_svg_().startswith("<svg")
-    assert figure.csv.count("\n") > 2
+    chart = run.plot.best_so_far()
+    assert "$schema" in chart.to_dict()
+    assert chart._repr_mimebundle_()
+    assert {model.name for model in run.plot.view.models} == set(run.state.models)
+    with pytest.raises(evomerge.EvomergeError, match="nothing to show as coefficients"):
+        run.plot.coefficients()
 
 
 def test_a_run_without_logs_says_so(run):

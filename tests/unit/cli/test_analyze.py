@@ -44,15 +44,14 @@ def test_a_table_for_a_reader():
 
 def test_the_csv_of_a_report_gives_what_the_run_gives(tmp_path):
     from evomerge.cli.replay import command as replay
-    from evomerge.report.figure import as_csv
-    from evomerge.report.gain import kinship_and_gain
-    from evomerge.report.subject import read_subject
+    from evomerge.report.charts import kinship_and_gain
+    from evomerge.report.reading import read_view
     from evomerge.store.run_directory import RunDirectory
 
     words = [str(PAPER / "landscape-kinship.json"), "--save", "arm", "--dir", str(tmp_path)]
     assert CliRunner().invoke(replay, words).exit_code == 0
-    figure = kinship_and_gain(read_subject(RunDirectory(tmp_path / "arm")))
-    (tmp_path / "merges.csv").write_text(as_csv(figure.columns, figure.rows))
+    figure = kinship_and_gain(read_view(RunDirectory(tmp_path / "arm")))
+    (tmp_path / "merges.csv").write_text(figure.csv())
     run = json.loads(analyze("arm", "--dir", tmp_path, "--json"))["series"][0]
     table = json.loads(analyze(tmp_path / "merges.csv", "--json"))["series"][0]
     assert run["merges"] == 17, "two merges whose parents the source does not name are left out"

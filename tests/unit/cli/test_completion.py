@@ -11,7 +11,8 @@ import pytest
 from evomerge import __version__
 from evomerge.cli import COMMANDS
 
-HEAVY = "torch transformers mergekit lm_eval safetensors matplotlib numpy scipy pydantic rich yaml"
+HEAVY = "torch transformers mergekit lm_eval safetensors altair vl_convert numpy scipy rich yaml"
+HEAVY += " pydantic"
 _IMPORTED = f"print(*[m for m in {HEAVY.split()} if m in sys.modules], file=sys.stderr)"
 
 

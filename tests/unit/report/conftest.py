@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
+from evomerge.domain.state import Entry, RunState
 from evomerge.imagined.landscape import Landscape
 from evomerge.imagined.recorded import replay, replay_config
-from evomerge.report.subject import Subject
 from evomerge.store.recorded import Recorded
+from evomerge.views.run import RunView, run_view
 
 PAPER = Path(__file__).parents[2] / "golden" / "paper"
 HOSTILE = ('"><script>alert(1)</script>', "$x^2$ & <b>", "</title></svg>", "ü\u202e{{ 7*7 }}")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run to report on."""
+
+    name: str
+    entries: tuple[Entry, ...]
+    state: RunState
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def view(self) -> RunView:
+        return run_view(self.name, self.entries, self.state, environment=self.environment)
 
 
 def subject_of(world: Landscape, *, greedy: bool = False, k: int = 3, name: str = "run") -> Subject:
@@ -71,7 +90,7 @@ def long_run(generations: int, k: int = 4, seed: int = 1) -> Subject:
     from evomerge.domain.model import Candidate, Foundation, Proposal
     from evomerge.domain.recipe import Ingredient, Recipe
     from evomerge.domain.scores import Scores, TaskScore
-    from evomerge.domain.state import Entry, RunState, apply
+    from evomerge.domain.state import apply
 
     rng, entries, state = Random(seed), [], RunState()
 

@@ -7,30 +7,33 @@ import subprocess
 
 import pytest
 
-from evomerge.report.run_page import as_page, drawn
+from evomerge.report.charts import figures_of
+from evomerge.report.run_page import as_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium to look at the page with")
 
-PROBE = """<script>addEventListener("load", () => { document.title = JSON.stringify({
+PROBE = """<script>setTimeout(() => { document.title = JSON.stringify({
   height: document.documentElement.scrollHeight,
   overflow: document.documentElement.scrollWidth - innerWidth,
   paper: getComputedStyle(document.body).backgroundColor,
   ink: getComputedStyle(document.body).color,
-  line: getComputedStyle(document.querySelector("#best-so-far path[style*=ink]")).stroke,
-  fetched: performance.getEntriesByType("resource").length }); })</script>"""
+  line: getComputedStyle(document.querySelector("#best-so-far .live [stroke='var(--ink)']")).stroke,
+  figures: document.querySelectorAll("figure").length,
+  live: document.querySelectorAll("figure.live-now").length,
+  fetched: performance.getEntriesByType("resource").length }); }, 15000)</script>"""
 
 
 @pytest.fixture(scope="module")
 def browse(tmp_path_factory):
     def look(page, theme):
         folder = tmp_path_factory.mktemp("browser")
-        (folder / "page.html").write_text(page.replace("</body>", PROBE + "</body>"))
+        (folder / "page.html").write_text(PROBE.join(page.rsplit("</body>", 1)))
         done = subprocess.run(
             [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
              "--no-first-run", "--disable-background-networking", "--disable-component-update",
              "--disable-sync", f"--user-data-dir={folder / 'profile'}", "--hide-scrollbars",
-             "--enable-logging=stderr", "--window-size=1280,2000",
+             "--enable-logging=stderr", "--window-size=1280,6000", "--virtual-time-budget=20000",
              f"--screenshot={folder / 'page.png'}", "--dump-dom",
              f"file://{folder / 'page.html'}#{theme}"],
             capture_output=True, text=True, timeout=600,
@@ -44,7 +47,7 @@ def browse(tmp_path_factory):
 
 
 def test_the_page_in_light_and_dark(browse, paper):
-    page = as_page(paper, drawn(paper, png=False))
+    page = as_page(paper.view, figures_of(paper.view))
     seen = {}
     for theme in ("light", "dark"):
         seen[theme], console, size = browse(page, theme)
@@ -52,6 +55,7 @@ def test_the_page_in_light_and_dark(browse, paper):
         assert size > 50_000, "a blank picture"
         assert seen[theme]["fetched"] == 0
         assert seen[theme]["overflow"] <= 0
+        assert seen[theme]["live"] == seen[theme]["figures"]
         assert 3000 < seen[theme]["height"] < 9000
     assert seen["light"]["paper"] != seen["dark"]["paper"]
     assert seen["light"]["line"] == seen["light"]["ink"]
@@ -59,5 +63,5 @@ def test_the_page_in_light_and_dark(browse, paper):
 
 
 def test_hostile_names_run_nothing(browse, hostile):
-    _, console, _ = browse(as_page(hostile, drawn(hostile, png=False)), "light")
+    _, console, _ = browse(as_page(hostile.view, figures_of(hostile.view)), "light")
     assert console == []

@@ -1,6 +1,6 @@
 """The layout of family trees."""
 
-from evomerge.report.family import family
+from evomerge.views.family import family
 
 
 def test_every_model_of_a_short_run_is_shown_below_its_parents(paper):

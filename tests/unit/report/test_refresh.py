@@ -25,7 +25,7 @@ def test_a_finished_run_has_its_report(tmp_path):
     assert warnings == []
     assert state.best.name in page
     assert "finished" in page
-    assert (directory.path / "plots" / "family-tree.png").is_file()
+    assert (directory.path / "plots" / "best-so-far.png").is_file()
 
 
 def test_a_report_that_cannot_be_written_is_a_warning(tmp_path):
@@ -40,8 +40,11 @@ def test_a_report_that_cannot_be_written_is_a_warning(tmp_path):
 @pytest.mark.parametrize(
     ("modules", "unwanted"),
     [
-        ("evomerge.cli.driving, evomerge.report.refresh", "matplotlib scipy jinja2 torch"),
-        ("evomerge.cli.report, evomerge.report.run_page", "matplotlib scipy torch safetensors"),
+        ("evomerge.cli.driving, evomerge.report.refresh", "altair vl_convert scipy jinja2 torch"),
+        (
+            "evomerge.cli.report, evomerge.report.run_page",
+            "altair vl_convert scipy torch safetensors",
+        ),
     ],
 )
 def test_the_driver_does_not_hold_what_drawing_needs(modules, unwanted):

@@ -38,15 +38,28 @@ class Row:
 
 @dataclass(frozen=True)
 class Family:
-    """The rows of a tree, foundation models first; `place` is x from 0 to 1 by name."""
+    """The rows of a tree, foundation models first; `place` is x from 0 to 1 by name.
+
+    Attributes:
+        edges: (parent, child) of all shown models.
+    """
 
     rows: tuple[Row, ...]
     place: Mapping[str, float]
+    edges: tuple[tuple[str, str], ...] = ()
 
     @property
     def shown(self) -> frozenset[str]:
         """The names that are shown."""
         return frozenset(self.place)
+
+
+def family_of(state: RunState) -> Family | None:
+    """The tree of a run; None without descent: if foundation models are the only parents."""
+    first = {model.name for model in state.at_generation(0)}
+    if all(set(model.parents) <= first for model in state.models.values()):
+        return None
+    return family(state)
 
 
 def family(state: RunState, budget: int = BUDGET) -> Family:
@@ -68,7 +81,8 @@ def family(state: RunState, budget: int = BUDGET) -> Family:
             rows[-1] = Row(rows[-1].generation, (), rows[-1].hidden + hidden, number)
         elif names or hidden:
             rows.append(Row(number, names, hidden, None if names else number))
-    return Family(tuple(rows), place)
+    edges = tuple((parent, name) for name in place for parent in parents[name])
+    return Family(tuple(rows), place, edges)
 
 
 def _chosen(state: RunState, budget: int) -> set[str]:
