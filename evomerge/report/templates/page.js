@@ -45,7 +45,7 @@
     });
   }
 
-  // Figures become interactive when they are near the window; without scripts they are the SVG.
+  // Figures become interactive one after the other; without scripts they are the SVG.
   const views = new Map();
   let selected = "";
   const chip = document.querySelector(".chosen");
@@ -94,12 +94,10 @@
     });
     view.runAsync();
   };
-  const watch = new IntersectionObserver((entries) => {
-    for (const {isIntersecting, target} of entries)
-      if (isIntersecting) {
-        watch.unobserve(target);
-        embed(target).catch((error) => console.error(error));
-      }
-  }, {rootMargin: "600px"});
-  for (const spec of document.querySelectorAll(".spec")) watch.observe(spec.closest("figure"));
+  (async () => {
+    for (const spec of document.querySelectorAll(".spec")) {
+      await embed(spec.closest("figure")).catch((error) => console.error(error));
+      await new Promise((next) => setTimeout(next));
+    }
+  })();
 })();
