@@ -1,5 +1,6 @@
-"""Reports as self-contained HTML pages: figures by matplotlib, templates by Jinja2.
+"""Reports as self-contained HTML pages: charts by Vega-Altair and vl-convert, templates by Jinja2.
 
-`palette` and `figure` define the style of figures, `page` that of pages; the other modules define
-the content of reports. matplotlib is imported only where something is drawn, since it is slow.
+`palette` and `figure` define the style of figures, `page` that of pages; `charts` declares each
+chart as a function of a view (`evomerge.views`). Altair and vl-convert are imported only where
+something is drawn, since they take memory.
 """

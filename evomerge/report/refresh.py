@@ -1,6 +1,6 @@
 """Updates of a running run's report that neither block nor endanger the run.
 
-Drawing takes a few seconds of CPU and matplotlib a lot of memory, so a child process of low
+Drawing takes a few seconds of CPU and a lot of memory, so a child process of low
 priority does it from the journal; the driver only starts it. One process draws at a time;
 generations that end meanwhile, or soon after, are covered by the next drawing.
 """
