@@ -31,9 +31,9 @@ from evomerge.testing.contracts import (
 from evomerge.testing.landscape import make_base
 from evomerge.testing.landscape_run import landscape_config, run_landscape
 
-from .conftest import NAME, small_run
+from .conftest import CANARY, NAME, TOKENS, small_run
 
-pytest.importorskip("ray")
+ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 from evomerge.adapters import ray_cluster  # noqa: E402
@@ -58,6 +58,11 @@ def until(condition, seconds=HANGS):
 def parent(pid):
     """The pid of the parent of a process: of a child process, its actor."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def raylet(child):
+    """The pid of the raylet of the node on which a child process runs."""
+    return parent(parent(child))
 
 
 def runs(pid):
@@ -114,15 +119,23 @@ def meanwhile(act):
     assert not errors
 
 
-@pytest.fixture(scope="module")
-def nodes():
+@contextmanager
+def two_nodes(**settings):
     """A cluster of two nodes; the second one can be removed and added."""
     made = cluster_utils.Cluster(
-        initialize_head=True, head_node_args={**NODE, "include_dashboard": False}
+        initialize_head=True, head_node_args={**NODE, "include_dashboard": False, **settings}
     )
-    made.add_node(**NODE)
-    yield made
-    made.shutdown()
+    try:
+        made.add_node(**NODE)
+        yield made
+    finally:
+        made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    with two_nodes() as made:
+        yield made
 
 
 @pytest.fixture
@@ -155,7 +168,7 @@ def test_real_models_give_the_decisions_of_this_machine(nodes, finished, tiny, e
     runs, _ = finished
     local = decision_digest(fold(read_journal(runs / NAME / "journal.jsonl").entries))
     settings = ("execution.executor=ray", f"execution.address={nodes.address}")
-    done = evomerge(*small_run(tmp_path, tiny, *settings), "--json", timeout=HANGS)
+    done = evomerge(*small_run(tmp_path, tiny, *settings), "--json", timeout=HANGS, env=TOKENS)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("{"), "Ray prints nothing among it"
     state = fold(read_journal(tmp_path / NAME / "journal.jsonl").entries)
@@ -167,7 +180,13 @@ def test_real_models_give_the_decisions_of_this_machine(nodes, finished, tiny, e
         "kinship",
     }
     said = (tmp_path / NAME / "logs" / "ray.log").read_text()
-    assert f"mergekit child on {socket.gethostname()} (log: merge-0.log)" in said
+    host = socket.gethostname()
+    assert f"mergekit child on {host} (log: merge-0.log)" in said
+    children = [model for model in state.models.values() if model.generation]
+    assert {(child.merged_on, child.scored_on) for child in children} == {(host, host)}
+    sessions = Path(nodes.head_node.get_session_dir_path()).parent.glob("session_2*/logs/**/*")
+    files = [path for path in (*tmp_path.rglob("*"), *sessions) if path.is_file()]
+    assert not [path for path in files if CANARY.encode() in path.read_bytes()]
 
 
 def test_what_stands_against_a_run_is_named_with_its_node(cluster, tmp_path, monkeypatch):
@@ -191,7 +210,8 @@ def check_decisions(root, state, uninterrupted):
     assert not list((root / "runs/store/tmp").iterdir())
 
 
-def test_what_was_lost_and_what_died_by_itself_are_told_apart(cluster, held, tmp_path):
+def test_what_was_lost_and_what_died_by_itself_are_told_apart(cluster, held, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", CANARY)
     worker = ray_worker(cluster, tmp_path, held.folder)
     base = make_base(tmp_path / "base")
     measured = operations.measure(
@@ -202,10 +222,26 @@ def test_what_was_lost_and_what_died_by_itself_are_told_apart(cluster, held, tmp
         with pytest.raises(CandidateError, match="was killed by SIGKILL") as died:
             worker.run(measured, ignore)
     assert not isinstance(died.value, WorkerLostError)
-    with meanwhile(lambda: os.kill(parent(held.wait_for("measure")[0]), signal.SIGKILL)):
+
+    def kill_the_actor():
+        child = held.wait_for("measure")[0]
+        for pid in (child, parent(child)):
+            assert CANARY.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+        os.kill(parent(child), signal.SIGKILL)
+
+    with meanwhile(kill_the_actor):
         with pytest.raises(WorkerLostError, match=r"was lost during 'measure': Actor\w+Error"):
             worker.run(measured, ignore)
     held.let_go("measure")
+    assert worker.run(measured, ignore) == {"readings": []}
+
+    def lost(asked, **_):
+        raise ray.exceptions.ObjectLostError(asked.hex(), asked.owner_address(), "")
+
+    with monkeypatch.context() as lose:  # objects are operations and answers: done again
+        lose.setattr("ray.get", lost)
+        with pytest.raises(WorkerLostError, match=r"was lost during 'measure': Object\w+Error"):
+            worker.run(measured, ignore)
     assert worker.run(measured, ignore) == {"readings": []}
 
 
@@ -220,7 +256,7 @@ def test_actors_are_killed_in_every_kind_of_work_and_one_stands_still(
             os.kill(parent(pid), signal.SIGKILL)
             until(lambda: not runs(pid))  # noqa: B023
             slow = held.wait_for(kind)[0]
-            stopped = (slow, parent(slow)) if kind == "score" else ()
+            stopped = (slow, parent(slow), raylet(slow)) if kind == "score" else ()
             for each in stopped:
                 os.kill(each, signal.SIGSTOP)
             held.let_go(kind)
@@ -264,9 +300,23 @@ def test_the_driver_is_killed_and_later_a_node_is_removed(nodes, held, tmp_path,
     check_decisions(tmp_path, state, uninterrupted)
 
 
-def test_the_head_is_gone(nodes, held, tmp_path, uninterrupted):
-    held.hold("merge")
+FROZEN_AFTER = {
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 3000,
+    "health_check_failure_threshold": 3,
+}
+"""How soon the head gives up a node that does not answer."""
+
+
+def test_the_head_is_gone_and_a_node_of_the_next_cluster_freezes(
+    nodes, held, tmp_path, uninterrupted
+):
+    """The children of the frozen node go on: what they write is not used."""
+    held.hold("merge", "score")
     process = driver(nodes.address, tmp_path, held, "3")
+    held.wait_for("score")
+    held.let_go("score")
     held.wait_for("merge")
     nodes.head_node.kill_gcs_server(check_alive=False)
     nodes.head_node.kill_raylet(check_alive=False)
@@ -275,4 +325,23 @@ def test_the_head_is_gone(nodes, held, tmp_path, uninterrupted):
     assert "the head of the Ray cluster" in errors
     assert "has not answered for 3 s" in errors
     assert not output
-    check_decisions(tmp_path, run_landscape(tmp_path), uninterrupted)
+    nodes.shutdown()
+
+    with two_nodes(_system_config=FROZEN_AFTER) as later:
+        heads = later.head_node.all_processes["raylet"][0].process.pid
+
+        def freeze():
+            held.hold("score")
+            held.let_go("merge")
+            child = until(lambda: [p for p in held.pids("score") if raylet(p) != heads])[0]
+            frozen, before = raylet(child), set(held.pids("score"))
+            os.kill(frozen, signal.SIGSTOP)
+            until(lambda: set(held.pids("score")) - before)
+            assert runs(child)
+            held.let_go("score")
+            os.kill(frozen, signal.SIGCONT)
+            until(lambda: not runs(child))
+
+        with closing(Cluster(ExecutionConfig(address=later.address))) as cluster, meanwhile(freeze):
+            state = run(cluster, tmp_path, held.folder)
+    check_decisions(tmp_path, state, uninterrupted)
