@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -16,6 +17,7 @@ from evomerge.adapters.file_checks import FileChecks
 from evomerge.adapters.foundation import Examination, Merging, Resolved, examine, fetch_all
 from evomerge.adapters.hub import Fetched, Hub, Patience
 from evomerge.adapters.lm_eval import worker as lm_eval
+from evomerge.adapters.notifying import Notifier, redactor_of, senders_of
 from evomerge.adapters.trackers.backends import BACKENDS
 from evomerge.adapters.trackers.mirror import Mirror
 from evomerge.config import Config, EvaluationConfig, MergeOptions
@@ -29,6 +31,7 @@ from evomerge.ports import Observer, Worker
 from evomerge.store.atomic import make_folder
 from evomerge.store.cache import Cache
 from evomerge.store.run_directory import RunDirectory
+from evomerge.terminal.notices import notice_of, stop_notice
 from evomerge.workplace import Setting, Workplace
 
 if TYPE_CHECKING:
@@ -306,6 +309,25 @@ def described(
         scorer = _scorer(evaluation, "cpu", Path(logs) / "tasks.log")
         with closing(Pool([scorer])) as pool:
             return agreed(pool.on_each(operation)[0])
+
+
+def notifiers_of(
+    config: Config, run: RunDirectory, warn: Callable[[str], None]
+) -> tuple[Notifier, ...]:
+    """The observer that `notify` asks for."""
+    if config.notify is None:
+        return ()
+    senders = senders_of(config.notify, os.environ, warn)
+    return (
+        Notifier(
+            senders,
+            config.notify.events,
+            notice_of,
+            lambda state, why: stop_notice(run.name, state, why, run.command("resume")),
+            redactor_of(config.notify, os.environ),
+            warn,
+        ),
+    )
 
 
 def mirrors_of(

@@ -87,7 +87,7 @@ def driven(
     """
     from evomerge.report.refresh import ReportRefresher
     from evomerge.terminal.screen import reporter
-    from evomerge.wiring import LocalWorkplace, mirrors_of
+    from evomerge.wiring import LocalWorkplace, mirrors_of, notifiers_of
 
     # The view is closed first, so that its summary is visible while the last report is drawn.
     with (
@@ -101,6 +101,7 @@ def driven(
             for each in (view, progress_file):
                 each.on_progress(file, "fetch", done, total)
 
+        observers += [stack.enter_context(each) for each in notifiers_of(config, run, _warn)]
         if config.execution.report:
             observers.append(stack.enter_context(ReportRefresher(run, _warn)))
         observers += [stack.enter_context(each) for each in mirrors_of(config, run, _warn)]

@@ -28,6 +28,7 @@ from evomerge.config.merging import (
     WudiMerge,
 )
 from evomerge.config.models import TOKENIZERS, FoundationModels, ModelConfig
+from evomerge.config.notifying import NotifyConfig
 from evomerge.config.parameters import Filtered, Gradient, Number, Parameter
 from evomerge.config.texts import Device, FilePath, ModelName, NonEmpty, is_file_name
 from evomerge.domain.kinship import Metric
@@ -54,6 +55,7 @@ __all__ = [
     "MergeConfig",
     "MergeOptions",
     "ModelConfig",
+    "NotifyConfig",
     "Number",
     "Parameter",
     "RawMerge",
@@ -245,6 +247,10 @@ class Config(Value):
         default=(),
         description="experiment trackers that mirror the run, each an extra to install; their "
         "errors never stop it",
+    )
+
+    notify: NotifyConfig | None = Field(
+        default=None, description="who is told of the end, stops, new best models and failures"
     )
 
     def plugin_versions(self) -> dict[str, str]:

@@ -1,17 +1,13 @@
-"""An observer that forwards events to a tracker in a separate thread.
-
-The run only puts values into a queue, so an exception, a slow network or a call that never returns
-in the tracker does not affect it.
-"""
+"""An observer that forwards events to a tracker in a separate thread (`adapters.relay`)."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Self
 
+from evomerge.adapters.relay import PATIENCE, Relay
 from evomerge.adapters.trackers.backends import Tracker
 from evomerge.domain.events import (
     CandidateFailed,
@@ -24,9 +20,6 @@ from evomerge.domain.events import (
 from evomerge.domain.identity import content_id
 from evomerge.domain.lineage import merge_gain
 from evomerge.domain.state import RunState
-
-PATIENCE = 20.0
-"""Seconds that a tracker has to flush when the driver ends."""
 
 Values = Mapping[str, float]
 
@@ -52,62 +45,46 @@ class Mirror:
         self._make = tracker
         self._journal = journal
         self._warn = warn
-        self._patience = patience
-        self._queue: SimpleQueue[tuple[int, Values] | None] = SimpleQueue()
-        self._off = threading.Event()
-        self._thread: threading.Thread | None = None
+        late = f"{name} did not take all values in {patience:.0f} s"
+        self._relay: Relay[tuple[int, Values]] = Relay(
+            f"tracker {name}", self._failed, partial(warn, late), patience
+        )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        if self._thread is None:
-            return
-        self._queue.put(None)
-        self._thread.join(self._patience)
-        if self._thread.is_alive() and not self._off.is_set():
-            self._off.set()
-            self._warn(f"{self._name} did not take all values in {self._patience:.0f} s")
+        self._relay.close()
 
     def on_event(self, event: Event, state: RunState) -> None:
         """Forward the metrics of an event."""
-        if self._off.is_set():
+        if self._relay.off:
             return
         try:
-            if self._thread is None:
+            if not self._relay.begun:
                 start = (run_id(self._journal), state.start.name, described(state))
-                self._thread = threading.Thread(
-                    target=self._work, args=start, name=f"tracker {self._name}", daemon=True
-                )
-                self._thread.start()
+                self._relay.begin(partial(self._track, start))
             values = told(event, state)
             if values:
-                self._queue.put((state.evaluations, values))
+                self._relay.put((state.evaluations, values))
         except Exception as error:
-            self._fail(error)
+            self._relay.fail(error)
 
     def on_progress(self, model: str, activity: str, done: int, total: int, host: str = "") -> None:
         """Do nothing: only results are forwarded."""
 
-    def _work(self, identity: str, name: str, settings: Mapping[str, str | int]) -> None:
-        try:
-            tracker = self._make()
-            tracker.start(identity, name, settings)
-            while (item := self._queue.get()) is not None:
-                tracker.log(*item)
-            tracker.finish()
-        except BaseException as error:
-            self._fail(error)
+    def _track(
+        self,
+        start: tuple[str, str, Mapping[str, str | int]],
+        points: Iterator[tuple[int, Values]],
+    ) -> None:
+        tracker = self._make()
+        tracker.start(*start)
+        for point in points:
+            tracker.log(*point)
+        tracker.finish()
 
-    def _fail(self, error: BaseException) -> None:
-        if self._off.is_set():
-            return
-        self._off.set()
-        while True:  # drain the queue, which has no reader any more
-            try:
-                self._queue.get_nowait()
-            except Empty:
-                break
+    def _failed(self, error: BaseException) -> None:
         missing = isinstance(error, ImportError)
         remedy = f"; install it with: pip install 'evomerge[{self._name}]'" if missing else ""
         said = str(error).splitlines()
