@@ -53,6 +53,7 @@ CONFIG: Mapping[str, Any] = {
         "gradientLength": 360,
         "gradientThickness": 12,
         "orient": "top",
+        "symbolOpacity": 1,
         "titleColor": palette.MUTED,
         "titleFontSize": 12,
         "titleFontWeight": "normal",

@@ -31,8 +31,8 @@ _SECTIONS = (
         "The search over coefficients",
         ("search-path", "coefficients", "coefficients-and-score", "importance"),
     ),
-    ("family", "Who descends from whom", ("family-tree", "weight-change")),
-    ("kin", "Kinship", ("kinship", "kinship-gain")),
+    ("family", "Who descends from whom", ("family-tree",)),
+    ("kin", "Kinship", ("kinship", "kinship-gain", "weight-change")),
 )
 
 

@@ -163,7 +163,7 @@ def family_tree(view: RunView) -> Figure | None:
     best = view.outcome.model
     return Figure(
         "family-tree",
-        "Who descends from whom",
+        "The family tree",
         f"The strong lines lead to {best}, the best model (★).{left_out}",
         f"family tree of {len(boxes)} models; the best is {best}",
         finished(chart, height=_PITCH * count),

@@ -54,7 +54,10 @@ def best_so_far(view: RunView) -> Figure | None:
     colours, shapes = kind_scales(looks, (str(row["kind"]) for row in rows))
     score = alt.Y("score:Q", title="score (points)", scale=alt.Scale(zero=False, nice=True))
     order = alt.X(
-        "evaluation:Q", title="evaluation", axis=alt.Axis(grid=False, tickMinStep=1, format="d")
+        "evaluation:Q",
+        title="evaluation",
+        scale=alt.Scale(zero=False, nice=False, padding=12),
+        axis=alt.Axis(grid=False, tickMinStep=1, format="d"),
     )
     every = alt.Chart(data(rows))
     best = (

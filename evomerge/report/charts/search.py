@@ -73,7 +73,7 @@ def coefficients(view: RunView) -> Figure | None:
     colour = alt.Color(
         "score:Q",
         title="score",
-        scale=alt.Scale(type="quantize", domain=_spread(low, high), range=list(palette.SCALE[2:])),
+        scale=alt.Scale(type="quantize", domain=_spread(low, high), range=list(palette.SCALE[3:])),
         legend=alt.Legend(format=".1f"),
     )
     best = quoted(view.outcome.model or "")
@@ -171,7 +171,7 @@ def coefficients_and_score(view: RunView) -> Figure | None:
                 "number:Q",
                 title="in the order of the search",
                 scale=alt.Scale(
-                    type="quantize", domain=[1, max(2, last)], range=list(palette.SCALE[2:])
+                    type="quantize", domain=[1, max(2, last)], range=list(palette.SCALE[3:])
                 ),
                 legend=alt.Legend(format=".0f"),
             ),
@@ -248,6 +248,7 @@ def expected_and_measured(view: RunView) -> Figure | None:
     order = alt.X(
         "number:Q",
         title="point of the search",
+        scale=alt.Scale(zero=False, nice=False, padding=16),
         axis=alt.Axis(grid=False, tickMinStep=1, format="d"),
     )
     y = alt.Y("score:Q", title="score (points)", scale=alt.Scale(zero=False, nice=True))

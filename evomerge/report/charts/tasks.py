@@ -132,6 +132,7 @@ def model_by_task(view: RunView) -> Figure | None:
         "task:N",
         title=None,
         sort=list(tasks.names),
+        scale=alt.Scale(paddingInner=0.02),
         axis=alt.Axis(
             orient="top",
             labelAngle=0 if len(tasks.names) <= 8 else -40,
@@ -145,6 +146,7 @@ def model_by_task(view: RunView) -> Figure | None:
         "model:N",
         title=None,
         sort=chosen,
+        scale=alt.Scale(paddingInner=0.08),
         axis=alt.Axis(domain=False, ticks=False, labelFontWeight=bold, labelLimit=190),
     )
     plain = "datum.foundation"
@@ -166,10 +168,6 @@ def model_by_task(view: RunView) -> Figure | None:
                 legend=alt.Legend(format=".0%"),
             ),
         ),
-        stroke=alt.condition(
-            "datum.change === 'specialist'", alt.value(palette.MUTED), alt.value(palette.PAPER)
-        ),
-        strokeWidth=alt.value(2),
         opacity=faded(1.0, 0.35),
         tooltip=tooltip(
             model="model",
@@ -181,6 +179,9 @@ def model_by_task(view: RunView) -> Figure | None:
             share="share kept|.0%",
             change="skill",
         ),
+    )
+    outline = every.transform_filter("datum.change === 'specialist'").mark_rect(
+        fillOpacity=0, stroke=palette.MUTED, strokeWidth=2, cornerRadius=3
     )
     number = every.mark_text(fontSize=11).encode(
         x=x,
@@ -212,7 +213,9 @@ def model_by_task(view: RunView) -> Figure | None:
         f"their offspring, best first.{shown}",
         f"scores of {len(chosen)} models on {len(tasks.names)} tasks",
         finished(
-            alt.layer(cell, number), height=height, width=min(WIDTH, 220 + 130 * len(tasks.names))
+            alt.layer(cell, outline.encode(x=x, y=y), number),
+            height=height,
+            width=min(WIDTH, 220 + 130 * len(tasks.names)),
         ),
         rows,
     )
@@ -256,7 +259,7 @@ def trade_off(view: RunView) -> Figure | None:
         .transform_calculate(front="!isValid(datum.above) || datum.y > datum.above")
     )
     room = alt.Scale(zero=False, nice=False, padding=14)
-    x, y = alt.X("x:Q", title=None, scale=room), alt.Y("y:Q", title=None, scale=room)
+    x, y = alt.X("x:Q", title=" ", scale=room), alt.Y("y:Q", title=None, scale=room)
     named = quoted_names(names)
     chart = alt.layer(
         every.transform_filter("datum.front")
@@ -286,8 +289,8 @@ def trade_off(view: RunView) -> Figure | None:
         .mark_text(
             text=alt.ExprRef(f"{named}[on_x] + ' →'"),
             align="right",
-            baseline="bottom",
-            dy=-6,
+            baseline="top",
+            dy=26,
             fontSize=12,
             color=palette.MUTED,
         )
@@ -296,8 +299,9 @@ def trade_off(view: RunView) -> Figure | None:
         .mark_text(
             text=alt.ExprRef(f"'↑ ' + {named}[on_y]"),
             align="left",
-            baseline="top",
-            dx=8,
+            baseline="bottom",
+            dx=-30,
+            dy=-6,
             fontSize=12,
             color=palette.MUTED,
         )

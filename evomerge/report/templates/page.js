@@ -48,7 +48,11 @@
   // Figures become interactive one after the other; without scripts they are the SVG.
   const views = new Map();
   let selected = "";
-  const chip = document.querySelector(".chosen");
+  const chip = document.createElement("div");
+  chip.className = "chosen";
+  chip.hidden = true;
+  chip.innerHTML = "<span></span> <button type=button>clear</button>";
+  document.body.append(chip);
   const select = (name) => {
     selected = name === selected ? "" : name;
     for (const view of views.values()) view.signal("selected", selected).runAsync();
@@ -61,12 +65,14 @@
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && selected) select(selected);
   });
-  for (const row of document.querySelectorAll("tr[data-model]"))
-    row.addEventListener("click", () => {
-      if (!String(getSelection())) select(row.dataset.model);
-    });
+  document.addEventListener("click", (event) => {
+    const row = event.target.closest("tr[data-model]");
+    if (row && !event.target.closest("a") && !String(getSelection())) select(row.dataset.model);
+  });
 
   const fitted = (spec, room) => {
+    spec.config.legend.gradientLength = Math.max(120, Math.min(360, room - 230));
+    if (room < 560) spec.config.legend.columns = 2;
     if (spec.facet) {
       const least = Math.min(240, room - 70);
       spec.columns = Math.max(1, Math.min(spec.columns || 1, Math.floor(room / (least + 70))));
@@ -94,10 +100,15 @@
     });
     view.runAsync();
   };
-  (async () => {
-    for (const spec of document.querySelectorAll(".spec")) {
+  // A page whose content changes sends the event `evomerge-content` when new figures are in it.
+  const embedAll = async () => {
+    for (const figure of views.keys()) if (!figure.isConnected) views.delete(figure);
+    for (const spec of document.querySelectorAll(".spec:not([data-taken])")) {
+      spec.dataset.taken = "";
       await embed(spec.closest("figure")).catch((error) => console.error(error));
       await new Promise((next) => setTimeout(next));
     }
-  })();
+  };
+  document.addEventListener("evomerge-content", embedAll);
+  embedAll();
 })();
