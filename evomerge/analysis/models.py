@@ -34,6 +34,8 @@ COLUMNS = {
     "density": "density that the strategy chose, for ties",
     "merge_seconds": "duration of the merge, 0 if its weights existed",
     "evaluation_seconds": "duration of the evaluation",
+    "merged_on": "host of a Ray cluster that merged it",
+    "scored_on": "host of a Ray cluster that scored it",
     "reused": "whether the scores were in the store already",
     "in_pool": "whether it is in the pool now",
     "reason": "why it was merged, or why it failed or is kept out",
@@ -89,6 +91,8 @@ def _row(model: Model, state: RunState, top: float | None) -> Row:
         "method": model.candidate and model.candidate.recipe.method,
         "weights": list(chosen.weights) if chosen else None,
         "density": chosen and chosen.density,
+        "merged_on": model.merged_on or None,
+        "scored_on": model.scored_on or None,
         "reason": model.failure.reason
         if model.failure
         else model.kept_out or (proposal and proposal.reason),

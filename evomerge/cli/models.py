@@ -57,9 +57,9 @@ def command(
     JSON output: {"format": 1, "models": [{column: value}]}. Columns: model, generation, kind,
     parents, status, rank, score, stderr, perplexity (of the guard), gain (over the parents),
     gain_over_foundation, held_out, final, kinship (of the parents), method, weights, density,
-    merge_seconds, evaluation_seconds, reused, in_pool, reason, content_id; for each task TASK,
-    "TASK stderr", "TASK kept" (share of the best foundation model's score), "TASK held_out" or
-    "TASK final".
+    merge_seconds, evaluation_seconds, merged_on and scored_on (hosts of a cluster), reused,
+    in_pool, reason, content_id; for each task TASK, "TASK stderr", "TASK kept" (share of the best
+    foundation model's score), "TASK held_out" or "TASK final".
     """
     table = Run(find_run(run, runs_dir).path).models()
     if where is not None:

@@ -27,6 +27,7 @@ class ModelRow:
         kinship: of its parents by the run's metric, as recorded when they were chosen.
         weights: the weight of each parent, if the strategy chose weights.
         in_line: whether it is the best model or an ancestor of it.
+        merged_on, scored_on: hosts of a Ray cluster; None for that of the driver.
         record: whether no model before it in the order of evaluations was as good.
         tasks: score on each task of the selection split; `held_out_tasks` of the held-out split.
         reason: why it was merged, failed, or is kept out.
@@ -57,6 +58,8 @@ class ModelRow:
     record: bool
     merge_seconds: float | None
     evaluation_seconds: float | None
+    merged_on: str | None
+    scored_on: str | None
     reused: bool | None
     tasks: Mapping[str, float]
     task_errors: Mapping[str, float | None]
@@ -131,6 +134,8 @@ def _row(
         record=model.name in records,
         merge_seconds=row["merge_seconds"],
         evaluation_seconds=row["evaluation_seconds"],
+        merged_on=row["merged_on"],
+        scored_on=row["scored_on"],
         reused=row["reused"],
         tasks={task.task: task.value for task in on.tasks} if on else {},
         task_errors={task.task: half_width(task.stderr) for task in on.tasks} if on else {},

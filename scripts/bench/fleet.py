@@ -6,10 +6,9 @@
 The real driver, executor, pool, store and journal over the landscape, with random points of
 `coefficient_search`. Workers are threads that sleep for a simulated duration, lognormal with a
 standard deviation of 20 %: --evaluation seconds for an evaluation, --merge for a merge, with one
-merge worker for eight that evaluate. Printed as the run grows: share of time that evaluation
-workers were busy, children per second, CPU milliseconds of the driver per child since the line
-before (without the landscape's own), bytes of the journal per child, peak memory, files of the
-store.
+merge worker for eight that evaluate. Printed for every generation: share of time that evaluation
+workers were busy, the same with a driver that costs nothing, children per second, CPU milliseconds
+of the driver per child (without the landscape's own), bytes of the journal per child, peak memory.
 
 With evaluations of 600 s the same driver has thirty times as many workers for a core.
 """
@@ -17,12 +16,15 @@ With evaluations of 600 s the same driver has thirty times as many workers for a
 from __future__ import annotations
 
 import argparse
+import heapq
 import json
 import math
 import resource
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -84,13 +86,24 @@ class SlowMerger(_Slow, LandscapeMerger):
 
 
 class Gauge:
-    """The observer that prints a line whenever a tenfold number of children is done."""
+    """The observer that prints a line for every generation.
 
-    def __init__(self, workplace: LandscapeWorkplace, workers: int, scoring: Spent, other: Spent):
+    Args:
+        ideal: the share of time that a driver without costs would keep workers busy.
+    """
+
+    def __init__(
+        self,
+        workplace: LandscapeWorkplace,
+        workers: int,
+        scoring: Spent,
+        other: Spent,
+        ideal: Callable[[int], float],
+    ) -> None:
         self._journal = workplace.run.journal
         self._workers = workers
         self._scoring, self._other = scoring, other
-        self._next = 1
+        self._ideal = ideal
         self._last = (0, *self._now())
         self.rows: list[dict[str, float]] = []
 
@@ -100,21 +113,15 @@ class Gauge:
 
     def on_event(self, event: Event, state: RunState) -> None:
         """Print a line at the end of a generation, if it is due."""
-        if event.type != "generation_finished":
-            return
         children = state.evaluations - len(state.at_generation(0))
-        now = self._now()
-        if children < self._next:
-            if not children:
-                self._last = (0, *now)
+        if event.type != "generation_finished" or not children:
             return
-        count, (wall, cpu, busy) = (
-            children - self._last[0],
-            (after - before for after, before in zip(now, self._last[1:], strict=True)),
-        )
+        now, count = self._now(), children - self._last[0]
+        wall, cpu, busy = (a - b for a, b in zip(now, self._last[1:], strict=True))
         row = {
             "children": children,
             "busy": busy / (self._workers * wall),
+            "ideal": self._ideal(count),
             "per_s": count / wall,
             "cpu_ms": 1000 * cpu / count,
             "journal_b": self._journal.stat().st_size / children,
@@ -122,15 +129,25 @@ class Gauge:
         }
         self.rows.append(row)
         print(
-            f"{children:>8}  {row['busy']:>6.1%}  {row['per_s']:>5.1f}  {row['cpu_ms']:>6.2f}  "
-            f"{row['journal_b']:>9.0f}  {row['memory_mb']:>9.0f}",
+            f"{children:>8}  {row['busy']:>6.1%}  {row['ideal']:>6.1%}  {row['per_s']:>5.1f}  "
+            f"{row['cpu_ms']:>6.2f}  {row['journal_b']:>9.0f}  {row['memory_mb']:>9.0f}",
             flush=True,
         )
         self._last = (children, *now)
-        self._next = max(2 * children, 1)
 
     def on_progress(self, model: str, activity: str, done: int, total: int, host: str = "") -> None:
         """Do nothing."""
+
+
+def scheduled(workers: int, evaluation: float, merge: float, children: int) -> float:
+    """The share of time that evaluation workers are busy with one generation, at best."""
+    rng, merging, scoring, busy = Random(0), [0.0] * -(-workers // 8), [0.0] * workers, 0.0
+    for _ in range(children):
+        luck = [math.exp(_SPREAD * rng.gauss(0, 1) - _SPREAD**2 / 2) for _ in range(2)]
+        merged = heapq.heapreplace(merging, merging[0] + merge * luck[0]) + merge * luck[0]
+        heapq.heapreplace(scoring, max(scoring[0], merged) + evaluation * luck[1])
+        busy += evaluation * luck[1]
+    return busy / (workers * max(scoring))
 
 
 def main() -> None:
@@ -161,8 +178,9 @@ def main() -> None:
                 LandscapeMeter(),
             ]
         )
-        print("children    busy  per s  cpu ms  journal B  memory MB")
-        gauge = Gauge(workplace, words.workers, scoring, other)
+        print("children    busy   ideal  per s  cpu ms  journal B  memory MB")
+        ideal = partial(scheduled, words.workers, words.evaluation, words.merge)
+        gauge = Gauge(workplace, words.workers, scoring, other, ideal)
         run_landscape(Path(folder), config, workplace, gauge)
     if words.json:
         words.json.write_text(json.dumps(gauge.rows, indent=1) + "\n")

@@ -7,6 +7,7 @@ from evomerge.domain.errors import PreflightError
 from evomerge.execution.pool import Pool
 from evomerge.testing.landscape import LandscapeEvaluator, LandscapeMerger, LandscapeWorker
 from evomerge.testing.landscape_run import LandscapeWorkplace, landscape_config, run_landscape
+from evomerge.views.run import run_view
 
 CONFIG = landscape_config(stopping=[{"max_generations": 2}])
 
@@ -39,6 +40,8 @@ def test_children_are_scored_where_they_were_merged_and_the_journal_says_where(t
     lines = workplace.run.journal.read_text().splitlines()
     assert sum('"host":"b"' in line for line in lines) >= 2 * len(children)
     assert not any('"host":""' in line for line in lines)
+    view = run_view("it", workplace.run.read(), state)
+    assert {row.scored_on for row in view.models if row.generation} == {"b"}
     alone = run_landscape(tmp_path / "alone", config)
     assert decision_digest(alone) == decision_digest(state)
     assert "host" not in (tmp_path / "alone/runs/landscape/journal.jsonl").read_text()
