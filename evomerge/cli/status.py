@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from evomerge.adapters.estimates import pool_pairs, with_estimates
+from evomerge.analysis.models import model_rows
 from evomerge.cli.options import json_option, runs_dir_option
 from evomerge.store.gc_roots import baseline_beside
 from evomerge.store.progress_file import read_progress
@@ -50,6 +51,7 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
      "lost_skills": [{"task", "holder", "best", "pool_best"}],
      "generations": [{"generation", "models": [name], "pool": [name],
                       "pool_kinship", "pool_kinship_error", "best_score"}],
+     "models": rows as in `evomerge models --json`,
      "skipped": [{"generation", "kind", "parents": [name], "kinship", "above", "reason"}],
      "last_event", "last_event_at", "last_event_age_seconds", "resume": "command"}
     MODEL: {"name", "kind": "foundation|greedy|exploration|grid|search", "generation", "content_id",
@@ -62,7 +64,8 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
         _tell_preparing(preparing, as_json)
         return
     directory = find_run(run, runs_dir)
-    status = RunStatus.of(directory.name, directory.path, directory.read(), directory.holder())
+    entries = directory.read()
+    status = RunStatus.of(directory.name, directory.path, entries, directory.holder())
     baseline = baseline_beside(directory, status.state)
     shown = with_estimates(directory, status.state, pool_pairs(status.state))
     tasks = read_progress(directory.progress)[1] if status.phase == "running" else ()
@@ -70,6 +73,7 @@ def command(run: str, runs_dir: Path, as_json: bool) -> None:
     resume = directory.command("resume") if status.phase == "stopped" else None
     if as_json:
         document = status_document(status, resume, time.time())
+        document["models"] = model_rows(entries, status.state)
         click.echo(json.dumps(document, ensure_ascii=False))
     else:
         stdout_console().print(status_panel(status, resume))

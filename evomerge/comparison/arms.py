@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from evomerge.domain.identity import canonical_json
 _SEED = "run.seed"
 _STRATEGY = "strategy.name"
 _CANDIDATES = "strategy.exploration.candidates"
+_METHOD = "merge.method"
+_STOPPING = "stopping"
 _TOLD, _LONG = 3, 40  # settings in a label, and characters of each
 
 
@@ -109,21 +111,53 @@ def _experiment(member: Member) -> Mapping[str, Any]:
 
 
 def _label(own: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:
-    """The strategy, and the settings that distinguish this arm, as far as they are short.
+    """The strategy, and the settings that distinguish this arm, the first of them.
 
-    Options that no other arm's strategy has are left out: the strategy implies them.
+    Options that no other arm's strategy has are left out: the strategy implies them, and a merge
+    method its parameters.
     """
+    implied = {_STRATEGY, "models"}
+    own_flat, *_ = flat = [_with_criteria(each, every) for each in (own, *every)]
+    by_method = len({each.get(_METHOD) for each in flat}) > 1
     differing = [
         key
-        for key in own
-        if key not in {_STRATEGY, "models"}
-        and any(key in settings and settings[key] != own[key] for settings in every)
+        for key, value in own_flat.items()
+        if key not in implied
+        and not (by_method and key.startswith("merge.parameters."))
+        and any(key in other and other[key] != value for other in flat)
     ]
-    strategy = str(own.get(_STRATEGY, "?"))
-    told = [f"{key}={canonical_json(own.get(key))}" for key in differing]
-    if len(told) > _TOLD or any(len(text) > _LONG for text in told):
-        return strategy
-    return ", ".join([strategy, *(text.replace('"', "") for text in told)])
+    told = [_in_words(key, own_flat[key]) for key in differing]
+    more = [f"{len(told) - _TOLD} more"] if len(told) > _TOLD else []
+    return ", ".join([str(own.get(_STRATEGY, "?")), *told[:_TOLD], *more])
+
+
+def _with_criteria(
+    settings: Mapping[str, Any], every: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The settings with a key for each stopping criterion of any arm; None where it has it not."""
+    names = {name for each in every for name, _ in _criteria(each)}
+    flat = {key: value for key, value in settings.items() if key != _STOPPING}
+    flat |= dict.fromkeys((f"{_STOPPING}.{name}" for name in sorted(names)), None)
+    for name, value in _criteria(settings):
+        options = value if isinstance(value, dict) else {}
+        flat[f"{_STOPPING}.{name}"] = True if options or value is None else value
+        flat |= {f"{_STOPPING}.{name}.{option}": each for option, each in options.items()}
+    return flat
+
+
+def _criteria(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The stopping criteria by name, each with its value or options."""
+    for each in settings.get(_STOPPING) or ():
+        yield from each.items() if isinstance(each, dict) else [(str(each), None)]
+
+
+def _in_words(key: str, value: Any) -> str:
+    """A setting as `key=value`, a criterion by its name; a long value is not told."""
+    name = key.removeprefix(f"{_STOPPING}.")
+    if name != key and (value is None or value is True):
+        return name if value else f"no {name}"
+    text = f"{name}={canonical_json(value)}".replace('"', "")
+    return text if len(text) <= _LONG else f"own {name}"
 
 
 def _distinct(labels: Sequence[str], groups: Sequence[Sequence[Member]]) -> list[str]:

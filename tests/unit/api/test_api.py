@@ -149,6 +149,8 @@ def test_the_table_on_the_command_line(folder, run, tmp_path):
     told = json.loads(models(folder, "--json").output)["models"]
     assert [row["model"] for row in told] == list(table["model"])
     assert told[0]["score"] == pytest.approx(table["score"][0])
+    status = CliRunner().invoke(cli, ["status", "landscape", "--dir", str(folder), "--json"])
+    assert [*json.loads(status.output)["models"][0]] == [*table.columns]
     out = models(folder, "--csv", "--columns", "model,score", "--sort", "-score", "--where",
                  "generation > 0").output.splitlines()  # fmt: skip
     assert out[0] == "model,score"

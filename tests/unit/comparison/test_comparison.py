@@ -79,6 +79,33 @@ def test_labels_name_the_settings_that_differ(journals):
     ]
 
 
+@pytest.mark.parametrize(
+    ("changed", "label"),
+    [
+        ({"stopping": [{"max_evaluations": 18}, {"no_improvement": {"patience": 2}}]},
+         "kinship, max_evaluations=18"),
+        ({"stopping": [{"max_evaluations": 12}]}, "kinship, no no_improvement"),
+        ({"stopping": [{"max_evaluations": 12}, {"no_improvement": {"patience": 3}}]},
+         "kinship, no_improvement.patience=3"),
+        ({"merge.method": "ties", "merge.parameters.density": 0.2}, "kinship, merge.method=ties"),
+        ({"merge.parameters.density": list(range(40))}, "kinship, own merge.parameters.density"),
+        ({f"evaluation.{name}": 2 for name in "abcd"},
+         "kinship, evaluation.a=2, evaluation.b=2, evaluation.c=2, 1 more"),
+    ],
+)  # fmt: skip
+def test_a_label_is_what_differs_in_words(journals, changed, label):
+    settings = {
+        "strategy.name": "kinship",
+        "merge.method": "dare_ties",
+        "merge.parameters.density": 0.5,
+        "stopping": [{"max_evaluations": 12}, {"no_improvement": {"patience": 2}}],
+        **{f"evaluation.{name}": 1 for name in "abcd"},
+    }
+    one = member_of("a", journals["kinship-1"], settings)
+    two = member_of("b", journals["kinship-2"], {**settings, **changed})
+    assert compare([one, two]).arms[1].label == label
+
+
 def searching_for(objective, entries):
     first = entries[0]
     started = first.event.model_copy(update={"objective": objective})
