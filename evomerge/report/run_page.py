@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from evomerge.analysis.models import model_rows
 from evomerge.analysis.stages import RULE
-from evomerge.report.figure import Figure
+from evomerge.domain.state import fold
+from evomerge.report.figure import Figure, as_csv
 from evomerge.report.page import render
 from evomerge.report.reading import read_view
 from evomerge.store.atomic import make_folder, write_atomic
@@ -39,6 +41,8 @@ _SECTIONS = (
 def write_report(run: RunDirectory, *, plots: bool = True) -> Path:
     """Write `report.html` and, with `plots`, the files of its figures; returns the page's path.
 
+    `plots/models.csv` is the table of all models (`model_rows`).
+
     Every file is replaced atomically, so that a reader never sees a partial page.
 
     Raises:
@@ -47,13 +51,16 @@ def write_report(run: RunDirectory, *, plots: bool = True) -> Path:
     """
     from evomerge.report.charts import figures_of
 
-    view = read_view(run)
+    entries = run.read()
+    view = read_view(run, entries)
     figures = figures_of(view)
     if plots:
         make_folder(run.path / PLOTS)
         for figure in figures.values():
             for name, content in figure.files().items():
                 write_atomic(run.path / PLOTS / name, content)
+        table = as_csv(model_rows(entries, fold(entries)))
+        write_atomic(run.path / PLOTS / "models.csv", table.encode())
     page = run.path / REPORT
     write_atomic(page, as_page(view, figures))
     return page

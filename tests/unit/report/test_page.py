@@ -116,7 +116,10 @@ def test_every_figure_has_its_files(paper, tmp_path):
     assert names >= {"best-so-far", "family-tree", "kinship", "kinship-gain", "pool-kinship"}
     kinds = {"svg", "png", "csv"}
     found = {file.name for file in (run.path / "plots").iterdir()}
-    assert found == {f"{name}.{kind}" for name in names for kind in kinds}
+    assert found == {f"{name}.{kind}" for name in names for kind in kinds} | {"models.csv"}
+    first, *rows = (run.path / "plots" / "models.csv").read_text().splitlines()
+    assert first.endswith("imagined,imagined stderr,imagined kept")
+    assert len(rows) == len(paper.state.models)
     assert (run.path / "plots" / "kinship.png").read_bytes().startswith(b"\x89PNG")
     assert path.read_text().count("<figure") == len(names)
 
