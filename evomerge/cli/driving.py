@@ -43,6 +43,7 @@ def drive_and_report(
 ) -> RunState:
     """Drive `run` to its end with progress on stderr, then print its result to stdout."""
     from evomerge.terminal.documents import result_document
+    from evomerge.terminal.ending import ending_of
     from evomerge.terminal.summary import result_text
 
     done_before = more is None and _finished(run)
@@ -54,10 +55,16 @@ def drive_and_report(
             stopped.remedy = f"resume with: {run.command('resume')}" if run.exists else again
         raise
     seen = not done_before and sys.stdout.isatty() and sys.stderr.isatty()
+    ending = ending_of(run, state)
     if as_json:
-        click.echo(json.dumps(result_document(state), ensure_ascii=False))
-    elif not seen:  # otherwise the summary of the view is on the screen
-        click.echo(result_text(state, baseline_beside(run, state)))
+        document = result_document(state) | {
+            "report": ending.report, "weights": ending.weights, "next": list(ending.commands)
+        }  # fmt: skip
+        click.echo(json.dumps(document, ensure_ascii=False))
+        return state
+    # On a terminal the summary of the view is on the screen already.
+    result = [] if seen else [result_text(state, baseline_beside(run, state), run.command("tree"))]
+    click.echo("\n".join([*result, *ending.lines]))
     return state
 
 

@@ -90,11 +90,14 @@ def _reused_text(state: RunState) -> str:
     return ", ".join(parts)
 
 
-def result_text(state: RunState, baseline: Baseline | None = None) -> str:
+def result_text(state: RunState, baseline: Baseline | None = None, tree: str | None = None) -> str:
     """The result of a run for stdout: the best model, its lineage, and the stopping reason.
 
     One line for each fact. A lineage that is too long for one line is replaced by a hint at
     `evomerge tree`.
+
+    Args:
+        tree: that command; default: for a run of the default runs folder.
     """
     if state.best is None:
         return "no model is scored yet"
@@ -102,7 +105,7 @@ def result_text(state: RunState, baseline: Baseline | None = None) -> str:
     ancestry = lineage(name, state.models, _LEAVES)
     if ancestry is None:
         count = figures.count(len(ancestors(name, state.models)), "ancestor")
-        ancestry = f"{count}: evomerge tree {shlex.quote(run)}"
+        ancestry = f"{count}: {tree or shlex.join(['evomerge', 'tree', run])}"
     facts = [*outcome_facts(state, baseline), ("lineage", Text(figures.printable(ancestry)))]
     if state.stop is not None:
         facts.append(("stop", Text(figures.printable(state.stop))))
