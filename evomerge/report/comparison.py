@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evomerge.comparison.budgets import Unit, spent_at
 from evomerge.comparison.compared import Comparison
@@ -20,28 +20,32 @@ if TYPE_CHECKING:
 
 def page(comparison: Comparison, winners: Gains) -> str:
     """The comparison as a self-contained HTML page."""
-    return render(
-        "comparison.html",
-        title=" against ".join(arm.label for arm in comparison.arms),
-        runs=len(comparison.members),
-        tasks=_tasks(comparison),
-        arms=arms_table(comparison),
-        verdicts=[
+    return render("comparison.html", **content(comparison, winners))
+
+
+def content(comparison: Comparison, winners: Gains) -> dict[str, Any]:
+    """What `comparison.html` shows."""
+    return {
+        "title": " against ".join(arm.label for arm in comparison.arms),
+        "runs": len(comparison.members),
+        "tasks": _tasks(comparison),
+        "arms": arms_table(comparison),
+        "verdicts": [
             (verdict(versus, comparison).plain, [*verdict_sentences(versus, comparison)])
             for versus in comparison.versus
         ],
-        caveats=comparison.caveats,
-        meaning=MEANINGS[comparison.objective],
-        lost=lost_sentences(comparison),
-        baseline=comparison.baseline and grid_text(comparison.baseline),
-        winners=[verdict_sentence(each) for each in winners.comparisons],
-        missing=winners.missing,
-        note=split_note(winners.split) if winners.comparisons else "",
-        figures=curves(comparison),
-        budgets=budgets_table(comparison),
-        repeats=_repeats(comparison),
-        merges=merges_table(comparison.arms, rows_each=None),
-    )
+        "caveats": comparison.caveats,
+        "meaning": MEANINGS[comparison.objective],
+        "lost": lost_sentences(comparison),
+        "baseline": comparison.baseline and grid_text(comparison.baseline),
+        "winners": [verdict_sentence(each) for each in winners.comparisons],
+        "missing": winners.missing,
+        "note": split_note(winners.split) if winners.comparisons else "",
+        "figures": curves(comparison),
+        "budgets": budgets_table(comparison),
+        "repeats": _repeats(comparison),
+        "merges": merges_table(comparison.arms, rows_each=None),
+    }
 
 
 def curves(comparison: Comparison) -> list[Figure]:

@@ -56,6 +56,7 @@ def environment() -> Environment:
         light=Markup(palette.variables()),  # noqa: S704 - constants
         dark=Markup(palette.variables(palette.DARK)),  # noqa: S704
         scripts=scripts,
+        stills=True,
         version=__version__,
     )
     templates.filters.update(

@@ -16,11 +16,14 @@ from evomerge.store.run_directory import RunDirectory
 from evomerge.views.run import RunView, run_view
 
 
-def read_view(run: RunDirectory, entries: Sequence[Entry] | None = None) -> RunView:
+def read_view(
+    run: RunDirectory, entries: Sequence[Entry] | None = None, running: bool | None = None
+) -> RunView:
     """The view of a run that has started; only its journal is required.
 
     Args:
         entries: of the journal, if they were read already.
+        running: whether a driver works on it; default: as its lock says.
 
     Raises:
         DamagedError: the journal is damaged.
@@ -35,7 +38,7 @@ def read_view(run: RunDirectory, entries: Sequence[Entry] | None = None) -> RunV
         run.name,
         entries,
         with_estimates(run, state, best_pairs(state)),
-        running=run.holder() is not None,
+        running=run.holder() is not None if running is None else running,
         settings=config,
         environment=_environment(run),
         changes=layer_changes(state, run.store / "kinship" / state.start.base.content_id),

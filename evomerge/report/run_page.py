@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from evomerge.analysis.models import model_rows
 from evomerge.analysis.stages import RULE
@@ -68,31 +69,35 @@ def write_report(run: RunDirectory, *, plots: bool = True) -> Path:
 
 def as_page(view: RunView, figures: Mapping[str, Figure]) -> str:
     """The report as an HTML page, deterministic for the same journal."""
+    return render("report.html", **content(view, figures))
+
+
+def content(view: RunView, figures: Mapping[str, Figure]) -> dict[str, Any]:
+    """What `report.html` shows; with a function `model_page` names of models become links."""
     sections = [
         (anchor, title, [figures[name] for name in names if name in figures])
         for anchor, title, names in _SECTIONS
     ]
-    return render(
-        "report.html",
-        view=view,
-        sections=[each for each in sections if each[2]],
-        written=_date(view.at) if view.recorded is None else "",
-        significance=view.gains.comparisons if view.gains else (),
-        verdicts=[verdict_sentence(each) for each in view.gains.comparisons[:1]]
+    return {
+        "view": view,
+        "sections": [each for each in sections if each[2]],
+        "written": _date(view.at) if view.recorded is None else "",
+        "significance": view.gains.comparisons if view.gains else (),
+        "verdicts": [verdict_sentence(each) for each in view.gains.comparisons[:1]]
         if view.gains
         else [],
-        baseline=view.baseline and grid_text(view.baseline),
-        rule=RULE,
-        tasks=view.tasks.names if view.tasks else (),
-        rows=sorted(view.models, key=lambda model: (model.rank is None, model.rank or 0)),
-        finalists=[m for m in view.models if m.held_out is not None or m.final is not None],
-        line=sorted((m for m in view.models if m.in_line), key=lambda m: -m.generation),
-        has=_columns(view),
-        export=shlex.join(["evomerge", "export", view.name, "--to", "best-model"]),
-        show=shlex.join(["evomerge", "show", view.name, view.outcome.model or "MODEL"]),
-        settings=portable(view.settings),
-        portable=portable,
-    )
+        "baseline": view.baseline and grid_text(view.baseline),
+        "rule": RULE,
+        "tasks": view.tasks.names if view.tasks else (),
+        "rows": sorted(view.models, key=lambda model: (model.rank is None, model.rank or 0)),
+        "finalists": [m for m in view.models if m.held_out is not None or m.final is not None],
+        "line": sorted((m for m in view.models if m.in_line), key=lambda m: -m.generation),
+        "has": _columns(view),
+        "export": shlex.join(["evomerge", "export", view.name, "--to", "best-model"]),
+        "show": shlex.join(["evomerge", "show", view.name, view.outcome.model or "MODEL"]),
+        "settings": portable(view.settings),
+        "portable": portable,
+    }
 
 
 def portable(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from threading import Event
@@ -14,11 +13,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from evomerge.domain.model import Model
+from evomerge.report.figure import scripts
 from evomerge.report.page import environment
 from evomerge.ui import wording
 from evomerge.ui.access import Access
 from evomerge.ui.answers import Answers
 from evomerge.ui.control import Control
+from evomerge.ui.reports import Reports
 from evomerge.ui.watching import RunsFolder, Seen
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ SCRIPTS = {
     "ui.css": "text/css",
     "page.js": "text/javascript",
     "ui.js": "text/javascript",
+    "vega.js": "text/javascript",
 }
 """The files that pages load, with their types."""
 
@@ -46,6 +48,7 @@ class Site:
     access: Access
     control: Control = field(default_factory=Control)
     answers: Answers = field(default_factory=Answers)
+    reports: Reports = field(default_factory=Reports)
     closing: Event = field(default_factory=Event)
 
     def run(self, request: Request) -> Seen:
@@ -85,7 +88,7 @@ class Site:
 
 def script(name: str) -> str:
     """The content of one of SCRIPTS."""
-    return _templates().get_template(name).render()
+    return scripts() if name == "vega.js" else _templates().get_template(name).render()
 
 
 def link(run: str, page: str = "", /, **query: str | int | None) -> str:
@@ -103,10 +106,6 @@ def _templates() -> Environment:
     reports = environment()
     loaders = [PackageLoader("evomerge.ui"), *([reports.loader] if reports.loader else [])]
     templates = reports.overlay(loader=ChoiceLoader(loaders), cache_size=100)
-    templates.globals = {**reports.globals, **_globals()}
+    templates.globals = {**reports.globals, "link": link, "stills": False}
     templates.filters = {**reports.filters, **wording.FILTERS}
     return templates
-
-
-def _globals() -> Mapping[str, Any]:
-    return {"link": link}

@@ -10,13 +10,7 @@ from evomerge.domain.model import Model
 from evomerge.domain.objective import Estimate
 from evomerge.domain.scores import TaskScore
 from evomerge.terminal import figures
-
-Z95 = 1.959964
-
-
-def points(value: float | None) -> str:
-    """A score: `71.30`."""
-    return figures.points(value)
+from evomerge.views.intervals import half_width
 
 
 def task(score: TaskScore | None) -> str:
@@ -32,7 +26,7 @@ def estimate(found: Estimate | None) -> str:
 
 
 def _with_interval(value: float, stderr: float | None, digits: int) -> str:
-    half = "" if stderr is None else f" ± {Z95 * stderr:.1f}"
+    half = "" if stderr is None else f" ± {half_width(stderr):.1f}"
     return f"{value:.{digits}f}{half}"
 
 
@@ -60,14 +54,12 @@ def coefficient(value: Any) -> str:
 
 
 FILTERS: dict[str, Callable[..., str]] = {
-    "points": points,
     "task": task,
     "estimate": estimate,
     "gain": figures.gain,
     "looks_of": lambda value: {"green": "up", "red": "down"}.get(
         figures.gain_style(value), "muted"
     ),
-    "duration": figures.duration,
     "clock": figures.clock,
     "date": date,
     "status": status,

@@ -363,7 +363,7 @@ def test_a_browser_clicks_through_every_page(browser, folder):
                 assert overflow(browser) <= 0, page
         browser.open(address)
         browser.click('a[href="/runs/landscape"]')
-        browser.wait("document.querySelector('a[href*=\"model?name=model-1-1\"]') !== null")
+        browser.wait("document.querySelector('#best-so-far.live-now svg') !== null")
         browser.click('a[href*="model?name=model-1-1"]')
         browser.wait("document.title.startsWith('model-1-1')")
         browser.click('nav a[href$="/kinship"]')
@@ -389,7 +389,7 @@ def test_a_browser_asks_for_answers(browser, folder):
 
 def test_a_run_goes_on_while_it_is_looked_at(browser, tmp_path):
     (tmp_path / "runs").mkdir()
-    scored = "document.querySelectorAll('#models tbody tr').length"
+    scored = "document.querySelectorAll('#models-table tbody tr').length"
     with served(site_of(tmp_path / "runs")) as address, going_on(tmp_path) as run:
         browser.open(address)
         browser.wait("document.body.innerText.includes('landscape')")
@@ -415,6 +415,6 @@ def test_eighty_runs_in_one_table(browser, tmp_path):
         assert browser.run(visible) == 10
         for name in ("landscape-70", "landscape-71"):
             browser.click(f'input[value="{name}"]')
-        browser.click("form button[type=submit]")
-        browser.wait("location.pathname === '/compare' && document.title !== ''")
-        assert "Results by arm" in browser.run("document.body.innerText")
+        browser.click("#compare button")
+        browser.wait("document.body.innerText.includes('Results by arm')")
+        browser.wait("document.querySelector('figure.live-now') !== null")

@@ -19,7 +19,8 @@
     const numbers = !Number.isNaN(x) && !Number.isNaN(y);
     return numbers ? x - y : a.localeCompare(b, undefined, {numeric: true});
   };
-  for (const table of document.querySelectorAll("table.sortable")) {
+  const tables = () => document.querySelectorAll("table.sortable:not([data-taken])").forEach((table) => {
+    table.dataset.taken = "";
     const body = table.tBodies[0];
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, column) => head.addEventListener("click", () => {
@@ -34,16 +35,16 @@
       body.append(...rows.map(([, row]) => row));
     }));
     const filter = document.querySelector(`input.filter[data-table="${table.id}"]`);
-    if (!filter) continue;
+    if (!filter) return;
     filter.hidden = false;
-    filter.addEventListener("input", () => {
+    filter.oninput = () => {
       const words = filter.value.toLowerCase().split(/\s+/);
       for (const row of body.rows) {
         const text = row.textContent.toLowerCase();
         row.hidden = !words.every((word) => text.includes(word));
       }
-    });
-  }
+    };
+  });
 
   // Figures become interactive one after the other; without scripts they are the SVG.
   const views = new Map();
@@ -100,8 +101,7 @@
     });
     view.runAsync();
   };
-  // A page whose content changes sends the event `evomerge-content` when new figures are in it.
-  const embedAll = async () => {
+  const figures = async () => {
     for (const figure of views.keys()) if (!figure.isConnected) views.delete(figure);
     for (const spec of document.querySelectorAll(".spec:not([data-taken])")) {
       spec.dataset.taken = "";
@@ -109,6 +109,8 @@
       await new Promise((next) => setTimeout(next));
     }
   };
-  document.addEventListener("evomerge-content", embedAll);
-  embedAll();
+  // A page whose content changes sends the event `evomerge-content` when something new is in it.
+  const begin = () => { tables(); figures(); };
+  document.addEventListener("evomerge-content", begin);
+  begin();
 })();

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from evomerge.api.comparing import comparison_of, winners
 from evomerge.domain.errors import EvomergeError
-from evomerge.report.comparison import page as comparison_page
+from evomerge.report.comparison import content
+from evomerge.ui.reports import Content, drawn
 from evomerge.ui.site import Site
-
-_SELF_CONTAINED = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-)
+from evomerge.ui.watching import Seen
 
 
 def page(request: Request) -> Response:
@@ -20,11 +18,9 @@ def page(request: Request) -> Response:
     site: Site = request.app.state.site
     names = list(dict.fromkeys(request.query_params.getlist("run")))
     found = [seen for name in names if (seen := site.folder.run(name)) is not None]
+    key = ("comparison", *((seen.run.path, seen.length) for seen in found))
     try:
-        runs = {seen.name: seen.run for seen in found}
-        comparison = comparison_of([*runs.values()])
-        text = comparison_page(comparison, winners(comparison, runs))
-        return HTMLResponse(text, headers={"content-security-policy": _SELF_CONTAINED})
+        shown = site.reports.once(key, lambda: _compared(found))
     except EvomergeError as error:
         return site.page(
             request,
@@ -35,3 +31,11 @@ def page(request: Request) -> Response:
             remedy=error.remedy or "",
             back="/",
         )
+    return site.page(request, "compare.html", names=[seen.name for seen in found], **shown)
+
+
+def _compared(found: list[Seen]) -> Content:
+    runs = {seen.name: seen.run for seen in found}
+    comparison = comparison_of([*runs.values()])
+    shown = content(comparison, winners(comparison, runs))
+    return {**shown, "figures": [*map(drawn, shown["figures"])]}

@@ -5,29 +5,26 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from evomerge.analysis.budget import budget_use
 from evomerge.domain.errors import EvomergeError
-from evomerge.terminal.sentences import best_over_foundation
-from evomerge.ui.pages.runs import doing, progress
 from evomerge.ui.site import Site, link
 
 
 def page(request: Request) -> Response:
-    """`/runs/RUN`."""
+    """`/runs/RUN`: its report, with what goes on above it."""
     site: Site = request.app.state.site
     seen = site.run(request)
-    state = seen.state
-    over = best_over_foundation(state)
-    models = [*state.ranking, *(m for m in state.models.values() if not m.selectable)]
+    told = site.control.told(seen)
+    if seen.damage is not None or seen.state.started is None:
+        return site.page(request, "unread.html", seen=seen, told=told)
     return site.page(
         request,
         "run.html",
         seen=seen,
-        state=state,
-        over=over,
-        models=models,
-        doing=doing(seen),
-        progress=progress(state),
-        told=site.control.told(seen),
+        told=told,
+        use=budget_use(seen.state),
+        model_page=lambda name: link(seen.name, "model", name=name),
+        **site.reports.content(seen),
     )
 
 

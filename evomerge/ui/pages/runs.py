@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from evomerge.domain.model import Model
+from evomerge.analysis.budget import BudgetUse, budget_use
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
-from evomerge.terminal.sentences import best_over_foundation
 from evomerge.ui.site import Site
 from evomerge.ui.watching import Seen
+from evomerge.views.outcome import Outcome, outcome_of
 
 _DOING = {"merge": "merging", "score": "scoring", "kinship": "measuring kinship of"}
 _HEIGHT, _WIDTH = 22.0, 100.0
@@ -31,9 +31,8 @@ class RunRow:
 
     seen: Seen
     strategy: str
-    best: Model | None
-    held_out: float | None
-    gain: float | None
+    outcome: Outcome | None
+    use: BudgetUse | None
     doing: str
     progress: str
     spark: str
@@ -54,14 +53,12 @@ def page(request: Request) -> Response:
 
 
 def _row(seen: Seen) -> RunRow:
-    state, best = seen.state, seen.state.best
-    over = best_over_foundation(state)
+    state = seen.state
     return RunRow(
         seen,
         state.started.strategy if state.started else figures.MISSING,
-        best,
-        best.score_on("held_out") if best else None,
-        over and over[1],
+        outcome_of(state) if state.started else None,
+        budget_use(state) if state.started else None,
         doing(seen),
         progress(state),
         spark(state),

@@ -15,8 +15,15 @@
     follow();
   });
 
+  // As the server sent it, before scripts changed it.
+  let sent = [];
+  document.addEventListener("readystatechange", () => {
+    if (document.readyState === "interactive") sent = parts(document);
+  });
+  const parts = (page) => [...page.querySelector("main").children].map((part) => part.outerHTML);
+
   // While a run goes on the server says that something has changed; the page is then fetched and
-  // the parts marked as live are exchanged. What was typed, marked, sorted and scrolled stays.
+  // the parts that differ are exchanged. What was typed, marked, sorted and scrolled stays.
   function follow() {
     const page = document.body.dataset;
     if (!page.events) return;
@@ -29,32 +36,51 @@
         const answer = await fetch(location.href);
         if (!answer.ok) return;
         const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-        page.version = fresh.body.dataset.version || "";
-        if (!fresh.body.dataset.events) { source?.close(); delete page.events; }
-        const parts = [...fresh.querySelectorAll("[data-live]")];
-        if (parts.some((part) => !document.getElementById(part.id))) { location.reload(); return; }
-        parts.forEach(exchange);
-        document.dispatchEvent(new Event("refreshed"));
+        const {events, version} = fresh.body.dataset;
+        page.version = version || "";
+        if (!events) { source?.close(); delete page.events; }
+        fresh.querySelectorAll("header [data-live]").forEach((part) => {
+          document.getElementById(part.id)?.replaceWith(part);
+        });
+        exchange(fresh);
       } finally {
         busy = false;
-        if (again) { again = false; setTimeout(refresh, 500); }
+        if (again) { again = false; setTimeout(refresh, 1000); }
       }
     };
-    const exchange = (part) => {
-      const old = document.getElementById(part.id);
-      if (old.innerHTML === part.innerHTML) return;
-      const marked = new Set([...old.querySelectorAll("input:checked")].map((each) => each.value));
-      if (old.tBodies) {
-        old.tBodies[0].replaceChildren(...part.tBodies[0].rows);
-        const sorted = old.querySelector("th[aria-sort]");  // the other way round, and back
-        sorted?.click();
-        sorted?.click();
-        document.querySelector(`input.filter[data-table="${old.id}"]`)?.dispatchEvent(new Event("input"));
+    const exchange = (fresh) => {
+      const main = document.querySelector("main"), now = parts(fresh);
+      const names = (some) => [...some].map((part) => part.tagName + part.id).join();
+      if (names(main.children) !== names(fresh.querySelector("main").children)) {
+        main.replaceWith(fresh.querySelector("main"));
+        tell();
       } else {
-        old.className = part.className;
-        old.replaceChildren(...part.childNodes);
+        const old = [...main.children];
+        [...fresh.querySelector("main").children].forEach((part, place) => {
+          if (now[place] !== sent[place] && !replace(old[place], part)) now[place] = "";
+        });
       }
-      for (const box of old.querySelectorAll("input[type=checkbox]")) box.checked = marked.has(box.value);
+      sent = now;
+    };
+    const tell = () => document.dispatchEvent(new Event("evomerge-content"));
+    const replace = (old, part) => {
+      const typing = document.activeElement.matches("input:not([type=checkbox]), select");
+      if (typing && old.contains(document.activeElement)) return false;
+      const before = old.querySelector("th[aria-sort]");
+      const marked = new Set([...old.querySelectorAll("input:checked")].map((each) => each.value));
+      const [left, top] = [old.scrollLeft, old.scrollTop];
+      old.replaceWith(part);
+      tell();
+      part.querySelectorAll("input[type=checkbox]").forEach((box) => { box.checked = marked.has(box.value); });
+      if (before) {
+        const head = part.querySelectorAll("th")[before.cellIndex];
+        head.click();
+        if (head.getAttribute("aria-sort") !== before.getAttribute("aria-sort")) head.click();
+      }
+      const table = part.querySelector("table[id]");
+      if (table) document.querySelector(`input.filter[data-table="${table.id}"]`)?.dispatchEvent(new Event("input"));
+      part.scrollTo(left, top);
+      return true;
     };
     // A browser opens six connections to a server at most: only the tab in front keeps one.
     const connect = () => {
