@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from evomerge.api.driving import Callback, driven, refuse_another_config
+from evomerge.api.driving import Callback, driven, refuse_another_config, resumable
 from evomerge.api.results import Run
 from evomerge.config import Config, runs_folder
 from evomerge.configfile import anchored, parse
@@ -74,7 +74,8 @@ def run(
     settings = anchored(_config(config, told), Path.cwd())
     directory = RunDirectory(settings.run.dir / settings.run.name)
     refuse_another_config(directory, settings)
-    with citing(Path(config), told) if isinstance(config, str | Path) else nullcontext():
+    cited = citing(Path(config), told) if isinstance(config, str | Path) else nullcontext()
+    with cited, resumable(directory):
         driven(
             directory,
             settings,

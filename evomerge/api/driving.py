@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import click
 
 from evomerge.config import Config
 from evomerge.configfile import differences, load_recorded
-from evomerge.domain.errors import UsageError
+from evomerge.domain.errors import StoppedError, UsageError
 from evomerge.domain.events import Event
 from evomerge.domain.finding import Finding
 from evomerge.domain.limits import CostLimit, Limits
@@ -111,6 +111,19 @@ def driven(
             accept_drift=accept_drift,
             more=more,
         )
+
+
+@contextmanager
+def resumable(run: RunDirectory) -> Iterator[None]:
+    """Let a StoppedError say how to go on from Python."""
+    try:
+        yield
+    except StoppedError as stopped:
+        if stopped.remedy is None:
+            again = "the same call starts it; what was fetched is kept"
+            on = f"go on with evomerge.load({str(run.path)!r}).resume()"
+            stopped.remedy = on if run.exists else again
+        raise
 
 
 class _Observed:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evomerge.analysis.models import model_rows
-from evomerge.api.driving import Callback, driven, extension
+from evomerge.api.driving import Callback, driven, extension, resumable
 from evomerge.domain.errors import UsageError
 from evomerge.domain.kinship import Metric, all_pairs
 from evomerge.domain.model import Model
@@ -266,7 +266,7 @@ class Run:
         from evomerge.store.recorded import find_own_run
 
         directory = find_own_run(str(self.path), self.path.parent)
-        with citing(directory.config):
+        with citing(directory.config), resumable(directory):
             driven(
                 directory,
                 load_recorded(directory.config),

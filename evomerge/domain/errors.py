@@ -26,6 +26,10 @@ class EvomergeError(Exception):
     def __str__(self) -> str:
         return self.message if self.remedy is None else f"{self.message}\n  {self.remedy}"
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows in the place of a traceback, which says nothing of the cause."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class UsageError(EvomergeError):
     """An invalid command line."""

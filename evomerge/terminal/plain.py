@@ -125,7 +125,11 @@ class PlainReporter:
 
     def _rendered(self, state: RunState) -> str:
         console = Console(
-            width=_SUMMARY_WIDTH, color_system=None, force_terminal=False, highlight=False
+            width=_SUMMARY_WIDTH,
+            color_system=None,
+            force_terminal=False,
+            force_jupyter=False,  # it would display an empty output
+            highlight=False,
         )
         with console.capture() as captured:
             console.print(summary(state))

@@ -10,9 +10,11 @@ from click.testing import CliRunner
 
 import evomerge
 from evomerge.analysis.models import COLUMNS
-from evomerge.api.driving import _Observed
+from evomerge.api.driving import _Observed, resumable
 from evomerge.cli import cli
+from evomerge.domain.errors import StoppedError
 from evomerge.domain.state import fold
+from evomerge.store.run_directory import RunDirectory
 from evomerge.testing.landscape_run import landscape_config, run_landscape
 
 
@@ -177,3 +179,17 @@ def test_slips_are_told(folder, words, told):
     result = models(folder, *words)
     assert isinstance(result.exception, evomerge.EvomergeError)
     assert told in str(result.exception)
+
+
+def test_an_error_is_one_line_in_a_notebook_and_says_how_to_go_on(folder):
+    directory = RunDirectory(folder / "landscape")
+    with pytest.raises(StoppedError) as stopped, resumable(directory):
+        raise StoppedError("stopped by SIGINT")
+    (shown,) = stopped.value._render_traceback_()
+    assert shown.startswith("StoppedError: stopped by SIGINT\n")
+    assert f"evomerge.load('{directory.path}').resume()" in shown
+    with (
+        pytest.raises(StoppedError, match="the same call starts it"),
+        resumable(RunDirectory(folder / "none")),
+    ):
+        raise StoppedError("stopped by SIGINT")
