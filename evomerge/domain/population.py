@@ -6,9 +6,9 @@ and other derived values are updated incrementally.
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from heapq import merge
 from itertools import chain, groupby
 from typing import Any
 
@@ -22,6 +22,9 @@ Elite = tuple[float, Rank]
 """(negated score on the task, rank) of the best model of a task."""
 Parents = frozenset[str]
 
+_FEW = 256
+"""Ranks that are copied for every model."""
+
 
 def rank(model: Model) -> Rank:
     """The sort key of M: score, mean for `worst` and `geometric`, earlier generation, name.
@@ -31,6 +34,33 @@ def rank(model: Model) -> Rank:
     """
     score, mean = model.worth or (0.0, 0.0)
     return (bool(model.race or model.kept_out), -score, -mean, model.generation, model.name)
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks(Collection[Rank]):
+    """Sorted ranks, best first, as a long tuple and a short one of `_FEW` later ranks at most.
+
+    So not all of a hundred thousand ranks are copied when one joins them.
+    """
+
+    _most: tuple[Rank, ...] = ()
+    _later: tuple[Rank, ...] = ()
+
+    def __iter__(self) -> Iterator[Rank]:
+        return merge(self._most, self._later)
+
+    def __len__(self) -> int:
+        return len(self._most) + len(self._later)
+
+    def __contains__(self, rank: object) -> bool:
+        return rank in self._later or rank in self._most
+
+    def joined_by(self, rank: Rank) -> Ranks:
+        """The ranks with one more."""
+        later = sorted((*self._later, rank))
+        if len(later) < _FEW:
+            return replace(self, _later=tuple(later))
+        return Ranks(tuple(sorted((*self._most, *later))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +79,7 @@ class Population(Mapping[str, Model]):
 
     _models: Map[str, Model] = field(default_factory=Map)
     _born: tuple[tuple[str, ...], ...] = ()
-    ranks: tuple[Rank, ...] = ()
+    ranks: Ranks = Ranks()
     elites: Mapping[str, Elite] = field(default_factory=dict)
     kept_out: int = 0
     unscored: tuple[str, ...] = ()
@@ -133,9 +163,8 @@ def _counted(population: Population, before: Model | None, model: Model) -> Popu
         changes["kept_out"] = population.kept_out + 1
     else:
         own = rank(model)
-        ranks = list(population.ranks)
-        insort(ranks, own)
-        changes |= {"ranks": tuple(ranks), "elites": _elites(population, model.scores, own)}
+        ranks = population.ranks.joined_by(own)
+        changes |= {"ranks": ranks, "elites": _elites(population, model.scores, own)}
     return replace(population, **changes) if changes else population
 
 

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, singledispatch
+from itertools import islice
 
 from immutables import Map
 
@@ -141,7 +142,7 @@ class RunState:
 
     def _ranked(self, count: int) -> tuple[Model, ...]:
         """The first `count` models of M."""
-        return tuple(self.models[name] for *_, name in self.models.ranks[:count])
+        return tuple(self.models[name] for *_, name in islice(self.models.ranks, count))
 
     @cached_property
     def pool(self) -> tuple[Model, ...]:

@@ -47,9 +47,17 @@ def histories(draw):
     return history
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_ranks():
+    """So few that small populations have long tuples of ranks too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evomerge.domain.population._FEW", 3)
+        yield
+
+
 def figures(population):
     return (
-        population.ranks,
+        tuple(population.ranks),
         population.elites,
         population.unscored,
         set(population.crossed),
