@@ -65,10 +65,15 @@ async def events(request: Request) -> Response:
 
 
 def _static(request: Request) -> Response:
+    """A file that pages load; a browser that has it already is told so."""
     name = request.path_params["name"]
     if name not in SCRIPTS:
         raise HTTPException(404, f"no file {name!r}")
-    return Response(script(name), media_type=SCRIPTS[name])
+    content, tag = script(name)
+    headers = {"etag": tag}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=SCRIPTS[name], headers=headers)
 
 
 def _not_there(request: Request, error: Exception) -> Response:

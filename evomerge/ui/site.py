@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
+from hashlib import sha256
 from threading import Event
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -86,9 +87,11 @@ class Site:
         return HTMLResponse(text, status)
 
 
-def script(name: str) -> str:
-    """The content of one of SCRIPTS."""
-    return scripts() if name == "vega.js" else _templates().get_template(name).render()
+@cache
+def script(name: str) -> tuple[str, str]:
+    """(the content of one of SCRIPTS, its entity tag)."""
+    text = scripts() if name == "vega.js" else _templates().get_template(name).render()
+    return text, f'"{sha256(text.encode()).hexdigest()[:32]}"'
 
 
 def link(run: str, page: str = "", /, **query: str | int | None) -> str:

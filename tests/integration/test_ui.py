@@ -82,7 +82,11 @@ def test_every_page_is_there_and_nothing_is_changed(client, folder):
         assert "default-src 'self'" in policy
         assert "script" not in policy, "scripts of this server only"
         assert answer.headers["x-content-type-options"] == "nosniff"
-    for page in ("/", "/runs/landscape"):
+    for page in (
+        "/compare?run=landscape&run=landscape",
+        "/static/page.css",
+        "/runs/landscape/file?name=model-1-1&what=recipe",
+    ):
         client.get(page)
     assert tree(folder) == before, "a reader leaves no trace"
 
@@ -112,6 +116,12 @@ def test_what_is_not_there(client, page):
     answer = client.get(page)
     assert answer.status_code == 404
     assert "Traceback" not in answer.text
+
+
+def test_a_browser_keeps_the_scripts(client):
+    first = client.get("/static/ui.js")
+    again = client.get("/static/ui.js", headers={"if-none-match": first.headers["etag"]})
+    assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
 
 
 def test_the_files_of_a_model(client):
@@ -400,6 +410,7 @@ def test_a_run_goes_on_while_it_is_looked_at(browser, tmp_path):
         run.go()
         browser.wait(f"{scored} > 4")
         browser.wait("document.querySelector('#phase').innerText === 'finished'")
+        browser.wait("document.querySelector('#best-so-far.live-now svg') !== null")
         assert browser.run("window.sameDocument"), "without loading the page again"
 
 

@@ -9,7 +9,9 @@ from starlette.responses import Response
 
 from evomerge.adapters.estimates import with_estimates
 from evomerge.domain.kinship import Metric, all_pairs
+from evomerge.terminal import figures
 from evomerge.ui.site import Site
+from evomerge.views.kinship import kinship_view
 
 MOST = 60
 """Models in the matrix: foundation models, then the best ones."""
@@ -37,8 +39,12 @@ def page(request: Request) -> Response:
     metric = Metric(asked) if asked and asked in {*Metric} else state.start.metric
     ranked = [model.name for model in state.ranking]
     foundation = [model.name for model in state.at_generation(0) if model.scores]
-    names = [*foundation, *(name for name in ranked if name not in foundation)][:MOST]
-    known = with_estimates(seen.run, state, all_pairs(names)).kinship_by(metric)
+    chosen = [*foundation, *(name for name in ranked if name not in foundation)][:MOST]
+    known = site.reports.once(
+        ("kinship", seen.run.path, seen.length, metric),
+        lambda: with_estimates(seen.run, state, all_pairs(chosen)).kinship_by(metric),
+    )
+    names = kinship_view(chosen, known).order if len(chosen) > 1 else tuple(chosen)
     closest = [known.closeness(a, b) for a, b in all_pairs(names)]
     defined = [value for value in closest if value is not None]
     low, high = min(defined, default=0.0), max(defined, default=1.0)
@@ -57,4 +63,5 @@ def page(request: Request) -> Response:
         rows=[(a, [cell(a, b) if a != b else None for b in names]) for a in names],
         metric=metric,
         metrics=[*Metric],
+        told=lambda cell: figures.kinship(cell.value, metric),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -16,6 +16,7 @@ from evomerge.domain.errors import EvomergeError
 from evomerge.domain.kinship import pair
 from evomerge.domain.lineage import merge_gain
 from evomerge.domain.model import Model
+from evomerge.domain.references import best_by_task
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.domain.state import RunState
 from evomerge.ui.site import Site, link
@@ -65,11 +66,11 @@ def page(request: Request) -> Response:
         rank=state.ranking.index(model) + 1 if model.selectable else None,
         gain_over_parents=merge_gain(model, state.models),
         coefficients=_coefficients(model),
-        tasks=_tasks(model, parents),
+        tasks=_tasks(model, state),
         lineage=_ancestor(model, state, set(), _DEEPEST) if parents else None,
         children=[each for each in state.models.values() if model.name in each.parents],
         relatives=_relatives(model, state),
-        mergekit=mergekit_yaml(recipe) if recipe else "",
+        recipe=_named(mergekit_yaml(recipe), state) if recipe else "",
     )
 
 
@@ -116,6 +117,14 @@ def download(request: Request) -> Response:
 _FILES = {"card": "README.md", "recipe": "recipe.yaml", "mergekit": "mergekit.yaml"}
 
 
+def _named(text: str, state: RunState) -> str:
+    """A mergekit configuration with names in place of content ids."""
+    models = [(model.content_id, model.name) for model in state.models.values()]
+    for content_id, name in [*models, (state.start.base.content_id, state.start.base.name)]:
+        text = text.replace(content_id, name)
+    return text
+
+
 def _coefficients(model: Model) -> list[tuple[str, float]]:
     """The weight of each parent, if the recipe gives them one number each."""
     if model.candidate is None:
@@ -128,17 +137,45 @@ def _coefficients(model: Model) -> list[tuple[str, float]]:
     return found
 
 
-def _tasks(
-    model: Model, parents: Sequence[Model]
-) -> list[tuple[str, TaskScore, TaskScore | None, list[TaskScore | None]]]:
-    """(task, score, held-out score, scores of the parents) by task of the selection split."""
+@dataclass(frozen=True)
+class TaskLine:
+    """The scores on a task.
+
+    Attributes:
+        best, holder: of the best foundation model on it; None until one is scored.
+        parents: of the parents, in their order.
+        kept: whether the skill is kept; None if `best` is unknown.
+    """
+
+    score: TaskScore
+    held_out: TaskScore | None
+    parents: tuple[TaskScore | None, ...]
+    best: float | None
+    holder: str | None
+    kept: bool | None
+
+
+def _tasks(model: Model, state: RunState) -> list[TaskLine]:
+    """One line for each task of the selection split."""
     if model.scores is None:
         return []
-    held_out, theirs = _by_task(model.on("held_out")), [_by_task(each.scores) for each in parents]
-    return [
-        (s.task, s, held_out.get(s.task), [each.get(s.task) for each in theirs])
-        for s in model.scores.tasks
-    ]
+    held_out = _by_task(model.on("held_out"))
+    theirs = [_by_task(state.models[name].scores) for name in model.parents]
+    tops = best_by_task(state.at_generation(0), "selection")
+    lines = []
+    for score in model.scores.tasks:
+        best, holder = tops.get(score.task, (None, None))
+        lines.append(
+            TaskLine(
+                score,
+                held_out.get(score.task),
+                tuple(each.get(score.task) for each in theirs),
+                best,
+                holder,
+                None if best is None else score.value >= state.skill_kept_at * best,
+            )
+        )
+    return lines
 
 
 def _by_task(scores: Scores | None) -> Mapping[str, TaskScore]:
