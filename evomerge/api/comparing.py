@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,15 +11,16 @@ from evomerge.comparison.compared import Comparison, compare
 from evomerge.comparison.members import Member, member_of, prices
 from evomerge.configfile import identity_of, load_recorded
 from evomerge.domain.difference import Gains
-from evomerge.domain.errors import ConfigError, UsageError
+from evomerge.domain.errors import ConfigError, DamagedError, UsageError
 from evomerge.domain.model import Model
 from evomerge.domain.objective import ObjectiveName
 from evomerge.domain.scores import Split
+from evomerge.domain.state import Entry
 from evomerge.gains import ItemResults, Matches, filters_of
 from evomerge.gains import compare as compare_items
 from evomerge.store.artefacts import Store
 from evomerge.store.gc_roots import baseline_beside
-from evomerge.store.run_directory import RunDirectory
+from evomerge.store.run_directory import RunDirectory, list_runs
 
 
 def comparison_of(
@@ -41,13 +43,29 @@ def comparison_of(
                 f"no model of {run.name} is scored yet", "wait for it, or leave it out"
             )
     known = prices(journals)
-    members = [
-        member_of(name, entries, _settings(run), known)
-        for name, run, entries in zip(distinct(runs), runs, journals, strict=True)
-    ]
+
+    def read() -> list[Member]:
+        return [
+            member_of(name, entries, _settings(run), known)
+            for name, run, entries in zip(distinct(runs), runs, journals, strict=True)
+        ]
+
+    members = read()
+    if any(member.course[-1].work is None for member in members):
+        known = {**prices(_journals_beside(runs)), **known}
+        members = read()
     if objective is not None:
         members[0] = members[0].judged_in(members[0].state.under(objective))
     return compare(members, baseline_beside(runs[0], members[0].state))
+
+
+def _journals_beside(runs: Sequence[RunDirectory]) -> Iterator[list[Entry]]:
+    """The readable journals of the other runs in the same folders, which may have done work."""
+    for folder in dict.fromkeys(run.path.parent for run in runs):
+        for run in list_runs(folder):
+            if run.path not in {each.path for each in runs}:
+                with contextlib.suppress(DamagedError, OSError):
+                    yield run.read()
 
 
 def distinct(runs: Sequence[RunDirectory]) -> list[str]:

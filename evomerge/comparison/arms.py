@@ -42,7 +42,7 @@ class Arm:
     """The repeats of one experiment, by seed.
 
     Attributes:
-        label: its differences from the other arms: `kinship`, `kinship, strategy.k=4`.
+        label: its differences from the other arms, in words: `kinship`, `wudi`, `kinship, k 4`.
     """
 
     label: str
@@ -111,10 +111,10 @@ def _experiment(member: Member) -> Mapping[str, Any]:
 
 
 def _label(own: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:
-    """The strategy, and the settings that distinguish this arm, the first of them.
+    """What distinguishes this arm, in words: `greedy`, `wudi`, `kinship, k 4`; the first of it.
 
-    Options that no other arm's strategy has are left out: the strategy implies them, and a merge
-    method its parameters.
+    The strategy is told if arms differ in it, or in nothing else. Options that no other arm's
+    strategy has are left out: the strategy implies them, and a merge method its parameters.
     """
     implied = {_STRATEGY, "models"}
     own_flat, *_ = flat = [_with_criteria(each, every) for each in (own, *every)]
@@ -128,7 +128,9 @@ def _label(own: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:
     ]
     told = [_in_words(key, own_flat[key]) for key in differing]
     more = [f"{len(told) - _TOLD} more"] if len(told) > _TOLD else []
-    return ", ".join([str(own.get(_STRATEGY, "?")), *told[:_TOLD], *more])
+    strategy = str(own.get(_STRATEGY, "?")).replace("_", " ")
+    alike = all(each.get(_STRATEGY) == own.get(_STRATEGY) for each in every)
+    return ", ".join([*([] if told and alike else [strategy]), *told[:_TOLD], *more])
 
 
 def _with_criteria(
@@ -152,11 +154,13 @@ def _criteria(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _in_words(key: str, value: Any) -> str:
-    """A setting as `key=value`, a criterion by its name; a long value is not told."""
-    name = key.removeprefix(f"{_STOPPING}.")
-    if name != key and (value is None or value is True):
-        return name if value else f"no {name}"
-    text = f"{name}={canonical_json(value)}".replace('"', "")
+    """A setting in words: `wudi`, `k 4`, `with cache`, a criterion by its name; no long values."""
+    name = " ".join(key.split(".")[1:] or [key]).replace("_", " ")
+    if key == _METHOD and isinstance(value, str):
+        return value
+    if isinstance(value, bool) or value is None:
+        return f"{'with' if value else 'without'} {name}"
+    text = f"{name} {value if isinstance(value, str) else canonical_json(value)}"
     return text if len(text) <= _LONG else f"own {name}"
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from evomerge.comparison.budgets import Unit, spent_at
+from evomerge.comparison.budgets import UNITS
 from evomerge.comparison.compared import Comparison
+from evomerge.domain.difference import Gains
 from evomerge.domain.objective import MEANINGS
 from evomerge.report.figure import Figure
 from evomerge.report.page import render
 from evomerge.terminal.baseline import grid_text
-from evomerge.terminal.comparison import arms_table, budgets_table, lost_sentences, merges_table
+from evomerge.terminal.comparison import budgets_table, hours_text, merges_table, score_text
 from evomerge.terminal.differences import split_note, verdict_sentence
 from evomerge.terminal.verdicts import verdict, verdict_sentences
-
-if TYPE_CHECKING:
-    from evomerge.domain.difference import Gains
+from evomerge.views.comparison import ArmRow, arms_of, course_of
 
 
 def page(comparison: Comparison, winners: Gains) -> str:
@@ -25,54 +24,38 @@ def page(comparison: Comparison, winners: Gains) -> str:
 
 def content(comparison: Comparison, winners: Gains) -> dict[str, Any]:
     """What `comparison.html` shows."""
+    arms = arms_of(comparison)
     return {
-        "title": " against ".join(arm.label for arm in comparison.arms),
+        "title": " against ".join(arm.label for arm in arms[:3]) + (" …" if len(arms) > 3 else ""),
         "runs": len(comparison.members),
-        "tasks": _tasks(comparison),
-        "arms": arms_table(comparison),
+        "tasks": [each.task for each in arms[0].tasks],
+        "arms": arms,
+        "best": max(arms, key=lambda arm: (arm.held_out or arm.score).median),
+        "figures": figures_of(comparison, arms),
         "verdicts": [
             (verdict(versus, comparison).plain, [*verdict_sentences(versus, comparison)])
             for versus in comparison.versus
         ],
         "caveats": comparison.caveats,
         "meaning": MEANINGS[comparison.objective],
-        "lost": lost_sentences(comparison),
         "baseline": comparison.baseline and grid_text(comparison.baseline),
         "winners": [verdict_sentence(each) for each in winners.comparisons],
         "missing": winners.missing,
         "note": split_note(winners.split) if winners.comparisons else "",
-        "figures": curves(comparison),
         "budgets": budgets_table(comparison),
-        "repeats": _repeats(comparison),
+        "repeats": any(len(arm.runs) > 1 for arm in arms),
         "merges": merges_table(comparison.arms, rows_each=None),
+        "score_text": score_text,
+        "hours_text": hours_text,
     }
 
 
-def curves(comparison: Comparison) -> list[Figure]:
-    """Best score so far against evaluations, merges and hours of work, if all runs have them."""
-    from evomerge.report.charts.comparison import best_by
+def figures_of(comparison: Comparison, arms: tuple[ArmRow, ...]) -> list[Figure]:
+    """Best models, arms by task, and the best so far against evaluations, merges and work."""
+    from evomerge.report.charts.comparison import arms_by_task, best_by, best_models
 
-    units: tuple[Unit, ...] = ("evaluations", "merges", "hours")
-    return [
-        best_by(comparison, unit, *_axis(comparison, unit))
-        for unit in units
-        if all(spent_at(m.course[-1], unit) is not None for m in comparison.members)
-    ]
-
-
-def _axis(comparison: Comparison, unit: Unit) -> tuple[str, float]:
-    """The label of an axis and its scale factor; short runs are shown in seconds."""
-    if unit != "hours":
-        return unit, 1.0
-    longest = max(spent_at(m.course[-1], unit) or 0.0 for m in comparison.members)
-    name, scale = ("hours", 1.0) if longest >= 2 else ("minutes", 60.0)
-    return (f"{name} of work", scale) if longest >= 0.05 else ("seconds of work", 3600.0)
-
-
-def _repeats(comparison: Comparison) -> bool:
-    return any(len(arm.members) > 1 for arm in comparison.arms)
-
-
-def _tasks(comparison: Comparison) -> list[str]:
-    scores = comparison.members[0].best.scores
-    return [task.task for task in scores.tasks] if scores else []
+    course = course_of(comparison)
+    kept_at = comparison.arms[0].median.state.skill_kept_at
+    figures = [best_models(arms), arms_by_task(arms, kept_at)]
+    figures += [best_by(course, unit) for unit in UNITS]
+    return [figure for figure in figures if figure is not None]

@@ -14,7 +14,6 @@ from evomerge.comparison.compared import Comparison, Versus
 from evomerge.domain.difference import Gains
 from evomerge.domain.model import Model
 from evomerge.domain.objective import MEANINGS
-from evomerge.domain.skills import skills_of
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
 from evomerge.terminal.baseline import grid_text
@@ -31,6 +30,7 @@ from evomerge.terminal.tables import (
     perplexity_columns,
 )
 from evomerge.terminal.verdicts import verdict, verdict_sentences
+from evomerge.views.comparison import ArmRow, arms_of
 
 _ROWS = 6  # merges of one generation that are listed
 
@@ -79,35 +79,50 @@ def title(comparison: Comparison) -> Text:
 
 def arms_table(comparison: Comparison) -> Fitted:
     """One row per arm; with repeats, medians and the range of the best score."""
-    arms = comparison.arms
+    arms = arms_of(comparison)
     top = max(arm.score.median for arm in arms)
     label = words("arm", (spelled(arm.label, _bold(arm.score.median == top)) for arm in arms))
-    runs = numbers("runs", (str(len(arm.members)) for arm in arms))
-    best = words("best", (name_text(arm.median.best) for arm in arms))
-    score = numbers("score", (_arm_score(arm) for arm in arms))
+    runs = numbers("runs", (str(len(arm.runs)) for arm in arms))
+    best = words("best", (name_text(arm.median.best) for arm in comparison.arms))
+    score = numbers("score", (score_text(arm.score, arm.error) for arm in arms))
     gain = numbers("gain", (_arm_gain(arm) for arm in arms))
     known = any(arm.held_out for arm in arms)
-    held_out = [numbers("held-out", (_held_out(arm) for arm in arms))] if known else []
+    held_out = [
+        numbers(
+            "held-out",
+            (score_text(arm.held_out, arm.held_out_error) for arm in arms),
+        )
+    ]
     skills = [
         numbers("skills", (_skills(arm) for arm in arms)),
-        *perplexity_columns([arm.median.best for arm in arms]),
+        *perplexity_columns([arm.median.best for arm in comparison.arms]),
     ]
-    evaluations = numbers(
-        "evaluations", (_median(m.state.evaluations for m in arm.members) for arm in arms)
-    )
-    merges = numbers("merges", (_median(m.state.merges for m in arm.members) for arm in arms))
-    work = numbers("work", (_work(arm) for arm in arms))
-    spent = numbers("spent", (_spent(arm) for arm in arms))
-    reused = numbers("reused", (_median(m.reused for m in arm.members) for arm in arms))
-    ended = words("ended by", (spelled(_ended_by(arm), "dim") for arm in arms))
+    evaluations = numbers("evaluations", (f"{arm.evaluations.median:g}" for arm in arms))
+    merges = numbers("merges", (f"{arm.merges.median:g}" for arm in arms))
+    work = numbers("work", (hours_text(arm.work_hours) for arm in arms))
+    spent = numbers("spent", (hours_text(arm.spent_hours) for arm in arms))
+    reused = numbers("reused", (f"{arm.reused.median:g}" for arm in arms))
+    ended = words("ended by", (spelled(arm.ended_by or "not finished", "dim") for arm in arms))
     cost = [evaluations, merges, work, spent]
+    seen = [score, *(held_out if known else []), gain, *skills]
     return Fitted(
-        [label, runs, best, score, *held_out, gain, *skills, *cost, reused, ended],
-        [label, runs, best, score, *held_out, gain, *skills, *cost, reused],
-        [label, best, score, *held_out, gain, *skills, *cost],
-        [label, best, score, *held_out, *skills, evaluations, spent],
-        [label, score, *held_out, evaluations],
+        [label, runs, best, *seen, *cost, reused, ended],
+        [label, runs, best, *seen, *cost, reused],
+        [label, best, *seen, *cost],
+        [label, best, score, *(held_out if known else []), *skills, evaluations, spent],
+        [label, score, *(held_out if known else []), evaluations],
     )
+
+
+def score_text(spread: Spread | None, error: float | None = None) -> str:
+    """A score with half its 95 % interval, or with its range where repeats differ."""
+    text = _spread_points(spread)
+    return text if error is None or spread is None else f"{text} ± {error:.1f}"
+
+
+def hours_text(spread: Spread | None) -> str:
+    """A median duration."""
+    return MISSING if spread is None else figures.duration(3600 * spread.median)
 
 
 def budgets_table(comparison: Comparison) -> Fitted:
@@ -149,7 +164,7 @@ def merges_table(arms: Sequence[Arm], rows_each: int | None = _ROWS) -> Fitted:
         cells = [models[place] for _, models in rows]
         name = words(arm.label, (_name(cell, arm.median.best) for cell in cells))
         score = numbers("score", (_score(cell) for cell in cells))
-        gain = numbers("gain", (_gain(cell, state) for cell in cells))
+        gain = numbers("over parents", (_gain(cell, state) for cell in cells))
         kin = numbers("kin", (_kinship(cell, state) for cell in cells))
         full += [name, score, gain, kin]
         brief += [name, score]
@@ -195,57 +210,21 @@ def _significance(winners: Gains) -> Iterator[RenderableType]:
         yield Padding(Text(split_note(winners.split), style="dim"), (0, 0, 0, 2), expand=False)
 
 
-def _arm_score(arm: Arm) -> str:
-    if len(arm.members) == 1:
-        return figures.score(arm.median.best)
-    return _spread_points(arm.score)
-
-
-def _held_out(arm: Arm) -> str:
-    if arm.held_out is None:
-        return MISSING
-    if len(arm.members) > 1:
-        return _spread_points(arm.held_out)
-    return figures.score(arm.median.best, "held_out")
-
-
-def _skills(arm: Arm) -> str:
+def _skills(arm: ArmRow) -> str:
     """How many skills the best model of an arm's median run keeps, of how many: `3/5`."""
-    skills = skills_of(arm.median.state, arm.median.best)
-    return MISSING if skills is None else f"{skills.kept}/{len(skills.tasks)}"
+    return MISSING if arm.skills is None else f"{arm.skills.kept}/{len(arm.skills.tasks)}"
 
 
 def lost_sentences(comparison: Comparison) -> list[str]:
     """What the skills of the arms are, and which ones were lost, a sentence for each arm."""
-    medians = [(arm.label, arm.median) for arm in comparison.arms]
-    known = [(label, s) for label, m in medians if (s := skills_of(m.state, m.best))]
+    known = [(arm.label, arm.skills) for arm in arms_of(comparison) if arm.skills]
     lost = [f"{label} lost {lost_list(skills)}" for label, skills in known if skills.lost]
     return [f"skills: {kept_means(known[0][1])}", *lost] if lost else []
 
 
-def _arm_gain(arm: Arm) -> Text:
-    value = arm.median.gain
+def _arm_gain(arm: ArmRow) -> Text:
+    value = arm.gain.value if arm.gain else None
     return spelled(figures.gain(value), figures.gain_style(value))
-
-
-def _median(values: Iterator[int]) -> str:
-    spread = Spread.of(values)
-    return MISSING if spread is None else f"{spread.median:g}"
-
-
-def _work(arm: Arm) -> str:
-    spread = Spread.of(member.course[-1].work for member in arm.members)
-    return MISSING if spread is None else figures.duration(spread.median)
-
-
-def _spent(arm: Arm) -> str:
-    spread = Spread.of(member.state.seconds for member in arm.members)
-    return MISSING if spread is None else figures.duration(spread.median)
-
-
-def _ended_by(arm: Arm) -> str:
-    stop = arm.median.state.stop
-    return "not finished" if stop is None else stop.partition(":")[0].replace("_", " ")
 
 
 def _bold(yes: bool) -> str:

@@ -10,6 +10,7 @@ from evomerge.domain.guard import shown
 from evomerge.domain.kinship import Metric
 from evomerge.domain.model import Model
 from evomerge.domain.scores import Split, TaskScore
+from evomerge.views.intervals import Z95
 
 MISSING = "–"
 """Placeholder for an unknown or undefined number."""
@@ -26,21 +27,21 @@ def spelled(text: str, style: str = "") -> Text:
 
 
 def points(value: float | None, stderr: float | None = None) -> str:
-    """A score in points: `71.30`, with a standard error `71.30 ± 1.2`."""
+    """A score in points, with half its 95 % interval where that is known: `71.30 ± 2.4`."""
     if value is None:
         return MISSING
-    return f"{value:.2f}" if stderr is None else f"{value:.2f} ± {stderr:.1f}"
+    return f"{value:.2f}" if stderr is None else f"{value:.2f} ± {Z95 * stderr:.1f}"
 
 
 def score(model: Model, split: Split = "selection") -> str:
-    """The score of a model with its standard error."""
+    """The score of a model with half its 95 % interval."""
     text = points(*(model.estimate(split) or (None,)))
     return text + (" estimated" if model.race and split == "selection" else "")
 
 
 def task_points(task: TaskScore, with_error: bool = False) -> str:
-    """One task's score: `90.0`, or `90.0 ± 1.5`."""
-    error = "" if task.stderr is None or not with_error else f" ± {task.stderr:.1f}"
+    """One task's score: `90.0`, or with half its 95 % interval `90.0 ± 1.5`."""
+    error = "" if task.stderr is None or not with_error else f" ± {Z95 * task.stderr:.1f}"
     return f"{task.value:.1f}{error}"
 
 

@@ -42,7 +42,7 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """The result of a run so far.
 
     Attributes:
@@ -64,13 +64,13 @@ class Outcome:
     pool_lost: tuple[Skill, ...] = ()
 
 
-def outcome_of(state: RunState) -> Outcome:
+def outcome_of(state: RunState) -> RunOutcome:
     """The result of a run that has started."""
     best = state.best
     if best is None:
-        return Outcome(None)
+        return RunOutcome(None)
     held_out = best.estimate("held_out")
-    return Outcome(
+    return RunOutcome(
         best.name,
         best.score,
         half_width(best.stderr),

@@ -23,8 +23,8 @@ from evomerge.strategies import merge_kinds
 from evomerge.views.family import Family, family_of
 from evomerge.views.kinship import Kinship, MergeGains, kinship_of_run, merge_gains
 from evomerge.views.models import ModelRow, models_of
-from evomerge.views.outcome import Outcome, best_foundation, outcome_of
-from evomerge.views.search import Search, search_of
+from evomerge.views.outcome import RunOutcome, best_foundation, outcome_of
+from evomerge.views.search import SearchPath, search_of
 from evomerge.views.tasks import Tasks, tasks_of
 
 Phase = Literal["recorded", "running", "stopped", "finished"]
@@ -124,7 +124,7 @@ class RunView:
     base: Foundation
     foundation: tuple[Foundation, ...]
     kinds: Mapping[str, tuple[str, str]]
-    outcome: Outcome
+    outcome: RunOutcome
     work: Work
     models: tuple[ModelRow, ...]
     best_foundation: str | None
@@ -132,7 +132,7 @@ class RunView:
     open_generation: int | None
     stages: Stages
     tasks: Tasks | None
-    search: Search | None
+    search: SearchPath | None
     family: Family | None
     kinship: Kinship | None
     merge_gains: MergeGains | None

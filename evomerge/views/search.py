@@ -42,7 +42,7 @@ class SearchPoint:
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchPath:
     """The search over the weights of the foundation models.
 
     Attributes:
@@ -57,7 +57,7 @@ class Search:
     importance: Mapping[str, float]
 
 
-def search_of(state: RunState) -> Search | None:
+def search_of(state: RunState) -> SearchPath | None:
     """The search of a run; None if it has fewer than two merges of all foundation models."""
     foundation = foundation_models(state)
     if any(model.scores is None for model in foundation):
@@ -105,4 +105,4 @@ def search_of(state: RunState) -> Search | None:
                 record=record,
             )
         )
-    return Search(names, tuple(found), importance)
+    return SearchPath(names, tuple(found), importance)

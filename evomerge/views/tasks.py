@@ -107,7 +107,9 @@ def tasks_of(state: RunState) -> Tasks | None:
         if task.task in references
     )
     names = tuple(references)
-    return Tasks(names, state.skill_kept_at, cells, _changes(state), _trade_off(names, scored))
+    return Tasks(
+        names, state.skill_kept_at, cells, changes_of(state, state.best), _trade_off(names, scored)
+    )
 
 
 def _change(value: float, reference: float, kept_at: float) -> Change:
@@ -116,11 +118,12 @@ def _change(value: float, reference: float, kept_at: float) -> Change:
     return "kept" if value >= kept_at * reference else "lost"
 
 
-def _changes(state: RunState) -> tuple[TaskChange, ...]:
-    best, skills = state.best, skills_of(state)
-    if best is None or skills is None or not best.parents:
+def changes_of(state: RunState, model: Model | None) -> tuple[TaskChange, ...]:
+    """A model against the specialist on each task; empty for a foundation model and for None."""
+    skills = skills_of(state, model) if model is not None and model.parents else None
+    if model is None or skills is None:
         return ()
-    ours = _by_task(best, skills.split)
+    ours = _by_task(model, skills.split)
     found = []
     for skill in skills.tasks:
         own = ours[skill.task]

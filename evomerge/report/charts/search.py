@@ -20,7 +20,7 @@ from evomerge.report.charts.marks import (
 )
 from evomerge.report.figure import Figure, Row
 from evomerge.views.run import RunView
-from evomerge.views.search import Search, SearchPoint
+from evomerge.views.search import SearchPath, SearchPoint
 
 _COLUMNS = 3
 
@@ -305,7 +305,7 @@ def expected_and_measured(view: RunView) -> Figure | None:
     )
 
 
-def _path(search: Search) -> tuple[list[dict[str, Any]], int, int]:
+def _path(search: SearchPath) -> tuple[list[dict[str, Any]], int, int]:
     """Rows, and how many measured scores lie in the expected interval, of how many."""
     rows, within, told = [], 0, 0
     for point in search.points:

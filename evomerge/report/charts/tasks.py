@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import altair as alt
 
 from evomerge.report import palette
@@ -18,7 +20,7 @@ from evomerge.report.charts.marks import (
     quoted,
     tooltip,
 )
-from evomerge.report.figure import Figure
+from evomerge.report.figure import Figure, Row
 from evomerge.views.run import RunView
 
 _ROWS = 30
@@ -121,83 +123,6 @@ def model_by_task(view: RunView) -> Figure | None:
         }
         for cell in cells
     ]
-    kept = tasks.kept_at
-    bounds = [kept / 3, 2 * kept / 3, kept, 1.0 + 1e-9, 1.1]
-    best = view.outcome.model or ""
-    bold = {
-        "condition": {"test": f"datum.value === {quoted(best)}", "value": "bold"},
-        "value": "normal",
-    }
-    x = alt.X(
-        "task:N",
-        title=None,
-        sort=list(tasks.names),
-        scale=alt.Scale(paddingInner=0.02),
-        axis=alt.Axis(
-            orient="top",
-            labelAngle=0 if len(tasks.names) <= 8 else -40,
-            domain=False,
-            ticks=False,
-            labelFontSize=12,
-            labelLimit=160,
-        ),
-    )
-    y = alt.Y(
-        "model:N",
-        title=None,
-        sort=chosen,
-        scale=alt.Scale(paddingInner=0.08),
-        axis=alt.Axis(domain=False, ticks=False, labelFontWeight=bold, labelLimit=190),
-    )
-    plain = "datum.foundation"
-    every = alt.Chart(data(rows))
-    cell = every.mark_rect(cornerRadius=3).encode(
-        x=x,
-        y=y,
-        color=alt.condition(
-            "datum.foundation",
-            alt.value(palette.PAPER),
-            alt.Color(
-                "share:Q",
-                title="share of the specialist's score",
-                scale=alt.Scale(
-                    type="threshold",
-                    domain=bounds,
-                    range=[*palette.CHANGES[:4], *palette.CHANGES[5:]],
-                ),
-                legend=alt.Legend(format=".0%"),
-            ),
-        ),
-        opacity=faded(1.0, 0.35),
-        tooltip=tooltip(
-            model="model",
-            task="task",
-            score="score|.1f",
-            error="± (95 %)|.1f",
-            specialist="specialist",
-            reference="its score|.1f",
-            share="share kept|.0%",
-            change="skill",
-        ),
-    )
-    outline = every.transform_filter("datum.change === 'specialist'").mark_rect(
-        fillOpacity=0, stroke=palette.MUTED, strokeWidth=2, cornerRadius=3
-    )
-    number = every.mark_text(fontSize=11).encode(
-        x=x,
-        y=y,
-        text=alt.Text("score:Q", format=".0f"),
-        color={
-            "condition": [
-                {"test": f"{plain} && datum.change !== 'specialist'", "value": palette.MUTED},
-                {
-                    "test": f"!{plain} && (datum.share < {bounds[0]} || datum.share > {bounds[4]})",
-                    "value": palette.PAPER,
-                },
-            ],
-            "value": palette.INK,
-        },
-    )
     scored = sum(model.score is not None for model in models.values())
     hidden = scored - len(chosen)
     shown = (
@@ -209,16 +134,104 @@ def model_by_task(view: RunView) -> Figure | None:
         "Every model on every task, with the specialists as reference",
         "Numbers are scores in points on the items of the search; the colour is their share of the "
         "score of the specialist, the best foundation model on the task, which is outlined. Shades "
-        f"of red are lost skills: below {100 * kept:g} %. Foundation models come first, then "
-        f"their offspring, best first.{shown}",
+        f"of red are lost skills: below {100 * tasks.kept_at:g} %. Foundation models come first, "
+        f"then their offspring, best first.{shown}",
         f"scores of {len(chosen)} models on {len(tasks.names)} tasks",
         finished(
-            alt.layer(cell, outline.encode(x=x, y=y), number),
+            shares(rows, "model", chosen, tasks.names, tasks.kept_at, view.outcome.model or ""),
             height=height,
             width=min(WIDTH, 220 + 130 * len(tasks.names)),
         ),
         rows,
     )
+
+
+def shares(
+    rows: Sequence[Row],
+    by: str,
+    order: Sequence[str],
+    tasks: Sequence[str],
+    kept_at: float,
+    best: str = "",
+) -> alt.LayerChart:
+    """A heatmap of scores by task, coloured by their share of the specialist's score.
+
+    Args:
+        rows: with task, score, error, specialist, reference, share, change, and `foundation`, 1
+            for what is shown without colours.
+        by: the field of the lines, which are in `order`; `best` is bold.
+    """
+    bounds = [kept_at / 3, 2 * kept_at / 3, kept_at, 1.0 + 1e-9, 1.1]
+    bold = {
+        "condition": {"test": f"datum.value === {quoted(best)}", "value": "bold"},
+        "value": "normal",
+    }
+    x = alt.X(
+        "task:N",
+        title=None,
+        sort=list(tasks),
+        scale=alt.Scale(paddingInner=0.02),
+        axis=alt.Axis(
+            orient="top",
+            labelAngle=0 if len(tasks) <= 6 else -40,
+            domain=False,
+            ticks=False,
+            labelFontSize=12,
+            labelLimit=160,
+            labelOverlap=False,
+        ),
+    )
+    y = alt.Y(
+        f"{by}:N",
+        title=None,
+        sort=list(order),
+        scale=alt.Scale(paddingInner=0.08),
+        axis=alt.Axis(domain=False, ticks=False, labelFontWeight=bold, labelLimit=190),
+    )
+    share = alt.Color(
+        "share:Q",
+        title="share of the specialist's score",
+        scale=alt.Scale(
+            type="threshold", domain=bounds, range=[*palette.CHANGES[:4], *palette.CHANGES[5:]]
+        ),
+        legend=alt.Legend(format=".0%"),
+    )
+    fields = {by: by, "model": "model", "task": "task", "score": "score|.1f"}
+    tips = tooltip(
+        **fields,
+        error="± (95 %)|.1f",
+        specialist="specialist",
+        reference="its score|.1f",
+        share="share kept|.0%",
+        change="skill",
+    )
+    plain = "datum.foundation"
+    every = alt.Chart(data(rows))
+    cell = every.mark_rect(cornerRadius=3).encode(
+        x=x,
+        y=y,
+        color=alt.condition(plain, alt.value(palette.PAPER), share),
+        opacity=faded(1.0, 0.35),
+        tooltip=tips,
+    )
+    outline = every.transform_filter("datum.change === 'specialist'").mark_rect(
+        fillOpacity=0, stroke=palette.MUTED, strokeWidth=2, cornerRadius=3
+    )
+    deep = f"datum.share < {bounds[0]} || datum.share > {bounds[4]}"
+    number = every.mark_text(fontSize=11).encode(
+        x=x,
+        y=y,
+        text=alt.Text("score:Q", format=".0f"),
+        color={
+            "condition": [
+                {"test": f"{plain} && datum.change !== 'specialist'", "value": palette.MUTED},
+                {"test": f"!{plain} && ({deep})", "value": palette.PAPER},
+            ],
+            "value": palette.INK,
+        },
+        tooltip=tips,
+    )
+    return alt.layer(cell, outline.encode(x=x, y=y, tooltip=tips), number)
 
 
 def trade_off(view: RunView) -> Figure | None:

@@ -13,7 +13,7 @@ from evomerge.domain.state import RunState
 from evomerge.terminal import figures
 from evomerge.ui.site import Site
 from evomerge.ui.watching import Seen
-from evomerge.views.outcome import Outcome, outcome_of
+from evomerge.views.outcome import RunOutcome, outcome_of
 
 _DOING = {"merge": "merging", "score": "scoring", "kinship": "measuring kinship of"}
 _HEIGHT, _WIDTH = 22.0, 100.0
@@ -31,7 +31,7 @@ class RunRow:
 
     seen: Seen
     strategy: str
-    outcome: Outcome | None
+    outcome: RunOutcome | None
     use: BudgetUse | None
     doing: str
     progress: str

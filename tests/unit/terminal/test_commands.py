@@ -53,7 +53,7 @@ def runs(tmp_path: Path) -> Path:
 def test_status_of_a_finished_run(runs: Path) -> None:
     text = call("status", "tiny", "--dir", runs).stdout
     assert "tiny  finished" in text
-    assert "model-2-exp  58.40 ± 1.2  +14.15 over gamma (44.25)" in text
+    assert "model-2-exp  58.40 ± 2.4  +14.15 over gamma (44.25)" in text
     assert "resume" not in text
 
 

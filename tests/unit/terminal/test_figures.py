@@ -9,7 +9,7 @@ from evomerge.terminal import figures
 
 
 def test_a_score_has_its_standard_error() -> None:
-    assert figures.points(71.304, 1.234) == "71.30 ± 1.2"
+    assert figures.points(71.304, 1.234) == "71.30 ± 2.4"
     assert figures.points(71.304) == "71.30"
     assert figures.points(None) == "–"
 

@@ -43,7 +43,7 @@ def test_the_picture_is_complete_at_80_columns(working: Story) -> None:
     for part in (
         "tiny  kinship strategy, k 3, pcc",
         "generation 2  02:24",
-        "best  model-2-1  55.10 ± 1.2  +10.85 over gamma (44.25)",
+        "best  model-2-1  55.10 ± 2.4  +10.85 over gamma (44.25)",
         "1/4           00:33 left",
         "120/400   30.0/s  00:09 left",
         "2/20    2.0/s  00:09 left",

@@ -31,7 +31,7 @@ def line_with(text: str, *parts: str) -> str:
 
 def test_a_score_line(finished: Story) -> None:
     assert line_with(told(finished), "scored", "model-2-1") == (
-        "[02:22] gen 2  scored    model-2-1    55.10 ± 1.2  gain +5.60  "
+        "[02:22] gen 2  scored    model-2-1    55.10 ± 2.4  gain +5.60  "
         "(reverse 63.1, sort 47.1, copy 58.1, count 52.1)  12 s  best so far"
     )
 
@@ -72,13 +72,13 @@ def test_a_failure_is_one_line_with_its_reason() -> None:
 
 def test_a_generation_ends_with_its_pool(finished: Story) -> None:
     assert line_with(told(finished), "gen 1  done").endswith(
-        "pool model-1-2, model-1-4, model-1-1; best model-1-2 52.00 ± 1.2; mean kinship 0.62"
+        "pool model-1-2, model-1-4, model-1-1; best model-1-2 52.00 ± 2.4; mean kinship 0.62"
     )
 
 
 def test_the_end_has_the_best_model_and_the_summary(finished: Story) -> None:
     text = told(finished)
-    assert "model-2-exp  58.40 ± 1.2  +14.15 over gamma" in line_with(text, "run    finished")
+    assert "model-2-exp  58.40 ± 2.4  +14.15 over gamma" in line_with(text, "run    finished")
     assert "lineage of the best" in text
     assert all(line == line.rstrip() for line in text.splitlines())
     assert "\x1b" not in text
@@ -128,7 +128,7 @@ def test_a_stream_that_knows_ascii_only(finished: Story) -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii", write_through=True)
     told(finished, stream)
-    assert b"58.40 +- 1.2" in raw.getvalue()
+    assert b"58.40 +- 2.4" in raw.getvalue()
     assert b"model-1-2 x delta" in raw.getvalue()
 
 

@@ -69,7 +69,7 @@ def test_the_pool_shows_what_fits(finished: Story) -> None:
         "model-2-exp",
         "58.40",
         "±",
-        "1.2",
+        "2.4",
         "+14.40",
         "66.4",
         "50.4",
@@ -77,7 +77,7 @@ def test_the_pool_shows_what_fits(finished: Story) -> None:
         "55.4",
         "0.56",
     ]
-    assert "66.4 ± 2.4" in wide
+    assert "66.4 ± 4.7" in wide
     assert "model-1-2 × delta" in wide
     assert len(wide.splitlines()) == 1 + finished.state.k
 
@@ -101,7 +101,7 @@ def test_an_open_generation_has_no_row_yet(working: Story) -> None:
 def test_choices_tell_what_became_of_each(working: Story) -> None:
     text = drawn(choices_table(working.state, {}), 80)
     assert "model-1-2 × model-1-4" in text
-    assert "55.10 ± 1.2  +5.60" in text
+    assert "55.10 ± 2.4  +5.60" in text
     assert "merged" in text
     assert "waiting" in text
     assert "exploration" in text
@@ -114,7 +114,7 @@ def test_a_lineage_ends_at_foundation_models(finished: Story) -> None:
         "model-2-exp",
         "58.40",
         "±",
-        "1.2",
+        "2.4",
         "gain",
         "+14.40",
         "kinship",
@@ -143,10 +143,10 @@ def test_a_panel_tells_a_models_story(finished: Story) -> None:
         finished.state.models["model-2-exp"].content_id,
         "slerp, bfloat16, mergekit 0.1.5",
         '"filter":"mlp"',
-        "58.40 ± 1.2  1 of 13, in the pool",
+        "58.40 ± 2.4  1 of 13, in the pool",
         "+14.40",
         "its least related of 3 candidates",
-        "66.4 ± 2.4",
+        "66.4 ± 4.7",
     ):
         assert part in text
 
@@ -183,7 +183,7 @@ def test_scores_without_standard_errors_and_undefined_kinship() -> None:
 def test_the_summary_of_a_finished_run(finished: Story) -> None:
     text = drawn(summary(finished.state), 80)
     assert "finished: max_generations: 2 generations done" in text
-    assert "model-2-exp  58.40 ± 1.2  +14.15 over gamma (44.25)" in text
+    assert "model-2-exp  58.40 ± 2.4  +14.15 over gamma (44.25)" in text
     assert "2 generations, 9 merges, 13 evaluations, 1 failed, 3 min" in text
     assert "lineage of the best" in text
 
@@ -201,7 +201,7 @@ def test_a_summary_at_any_point_of_a_run(finished: Story) -> None:
 
 def test_the_result_is_a_line_each(finished: Story) -> None:
     assert result_text(finished.state).splitlines() == [
-        "best     model-2-exp  58.40 ± 1.2  +14.15 over gamma (44.25)",
+        "best     model-2-exp  58.40 ± 2.4  +14.15 over gamma (44.25)",
         "held-out scores are measured on the selection items (evaluation.split is none)",
         "skills   4 of 4 kept, selection items",
         "work     2 generations, 9 merges, 13 evaluations, 1 failed, 3 min",
