@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,8 @@ _MISSING = "is missing"
 _UNKNOWN = "unknown key"
 _SIMILAR, _VERY_SIMILAR = 0.6, 0.85
 """A key that exists elsewhere is rather in the wrong place than misspelt."""
+_FEW = 4
+"""A key of more places than these says nothing."""
 _OF_MERGEKIT = {
     "arcee_fusion", "breadcrumbs", "breadcrumbs_ties", "della_linear", "karcher", "model_stock",
     "multislerp", "nearswap", "nuslerp", "ram", "ramplus_tl", "sce",
@@ -121,14 +123,25 @@ def _of(
             yield _unknown(where, document)
         case "unknown_name" | "no_criterion" | "needs_a_value":
             path = (*where.path, *error.get("ctx", {}).get("at", ()))
-            what, remedy = wording.of_a_name(error, _got(document, path))
-            yield Fault(document.place(path), path, what, remedy)
+            named = _got(document, path)
+            what, remedy = wording.of_a_name(error, named)
+            yield Fault(document.place(path), path, what, remedy or _criterion_with(named))
         case "union_tag_not_found":
             yield _without_a_method(where.path, got, document)
         case "too_short" if len(got) >= error["ctx"]["min_length"]:
             pass  # items that are wrong were not counted; they are told themselves
         case _:
             yield _wrong_value(error, where.path, document)
+
+
+def _criterion_with(got: Any) -> str | None:
+    """The criterion that has an option which stands in the place of its name."""
+    option = next(iter(got), "") if isinstance(got, dict) else ""
+    for path, _ in homes().get(str(option), ()):
+        name = path.split(".")[-2]
+        if path.startswith("stopping.N.") and name != "N":
+            return f"write `- {name}: {{{option}: ...}}`"
+    return None
 
 
 def _without_a_method(path: KeyPath, got: Any, document: Document) -> Fault:
@@ -198,11 +211,22 @@ def _meant(key: str, where: Spot) -> str | None:
             return f"{belongs}; the keys here are {own}" if what == "strategy" else belongs
     if near := wording.nearest([key], siblings, _VERY_SIMILAR if elsewhere else _SIMILAR):
         return wording.did_you_mean(near)
+    other = homes().get(wording.other_word(key), ())
+    if other and len(other) <= _FEW:
+        return f"did you mean {_places(other, where)}?"
     if elsewhere:
-        return f"it belongs at {wording.either(f'`{path}`' for path, _ in elsewhere)}"
-    if distant := wording.nearest([key], homes()):
-        return f"did you mean {wording.either(f'`{path}`' for path, _ in homes()[distant])}?"
+        return f"it belongs at {_places(elsewhere, where)}"
+    distant = homes().get(wording.nearest([key], homes()) or "", ())
+    if distant and len(distant) <= _FEW:
+        return f"did you mean {_places(distant, where)}?"
     return f"the keys here are {', '.join(siblings)}" if siblings else None
+
+
+def _places(known: Sequence[tuple[str, tuple[str, ...]]], where: Spot) -> str:
+    """Where a key belongs: in the section of `where` if it does, else anywhere."""
+    paths = [path for path, _ in known]
+    near = [path for path in paths if path.partition(".")[0] == where.path[0]]
+    return wording.either(f"`{path}`" for path in near or paths)
 
 
 def _all_methods() -> list[str]:

@@ -129,10 +129,21 @@ _OTHER_WORDS = {
     "bf16": "bfloat16",
     "fp32": "float32",
     "pool_size": "k",
+    "population": "k",
     "population_size": "k",
     "top_k": "k",
+    "device": "devices",
+    "gpu": "devices",
+    "gpus": "devices",
+    "weights": "weight",
+    "task": "name",
 }
 """What other tools call it."""
+
+
+def other_word(text: str) -> str:
+    """The key for what other tools call `text`; empty if none is known."""
+    return _OTHER_WORDS.get(text, "")
 
 
 def nearest(written: Iterable[Any], known: Iterable[str], closeness: float = 0.6) -> str | None:
