@@ -24,7 +24,7 @@ from pathlib import Path
 
 from evomerge import __version__
 from evomerge.adapters.kinship_files import check_file, files_of
-from evomerge.configfile import placed
+from evomerge.configfile import placed, tells_nobody
 from evomerge.domain.errors import DamagedError, StoppedError, UsageError
 from evomerge.domain.state import RunState, fold
 from evomerge.store.artefacts import CALIBRATION, KINDS, MANIFEST, PRUNED, Store, problems
@@ -171,12 +171,10 @@ def unpack(file: Path, runs_dir: Path, name: str | None = None) -> RunDirectory:
             state = _state(run, aside, file)
             _take_over(archive, members, store, state, file)
             if aside.config.is_file():
-                told = placed(
-                    aside.config.read_text(encoding="utf-8"),
-                    name=run.name,
-                    dir=str(runs_dir.absolute()),
-                )
-                aside.config.write_text(told, encoding="utf-8")
+                # Who was told of it there is not who is told here, nor by that command.
+                text = tells_nobody(aside.config.read_text(encoding="utf-8"))
+                place = {"name": run.name, "dir": str(runs_dir.absolute())}
+                aside.config.write_text(placed(text, **place), encoding="utf-8")
             derive(aside, state)
             sync_tree(folder)
             free_place(runs_dir, run.name, again)

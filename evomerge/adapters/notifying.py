@@ -155,7 +155,7 @@ def senders_of(
             found["notify.webhook"] = partial(post, url, token)
         if config.token and not token:
             warn(f"notify.token: the environment variable {config.token} is not set; none is sent")
-    if config.command is not None:
+    if config.command:
         found["notify.command"] = partial(run_command, config.command)
     return found
 
@@ -207,20 +207,18 @@ def post(url: str, token: str, body: bytes, seconds: float = HTTP_SECONDS) -> No
         raise UndeliveredError("the URL is invalid", final=True) from None
 
 
-def run_command(command: str, body: bytes, seconds: float = COMMAND_SECONDS) -> None:
-    """Run a command of the shell with `body` on stdin, in a process group of its own.
+def run_command(command: Sequence[str], body: bytes, seconds: float = COMMAND_SECONDS) -> None:
+    """Run a program with `body` on stdin, in a process group of its own.
 
     Raises:
-        UndeliveredError: it fails or takes too long, and is killed then.
+        UndeliveredError: it cannot start, fails or takes too long, and is killed then.
     """
-    with subprocess.Popen(  # noqa: S602 - the user's own command
-        command,
-        shell=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
+    try:
+        process = _started(command)
+    except OSError as error:
+        why = f"{command[0]} does not start: {error.strerror}"
+        raise UndeliveredError(why, final=True) from None
+    with process:
         try:
             _, said = process.communicate(body, timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -231,3 +229,13 @@ def run_command(command: str, body: bytes, seconds: float = COMMAND_SECONDS) -> 
         lines = said.decode(errors="replace").strip().splitlines()
         why = f": {lines[-1]}" if lines else ""
         raise UndeliveredError(f"exit code {process.returncode}{why}")
+
+
+def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )

@@ -37,10 +37,10 @@ class NotifyConfig(Value):
         description="name of the environment variable with a token, sent as `Authorization: "
         "Bearer`; default: none is sent",
     )
-    command: NonEmpty | None = runtime(
-        default=None,
-        description="command of the shell, which gets the same JSON on stdin; secrets belong into "
-        "environment variables here too",
+    command: tuple[NonEmpty, ...] = runtime(
+        default=(),
+        description="a program and its arguments, such as [./tell.sh, team], which gets the same "
+        "JSON on stdin; secrets belong into environment variables here too",
     )
     events: Annotated[tuple[Occasion, ...], Field(min_length=1, max_length=4)] = runtime(
         default=("end", "stop", "new_best", "failure"),
@@ -50,7 +50,7 @@ class NotifyConfig(Value):
 
     @model_validator(mode="after")
     def _somebody_is_told(self) -> Self:
-        if self.webhook is None and self.command is None:
+        if self.webhook is None and not self.command:
             refuse(((), "expected `webhook`, `command` or both"))
         if self.token is not None and self.webhook is None:
             refuse((("token",), "it is for a webhook; set `webhook`"))

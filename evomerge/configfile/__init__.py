@@ -18,7 +18,7 @@ from evomerge.configfile.identity import Differences, config_id, differences, id
 from evomerge.configfile.overrides import override
 from evomerge.configfile.reading import MAX_BYTES, read
 from evomerge.configfile.removed import drop_removed
-from evomerge.configfile.writing import anchored, dump, placed
+from evomerge.configfile.writing import anchored, dump, placed, tells_nobody
 from evomerge.domain.errors import ConfigError, Problem
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "parse",
     "placed",
     "removed_settings",
+    "tells_nobody",
 ]
 
 

@@ -44,6 +44,11 @@ def placed(text: str, **values: str) -> str:
     return text
 
 
+def tells_nobody(text: str) -> str:
+    """A text of `dump` without who is told of the run (`notify`)."""
+    return re.sub(r"(?m)^notify:.*\n(?:[ -].*\n)*", "notify: null\n", text)
+
+
 def anchored(config: Config, root: Path) -> Config:
     """`config` with absolute local paths: relative paths start at `root`, `~` is expanded.
 

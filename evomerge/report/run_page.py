@@ -18,6 +18,7 @@ from evomerge.report.reading import read_view
 from evomerge.store.atomic import make_folder, write_atomic
 from evomerge.store.run_directory import RunDirectory
 from evomerge.terminal.baseline import grid_text
+from evomerge.terminal.budget import used_text
 from evomerge.terminal.differences import verdict_sentence
 from evomerge.views.run import RunView
 
@@ -87,6 +88,7 @@ def content(view: RunView, figures: Mapping[str, Figure]) -> dict[str, Any]:
         if view.gains
         else [],
         "baseline": view.baseline and grid_text(view.baseline),
+        "budget": used_text(view.work),
         "rule": RULE,
         "tasks": view.tasks.names if view.tasks else (),
         "rows": sorted(view.models, key=lambda model: (model.rank is None, model.rank or 0)),

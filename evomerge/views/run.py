@@ -14,6 +14,7 @@ from evomerge.analysis.stages import Stages, stages
 from evomerge.domain.baseline import Baseline
 from evomerge.domain.difference import Gains
 from evomerge.domain.kinship import Metric
+from evomerge.domain.limits import Limits
 from evomerge.domain.model import Foundation
 from evomerge.domain.objective import MEANINGS, Objective
 from evomerge.domain.state import Entry, RunState
@@ -41,6 +42,9 @@ class Work:
         evaluations: models scored on the selection split, foundation models included.
         held_out_evaluations: evaluations at the end, one for each model and later split.
         hours: working time of its drivers.
+        limits: its budget.
+        gpus: the number in use in its last session.
+        cost: of its GPU-hours, at the price of its budget; None without one.
     """
 
     generations: int
@@ -54,6 +58,9 @@ class Work:
     skipped: int
     unscored: int
     hours: float
+    limits: Limits
+    gpus: int
+    cost: float | None
 
 
 @dataclass(frozen=True)
@@ -211,6 +218,7 @@ def run_view(
 
 def work_of(state: RunState) -> Work:
     """What a run has done so far."""
+    price = state.budget.max_cost
     return Work(
         generations=max(0, len(state.generations) - 1),
         merges=state.merges,
@@ -223,6 +231,9 @@ def work_of(state: RunState) -> Work:
         skipped=len(state.skipped),
         unscored=len(state.unscored),
         hours=state.seconds / 3600,
+        limits=state.budget,
+        gpus=state.gpus,
+        cost=state.cost(price.price_per_gpu_hour) if price else None,
     )
 
 

@@ -34,7 +34,10 @@ def two(tmp_path_factory):
             ),
         )
         path = root / "runs" / name / "config.yaml"
-        path.write_text(f"run:\n  name: {name}\n  dir: /elsewhere\n  seed: 1\nmerge: {{}}\n")
+        path.write_text(
+            f"run:\n  name: {name}\n  dir: /elsewhere\n  seed: 1\n"
+            "notify:\n  command:\n  - rm\n  - -rf\n  events: [end]\nmerge: {}\n"
+        )
     return root
 
 
@@ -107,7 +110,8 @@ def test_a_renamed_run_is_the_same_under_its_new_name(runs):
     assert digest(runs, "uno") == before
     assert faults(renamed) == []
     assert renamed.config.read_text() == (
-        "run:\n  name: uno\n  dir: /elsewhere\n  seed: 1\nmerge: {}\n"
+        "run:\n  name: uno\n  dir: /elsewhere\n  seed: 1\n"
+        "notify:\n  command:\n  - rm\n  - -rf\n  events: [end]\nmerge: {}\n"
     )
     assert find_run(str(renamed.config), runs).path == renamed.path, "wherever its text leads"
     again = run_landscape(runs.parent, landscape_config(run={"name": "uno", "seed": 0}))
@@ -196,7 +200,9 @@ def test_a_bundle_unpacks_to_the_same_run(two, bundled, tmp_path):
     state, before = fold(run.read()), fold(RunDirectory(two / "runs/one").read())
     assert decision_digest(state) == decision_digest(before)
     assert state.start.name == "uno"
-    assert run.config.read_text().startswith(f"run:\n  name: uno\n  dir: {tmp_path / 'runs'}\n")
+    assert run.config.read_text() == (
+        f"run:\n  name: uno\n  dir: {tmp_path / 'runs'}\n  seed: 1\nnotify: null\nmerge: {{}}\n"
+    ), "who was told there is not told here"
     inspected = verify(state, Store(run.store))
     assert {each.verdict for each in inspected} == {"whole", "pruned"}
     assert verify_links(run, state, Store(run.store)) != []

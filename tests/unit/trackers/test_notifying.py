@@ -214,20 +214,26 @@ def test_an_invalid_url_is_never_quoted(url):
 
 def test_a_command_gets_the_json_and_its_failure_is_told(tmp_path):
     said, file = [], tmp_path / "told"
-    command = partial(run_command, f"cat >> {file}; echo >> {file}")
+    command = partial(run_command, ["sh", "-c", f"cat >> {file}; echo >> {file}"])
     with notifier({"notify.command": command}, said) as observed:
         run_landscape(tmp_path / "a", CONFIG, observer=observed)
     assert [json.loads(line)["event"] for line in file.read_text().splitlines()][-1] == "end"
     assert said == []
-    broken = partial(run_command, "echo no such channel >&2; exit 3")
+    broken = partial(run_command, ["sh", "-c", "echo no such channel >&2; exit 3"])
     with notifier({"notify.command": broken}, said) as observed:
         assert run_landscape(tmp_path / "b", CONFIG, observer=observed).finished
     assert said == ["notify.command was not told, the run goes on: exit code 3: no such channel"]
 
 
+def test_a_program_that_is_not_there_is_named_at_once():
+    with pytest.raises(UndeliveredError, match="no-such-program does not start") as error:
+        run_command(["./no-such-program"], b"{}")
+    assert error.value.final
+
+
 def test_a_command_that_hangs_is_killed_with_its_children(tmp_path):
     with pytest.raises(UndeliveredError, match="more than"):
-        run_command(f"sleep 600 & echo $! > {tmp_path}/pid; wait", b"{}", seconds=0.5)
+        run_command(["sh", "-c", f"sleep 600 & echo $! > {tmp_path}/pid; wait"], b"{}", 1.0)
     pid = int((tmp_path / "pid").read_text())
     state = tmp_path / "state"
     state.write_text(_state_of(pid))
@@ -280,7 +286,7 @@ def test_secrets_come_from_the_environment_and_show_nowhere(tmp_path, monkeypatc
 def test_who_is_told_changes_no_result():
     from evomerge.configfile import config_id
 
-    other = CONFIG.model_copy(update={"notify": NotifyConfig(command="true")})
+    other = CONFIG.model_copy(update={"notify": NotifyConfig(command=("true",))})
     assert config_id(other) == config_id(CONFIG)
     assert Config.model_validate(other.model_dump(by_alias=True)).notify == other.notify
 
@@ -291,8 +297,8 @@ def test_who_is_told_changes_no_result():
         {},
         {"token": "T"},
         {"webhook": "https://hooks.example/T0/s3cret"},
-        {"command": "true", "events": []},
-        {"command": "true", "events": ["birth"]},
+        {"command": ["true"], "events": []},
+        {"command": ["true"], "events": ["birth"]},
     ],
 )
 def test_a_section_that_tells_nobody_or_holds_a_secret_is_refused(section):
