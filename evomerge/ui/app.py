@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from evomerge.ui.access import Gate
+from evomerge.ui.access import HEADERS, Gate
 from evomerge.ui.pages import compare, kinship, model, run, runs, samples
 from evomerge.ui.site import SCRIPTS, Site, script
 
@@ -85,7 +85,9 @@ def _not_there(request: Request, error: Exception) -> Response:
 
 def _failed(request: Request, error: Exception) -> Response:
     logging.getLogger(__name__).error("%s", request.url.path, exc_info=error)
-    return _message(request, 500, "An error", f"{type(error).__name__}: {error}")
+    answer = _message(request, 500, "An error", f"{type(error).__name__}: {error}")
+    answer.headers.update(HEADERS)  # it does not pass through the gate
+    return answer
 
 
 def _message(request: Request, status: int, title: str, text: str) -> Response:

@@ -45,7 +45,7 @@ def date(at: float | None) -> str:
     """A moment in UTC; recorded results, whose clock starts at 0, have none."""
     if at is None or at < 1e9:
         return figures.MISSING
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}"
 
 
 def coefficient(value: Any) -> str:

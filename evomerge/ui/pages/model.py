@@ -19,6 +19,7 @@ from evomerge.domain.model import Model
 from evomerge.domain.references import best_by_task
 from evomerge.domain.scores import Scores, TaskScore
 from evomerge.domain.state import RunState
+from evomerge.store.recorded import find_own_run
 from evomerge.ui.site import Site, link
 
 _NEAREST = 8
@@ -95,7 +96,9 @@ def download(request: Request) -> Response:
         )
     try:
         text = {
-            "card": lambda: card(seen.run, seen.state, model),
+            "card": lambda: card(
+                find_own_run(str(seen.run.path), seen.run.path.parent), seen.state, model
+            ),
             "recipe": lambda: recipe_yaml(model.candidate.recipe),
             "mergekit": lambda: mergekit_yaml(model.candidate.recipe),
         }[what]()

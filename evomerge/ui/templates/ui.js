@@ -27,26 +27,33 @@
   function follow() {
     const page = document.body.dataset;
     if (!page.events) return;
-    let source = null, busy = false, again = false;
+    let source = null, busy = false, wanted = false;
 
     const refresh = async () => {
-      if (busy) { again = true; return; }
+      const answer = await fetch(location.href);
+      if (!answer.ok) return;
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const {events, version} = fresh.body.dataset;
+      page.version = version || "";
+      if (!events) { source?.close(); delete page.events; }
+      fresh.querySelectorAll("header [data-live]").forEach((part) => {
+        document.getElementById(part.id)?.replaceWith(part);
+      });
+      exchange(fresh);
+    };
+    // A page that takes the server long is fetched less often: a run comes before its pictures.
+    const soon = async () => {
+      wanted = true;
+      if (busy) return;
       busy = true;
-      try {
-        const answer = await fetch(location.href);
-        if (!answer.ok) return;
-        const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-        const {events, version} = fresh.body.dataset;
-        page.version = version || "";
-        if (!events) { source?.close(); delete page.events; }
-        fresh.querySelectorAll("header [data-live]").forEach((part) => {
-          document.getElementById(part.id)?.replaceWith(part);
-        });
-        exchange(fresh);
-      } finally {
-        busy = false;
-        if (again) { again = false; setTimeout(refresh, 1000); }
+      while (wanted) {
+        wanted = false;
+        const began = performance.now();
+        await refresh().catch(() => {});
+        const rest = Math.max(500, 3 * (performance.now() - began));
+        await new Promise((next) => setTimeout(next, rest));
       }
+      busy = false;
     };
     const exchange = (fresh) => {
       const main = document.querySelector("main"), now = parts(fresh);
@@ -87,7 +94,7 @@
       if (document.hidden || !page.events) { source?.close(); source = null; return; }
       if (source) return;
       source = new EventSource(page.events);
-      source.onmessage = (event) => { if (event.data !== page.version) refresh(); };
+      source.onmessage = (event) => { if (event.data !== page.version) soon(); };
       source.onerror = () => root.classList.add("offline");
       source.onopen = () => root.classList.remove("offline");
     };
