@@ -27,7 +27,15 @@ from evomerge.adapters.kinship_files import check_file, files_of
 from evomerge.configfile import placed, tells_nobody
 from evomerge.domain.errors import DamagedError, StoppedError, UsageError
 from evomerge.domain.state import RunState, fold
-from evomerge.store.artefacts import CALIBRATION, KINDS, MANIFEST, PRUNED, Store, problems
+from evomerge.store.artefacts import (
+    CALIBRATION,
+    KINDS,
+    MANIFEST,
+    PRUNED,
+    TASK_VECTORS,
+    Store,
+    problems,
+)
 from evomerge.store.atomic import (
     free_space,
     make_folder,
@@ -89,10 +97,14 @@ def pack(run: RunDirectory, to: Path, weights: str | None = None) -> None:
 def _of_artefact(store: Store, name: str, *, whole: bool = True) -> Members:
     """The files of an artefact; of a model without its weights, what they were.
 
+    Sets of task vectors are left out: they are made again where a merge needs them.
+
     Raises:
         DamagedError: it is damaged.
     """
     folder, prefix = store.path(name), f"{STORE_FOLDER}/{name}"
+    if name.startswith(f"{TASK_VECTORS}/"):
+        return {}
     if name.startswith("models/") and not whole:
         told = next(
             (folder / each for each in (MANIFEST, PRUNED) if (folder / each).is_file()), None
@@ -196,7 +208,12 @@ def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
         if error.filename is None or Path(error.filename) != file:
             raise
         raise UsageError(f"{file}: {error.strerror}", "name a file of `evomerge bundle`") from None
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except zipfile.BadZipFile as error:
+        with file.open("rb") as start:
+            if start.read(2) == b"PK":
+                raise DamagedError(f"{file}: {error}", "copy it again") from error
+        raise UsageError(f"{file} is not a bundle of a run", "see `evomerge bundle`") from None
+    except (EOFError, NotImplementedError, RuntimeError) as error:
         raise DamagedError(f"{file}: {error}", "copy it again") from error
 
 

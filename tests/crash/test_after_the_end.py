@@ -247,6 +247,21 @@ def test_with_weights_the_best_is_whole(two, tmp_path):
     assert whole == [best.content_id]
 
 
+@pytest.mark.parametrize("retention", ["all", "pool", "best"])
+def test_a_run_over_task_vectors_is_whole_without_them(tmp_path, retention):
+    config = landscape_config(
+        strategy={"name": "seed_grid"},
+        merge={"method": "wudi"},
+        stopping=[{"max_generations": 2}],
+        retention=retention,
+    )
+    run_landscape(tmp_path, config)
+    pack(RunDirectory(tmp_path / "runs/landscape"), tmp_path / "run.zip")
+    run = unpack(tmp_path / "run.zip", tmp_path / "there")
+    assert faults(run) == []
+    assert not (run.store / "task_vectors").exists()
+
+
 def test_what_the_store_has_stays(runs, bundled):
     before = artefacts(runs)
     inodes = {each.stat().st_ino for each in (runs / "store").rglob("*") if each.is_file()}
@@ -346,6 +361,10 @@ def test_damage_is_refused_and_leaves_nothing(bundled, tmp_path):
     newer = changed(bundled, tmp_path / "new.zip", **{"bundle.json": b'{"format": 9, "run": "x"}'})
     with pytest.raises(UsageError, match="newer evomerge"):
         unpack(newer, tmp_path / "runs")
+    for name in ("my.yaml", "empty"):
+        (tmp_path / name).write_text("run: {name: x}\n" if name == "my.yaml" else "")
+        with pytest.raises(UsageError, match="not a bundle"):
+            unpack(tmp_path / name, tmp_path / "runs")
     with pytest.raises(UsageError, match="No such file"):
         unpack(tmp_path / "missing.zip", tmp_path / "runs")
 
