@@ -38,11 +38,11 @@ run=$!
 [ -z "$ending" ] || {{ sleep 1 && pass_on "$ending"; }}  # it came before the run had started
 
 wait "$run"
-code=$?
 while kill -0 "$run" 2>/dev/null; do  # a signal ends `wait` before the run has ended
     wait "$run"
-    code=$?
 done
+wait "$run"  # its exit code, also if it ended while the signal was handled
+code=$?
 {after}
 # 138: USR1 came while Python was starting.
 case "$ending:$code" in
