@@ -91,7 +91,7 @@ class KnownModels:
         source, candidate = self.found.sources[place], self.found.candidates.get(place)
         weights = candidate.weights.values() if candidate is not None else ()
         count = sum(each.rows * each.row_size for each in weights)
-        size = next((f"{count / n:.3g} {unit}" for n, unit in _UNITS if count >= n), str(count))
+        size = next((f"{count / n:.3g} {unit}" for n, unit in _UNITS if count >= n), f"{count:,}")
         lora = source.lora
         return ", ".join(
             [

@@ -1,9 +1,9 @@
-"""File and line for faults that are found after a config was read: each names its key."""
+"""File and line for faults that are found after a config was read: each names a key or a model."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,11 +15,13 @@ from evomerge.domain.errors import ConfigError, PreflightError
 
 _KEY = re.compile(rf"^((?:{'|'.join(Config.model_fields)})(?:\.\w+|\[\d+\])+)(?=: )", re.MULTILINE)
 """A key in front of a line: `evaluation.tasks.2.metric`, `evaluation.include[0]`."""
+_MODEL = re.compile(r"\(([^()]+)\)")
+"""What a model's fault has after the model's name, or at its end: its hub id or folder."""
 
 
 @contextmanager
 def citing(path: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
-    """Put file and line before every key with which a line of a PreflightError begins.
+    """Put file and line before the lines of a PreflightError, see `cited`.
 
     Args:
         path: the config file; it is read again only after an error.
@@ -33,16 +35,36 @@ def citing(path: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
 
 
 def cited(message: str, path: Path, overrides: Sequence[str] = ()) -> str:
-    """A message with file and line before every key with which a line begins."""
-    if not _KEY.search(message):
+    """A message with file and line before each line that begins with a key or names a model."""
+    if not _KEY.search(message) and not _MODEL.search(message):
         return message
     try:
         document = _read_again(path, overrides)
     except (OSError, ValueError):
         return message
-    return _KEY.sub(
-        lambda found: f"{document.where(document.place(key_path(found[1])))}: {found[1]}", message
-    )
+    models = dict(_models(document))
+    return "\n".join(_cited(line, document, models) for line in message.splitlines())
+
+
+def _cited(line: str, document: Document, models: Mapping[str, KeyPath]) -> str:
+    key = _KEY.match(line)
+    named = (models.get(text) for text in _MODEL.findall(line))
+    place = key_path(key[1]) if key else next(filter(None, named), None)
+    return line if place is None else f"{document.where(document.place(place))}: {line}"
+
+
+def _models(document: Document) -> Iterator[tuple[str, KeyPath]]:
+    """The places of the models by hub id or folder, as written and as a whole path."""
+    data = document.data if isinstance(document.data, dict) else {}
+    listed = data.get("foundation_models")
+    several = enumerate(listed) if isinstance(listed, list) else ()
+    items: list[tuple[KeyPath, object]] = [(("base_model",), data.get("base_model"))]
+    items += [(("foundation_models", number), each) for number, each in several]
+    for place, item in items:
+        text = item.get("model") if isinstance(item, dict) else item
+        if isinstance(text, str):
+            yield text, place
+            yield str(Path.cwd() / Path(text).expanduser()), place
 
 
 def refusal(

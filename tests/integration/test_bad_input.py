@@ -269,7 +269,8 @@ def test_an_unfit_model_is_refused_before_any_work(what, change, told, models, b
     change(models / "sort")
     lines = bad_run(models / "base", models / "reverse", models / "sort").splitlines()
     fault = next(i for i, line in enumerate(lines) if line.startswith("evomerge: "))
-    assert lines[fault].startswith(f"evomerge: sort ({models / 'sort'}): ")
+    where = f"{models.parent / 'config.yaml'}:3"
+    assert lines[fault].startswith(f"evomerge: {where}: sort ({models / 'sort'}): ")
     assert told in lines[fault] + lines[-1]
     assert len(lines) - fault == 2, "one line says what, one what to do"
 

@@ -220,6 +220,8 @@ def task_text(name: str, data: str, rows: Rows, columns: Columns, metric: str) -
                 }
             ],
         }
+    if any(row[columns.prompt][-1:].isspace() for row in rows.values()):
+        content["target_delimiter"] = ""  # the prompt has it already
     content["metric_list"] = [{"metric": metric, "aggregation": "mean", "higher_is_better": True}]
     content["metadata"] = {"version": 1.0}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

@@ -39,6 +39,7 @@ def test_a_generated_answer(here):
     assert content["dataset_kwargs"] == {"data_files": {"test": "../sums.jsonl"}}
     assert (content["doc_to_text"], content["doc_to_target"]) == ("prompt", "answer")
     assert content["output_type"] == "generate_until"
+    assert "target_delimiter" not in content
     assert task_named("sums.jsonl") == task  # the file that is there
 
 
@@ -57,6 +58,8 @@ def test_choices_and_csv(here):
     content = yaml.safe_load(new_task(data, own_task.read_rows(data), columns).text)
     assert (content["output_type"], content["doc_to_choice"]) == ("multiple_choice", "of")
     assert content["metric_list"][0]["metric"] == "acc"
+    written(here / "e.jsonl", [{"prompt": "1+1 =\n", "answer": 2}])
+    assert "target_delimiter: ''" in Path(*task_named("e.jsonl").folder.parts, "e.yaml").read_text()
     (here / "d.csv").write_text('question,answer\n"1+1=",2\n"1,2",3\n')
     assert own_task.read_rows(here / "d.csv")[3] == {"question": "1,2", "answer": "3"}
     assert task_named("d.csv").count == 2

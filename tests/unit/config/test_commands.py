@@ -85,13 +85,19 @@ def test_what_is_not_there_is_told_with_its_line(path, old, new, line, told):
 
 
 def test_a_fault_found_later_is_told_with_its_line(path):
-    message = "evaluation.tasks.1.metric: task 'copa': none\nevaluation.include[0]: no folder\nelse"
+    message = (
+        "evaluation.tasks.1.metric: task 'copa': none\nevaluation.include[0]: no folder\nelse\n"
+        f"three ({path.parent / 'models' / 'three'}): NaN\nthe licence (org/two@main)\n(org/no)"
+    )
     with pytest.raises(PreflightError) as caught, citing(path, ["evaluation.include=[x]"]):
         raise PreflightError(message)
     assert caught.value.message.splitlines() == [
         f"{path}:21: evaluation.tasks.1.metric: task 'copa': none",
         "--set evaluation.include=[x]: evaluation.include[0]: no folder",
         "else",
+        f"{path}:6: three ({path.parent / 'models' / 'three'}): NaN",
+        f"{path}:5: the licence (org/two@main)",
+        "(org/no)",
     ]
 
 
