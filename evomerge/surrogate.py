@@ -97,8 +97,30 @@ class Forecast(NamedTuple):
     deviation: float
 
 
+@dataclass(frozen=True)
+class Surrogate:
+    """The processes fitted to observations, to look back at a search.
+
+    Attributes:
+        known: features of the observations, shape (observations, features).
+        columns: their scores, shape (tasks, observations).
+        processes: one for each task.
+    """
+
+    known: Floats
+    columns: Floats
+    processes: tuple[GaussianProcessRegressor, ...]
+
+    @classmethod
+    def of(cls, seen: Sequence[Observation]) -> Surrogate:
+        """Fit the processes to at least one observation."""
+        known = np.array([_features(each.point) for each in seen])
+        columns = np.array([each.scores for each in seen]).T
+        return cls(known, columns, tuple(_process(known, column) for column in columns))
+
+
 def hindcast(
-    seen: Sequence[Observation], born: Sequence[int], objective: Combination
+    surrogate: Surrogate, born: Sequence[int], objective: Combination
 ) -> list[Forecast | None]:
     """The score that the processes expect at each point from the points of earlier generations.
 
@@ -108,9 +130,7 @@ def hindcast(
         born: the generation of each observation; None is returned where fewer than three are
             earlier.
     """
-    known = np.array([_features(each.point) for each in seen])
-    columns = np.array([each.scores for each in seen]).T
-    fitted = [_process(known, column) for column in columns]
+    known, columns, fitted = surrogate.known, surrogate.columns, surrogate.processes
     draw = np.random.default_rng(0).standard_normal((len(columns), _FORECASTS))
     generations = np.array(born)
     forecasts: list[Forecast | None] = []
@@ -132,7 +152,7 @@ def hindcast(
     return forecasts
 
 
-def importances(seen: Sequence[Observation], objective: Combination) -> list[float]:
+def importances(surrogate: Surrogate, objective: Combination) -> list[float]:
     """The total Sobol index of each weight: which share of the variance depends on it.
 
     Of the variance of the processes' mean score where all weights vary independently over the range
@@ -142,9 +162,7 @@ def importances(seen: Sequence[Observation], objective: Combination) -> list[flo
     """
     from scipy.stats import qmc
 
-    known = np.array([_features(each.point) for each in seen])
-    columns = np.array([each.scores for each in seen]).T
-    fitted = [_process(known, column) for column in columns]
+    known, columns, fitted = surrogate.known, surrogate.columns, surrogate.processes
     best = known[int(np.argmax(values(objective, 100.0 * columns)))]
     n = known.shape[1] - 2
     low, high = known[:, :n].min(axis=0), known[:, :n].max(axis=0)

@@ -8,16 +8,22 @@ machine.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+from evomerge.domain.errors import StoppedError
 from evomerge.report import palette
+from evomerge.store.atomic import make_folder, write_atomic
 
 Row = Mapping[str, Any]
 
@@ -87,16 +93,17 @@ class Figure:
     rows: Sequence[Row]
     fluid: bool = True
 
+    @cached_property
     def spec(self) -> dict[str, Any]:
         """The Vega-Lite specification in light colours."""
-        found: dict[str, Any] = self.chart.to_dict()
-        return {**found, "description": self.alt}
+        # Altair checked the parts when they were declared.
+        return {**self.chart.to_dict(validate=False), "description": self.alt}
 
     def svg(self) -> str:
         """The figure as SVG in light colours, with ids that no other figure has."""
         import vl_convert
 
-        drawn: str = vl_convert.vegalite_to_svg(self.spec())
+        drawn: str = vl_convert.vegalite_to_svg(self.spec)
         # Vega numbers ids in the order of all that a process draws.
         places = {found: place for place, found in enumerate(dict.fromkeys(_IDS.findall(drawn)))}
         return _IDS.sub(lambda found: f"{self.name}-{places[found[0]]}", drawn) + "\n"
@@ -105,7 +112,7 @@ class Figure:
         """The figure as PNG in light colours."""
         import vl_convert
 
-        drawn: bytes = vl_convert.vegalite_to_png(self.spec(), scale=_SCALE)
+        drawn: bytes = vl_convert.vegalite_to_png(self.spec, scale=_SCALE)
         return drawn
 
     def csv(self) -> str:
@@ -126,8 +133,7 @@ class Figure:
 
     def themed_spec(self) -> str:
         """The specification for a page's script element: JSON without any markup."""
-        spec = self.spec()
-        spec["config"] = {**spec.get("config", {}), "background": None}
+        spec = {**self.spec, "config": {**self.spec["config"], "background": None}}
         text = json.dumps(spec, ensure_ascii=False, separators=(",", ":"))
         text = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("&", "\\u0026")
         return _COLOURS.sub(_variable, text)
@@ -144,11 +150,25 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 @cache
 def scripts() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, which defines `vegaEmbed`."""
+    """Vega, Vega-Lite and Vega-Embed as one script, which defines `vegaEmbed`.
+
+    Bundling takes two seconds, so the script is kept in the user's cache folder, if there is one.
+    """
+    kept = _cache() / f"vega-{version('vl-convert-python')}.js"
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return kept.read_text(encoding="utf-8")
     import vl_convert
 
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return bundle.replace("</script", "<\\/script")
+    bundle = bundle.replace("</script", "<\\/script")
+    with contextlib.suppress(OSError, StoppedError):
+        make_folder(kept.parent)
+        write_atomic(kept, bundle.encode())
+    return bundle
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evomerge"
 
 
 def _variable(match: re.Match[str]) -> str:

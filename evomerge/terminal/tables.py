@@ -28,7 +28,7 @@ def pool_table(state: RunState, rows: int | None = None) -> Fitted:
     pool = state.pool[:rows]
     model = words("pool", (name_text(m, bold=m is state.best) for m in pool))
     score = numbers("score", (figures.score(m) for m in pool))
-    gains = numbers("gain", (gain_text(m, state) for m in pool))
+    gains = numbers("over parents", (gain_text(m, state) for m in pool))
     guard = perplexity_columns(pool)
     kin = numbers("kinship", (kinship_text(m, state) for m in pool))
     parents = words("parents", (spelled(figures.parents(m.parents), "dim") for m in pool))
@@ -119,7 +119,7 @@ def models_table(state: RunState, models: Sequence[Model], uncertain: Collection
             words("kind", (m.kind for m in models)),
             numbers("gen", (str(m.generation) for m in models)),
             numbers("score", (score_text(m, state) for m in models)),
-            numbers("gain", (gain_text(m, state) if m.parents else "" for m in models)),
+            numbers("over parents", (gain_text(m, state) if m.parents else "" for m in models)),
             numbers("kinship", (kinship_text(m, state) if m.parents else "" for m in models)),
             *perplexity_columns(models),
             *(tasks if len(tasks) > 1 else ()),
@@ -161,7 +161,7 @@ def lineage_table(state: RunState) -> Fitted:
             words("model", (name_text(m, bold=m is best) for m in merges)),
             words("parents", (figures.parents(m.parents) for m in merges)),
             numbers("score", (_points(m) for m in merges)),
-            numbers("gain", (gain_text(m, state) for m in merges)),
+            numbers("over parents", (gain_text(m, state) for m in merges)),
         ]
     )
 

@@ -72,13 +72,13 @@ def search_of(state: RunState) -> SearchPath | None:
     expected: Mapping[str, tuple[float, float]] = {}
     importance: Mapping[str, float] = {}
     if objective is not None and len(seen) <= _MOST:
-        from evomerge.surrogate import hindcast, importances
+        from evomerge.surrogate import Surrogate, hindcast, importances
 
-        points = [observation for _, observation in seen]
-        told = hindcast(points, [model.generation for model, _ in seen], objective)
+        surrogate = Surrogate.of([observation for _, observation in seen])
+        told = hindcast(surrogate, [model.generation for model, _ in seen], objective)
         expected = {m.name: f for (m, _), f in zip(seen, told, strict=True) if f is not None}
         if len(seen) >= len(names) + _ENOUGH:
-            importance = dict(zip(names, importances(points, objective), strict=True))
+            importance = dict(zip(names, importances(surrogate, objective), strict=True))
     found = []
     best = None
     by_name = {model.name: observation for model, observation in seen if model.parents}

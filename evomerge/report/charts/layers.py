@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 
 from evomerge.report import palette
@@ -9,6 +11,7 @@ from evomerge.report.charts.marks import data, finished, tooltip
 from evomerge.report.figure import Figure
 from evomerge.views.run import RunView
 
+_MOST_TICKS = 16
 _TITLES = {"attention": "attention", "mlp": "MLP"}
 
 
@@ -16,7 +19,7 @@ def weight_change(view: RunView) -> Figure | None:
     """The best model against its parents and the base, by layer; None if it was not measured."""
     if not view.changes:
         return None
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"layer": each.layer, "kind": each.kind, "against": each.other, "rms": each.rms}
         for each in view.changes
     ]
@@ -33,8 +36,10 @@ def weight_change(view: RunView) -> Figure | None:
         alt.Chart(data([{**row, "kind": _TITLES[str(row["kind"])]} for row in rows]))
         .mark_line(point={"filled": True, "size": 45}, strokeWidth=1.8)
         .encode(
-            x=alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1, format="d", grid=False)),
-            y=alt.Y("rms:Q", title="RMS change of a weight"),
+            x=alt.X(
+                "layer:Q", title="layer", axis=alt.Axis(values=_ticks(rows), format="d", grid=False)
+            ),
+            y=alt.Y("rms:Q", title="RMS change of a weight", axis=alt.Axis(format=".2~g")),
             color=alt.Color("against:N", title="against", scale=looks),
             tooltip=tooltip(against="against", layer="layer", rms="RMS change|.3g"),
         )
@@ -51,3 +56,9 @@ def weight_change(view: RunView) -> Figure | None:
         finished(chart, width=None),
         rows,
     )
+
+
+def _ticks(rows: list[dict[str, Any]]) -> list[int]:
+    """Every layer, or every nth of a deep model."""
+    last = max(row["layer"] for row in rows)
+    return list(range(0, last + 1, 1 + last // _MOST_TICKS))

@@ -281,8 +281,8 @@ def trade_off(view: RunView) -> Figure | None:
         every.mark_point(filled=True, size=80).encode(
             x=x,
             y=y,
-            color=alt.Color("kind:N", scale=colours, title=None),
-            shape=alt.Shape("kind:N", scale=shapes, title=None),
+            color=alt.Color("kind:N", scale=colours, title=None, legend=alt.Legend(offset=26)),
+            shape=alt.Shape("kind:N", scale=shapes, title=None, legend=alt.Legend(offset=26)),
             opacity=alt.condition(
                 "selected === '' ? datum.front : datum.model === selected",
                 alt.value(1),
@@ -298,6 +298,9 @@ def trade_off(view: RunView) -> Figure | None:
                 score="score|.2f",
             ),
         ),
+        every.transform_filter("datum.front")
+        .mark_text(align="right", dx=-8, dy=-8, color=palette.MUTED)
+        .encode(x=x, y=y, text="model:N", opacity=faded(1.0, 0.3)),
         alt.Chart(data([{}]))
         .mark_text(
             text=alt.ExprRef(f"{named}[on_x] + ' →'"),

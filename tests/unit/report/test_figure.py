@@ -72,7 +72,7 @@ def test_the_csv_is_the_data():
 def test_every_chart_names_the_selected_model(paper, long):
     for subject in (paper, long):
         for name, one in figures_of(subject.view).items():
-            assert {"name": "selected", "value": ""} in one.spec()["params"], name
+            assert {"name": "selected", "value": ""} in one.spec["params"], name
 
 
 def contrast(one, other):
