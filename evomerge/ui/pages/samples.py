@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast, get_args
+from urllib.parse import urlencode
 
 from markupsafe import Markup, escape
 from starlette.requests import Request
@@ -125,7 +126,9 @@ def _found(site: Site, seen: Seen, asked: Asked) -> tuple[Page | None, str]:
 def _addresses(seen: Seen, asked: Asked) -> object:
     """A function from what changes to the address of the same question with the change."""
 
-    def to(outcome: str | None = None, number: int | None = None) -> str:
+    def to(
+        outcome: str | None = None, number: int | None = None, beside: int = _MOST_BESIDE
+    ) -> str:
         rest = link(
             seen.name,
             "samples",
@@ -136,8 +139,8 @@ def _addresses(seen: Seen, asked: Asked) -> object:
             outcome=outcome or asked.outcome,
             page=number,
         )
-        beside = [link("", "", beside=model.name).partition("?")[2] for model in asked.beside]
-        return rest + "".join(f"&{each}" for each in beside or ["beside="])
+        names = [model.name for model in asked.beside[:beside]] or [""]
+        return f"{rest}&{urlencode([('beside', name) for name in names])}"
 
     return to
 

@@ -12,6 +12,10 @@
     for (const select of document.querySelectorAll("form[data-submit] select")) {
       select.addEventListener("change", () => select.form.requestSubmit());
     }
+    for (const text of document.querySelectorAll(".prompt")) {
+      const mark = text.querySelector("mark");  // the first word that was looked for
+      if (mark) text.scrollTop += mark.getBoundingClientRect().top - text.getBoundingClientRect().top - 60;
+    }
     follow();
   });
 
