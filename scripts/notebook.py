@@ -68,11 +68,11 @@ print(changes[changes["change"] == "lost"][["task", "prompt", "target", best.nam
 
 # %%
 skills = [name for name in models.columns if name.endswith(" kept")]
-shares = models.melt("model", skills, "task", "share of the specialist's score")
+shares = models.melt("model", skills, "task", "share of the best specialist")
 bars = (
     alt.Chart(shares)
     .mark_bar()
-    .encode(x="model", y="share of the specialist's score", xOffset="task", color="task")
+    .encode(x="model", y="share of the best specialist", xOffset="task", color="task")
 )
 bars.save(run.path / "skills.png")
 
