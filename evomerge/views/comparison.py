@@ -121,7 +121,7 @@ def _arm(arm: Arm) -> ArmRow:
         gain_of(median.state, best),
         skills_of(median.state, best),
         changes_of(median.state, best),
-        _counted(len(member.course) for member in arm.members),
+        _counted(member.state.evaluations for member in arm.members),
         _counted(member.state.merges for member in arm.members),
         _counted(member.reused for member in arm.members),
         _hours(member.course[-1].work for member in arm.members),
