@@ -25,7 +25,7 @@ doc_to_target: a
 class FakeChild:
     """Stands in for the child process."""
 
-    name, kinds, device = "scoring on cpu", frozenset({"describe", "score"}), "cpu"
+    name, kinds, device, host = "scoring on cpu", frozenset({"describe", "score"}), "cpu", ""
 
     def __init__(self):
         self.asked = []
