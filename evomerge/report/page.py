@@ -11,6 +11,7 @@ from evomerge import __version__
 from evomerge.report import palette
 from evomerge.report.figure import scripts
 from evomerge.terminal import figures
+from evomerge.terminal.gains import probability
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -66,7 +67,7 @@ def environment() -> Environment:
         points=_points,
         signed=lambda value: figures.gain(value).replace("-", "−"),
         between=_between,
-        probability=_probability,
+        probability=probability,
         counted=figures.count,
         duration=figures.duration,
     )
@@ -93,10 +94,6 @@ def _points(value: float | None, error: float | None = None) -> str:
 def _between(each: Any) -> str:
     """The interval of a value with `low` and `high`: `[−1.0, +3.3]`."""
     return f"[{each.low:+.1f}, {each.high:+.1f}]".replace("-", "−")
-
-
-def _probability(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _a_value(value: object) -> object:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from evomerge.analysis.correlation import Correlation
 from evomerge.domain.kinship import Metric
-from evomerge.terminal.figures import printable
 
 METRICS = {
     Metric.PCC: "Pearson correlation of weight deltas",
@@ -24,15 +23,6 @@ def estimates_line(errors: Iterable[float]) -> str:
         " ~ is estimated from stored samples of the weights, by no more than "
         f"±{widest:.2g} (95 of 100 lie within); `evomerge kinship RUN --exact` measures."
     )
-
-
-def elided(name: str, length: int) -> str:
-    """A name on one line of at most `length` characters, shortened in the middle."""
-    name = printable(name)
-    if len(name) <= length:
-        return name
-    tail = (length - 1) // 2
-    return f"{name[: length - 1 - tail]}…{name[len(name) - tail :]}"
 
 
 def probability(p: float | None) -> str:

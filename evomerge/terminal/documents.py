@@ -17,8 +17,8 @@ from evomerge.domain.skills import Skills, lost_skills, skills_of
 from evomerge.domain.state import RunState
 from evomerge.domain.warnings import warning_summaries
 from evomerge.terminal.held_out import held_out_gain
-from evomerge.terminal.sentences import best_over_foundation
 from evomerge.terminal.status import RunStatus
+from evomerge.views.outcome import best_over_foundation
 
 FORMAT = 1
 

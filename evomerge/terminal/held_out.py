@@ -11,8 +11,9 @@ from evomerge.domain.warnings import warning_summaries
 from evomerge.terminal import figures
 from evomerge.terminal.columns import Column, Fitted, numbers, words
 from evomerge.terminal.figures import printable, spelled
-from evomerge.terminal.sentences import SPLITS, best_over_foundation
+from evomerge.terminal.sentences import SPLITS
 from evomerge.terminal.tables import FAILURE, name_text, perplexity_columns
+from evomerge.views.outcome import best_over_foundation
 
 SEEN = "scores are measured on the selection items (evaluation.split is none)"
 

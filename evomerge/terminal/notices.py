@@ -7,7 +7,7 @@ from typing import Any
 from evomerge.domain.events import CandidateFailed, Event, HeldOutFailed, ModelScored, RunFinished
 from evomerge.domain.state import RunState
 from evomerge.terminal import figures
-from evomerge.terminal.sentences import best_over_foundation
+from evomerge.views.outcome import best_over_foundation
 
 FORMAT = 1
 

@@ -26,7 +26,6 @@ from evomerge.domain.events import (
 )
 from evomerge.domain.lineage import merge_gain
 from evomerge.domain.model import Candidate, Model
-from evomerge.domain.population import rank
 from evomerge.domain.scores import Split
 from evomerge.domain.skills import lost_skills
 from evomerge.domain.state import RunState
@@ -35,6 +34,7 @@ from evomerge.terminal.budget import budget_text
 from evomerge.terminal.differences import gains_line
 from evomerge.terminal.figures import printable
 from evomerge.terminal.skills import lost_by_pool
+from evomerge.views.outcome import best_over_foundation
 
 SPLITS: dict[Split, str] = {
     "selection": "selection",
@@ -69,15 +69,6 @@ def sentences(event: Event, state: RunState) -> list[Sentence]:
     other events yield one.
     """
     return _said(event, state)
-
-
-def best_over_foundation(state: RunState) -> tuple[Model, float] | None:
-    """The best foundation model, and the gain of the run's best model over it in points."""
-    scored = [model for model in state.at_generation(0) if model.scores is not None]
-    foundation = min(scored, key=rank, default=None)
-    if foundation is None or state.best is None:
-        return None
-    return foundation, (state.best.score or 0.0) - (foundation.score or 0.0)
 
 
 @singledispatch

@@ -1,20 +1,11 @@
-"""The meaning of a score, and the skills kept and lost, as text."""
+"""The skills kept and lost, as text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evomerge.domain.objective import MEANINGS, Objective
 from evomerge.domain.skills import Skill, Skills
 from evomerge.terminal.differences import ITEMS
-
-
-def meaning(objective: Objective) -> str:
-    """What a score is, and which tasks are left out of it."""
-    text = MEANINGS[objective.name]
-    if not objective.left_out:
-        return text
-    return f"{text}; left out, since no foundation model scores: {', '.join(objective.left_out)}"
 
 
 def kept_sentence(skills: Skills) -> str:

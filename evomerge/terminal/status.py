@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from evomerge.domain.baseline import Baseline
-from evomerge.domain.skills import lost_skills
+from evomerge.domain.skills import lost_skills, skills_of
 from evomerge.domain.state import Entry, RunState, fold
 from evomerge.store.progress_file import Underway
 from evomerge.terminal import figures
@@ -22,10 +22,10 @@ from evomerge.terminal.columns import Fitted, numbers, words
 from evomerge.terminal.figures import MISSING, printable, spelled
 from evomerge.terminal.held_out import held_out_table
 from evomerge.terminal.panel import Fact, facts_table
-from evomerge.terminal.sentences import best_over_foundation
 from evomerge.terminal.skills import lost_by_pool
 from evomerge.terminal.summary import outcome_facts
 from evomerge.terminal.tables import generations_table, pool_table, skipped_lines
+from evomerge.views.outcome import gain_of
 
 Phase = Literal["running", "stopped", "finished", "damaged"]
 
@@ -80,9 +80,11 @@ class RunStatus:
 
     @property
     def gain(self) -> float | None:
-        """Gain of the best model over the best foundation model, in points."""
-        over = best_over_foundation(self.state)
-        return None if over is None else over[1]
+        """Gain of the best model over the best foundation model in points, held out if known."""
+        if self.state.best is None:
+            return None
+        gain = gain_of(self.state, self.state.best)
+        return 0.0 if gain is None else gain.value
 
     @property
     def generation(self) -> int | None:
@@ -146,13 +148,17 @@ def runs_table(statuses: Sequence[RunStatus]) -> Fitted:
         "score", (MISSING if model is None else figures.score(model) for model in bests)
     )
     gain = numbers("gain", (spelled(figures.gain(g), figures.gain_style(g)) for g in gains))
+    kept = [skills_of(state) if state.started else None for state in states]
+    skills = numbers(
+        "skills", (MISSING if each is None else f"{each.kept}/{len(each.tasks)}" for each in kept)
+    )
     spent = numbers("time", (figures.duration(state.seconds) for state in states))
     merges = numbers("merges", (str(state.merges) for state in states))
     failed = numbers("failed", (str(state.models.failures) for state in states))
     return Fitted(
-        [name, phase, strategy, generation, best, score, gain, merges, failed, spent],
-        [name, phase, strategy, generation, best, score, gain, spent],
-        [name, phase, generation, score, gain],
+        [name, phase, strategy, generation, best, score, gain, skills, merges, failed, spent],
+        [name, phase, strategy, generation, best, score, gain, skills, spent],
+        [name, phase, generation, score, gain, skills],
     )
 
 

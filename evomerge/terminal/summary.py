@@ -22,10 +22,11 @@ from evomerge.terminal.held_out import (
     warnings_text,
 )
 from evomerge.terminal.panel import facts_table
-from evomerge.terminal.sentences import best_over_foundation
-from evomerge.terminal.skills import kept_sentence, meaning
+from evomerge.terminal.skills import kept_sentence
 from evomerge.terminal.tables import generations_table, kind_style, pool_table
 from evomerge.terminal.tree import lineage_tree
+from evomerge.views.outcome import best_over_foundation
+from evomerge.views.run import meaning
 
 _LEAVES = 12  # longest lineage expression that is printed on one line
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from evomerge.domain.lineage import ancestors, merge_gain
+from evomerge.domain.lineage import merge_gain
 from evomerge.domain.model import Model
 from evomerge.domain.state import Generation, RunState
 from evomerge.terminal import figures
@@ -101,34 +101,6 @@ def choices_table(
     )
 
 
-def models_table(state: RunState, models: Sequence[Model], uncertain: Collection[str]) -> Fitted:
-    """`models` with everything that is known of each, one row a model.
-
-    Args:
-        uncertain: names of the models whose parents are assumed.
-    """
-    ranks = {model.name: str(place) for place, model in enumerate(state.ranking, start=1)}
-    tasks = task_columns(models)
-    parents = (
-        figures.parents(m.parents) + (" (assumed)" if m.name in uncertain else "") for m in models
-    )
-    return Fitted(
-        [
-            words("model", (name_text(m, bold=m is state.best) for m in models)),
-            numbers("#", (ranks.get(m.name, "") for m in models)),
-            words("kind", (m.kind for m in models)),
-            numbers("gen", (str(m.generation) for m in models)),
-            numbers("score", (score_text(m, state) for m in models)),
-            numbers("over parents", (gain_text(m, state) if m.parents else "" for m in models)),
-            numbers("kinship", (kinship_text(m, state) if m.parents else "" for m in models)),
-            *perplexity_columns(models),
-            *(tasks if len(tasks) > 1 else ()),
-            words("parents", parents),
-            words("why", (_why(m) for m in models)),
-        ]
-    )
-
-
 def perplexity_columns(models: Sequence[Model]) -> list[Column]:
     """The perplexities, red where the guard keeps a model out; no column if none is known."""
     if all(model.perplexity is None for model in models):
@@ -137,33 +109,10 @@ def perplexity_columns(models: Sequence[Model]) -> list[Column]:
     return [numbers("perplexity", cells)]
 
 
-def _why(model: Model) -> str:
-    """Why a model failed or is kept out; else why its merge was chosen."""
-    if model.failure is not None:
-        return model.failure.reason
-    return reason(model) if model.kept_out is None else f"{KEPT_OUT}: {model.kept_out}"
-
-
 def score_text(model: Model, state: RunState) -> Text:
     """The score of a model, else what became of it."""
     scored = model.scores is not None
     return spelled(figures.score(model)) if scored else outcome_text(model, state, {})
-
-
-def lineage_table(state: RunState) -> Fitted:
-    """The merges in the best model's lineage, oldest first."""
-    best = state.best
-    names = [] if best is None else [best.name, *ancestors(best.name, state.models)]
-    merges = [model for name in names if (model := state.models[name]).parents]
-    merges.sort(key=lambda model: (model.generation, model.name))
-    return Fitted(
-        [
-            words("model", (name_text(m, bold=m is best) for m in merges)),
-            words("parents", (figures.parents(m.parents) for m in merges)),
-            numbers("score", (_points(m) for m in merges)),
-            numbers("over parents", (gain_text(m, state) for m in merges)),
-        ]
-    )
 
 
 def skipped_lines(state: RunState, at_most: int = 8) -> Text:

@@ -88,6 +88,14 @@ def best_foundation(state: RunState) -> Model | None:
     return min(scored, key=rank, default=None)
 
 
+def best_over_foundation(state: RunState) -> tuple[Model, float] | None:
+    """The best foundation model, and the gain of the best model over it on the selection split."""
+    over = best_foundation(state)
+    if over is None or state.best is None:
+        return None
+    return over, (state.best.score or 0.0) - (over.score or 0.0)
+
+
 def gain_of(state: RunState, model: Model) -> Gain | None:
     """The gain of a model over the best foundation model, on held-out items if both have them.
 

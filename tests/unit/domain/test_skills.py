@@ -9,7 +9,8 @@ from evomerge.domain.scores import Scores, TaskScore
 from evomerge.domain.skills import lost_skills, skills_of
 from evomerge.domain.state import Entry, fold
 from evomerge.terminal.documents import skills_brief
-from evomerge.terminal.skills import kept_means, kept_sentence, lost_list, meaning
+from evomerge.terminal.skills import kept_means, kept_sentence, lost_list
+from evomerge.views.run import meaning
 
 NAMES = ("ash", "birch", "cedar")
 POINTS = {"ash": (90, 81, 10), "birch": (80, 90, 2), "cedar": (10, 20, 95)}

@@ -20,8 +20,9 @@ from evomerge.terminal.panel import model_panel
 from evomerge.terminal.sentences import sentences
 from evomerge.terminal.status import RunStatus, status_panel
 from evomerge.terminal.summary import result_text, summary
-from evomerge.terminal.tables import choices_table, models_table
+from evomerge.terminal.tables import choices_table
 from evomerge.terminal.tree import lineage_tree
+from evomerge.views.models import models_of
 from tests.unit.domain.test_guard import run
 
 REASON = "perplexity 500.0 is above 1.3 × 20.00, that of a"
@@ -69,14 +70,9 @@ def test_status_and_the_end_of_a_run_say_the_bound_and_how_many(guarded):
 
 
 def test_tables_trees_and_the_panel_of_a_model_say_why(guarded):
-    state, _, out = guarded
-    row = next(
-        line
-        for line in printed(models_table(state, list(state.models.values()), ())).splitlines()
-        if line.startswith(out.name)
-    )
-    assert "500.0" in row
-    assert f"kept out: {REASON}" in row
+    state, entries, out = guarded
+    (row,) = (row for row in models_of(entries, state) if row.name == out.name)
+    assert (row.perplexity, row.status, row.reason) == (500.0, "kept out", REASON)
     for part in (model_panel(state, out.name), choices_table(state, {}, [out])):
         assert REASON in printed(part)
     assert "perplexity 500.0" in printed(lineage_tree(state, out.name))
