@@ -54,7 +54,7 @@ async def events(request: Request) -> Response:
     async def stream() -> AsyncIterator[str]:
         last, quiet = None, 0
         while not (site.closing.is_set() or await request.is_disconnected()):
-            version = await run_in_threadpool(site.folder.version, name)
+            version = await run_in_threadpool(site.version, name)
             if version != last or quiet >= _ALIVE:
                 yield f"data: {version}\n\n" if version != last else ": nothing new\n\n"
                 last, quiet = version, 0

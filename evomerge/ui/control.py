@@ -29,6 +29,7 @@ _LINES = 4
 class _Resumed:
     process: subprocess.Popen[bytes]
     log: Path
+    events: int  # in the journal when it was started
 
 
 class Control:
@@ -93,7 +94,7 @@ class Control:
                 )
         except OSError as error:
             raise UsageError(f"{seen.name} cannot be resumed: {error}") from error
-        self._resumed[seen.name] = _Resumed(process, log)
+        self._resumed[seen.name] = _Resumed(process, log, seen.length)
 
     def told(self, seen: Seen) -> tuple[str, bool] | None:
         """(what became of the process that resumed a run, whether it failed); None without one."""
@@ -102,7 +103,7 @@ class Control:
             return None
         code = started.process.poll()
         if code is None:
-            return None if seen.phase == "running" else ("it is being resumed", False)
+            return ("it is being resumed", False) if seen.length == started.events else None
         if code == 0 or -code == signal.SIGTERM or code == 128 + signal.SIGTERM:
             return None
         lines = started.log.read_text(encoding="utf-8", errors="replace").splitlines()

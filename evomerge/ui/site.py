@@ -75,16 +75,31 @@ class Site:
             raise HTTPException(404, f"no model named {name!r} in {seen.name}")
         return model
 
+    def version(self, name: str | None) -> str:
+        """A word that changes with everything that is shown of a run, or of all without a name."""
+        if name is None:
+            return _word(self.folder.version())
+        seen = self.folder.run(name)
+        return _word(seen and seen.version, seen and self.control.told(seen))
+
     def page(
         self, request: Request, template: str, /, *, status: int = 200, **context: Any
     ) -> Response:
-        """A page; all values of `context` are escaped."""
-        text = (
-            _templates()
-            .get_template(template)
-            .render(folder=self.folder.path, access=self.access, here=request.url.path, **context)
-        )
-        return HTMLResponse(text, status)
+        """A page; all values of `context` are escaped.
+
+        With `seen`, the page of a run, which it follows.
+        """
+        seen = context.get("seen")
+        if seen is not None:
+            context["told"] = self.control.told(seen)
+            context["version_now"] = _word(seen.version, context["told"])
+        template_ = _templates().get_template(template)
+        shared = {"folder": self.folder.path, "access": self.access, "here": request.url.path}
+        return HTMLResponse(template_.render(shared | context), status)
+
+
+def _word(*content: object) -> str:
+    return sha256(repr(content).encode()).hexdigest()[:16]
 
 
 @cache

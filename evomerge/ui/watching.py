@@ -149,12 +149,9 @@ class RunsFolder:
             return next((seen for seen in self.runs() if seen.name == name), None)
         return follower.look()
 
-    def version(self, name: str | None) -> str:
-        """A text that changes whenever something of a run, or of any run, does."""
-        if name is None:
-            return "/".join(f"{seen.name}:{seen.version}" for seen in self.runs())
-        seen = self.run(name)
-        return "gone" if seen is None else seen.version
+    def version(self) -> str:
+        """A text that changes whenever something of any run does."""
+        return "/".join(f"{seen.name}:{seen.version}" for seen in self.runs())
 
 
 def _stamp(path: Path) -> _Stamp | None:

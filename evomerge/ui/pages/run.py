@@ -14,14 +14,12 @@ def page(request: Request) -> Response:
     """`/runs/RUN`: its report, with what goes on above it."""
     site: Site = request.app.state.site
     seen = site.run(request)
-    told = site.control.told(seen)
     if seen.damage is not None or seen.state.started is None:
-        return site.page(request, "unread.html", seen=seen, told=told)
+        return site.page(request, "unread.html", seen=seen)
     return site.page(
         request,
         "run.html",
         seen=seen,
-        told=told,
         use=budget_use(seen.state),
         model_page=lambda name: link(seen.name, "model", name=name),
         **site.reports.content(seen),

@@ -41,6 +41,7 @@ class RunRow:
 def page(request: Request) -> Response:
     """`/`."""
     site: Site = request.app.state.site
+    version = site.version(None)
     runs = site.folder.runs()
     phases = Counter(seen.phase for seen in runs)
     return site.page(
@@ -48,7 +49,7 @@ def page(request: Request) -> Response:
         "runs.html",
         rows=[_row(seen) for seen in runs],
         tally=", ".join(f"{number} {phase}" for phase, number in sorted(phases.items())),
-        version_of_all=site.folder.version(None),
+        version_of_all=version,
     )
 
 

@@ -37,9 +37,7 @@
       const answer = await fetch(location.href);
       if (!answer.ok) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const {events, version} = fresh.body.dataset;
-      page.version = version || "";
-      if (!events) { source?.close(); delete page.events; }
+      page.version = fresh.body.dataset.version || "";
       fresh.querySelectorAll("header [data-live]").forEach((part) => {
         document.getElementById(part.id)?.replaceWith(part);
       });
@@ -95,7 +93,7 @@
     };
     // A browser opens six connections to a server at most: only the tab in front keeps one.
     const connect = () => {
-      if (document.hidden || !page.events) { source?.close(); source = null; return; }
+      if (document.hidden) { source?.close(); source = null; return; }
       if (source) return;
       source = new EventSource(page.events);
       source.onmessage = (event) => { if (event.data !== page.version) soon(); };
