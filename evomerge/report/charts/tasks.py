@@ -126,7 +126,7 @@ def model_by_task(view: RunView) -> Figure | None:
     scored = sum(model.score is not None for model in models.values())
     hidden = scored - len(chosen)
     shown = (
-        f" The {hidden} models of lower rank are in the CSV of all models." if hidden > 0 else ""
+        f" The {hidden} models of lower rank are in the table of all models." if hidden > 0 else ""
     )
     height = 24 * len(chosen)
     return Figure(
