@@ -63,5 +63,5 @@ def page(request: Request) -> Response:
         rows=[(a, [cell(a, b) if a != b else None for b in names]) for a in names],
         metric=metric,
         metrics=[*Metric],
-        told=lambda cell: figures.kinship(cell.value, metric),
+        number=lambda cell: figures.kinship(cell.value, metric),
     )
