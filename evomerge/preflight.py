@@ -19,7 +19,7 @@ from evomerge.execution import operations
 from evomerge.execution.evaluation import Evaluation, agreed
 from evomerge.planning.advice import advice
 from evomerge.planning.projections import first_generation
-from evomerge.stopping import MaxCost
+from evomerge.stopping import budget_of
 from evomerge.store.run_directory import RunDirectory
 from evomerge.workplace import Workplace
 
@@ -48,9 +48,12 @@ def check(
     config, run = workplace.config, workplace.run
     checking("devices and disk")
     _check_machine(config, run, warn)
-    if any(isinstance(each, MaxCost) for each in config.stopping) and not workplace.gpus:
+    limits = budget_of(config.stopping)
+    if limits.max_cost is not None and not workplace.gpus:
         what = "max_cost counts GPU-hours, and this run uses no GPU: it is never reached"
-        warn(Finding("warning", "stopping", what, "add `max_hours` or `max_evaluations`"))
+        alone = limits.max_hours is None and limits.max_evaluations is None
+        remedy = "add `max_hours` or `max_evaluations`" if alone else None
+        warn(Finding("warning", "stopping", what, remedy))
     if not run.exists:
         _check_disk(config, run, models)
     tasks = ", ".join(task.name for task in config.evaluation.tasks)

@@ -170,7 +170,7 @@ class MaxCost(Criterion):
     def reached(self, state: RunState) -> str | None:
         """Compare the money spent."""
         cost = state.cost(self.price_per_gpu_hour)
-        return None if cost < self.limit else f"max_cost: {cost:.2f} spent of {self.limit:g}"
+        return None if cost < self.limit else f"max_cost: {cost:.2f} of {self.limit:g} spent"
 
 
 CRITERIA: Registry[Criterion] = Registry(

@@ -36,7 +36,7 @@ def test_the_gpus_of_every_session_count_for_its_hours(tmp_path):
     resumed = fold([pause, *later[:1]], first)
     assert resumed.gpu_seconds == 2 * 3600 + 4 * 900, "the pause is free"
     assert resumed.cost(2.0) == pytest.approx(6.0)
-    assert COST.reached(resumed) == "max_cost: 6.00 spent of 5"
+    assert COST.reached(resumed) == "max_cost: 6.00 of 5 spent"
     assert budget_text(resumed) == "6.00 of 5.00 spent (4 GPUs, 2 an hour)"
     assert "budget   6.00 of 5.00 spent" in result_text(resumed)
     assert result_document(resumed)["cost"] == pytest.approx(6.0)
