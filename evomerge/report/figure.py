@@ -51,6 +51,7 @@ CONFIG: Mapping[str, Any] = {
         "titleFontWeight": "normal",
         "titlePadding": 8,
     },
+    "axisTop": {"labelAngle": 0},
     "header": {"labelColor": palette.INK, "labelFontSize": 12, "title": None},
     "legend": {
         "labelColor": palette.INK,

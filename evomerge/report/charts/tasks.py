@@ -173,7 +173,7 @@ def shares(
         scale=alt.Scale(paddingInner=0.02),
         axis=alt.Axis(
             orient="top",
-            labelAngle=0 if len(tasks) <= 6 else -40,
+            labelAngle=alt.Undefined if len(tasks) <= 6 else -40,
             domain=False,
             ticks=False,
             labelFontSize=12,

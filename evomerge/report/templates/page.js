@@ -73,7 +73,10 @@
 
   const fitted = (spec, room) => {
     spec.config.legend.gradientLength = Math.max(120, Math.min(360, room - 230));
-    if (room < 560) spec.config.legend.columns = 2;
+    if (room < 560) {
+      spec.config.legend.columns = 2;
+      spec.config.axisTop = {labelAngle: -35};
+    }
     if (spec.facet) {
       const least = Math.min(240, room - 70);
       spec.columns = Math.max(1, Math.min(spec.columns || 1, Math.floor(room / (least + 70))));

@@ -18,6 +18,10 @@ PROBE = """<script>const told = setInterval(() => {
   const live = document.querySelectorAll("figure.live-now").length;
   const line = document.querySelector("#best-so-far .live [stroke='var(--ink)']");
   if (live < figures || !line) return;
+  if (!document.querySelector("tr.selected")) {
+    document.querySelector("tr[data-model]").click();
+    return;
+  }
   clearInterval(told);
   document.title = JSON.stringify({
     height: document.documentElement.scrollHeight,
@@ -25,6 +29,9 @@ PROBE = """<script>const told = setInterval(() => {
     paper: getComputedStyle(document.body).backgroundColor,
     ink: getComputedStyle(document.body).color,
     line: getComputedStyle(line).stroke,
+    faint: [...document.querySelectorAll("#best-so-far .live .mark-symbol path[opacity]")]
+      .filter((mark) => mark.getAttribute("opacity") < 0.5).length,
+    chosen: document.querySelector("tr.selected").dataset.model,
     fetched: performance.getEntriesByType("resource").length }); }, 100)</script>"""
 
 
@@ -60,6 +67,8 @@ def test_the_page_in_light_and_dark(browse, paper):
         assert seen[theme]["fetched"] == 0
         assert seen[theme]["overflow"] <= 0
         assert 3000 < seen[theme]["height"] < 9000
+        assert seen[theme]["chosen"] == paper.state.best.name
+        assert seen[theme]["faint"] == len(paper.state.models) - 1, "a row selects its model"
     assert seen["light"]["paper"] != seen["dark"]["paper"]
     assert seen["light"]["line"] == seen["light"]["ink"]
     assert seen["dark"]["line"] == seen["dark"]["ink"], "figures follow the theme"

@@ -1,7 +1,7 @@
 """What is shown of runs, as values: gains, skills, searches, lineages; and as JSON."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +12,7 @@ from evomerge.imagined.landscape import Landscape
 from evomerge.imagined.recorded import replay, replay_config
 from evomerge.store.run_directory import RunDirectory
 from evomerge.testing.landscape_run import landscape_config, run_landscape
+from evomerge.views import as_document
 from evomerge.views.kinship import merge_gains
 from evomerge.views.outcome import gain_of, outcome_of
 from evomerge.views.run import run_view
@@ -187,8 +188,7 @@ def paper():
 def test_a_view_is_plain_values(run, request):
     entries, state = request.getfixturevalue(run)
     view = run_view("run", entries, state)
-    text = json.dumps(asdict(view), default=lambda each: each.model_dump(mode="json"))
-    document = json.loads(text)
+    document = json.loads(json.dumps(as_document(view)))
     assert [row["name"] for row in document["models"]] == list(state.models)
     assert document["outcome"]["model"] == state.best.name
     assert document["work"]["evaluations"] == state.evaluations
