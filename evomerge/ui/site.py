@@ -93,9 +93,9 @@ class Site:
         if seen is not None:
             context["told"] = self.control.told(seen)
             context["version_now"] = _word(seen.version, context["told"])
-        template_ = _templates().get_template(template)
         shared = {"folder": self.folder.path, "access": self.access, "here": request.url.path}
-        return HTMLResponse(template_.render(shared | context), status)
+        text = _templates().get_template(template).render(shared | context)
+        return HTMLResponse(text, status)
 
 
 def _word(*content: object) -> str:
