@@ -25,7 +25,7 @@ from evomerge.domain.state import fold
 from evomerge.driver import rebuild
 from evomerge.ports import record_all
 from evomerge.store.artefacts import Store
-from evomerge.store.gc_roots import unreferenced
+from evomerge.store.gc_roots import states_of, unreferenced
 from evomerge.store.journal import read_journal
 from evomerge.store.verification import verify
 from evomerge.testing.landscape import VECTOR, LandscapeEvaluator, LandscapeMerger
@@ -384,14 +384,14 @@ def test_pruned_weights_change_no_choice_and_can_be_made_again(tmp_path, retenti
 def test_weights_that_a_run_was_killed_before_letting_go_are_seen_by_gc(tmp_path):
     state = run_landscape(tmp_path, landscape_config(retention="best"))
     store = Store(tmp_path / "runs/store")
-    assert unreferenced(tmp_path / "runs", store) == []
+    assert unreferenced(states_of(tmp_path / "runs"), store) == []
     pruned = next(m for m in state.models.values() if m.merged and m.name not in needed(state))
     made_again(tmp_path, state, pruned)
-    (found,) = unreferenced(tmp_path / "runs", store)
+    (found,) = unreferenced(states_of(tmp_path / "runs"), store)
     assert found.name == f"models/{pruned.content_id}"
     assert found.weights_only
     found.free(store)
-    assert unreferenced(tmp_path / "runs", store) == []
+    assert unreferenced(states_of(tmp_path / "runs"), store) == []
     assert not [f for f in verify(state, store) if f.problems]
 
 

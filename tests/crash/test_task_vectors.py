@@ -14,7 +14,7 @@ from evomerge.domain.retention import needed, needed_task_vectors, task_vectors
 from evomerge.domain.state import fold
 from evomerge.driver import rebuild
 from evomerge.store.artefacts import Store
-from evomerge.store.gc_roots import NeededElsewhere, needed_weights, unreferenced
+from evomerge.store.gc_roots import NeededElsewhere, needed_weights, states_of, unreferenced
 from evomerge.store.run_directory import RunDirectory
 from evomerge.store.verification import verify
 from evomerge.testing.landscape import VECTOR, LandscapeMerger
@@ -135,7 +135,7 @@ def test_a_finished_run_keeps_them_with_all_only(tmp_path, retention):
     state = run(tmp_path, weighing(retention))
     assert bool(vectors_in(set_of(tmp_path, state))) == (retention == "all")
     assert not [each for each in verify(state, store_of(tmp_path)) if each.problems]
-    assert unreferenced(tmp_path / "runs", store_of(tmp_path)) == []
+    assert unreferenced(states_of(tmp_path / "runs"), store_of(tmp_path)) == []
 
 
 def test_they_are_kept_while_the_search_weighs_them(tmp_path):
@@ -155,14 +155,14 @@ def test_a_pruned_child_is_made_again_from_its_set(tmp_path):
     config, merger = weighing(), Counting()
     rebuild(LandscapeWorkplace(tmp_path, config, merger=merger), state, pruned, SilentObserver())
     assert (merger.sets, merger.merges) == (1, 1)
-    names = {each.name for each in unreferenced(tmp_path / "runs", store)}
+    names = {each.name for each in unreferenced(states_of(tmp_path / "runs"), store)}
     (content_id,) = task_vectors(state)
     assert names == {f"models/{pruned.content_id}", f"task_vectors/{content_id}"}
-    for each in unreferenced(tmp_path / "runs", store):
+    for each in unreferenced(states_of(tmp_path / "runs"), store):
         assert each.weights_only
         each.free(store)
     assert not vectors_in(set_of(tmp_path, state))
-    assert unreferenced(tmp_path / "runs", store) == []
+    assert unreferenced(states_of(tmp_path / "runs"), store) == []
 
 
 def test_gc_finds_sets_of_runs_that_are_gone(tmp_path):
@@ -170,7 +170,7 @@ def test_gc_finds_sets_of_runs_that_are_gone(tmp_path):
     shutil.rmtree(tmp_path / "runs/landscape")
     run(tmp_path, landscape_config(run={"name": "other", "seed": 1}))
     store = store_of(tmp_path)
-    found = {each.name: each for each in unreferenced(tmp_path / "runs", store)}
+    found = {each.name: each for each in unreferenced(states_of(tmp_path / "runs"), store)}
     assert not found[f"task_vectors/{next(iter(task_vectors(state)))}"].weights_only
     for each in found.values():
         each.free(store)
