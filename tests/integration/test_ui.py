@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -30,6 +32,7 @@ from ui_server import (
     wait_until,
 )
 
+from evomerge.domain.kinship import EstimatedReading, Metric
 from evomerge.store.artefacts import Store
 from evomerge.testing.landscape_run import run_landscape
 from evomerge.ui.access import Access
@@ -161,9 +164,30 @@ def test_words_are_marked_in_the_text(client):
     assert "&lt;<mark>script</mark>&gt;" in text
 
 
-def test_a_model_without_answers_says_so(client):
-    text = client.get("/runs/landscape/samples?task=landscape&model=ash").text
-    assert "note" in text or 'class="item"' in text
+def test_estimated_kinship_is_told_from_exact(folder, monkeypatch):
+    def one_estimated(run, state, pairs):
+        guess = EstimatedReading(models=("ash", "birch"), pcc=0.5, errors={Metric.PCC: 0.01})
+        return replace(state, readings=state.readings.update({guess.models: guess}))
+
+    monkeypatch.setattr("evomerge.ui.pages.kinship.with_estimates", one_estimated)
+    text = client_of(folder).get("/runs/landscape/kinship").text
+    cells = re.findall(r'<td( class="estimated")? style="[^"]*" title="([^"]*)"', text)
+    told = {title for estimated, title in cells if estimated}
+    assert told == {"ash and birch: 0.5 ± 0.01, estimated", "birch and ash: 0.5 ± 0.01, estimated"}
+    exact = [title for estimated, title in cells if not estimated]
+    assert exact
+    assert all(title.endswith(", exact") for title in exact)
+
+
+def test_a_model_without_answers_says_so(tmp_path):
+    run_landscape(tmp_path)
+    folder = tmp_path / "runs"
+    client = client_of(folder)
+    text = client.get("/runs/landscape/samples?model=model-1-1&split=held_out&task=none").text
+    assert 'class="item"' in text, "what is not there is completed from what is"
+    shutil.rmtree(folder / "store" / "evaluations")
+    text = client_of(folder).get("/runs/landscape/samples?model=model-1-1").text
+    assert "the store has no per-item results of it" in text
 
 
 def test_logs_are_read_once(tmp_path, monkeypatch):
