@@ -66,6 +66,7 @@ CONFIG: Mapping[str, Any] = {
         "titleFontWeight": "normal",
         "titleOrient": "left",
     },
+    "scale": {"invalid": {"color": {"value": palette.GRID}}},
     "text": {"color": palette.INK, "fontSize": 11},
     "rule": {"color": palette.FAINT},
     "line": {"color": palette.INK},

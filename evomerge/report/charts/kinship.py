@@ -111,26 +111,26 @@ def matrix(
             said="!isValid(datum.kinship) ? 'not known or undefined' : "
             f"(datum.error ? '~' : '') + format(datum.kinship, {number})"
         )
+        .transform_calculate(
+            how="datum.error ? 'estimated, ± ' + format(datum.error, '.2g') : "
+            "isValid(datum.kinship) ? 'measured' : ''"
+        )
     )
-    cell = every.mark_rect(cornerRadius=2 if few else 0).encode(
+    cell = every.mark_rect(cornerRadius=2 if few else 0, invalid="show").encode(
         x=x,
         y=y,
-        color=alt.condition(
-            "isValid(datum.kinship)",
-            alt.Color(
-                "kinship:Q",
-                title=None,
-                scale=alt.Scale(type="quantize", domain=[low, high], range=shades),
-                legend=alt.Legend(format=".2g" if distance else ".2f"),
-            ),
-            alt.value(palette.GRID),
+        color=alt.Color(
+            "kinship:Q",
+            title=None,
+            scale=alt.Scale(type="quantize", domain=[low, high], range=shades),
+            legend=alt.Legend(format=".2g" if distance else ".2f"),
         ),
         opacity=alt.condition(
             f"selected === '' || {CHOSEN} || datum.other === selected",
             alt.value(1),
             alt.value(0.3),
         ),
-        tooltip=tooltip(model="model", other="and", said="kinship", error="± (95 %)|.2g"),
+        tooltip=tooltip(model="model", other="and", said="kinship", how="how"),
     )
     layers: list[Any] = [cell]
     if few:

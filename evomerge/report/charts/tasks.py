@@ -30,7 +30,7 @@ _ROWS = 30
 def gained_and_lost(view: RunView) -> Figure | None:
     """The best model against the specialist on each task, and what is kept, gained and lost."""
     tasks = view.tasks
-    if tasks is None or not tasks.changes:
+    if tasks is None or not tasks.changes or len(tasks.names) < 2:
         return None
     split = tasks.changes[0].split
     rows = [
@@ -100,7 +100,7 @@ def gained_and_lost(view: RunView) -> Figure | None:
 def model_by_task(view: RunView) -> Figure | None:
     """Models × tasks as a heatmap: the share of the specialist's score that each model has."""
     tasks = view.tasks
-    if tasks is None:
+    if tasks is None or len(tasks.names) < 2:
         return None
     models = {model.name: model for model in view.models}
     foundation = [model.name for model in view.models if not model.generation]

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from evomerge.domain.kinship import KinshipMatrix, Metric, pair
+from evomerge.report import palette
 from evomerge.report.charts.kinship import matrix as heatmap
 from evomerge.report.kinship_page import kinship_page
 from evomerge.views.kinship import kinship_view
@@ -67,6 +68,7 @@ def test_what_is_undefined_is_said(metric):
     matrix = [[1.0, 0.5, None], [0.5, 1.0, None], [None, None, None]]
     figure = drawn(["a", "b", "$base"], matrix, metric=metric)
     assert "2 of 3 pairs" in figure.caption
+    assert figure.svg().count(f'fill="{palette.GRID}"') == 4, "both sides of two grey pairs"
     assert any(text.startswith("$base") for text in texts(figure))
     assert drawn(["a", "b"], [[None] * 2] * 2, metric=metric).svg()
 
