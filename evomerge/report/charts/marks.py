@@ -22,8 +22,10 @@ NONE_CHOSEN = "selected === ''"
 
 
 def data(rows: Iterable[Row]) -> alt.InlineData:
-    """Rows as the data of a chart."""
-    return alt.InlineData(values=[dict(row) for row in rows])
+    """Rows as the data of a chart, without unknown values, which a tooltip would show as 0."""
+    return alt.InlineData(
+        values=[{key: value for key, value in row.items() if value is not None} for row in rows]
+    )
 
 
 def finished(chart: Any, *, height: int | None = None, width: int | None = WIDTH) -> Any:

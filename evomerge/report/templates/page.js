@@ -87,11 +87,17 @@
     }
     return spec;
   };
+  // A tooltip without what is not known of the model.
+  const formatTooltip = (value, safe) => {
+    const known = Object.entries(value).filter(([, v]) => !["", "NaN", "null", "undefined"].includes(String(v)));
+    const rows = known.map(([k, v]) => `<tr><td class="key">${safe(k)}</td><td class="value">${safe(String(v))}</td></tr>`);
+    return `<table>${rows.join("")}</table>`;
+  };
   const embed = async (figure) => {
     const spec = JSON.parse(figure.querySelector(".spec").textContent);
     const place = figure.querySelector(".live");
     if (!figure.classList.contains("fixed")) fitted(spec, figure.clientWidth);
-    const options = {actions: false, renderer: "svg", ast: true, tooltip: {theme: "custom"}};
+    const options = {actions: false, renderer: "svg", ast: true, tooltip: {theme: "custom", formatTooltip}};
     const {view} = await vegaEmbed(place, spec, options);
     views.set(figure, view);
     figure.classList.add("live-now");
