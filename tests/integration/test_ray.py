@@ -120,10 +120,10 @@ def meanwhile(act):
 
 
 @contextmanager
-def two_nodes():
+def two_nodes(**settings):
     """A cluster of two nodes; the second one can be removed and added."""
     made = cluster_utils.Cluster(
-        initialize_head=True, head_node_args={**NODE, "include_dashboard": False}
+        initialize_head=True, head_node_args={**NODE, "include_dashboard": False, **settings}
     )
     try:
         made.add_node(**NODE)
@@ -300,9 +300,19 @@ def test_the_driver_is_killed_and_later_a_node_is_removed(nodes, held, tmp_path,
     check_decisions(tmp_path, state, uninterrupted)
 
 
-def test_the_head_is_gone_and_the_run_goes_on_with_another_cluster(
+FROZEN_AFTER = {
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 3000,
+    "health_check_failure_threshold": 3,
+}
+"""How soon the head gives up a node that does not answer."""
+
+
+def test_the_head_is_gone_and_a_node_of_the_next_cluster_freezes(
     nodes, held, tmp_path, uninterrupted
 ):
+    """The children of the frozen node go on; what they write is not used."""
     held.hold("merge", "score")
     process = driver(nodes.address, tmp_path, held, "3")
     held.wait_for("score")
@@ -317,7 +327,24 @@ def test_the_head_is_gone_and_the_run_goes_on_with_another_cluster(
     assert not output
     nodes.shutdown()
 
-    held.let_go("merge")
-    with two_nodes() as later, closing(Cluster(ExecutionConfig(address=later.address))) as cluster:
-        state = run(cluster, tmp_path, held.folder)
-    check_decisions(tmp_path, state, uninterrupted)
+    given_up = []
+
+    with two_nodes(_system_config=FROZEN_AFTER) as later:
+        heads = later.head_node.all_processes["raylet"][0].process.pid
+
+        def freeze():
+            held.hold("score")
+            held.let_go("merge")
+            child = until(lambda: [p for p in held.pids("score") if raylet(p) != heads])[0]
+            given_up.extend([child, parent(child), raylet(child)])
+            before = set(held.pids("score"))
+            os.kill(raylet(child), signal.SIGSTOP)
+            until(lambda: set(held.pids("score")) - before)
+            assert runs(child)
+            held.let_go("score")
+
+        with closing(Cluster(ExecutionConfig(address=later.address))) as cluster, meanwhile(freeze):
+            state = run(cluster, tmp_path, held.folder)
+        check_decisions(tmp_path, state, uninterrupted)
+        os.kill(given_up[-1], signal.SIGKILL)
+    until(lambda: not any(map(runs, given_up)))
