@@ -81,7 +81,7 @@ def _colours(kind: str, state: RunState) -> tuple[str, str]:
 
 
 def _label(model: Model, state: RunState) -> list[str]:
-    """Name; score; perplexity; gain and kinship of the parents."""
+    """Name; score; perplexity; gain over the parents and their kinship."""
     lines = [model.name]
     if model.failure is not None:
         return [*lines, f"failed: {model.failure.stage}"]
@@ -92,7 +92,7 @@ def _label(model: Model, state: RunState) -> list[str]:
     if model.parents:
         gain = figures.gain(merge_gain(model, state.models))
         kin = figures.kinship(parents_kinship(model), state.start.metric)
-        lines.append(f"gain {gain}, kinship {kin}")
+        lines.append(f"over parents {gain}, kinship {kin}")
     return lines
 
 

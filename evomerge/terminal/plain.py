@@ -27,7 +27,7 @@ _SUMMARY_WIDTH = 100
 class PlainReporter:
     """An `Observer` that writes one line per event.
 
-        [00:41] gen 2  scored    model-2-1  71.30 ± 1.2  gain +2.10  (sort 52.5, copy 90.1)  12 s
+        [00:41] gen 2  scored    model-2-1  71.30 ± 1.2  over parents +2.10  (sort 52.5, copy 90.1)
 
     The time is the time spent on the run, without pauses. Write errors of the stream are ignored,
     so that they never end the run. Thread-safe.

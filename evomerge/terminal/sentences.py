@@ -147,7 +147,7 @@ def _(event: ModelScored, state: RunState) -> list[Sentence]:
     parts = [figures.score(model)]
     gain = merge_gain(model, state.models)
     if gain is not None:
-        parts.append(f"gain {figures.gain(gain)}")
+        parts.append(f"over parents {figures.gain(gain)}")
     if model.perplexity is not None:
         parts.append(f"perplexity {figures.perplexity(model)}")
     if len(event.scores.tasks) > 1:

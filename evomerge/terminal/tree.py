@@ -86,7 +86,7 @@ def _label(node: _Node, state: RunState, name_width: int, score_width: int) -> T
     if not model.parents:
         return label.append("  foundation", "dim")
     gain = gain_text(model, state)
-    label.append("  gain ", "dim").append(" " * (6 - gain.cell_len)).append_text(gain)
+    label.append("  over parents ", "dim").append(" " * (6 - gain.cell_len)).append_text(gain)
     kin = kinship_text(model, state)
     label.append("  kinship ", "dim").append(" " * (5 - kin.cell_len)).append_text(kin)
     label.append(f"  {model.kind}", "dim")

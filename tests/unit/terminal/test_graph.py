@@ -40,7 +40,7 @@ def test_mermaid_tells_the_tree(finished):
         (named[m.name], named[p]) for m in state.models.values() for p in m.parents
     }
     assert "failed: merge" in labels[named["model-1-6"]]
-    assert "58.40 ± 2.4<br/>gain" in labels[named["model-2-exp"]]
+    assert "58.40 ± 2.4<br/>over parents" in labels[named["model-2-exp"]]
 
 
 def test_a_lineage_is_the_model_and_its_ancestors(finished):

@@ -31,7 +31,7 @@ def line_with(text: str, *parts: str) -> str:
 
 def test_a_score_line(finished: Story) -> None:
     assert line_with(told(finished), "scored", "model-2-1") == (
-        "[02:22] gen 2  scored    model-2-1    55.10 ± 2.4  gain +5.60  "
+        "[02:22] gen 2  scored    model-2-1    55.10 ± 2.4  over parents +5.60  "
         "(reverse 63.1, sort 47.1, copy 58.1, count 52.1)  12 s  best so far"
     )
 
