@@ -95,12 +95,12 @@ def test_the_whole_model_is_that_of_peft(
     models = resolve(base, adapters[name])
     store = Store(tmp_path / "store")
     (tmp_path / "store").mkdir()
-    seen: list[tuple[str, int, int]] = []
+    seen: list[tuple[str, int, int, str]] = []
     room, options = Resources(store.root), MergeOptions()
     told = lambda name: lambda *done: seen.append((name, *done))  # noqa: E731
     merge_adapters(models, store, merger, room, told, options)
     made = store.path(f"models/{models[1].foundation.content_id}")
-    assert seen[-1] == (name, 1, 1)
+    assert seen[-1] == (name, 1, 1, ""), "all of it, on this machine"
     own, origin = load_file(made / "model.safetensors"), load_file(base / "model.safetensors")
     assert [*own] == [*origin]
     expected = of_peft(base, adapters[name], dtype)
