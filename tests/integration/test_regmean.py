@@ -37,7 +37,7 @@ SKILLS = ("reverse", "sort")
 ITEMS = 30
 
 
-def ignore(done: int, total: int) -> None:
+def ignore(done: int, total: int, host: str) -> None:
     assert 0 <= done <= total
 
 
