@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from evomerge.adapters.foundation.source import CARD
 from evomerge.adapters.mergekit import CONFIG_FILE, RECIPE_FILE, mergekit_config
 from evomerge.domain.errors import UsageError
 from evomerge.domain.model import Model
@@ -19,7 +20,6 @@ from evomerge.domain.state import RunState
 from evomerge.store.artefacts import MANIFEST, PRUNED
 from evomerge.store.atomic import storage_faults, sync_tree
 
-CARD = "README.md"
 _OURS = {MANIFEST, PRUNED, CONFIG_FILE, RECIPE_FILE, CARD}
 """Files of the store that are not exported; the model card has their relevant content."""
 _PLACES = ("_name_or_path", "name_or_path")

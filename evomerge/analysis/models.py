@@ -79,7 +79,7 @@ def _row(model: Model, state: RunState, top: float | None) -> Row:
         "generation": model.generation,
         "kind": model.kind,
         "parents": " × ".join(model.parents) or None,
-        "status": _status(model),
+        "status": model.status,
         "score": model.score,
         "stderr": model.stderr,
         "perplexity": model.perplexity,
@@ -98,16 +98,6 @@ def _row(model: Model, state: RunState, top: float | None) -> Row:
         else model.kept_out or (proposal and proposal.reason),
         "content_id": model.content_id,
     }
-
-
-def _status(model: Model) -> str:
-    if model.failure is not None:
-        return "failed"
-    if model.kept_out is not None:
-        return "kept out"
-    if model.scores is not None:
-        return "scored"
-    return "merged" if model.merged else "waiting"
 
 
 def _spent(entries: Iterable[Entry]) -> dict[str, Row]:

@@ -36,7 +36,8 @@ def export(
         UsageError: there is no such offspring, or `to` is in the way.
         EvomergeError: pruned weights cannot be merged again.
     """
-    from evomerge.adapters.export import CARD, export_folder
+    from evomerge.adapters.export import export_folder
+    from evomerge.adapters.foundation.source import CARD
 
     state = fold(run.read())
     subject = _offspring(model, state, run)

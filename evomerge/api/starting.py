@@ -89,16 +89,16 @@ def _base(models: KnownModels) -> str:
     silent = [name for name, told in models.bases.items() if told is None]
     why = f"named by {', '.join(naming)}" if naming else "as given"
     why += f" ({', '.join(silent)} names none)" if silent else ""
-    return f"# {why}; {models.told(0)}.\nbase_model: {spelled(base)}\n"
+    return f"# {why}; {models.told(0)}.\nbase_model: {_yaml(base)}\n"
 
 
 def _foundation_models(models: KnownModels) -> Iterator[str]:
     for place, source in list(models.found.sources.items())[1:]:
         model, told = source.model, models.told(place)
         if model.name is None:
-            yield f"  - {spelled(model.model)}  # {told}\n"
+            yield f"  - {_yaml(model.model)}  # {told}\n"
         else:
-            yield f"  - model: {spelled(model.model)}  # {told}\n    name: {spelled(model.name)}\n"
+            yield f"  - model: {_yaml(model.model)}  # {told}\n    name: {_yaml(model.name)}\n"
 
 
 def _weights(models: KnownModels) -> Iterator[str]:
@@ -132,11 +132,11 @@ def _wudi(models: KnownModels) -> str:
 
 def _tasks(tasks: Sequence[KnownTask], scale: Scale) -> str:
     folders = list(dict.fromkeys(str(each.folder) for each in tasks if each.folder is not None))
-    include = f"  include: [{', '.join(map(spelled, folders))}]  # folders of task files\n"
+    include = f"  include: [{', '.join(map(_yaml, folders))}]  # folders of task files\n"
     lines = [include if folders else ""]
     lines += ["  tasks:  # the score of a model is the mean over these lm-eval tasks, 0 to 100\n"]
     for task in tasks:
-        lines.append(f"    - name: {spelled(task.name)}\n")
+        lines.append(f"    - name: {_yaml(task.name)}\n")
         lines += [f"      {line}\n" for line in task.settings]
         if task.count is None or task.count > scale.items:
             told = "items of each of its tasks" if task.is_group else "items"
@@ -176,7 +176,7 @@ def _evaluation(models: KnownModels) -> Iterator[str]:
     yield f"  chat_template: false  # {told}; true applies it to the prompts\n"
 
 
-def spelled(text: str) -> str:
+def _yaml(text: str) -> str:
     """A text as a YAML value, in quotes where it needs them."""
     plain = re.fullmatch(r"[A-Za-z_./~][\w./~@-]*", text) and not re.fullmatch(
         r"(?i)true|false|null|yes|no|on|off|y|n|~|\.+(inf|nan)?", text

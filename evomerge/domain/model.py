@@ -250,6 +250,17 @@ class Model:
         return self.scores is not None and self.kept_out is None
 
     @property
+    def status(self) -> str:
+        """What has become of it: failed, kept out, scored, merged or waiting."""
+        if self.failure is not None:
+            return "failed"
+        if self.kept_out is not None:
+            return "kept out"
+        if self.scores is not None:
+            return "scored"
+        return "merged" if self.merged else "waiting"
+
+    @property
     def perplexity(self) -> float | None:
         """The perplexity on the guard's text, per token; None if it was not measured."""
         measured = self.scores.perplexity if self.scores else None

@@ -190,7 +190,8 @@ class Pool:
                     self._idle.remove(worker)
                     return worker
                 if fit <= self._missing.keys():
-                    raise StoppedError(self._missing[next(iter(fit))].message)
+                    first = next(worker for worker in self._workers if worker in fit)
+                    raise StoppedError(self._missing[first].message)
                 self._changed.wait(_POLL)
         raise CandidateError("the workers were closed")
 

@@ -10,7 +10,7 @@ from evomerge.domain.guard import shown
 from evomerge.domain.kinship import Metric
 from evomerge.domain.model import Model
 from evomerge.domain.scores import Split, TaskScore
-from evomerge.views.intervals import Z95
+from evomerge.views.intervals import half_width
 
 MISSING = "–"
 """Placeholder for an unknown or undefined number."""
@@ -30,7 +30,7 @@ def points(value: float | None, stderr: float | None = None) -> str:
     """A score in points, with half its 95 % interval where that is known: `71.30 ± 2.4`."""
     if value is None:
         return MISSING
-    return f"{value:.2f}" if stderr is None else f"{value:.2f} ± {Z95 * stderr:.1f}"
+    return f"{value:.2f}" if stderr is None else f"{value:.2f} ± {half_width(stderr):.1f}"
 
 
 def score(model: Model, split: Split = "selection") -> str:
@@ -41,7 +41,7 @@ def score(model: Model, split: Split = "selection") -> str:
 
 def task_points(task: TaskScore, with_error: bool = False) -> str:
     """One task's score: `90.0`, or with half its 95 % interval `90.0 ± 1.5`."""
-    error = "" if task.stderr is None or not with_error else f" ± {Z95 * task.stderr:.1f}"
+    error = "" if task.stderr is None or not with_error else f" ± {half_width(task.stderr):.1f}"
     return f"{task.value:.1f}{error}"
 
 
@@ -73,13 +73,13 @@ def kinship(value: float | None, metric: Metric, error: float | None = None) -> 
         return MISSING
     if error:
         number = f"{value:.4g}" if metric is Metric.EUCLIDEAN else f"{value:.3f}"
-        return f"~{number} ±{half_width(error, metric)}"
+        return f"~{number} ±{kinship_error(error, metric)}"
     if metric is Metric.EUCLIDEAN:
         return f"{value:.3g}"
     return f"{0.0 if abs(value) < 0.005 else value:.2f}"
 
 
-def half_width(error: float, metric: Metric) -> str:
+def kinship_error(error: float, metric: Metric) -> str:
     """Half an interval, rounded up so that it never looks smaller than it is: `.001`, `.02`."""
     if metric is Metric.EUCLIDEAN:
         digits = 1 - math.floor(math.log10(error))

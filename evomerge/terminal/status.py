@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -26,8 +25,7 @@ from evomerge.terminal.skills import lost_by_pool
 from evomerge.terminal.summary import outcome_facts
 from evomerge.terminal.tables import generations_table, pool_table, skipped_lines
 from evomerge.views.outcome import gain_of
-
-Phase = Literal["running", "stopped", "finished", "damaged"]
+from evomerge.views.run import Phase, phase_of
 
 _STYLES = {"running": "cyan", "stopped": "yellow", "finished": "green", "damaged": "red"}
 
@@ -72,11 +70,8 @@ class RunStatus:
     @property
     def phase(self) -> Phase:
         """Whether the run is running, finished, or stopped."""
-        if self.damage is not None:
-            return "damaged"
-        if self.state.finished:
-            return "finished"
-        return "stopped" if self.holder is None else "running"
+        running, damaged = self.holder is not None, self.damage is not None
+        return phase_of(self.state, running=running, damaged=damaged)
 
     @property
     def gain(self) -> float | None:

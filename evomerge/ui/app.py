@@ -92,6 +92,4 @@ def _failed(request: Request, error: Exception) -> Response:
 
 def _message(request: Request, status: int, title: str, text: str) -> Response:
     site: Site = request.app.state.site
-    return site.page(
-        request, "message.html", status=status, title=title, text=text, remedy="", back="/"
-    )
+    return site.message(request, status, title, text)

@@ -97,6 +97,19 @@ class Site:
         text = _templates().get_template(template).render(shared | context)
         return HTMLResponse(text, status)
 
+    def message(
+        self,
+        request: Request,
+        status: int,
+        title: str,
+        text: str,
+        remedy: str = "",
+        back: str = "/",
+    ) -> Response:
+        """A page that says why there is nothing to show, or that nothing was done."""
+        context = {"title": title, "text": text, "remedy": remedy, "back": back}
+        return self.page(request, "message.html", status=status, **context)
+
 
 def _word(*content: object) -> str:
     return sha256(repr(content).encode()).hexdigest()[:16]

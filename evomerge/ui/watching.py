@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from evomerge.domain.errors import DamagedError
 from evomerge.domain.state import Entry, RunState, apply
@@ -14,8 +14,7 @@ from evomerge.store.journal import Tail
 from evomerge.store.lock import Owner, named_holder
 from evomerge.store.progress_file import Underway, read_progress
 from evomerge.store.run_directory import RunDirectory, list_runs
-
-Phase = Literal["running", "stopped", "finished", "damaged"]
+from evomerge.views.run import Phase, phase_of
 
 
 class _Stamp(NamedTuple):
@@ -51,11 +50,8 @@ class Seen:
     @property
     def phase(self) -> Phase:
         """Whether the run is running, finished or stopped, or its journal is damaged."""
-        if self.damage is not None:
-            return "damaged"
-        if self.state.finished:
-            return "finished"
-        return "stopped" if self.holder is None else "running"
+        running, damaged = self.holder is not None, self.damage is not None
+        return phase_of(self.state, running=running, damaged=damaged)
 
     @property
     def version(self) -> str:

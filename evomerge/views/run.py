@@ -28,7 +28,7 @@ from evomerge.views.outcome import RunOutcome, best_foundation, outcome_of
 from evomerge.views.search import SearchPath, search_of
 from evomerge.views.tasks import Tasks, tasks_of
 
-Phase = Literal["recorded", "running", "stopped", "finished"]
+Phase = Literal["running", "stopped", "finished", "damaged"]
 
 PAPERS_THRESHOLD = 0.9
 """The mean kinship of a pool at which the paper stops."""
@@ -120,7 +120,7 @@ class RunView:
     """
 
     name: str
-    phase: Phase
+    phase: Phase | Literal["recorded"]
     stop: str | None
     strategy: str
     k: int
@@ -179,7 +179,7 @@ def run_view(
     over = best_foundation(state)
     return RunView(
         name=name,
-        phase=_phase(state, recorded, running),
+        phase="recorded" if recorded else phase_of(state, running=running),
         stop=state.stop,
         strategy=start.strategy,
         k=state.k,
@@ -245,9 +245,15 @@ def meaning(objective: Objective) -> str:
     return f"{text}; left out, since no foundation model scores: {', '.join(objective.left_out)}"
 
 
-def _phase(state: RunState, recorded: Recorded | None, running: bool) -> Phase:
-    if recorded is not None:
-        return "recorded"
+def phase_of(state: RunState, *, running: bool, damaged: bool = False) -> Phase:
+    """Whether a run goes on.
+
+    Args:
+        running: whether a driver works on it now.
+        damaged: whether its journal cannot be read to its end.
+    """
+    if damaged:
+        return "damaged"
     if state.finished:
         return "finished"
     return "running" if running else "stopped"

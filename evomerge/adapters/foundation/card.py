@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 import yaml
 
-from evomerge.adapters.foundation.source import Source
+from evomerge.adapters.foundation.source import CARD, Source
 from evomerge.adapters.hub import Hub
 from evomerge.domain.errors import PreflightError
 
-CARD = "README.md"
 _LARGEST = 1_000_000
 
 

@@ -23,6 +23,7 @@ from evomerge.kinship.headers import INDEX
 WEIGHTS = "model.safetensors"
 PICKLES = ("pytorch_model*.bin",)
 CONFIG = "config.json"
+CARD = "README.md"
 SIDE_FILES = ("*.json", "*.jinja", "tokenizer*", "*.model", "merges.txt", "vocab.txt")
 CODE_FILES = ("*.py",)
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")

@@ -22,15 +22,7 @@ def page(request: Request) -> Response:
     try:
         shown = site.reports.once(key, lambda: _compared(found))
     except EvomergeError as error:
-        return site.page(
-            request,
-            "message.html",
-            status=409,
-            title="Not comparable",
-            text=error.message,
-            remedy=error.remedy or "",
-            back="/",
-        )
+        return site.message(request, 409, "Not comparable", error.message, error.remedy or "")
     return site.page(request, "compare.html", names=[seen.name for seen in found], **shown)
 
 

@@ -11,10 +11,7 @@ from evomerge.adapters.estimates import with_estimates
 from evomerge.domain.kinship import Metric, all_pairs
 from evomerge.terminal import figures
 from evomerge.ui.site import Site
-from evomerge.views.kinship import kinship_view
-
-MOST = 60
-"""Models in the matrix: foundation models, then the best ones."""
+from evomerge.views.kinship import SHOWN, kinship_view
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ def page(request: Request) -> Response:
     metric = Metric(asked) if asked and asked in {*Metric} else state.start.metric
     ranked = [model.name for model in state.ranking]
     foundation = [model.name for model in state.at_generation(0) if model.scores]
-    chosen = [*foundation, *(name for name in ranked if name not in foundation)][:MOST]
+    chosen = [*foundation, *(name for name in ranked if name not in foundation)][:SHOWN]
     known = site.reports.once(
         ("kinship", seen.run.path, seen.length, metric),
         lambda: with_estimates(seen.run, state, all_pairs(chosen)).kinship_by(metric),

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from evomerge.adapters.estimates import with_estimates
+from evomerge.adapters.foundation.source import CARD
 from evomerge.adapters.mergekit import mergekit_yaml, recipe_yaml
 from evomerge.api.exporting import card
 from evomerge.domain.errors import EvomergeError
@@ -83,17 +84,12 @@ def download(request: Request) -> Response:
     what = request.query_params.get("what")
     back = link(seen.name, "model", name=model.name)
     if model.candidate is None or what not in _FILES:
-        return site.page(
-            request,
-            "message.html",
-            status=404,
-            title="No such file",
-            text=f"{model.name} is a foundation model: it has no recipe and no card"
+        why = (
+            f"{model.name} is a foundation model: it has no recipe and no card"
             if model.candidate is None
-            else f"{what!r} is none of {', '.join(_FILES)}",
-            remedy="",
-            back=back,
+            else f"{what!r} is none of {', '.join(_FILES)}"
         )
+        return site.message(request, 404, "No such file", why, back=back)
     try:
         text = {
             "card": lambda: card(
@@ -103,21 +99,13 @@ def download(request: Request) -> Response:
             "mergekit": lambda: mergekit_yaml(model.candidate.recipe),
         }[what]()
     except EvomergeError as error:
-        return site.page(
-            request,
-            "message.html",
-            status=409,
-            title="No card",
-            text=error.message,
-            remedy=error.remedy or "",
-            back=back,
-        )
+        return site.message(request, 409, "No card", error.message, error.remedy or "", back)
     name = quote(f"{seen.name}-{model.name}-{_FILES[what]}", safe="")
     disposition = f"attachment; filename*=UTF-8''{name}"
     return Response(text, media_type="text/plain", headers={"content-disposition": disposition})
 
 
-_FILES = {"card": "README.md", "recipe": "recipe.yaml", "mergekit": "mergekit.yaml"}
+_FILES = {"card": CARD, "recipe": "recipe.yaml", "mergekit": "mergekit.yaml"}
 
 
 def _named(text: str, state: RunState) -> str:

@@ -51,6 +51,4 @@ async def change(request: Request) -> Response:
 
 def _refused(site: Site, request: Request, text: str, remedy: str) -> Response:
     back = link(request.path_params["run"])
-    return site.page(
-        request, "message.html", status=409, title="Not done", text=text, remedy=remedy, back=back
-    )
+    return site.message(request, 409, "Not done", text, remedy, back)

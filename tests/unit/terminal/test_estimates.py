@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evomerge.domain.kinship import EstimatedReading, KinshipMatrix, KinshipReading, Metric
-from evomerge.terminal.figures import half_width, kinship
+from evomerge.terminal.figures import kinship, kinship_error
 from evomerge.terminal.heatmap import heatmap
 
 from .conftest import drawn
@@ -27,9 +27,9 @@ def test_a_figure_says_how_sure_it_is(value, error, metric, text):
 
 @given(st.floats(1e-12, 1e6))
 def test_an_interval_is_never_shown_smaller_than_it_is(error):
-    assert float(half_width(error, Metric.EUCLIDEAN)) >= error * (1 - 1e-6)
+    assert float(kinship_error(error, Metric.EUCLIDEAN)) >= error * (1 - 1e-6)
     if error < 1:
-        assert float(half_width(error, Metric.PCC)) >= error * (1 - 1e-9)
+        assert float(kinship_error(error, Metric.PCC)) >= error * (1 - 1e-9)
 
 
 def test_estimates_are_marked_in_a_matrix():
