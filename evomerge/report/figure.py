@@ -103,6 +103,10 @@ class Figure:
 
     def svg(self) -> str:
         """The figure as SVG in light colours, with ids that no other figure has."""
+        return self._svg
+
+    @cached_property
+    def _svg(self) -> str:  # a file and a page show the same one
         import vl_convert
 
         drawn: str = vl_convert.vegalite_to_svg(self.spec)

@@ -18,10 +18,10 @@ from evomerge.report.charts.marks import (
     kind_of,
     kind_scales,
     looks_of,
-    parents_text,
     tooltip,
 )
 from evomerge.report.figure import Figure
+from evomerge.terminal import figures
 from evomerge.views.family import Family
 from evomerge.views.run import RunView
 
@@ -46,7 +46,7 @@ def family_tree(view: RunView) -> Figure | None:
                 "generation": model.generation,
                 "model": name,
                 "kind": kind_of(model, looks),
-                "parents": parents_text(model.parents),
+                "parents": figures.parents(model.parents),
                 "kinship": model.kinship,
                 "score": model.score,
                 "parents_gain": model.parents_gain,

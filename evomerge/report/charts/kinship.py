@@ -17,12 +17,12 @@ from evomerge.report.charts.marks import (
     kind_scales,
     looks_of,
     outlined,
-    parents_text,
     quoted,
     tooltip,
 )
 from evomerge.report.figure import Figure
 from evomerge.report.wording import METRICS, correlation, estimates_line
+from evomerge.terminal import figures
 from evomerge.views.kinship import ONE_LINEAGE, Kinship
 from evomerge.views.run import RunView
 
@@ -175,8 +175,8 @@ def kinship_and_gain(view: RunView) -> Figure | None:
             "generation": point.generation,
             "model": point.model,
             "kind": looks[point.kind].label,
-            "parents": parents_text(point.parents),
-            "lineages": parents_text(point.lineages),
+            "parents": figures.parents(point.parents),
+            "lineages": figures.parents(point.lineages),
             **{each.value: point.kinship.get(each.value) for each in Metric},
             "gain": point.parents_gain,
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import altair as alt
@@ -88,11 +88,6 @@ def kind_scales(
         alt.Scale(domain=domain, range=[look.colour for look in found]),
         alt.Scale(domain=domain, range=[look.shape for look in found]),
     )
-
-
-def parents_text(parents: Sequence[str]) -> str:
-    """The parents of a merge in merge order: `a × b`."""
-    return " × ".join(parents)
 
 
 def interval(value: float | None, error: float | None) -> tuple[float | None, float | None]:

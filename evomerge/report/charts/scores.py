@@ -14,10 +14,10 @@ from evomerge.report.charts.marks import (
     kind_scales,
     looks_of,
     outlined,
-    parents_text,
     tooltip,
 )
 from evomerge.report.figure import Figure
+from evomerge.terminal import figures
 from evomerge.views.run import RunView
 
 
@@ -35,7 +35,7 @@ def best_so_far(view: RunView) -> Figure | None:
                 "model": model.name,
                 "generation": model.generation,
                 "kind": kind_of(model, looks),
-                "parents": parents_text(model.parents),
+                "parents": figures.parents(model.parents),
                 "score": model.score,
                 "low": low,
                 "high": high,

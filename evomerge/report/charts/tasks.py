@@ -16,11 +16,11 @@ from evomerge.report.charts.marks import (
     kind_scales,
     looks_of,
     outlined,
-    parents_text,
     quoted,
     tooltip,
 )
 from evomerge.report.figure import Figure, Row
+from evomerge.terminal import figures
 from evomerge.views.run import RunView
 
 _ROWS = 30
@@ -244,7 +244,7 @@ def trade_off(view: RunView) -> Figure | None:
         {
             "model": model.name,
             "kind": kind_of(model, looks),
-            "parents": parents_text(model.parents),
+            "parents": figures.parents(model.parents),
             "score": model.score,
             **{f"task {number}": model.tasks.get(task) for number, task in enumerate(tasks.names)},
         }
